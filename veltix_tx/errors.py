@@ -1,0 +1,326 @@
+"""Every error the package raises or errbacks.
+
+::
+
+    VeltixError
+    ├── SettingsError (ValueError)          a setting that cannot be
+    ├── MessageTypeError (ValueError)       a message code that cannot be
+    ├── ProtocolError
+    │   ├── LocalProtocolError              this side asked for what the wire forbids
+    │   │   ├── NotReady                    before the handshake is complete
+    │   │   └── MessageTooLarge             over the limit; nothing was sent
+    │   └── RemoteProtocolError             the peer broke a rule; its connection ends
+    │       ├── FrameTooLarge
+    │       ├── TooManyStrikes
+    │       └── HandshakeError
+    │           ├── MalformedHello
+    │           ├── EarlyMessage
+    │           ├── VersionRefused
+    │           ├── HandshakeTimeout
+    │           └── ServerFull
+    ├── SessionClosed                       the connection is gone, and why
+    └── RequestError
+        ├── RequestTimeout
+        ├── TooManyRequests
+        └── RemoteError                     the peer's handler failed
+
+Facts are attributes; ``str()`` composes the sentence from them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import ClassVar
+
+__all__ = [
+    "DisconnectReason",
+    "EarlyMessage",
+    "FrameTooLarge",
+    "HandshakeError",
+    "HandshakeTimeout",
+    "LocalProtocolError",
+    "MalformedHello",
+    "MessageTooLarge",
+    "MessageTypeError",
+    "NotReady",
+    "ProtocolError",
+    "RemoteError",
+    "RemoteProtocolError",
+    "RequestError",
+    "RequestTimeout",
+    "ServerFull",
+    "SessionClosed",
+    "SettingsError",
+    "TooManyRequests",
+    "TooManyStrikes",
+    "VeltixError",
+    "VersionRefused",
+    "excerpt",
+]
+
+_EXCERPT = 64
+
+
+def excerpt(value: object) -> str:
+    """Return ``repr(value)``, cut short: the only form in which peer-supplied data is shown."""
+    text = repr(value)
+    return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
+
+
+class DisconnectReason(Enum):
+    """Why a connection ended. The first three are upstream's and keep its numbers."""
+
+    PEER_CLOSED = 1
+    SERVER_CLOSED = 1
+    ERROR = 2
+    MANUAL = 3
+    RESET = 4
+    PROTOCOL_ERROR = 5
+    HANDSHAKE_TIMEOUT = 6
+    VERSION_REFUSED = 7
+    SERVER_FULL = 8
+    STALLED = 9
+
+
+class VeltixError(Exception):
+    """The root of every error of this package."""
+
+
+class SettingsError(VeltixError, ValueError):
+    """A setting has a value it cannot have.
+
+    Attributes:
+        name: the setting.
+        value: what was given.
+        rule: what it must be.
+    """
+
+    def __init__(self, name: str, value: object, rule: str) -> None:
+        super().__init__(name, value, rule)
+        self.name = name
+        self.value = value
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return f"{self.name} is {excerpt(self.value)}: it must be {self.rule}"
+
+
+class MessageTypeError(VeltixError, ValueError):
+    """A message type's code or name is out of range, reserved or already taken."""
+
+
+class ProtocolError(VeltixError):
+    """The rules of the wire were broken, by this side or by the peer."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This side asked for something the wire cannot carry. Nothing was sent."""
+
+
+class NotReady(LocalProtocolError):
+    """Something was sent before the handshake was complete."""
+
+    def __str__(self) -> str:
+        return "the handshake is not complete: nothing can be sent yet"
+
+
+class MessageTooLarge(LocalProtocolError):
+    """A message is over the limit that the peer would refuse it for. Nothing was sent.
+
+    Attributes:
+        size: bytes of the whole message, header included.
+        limit: the most bytes a message may have, header included.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(size, limit)
+        self.size = size
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"the message has {self.size} bytes with its header, over max_message_size {self.limit}"
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke a rule of the wire; its connection is closed."""
+
+    reason: ClassVar[DisconnectReason] = DisconnectReason.PROTOCOL_ERROR
+
+
+class FrameTooLarge(RemoteProtocolError):
+    """The peer declared a frame over the limit; none of its content was buffered.
+
+    Attributes:
+        size: bytes declared, header included.
+        limit: the most bytes accepted, header included.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(size, limit)
+        self.size = size
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"the peer declared a frame of {self.size} bytes, over the limit of {self.limit}"
+
+
+class TooManyStrikes(RemoteProtocolError):
+    """The peer sent too many frames that had to be refused.
+
+    Attributes:
+        strikes: how many were refused.
+    """
+
+    def __init__(self, strikes: int) -> None:
+        super().__init__(strikes)
+        self.strikes = strikes
+
+    def __str__(self) -> str:
+        return f"{self.strikes} frames with a bad checksum or runs of garbage"
+
+
+class HandshakeError(RemoteProtocolError):
+    """The handshake did not complete."""
+
+
+class MalformedHello(HandshakeError):
+    """The peer's part of the handshake is not one of any known release."""
+
+
+class EarlyMessage(HandshakeError):
+    """The peer sent a message before the handshake was complete.
+
+    Attributes:
+        code: the message's type code.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"a message of type {self.code} came before the handshake was complete"
+
+
+class VersionRefused(HandshakeError):
+    """The two sides' versions do not go together.
+
+    Attributes:
+        version: what the peer announced (its own words).
+        accepted: what this side accepts, as a short sentence part.
+    """
+
+    reason = DisconnectReason.VERSION_REFUSED
+
+    def __init__(self, version: object, accepted: str) -> None:
+        super().__init__(version, accepted)
+        self.version = version
+        self.accepted = accepted
+
+    def __str__(self) -> str:
+        return f"the peer announces version {excerpt(self.version)}, accepted here: {self.accepted}"
+
+
+class HandshakeTimeout(HandshakeError):
+    """The handshake was not complete within its deadline.
+
+    Attributes:
+        seconds: the deadline, counted from the connection.
+    """
+
+    reason = DisconnectReason.HANDSHAKE_TIMEOUT
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"the handshake was not complete after {self.seconds:g} s"
+
+
+class ServerFull(HandshakeError):
+    """The server refuses the connection in words of its own, usually ``server_full``.
+
+    Attributes:
+        detail: the server's words.
+    """
+
+    reason = DisconnectReason.SERVER_FULL
+
+    def __init__(self, detail: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"the server refuses the connection: {excerpt(self.detail)}"
+
+
+class SessionClosed(VeltixError):
+    """The connection is gone.
+
+    Attributes:
+        reason: why, as a member of :class:`DisconnectReason`.
+        cause: the error behind it, or None where there is none (a polite close).
+    """
+
+    def __init__(self, reason: DisconnectReason, cause: BaseException | None = None) -> None:
+        super().__init__(reason, cause)
+        self.reason = reason
+        self.cause = cause
+
+    def __str__(self) -> str:
+        said = {
+            DisconnectReason.PEER_CLOSED: "the peer closed the connection",
+            DisconnectReason.MANUAL: "this side closed the connection",
+            DisconnectReason.RESET: "the connection was reset",
+        }.get(self.reason, "the connection was closed")
+        return said if self.cause is None else f"{said}: {self.cause}"
+
+
+class RequestError(VeltixError):
+    """A request ended without a reply."""
+
+
+class RequestTimeout(RequestError):
+    """No reply came in time. A later one is dropped and counted.
+
+    Attributes:
+        seconds: the time that was given.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"no reply within {self.seconds:g} s"
+
+
+class TooManyRequests(RequestError):
+    """As many requests as allowed are waiting already. Nothing was sent.
+
+    Attributes:
+        limit: how many may wait at once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.limit} requests are waiting for their replies already"
+
+
+class RemoteError(RequestError):
+    """The peer's handler failed and said so (message type ERROR).
+
+    Attributes:
+        detail: the peer's words, raw bytes.
+    """
+
+    def __init__(self, detail: bytes) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"the peer could not answer: {excerpt(self.detail)}" if self.detail else "the peer could not answer"

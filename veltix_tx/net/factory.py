@@ -1,0 +1,142 @@
+"""The server's factory, and what both factories share: making protocols and counting them."""
+
+from __future__ import annotations
+
+from random import Random
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from veltix_tx.errors import SessionClosed
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.protocol import VeltixProtocol
+from veltix_tx.settings import ServerConfig
+from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
+from veltix_tx.wire.releases import AUTO, find_release
+
+__all__ = ["Connections", "VeltixServerFactory", "check_wire", "resolve_clocks"]
+
+_log = Logger()
+
+
+def resolve_clocks(reactor: IReactorTime | Clocks | None) -> Clocks:
+    """Return the clocks to use: those given, those of a given reactor, or those of the global one."""
+    if isinstance(reactor, Clocks):
+        return reactor
+    if reactor is None:
+        from twisted.internet import reactor as installed
+
+        reactor = installed  # type: ignore[assignment]
+    return Clocks(reactor)  # type: ignore[arg-type]
+
+
+def check_wire(wire: str) -> None:
+    """Raise SettingsError unless ``wire`` is ``"auto"`` or an upstream release."""
+    if wire != AUTO:
+        find_release(wire)
+
+
+class Connections:
+    """The open connections of one server, ready or not, on however many ports.
+
+    Args:
+        most: how many there may be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._open: set[VeltixProtocol] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more may come."""
+        return len(self._open) >= self.most
+
+    def add(self, protocol: VeltixProtocol) -> None:
+        """Count a connection."""
+        self._open.add(protocol)
+
+    def discard(self, protocol: VeltixProtocol) -> None:
+        """Count it no more."""
+        self._open.discard(protocol)
+
+    def half_open(self) -> list[VeltixProtocol]:
+        """Return those still in their handshake."""
+        return [protocol for protocol in self._open if protocol.session is None]
+
+
+class _Surplus(Protocol):
+    """A connection over ``max_connections``: it is told so and closed."""
+
+    def __init__(self, protocol: VeltixProtocol) -> None:
+        self._protocol = protocol
+
+    def connectionMade(self) -> None:
+        self._protocol.transport = self.transport
+        _log.warn("refusing {peer}: the server is full", peer=self._protocol.address)
+        self._protocol.refuse_full()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._protocol.connectionLost(reason)
+
+
+class VeltixServerFactory(ServerFactory):
+    """Makes a server's protocols, for any endpoint or ``reactor.listenTCP``.
+
+    Args:
+        application: what happens with the messages, for all connections together.
+        config: the settings; those about listening are not used here.
+        reactor: a reactor, or Clocks for a test; None for the global reactor, when it is first needed.
+        types: the message types known; the process-wide registry by default.
+        random: for ids.
+        connections: shared by several factories of one server, so that the limit is for all of them.
+
+    Raises:
+        SettingsError: ``config.wire`` is unknown.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        application: IVeltixApplication,
+        config: ServerConfig | None = None,
+        *,
+        reactor: IReactorTime | Clocks | None = None,
+        types: MessageRegistry = PROCESS_TYPES,
+        random: Random | None = None,
+        connections: Connections | None = None,
+    ) -> None:
+        self.config = config or ServerConfig()
+        check_wire(self.config.wire)
+        self.connections = Connections(self.config.max_connections) if connections is None else connections
+        self._application = application
+        self._reactor = reactor
+        self._types = types
+        self._random = random or Random()
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """Return the protocol of a new connection."""
+
+        def lost(closed: SessionClosed) -> None:
+            self.connections.discard(protocol)
+
+        protocol = VeltixProtocol(
+            self._application,
+            self.config,
+            resolve_clocks(self._reactor),
+            types=self._types,
+            random=self._random,
+            lost=lost,
+        )
+        protocol.factory = self
+        if self.connections.full:
+            return _Surplus(protocol)
+        self.connections.add(protocol)
+        return protocol

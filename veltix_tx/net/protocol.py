@@ -1,0 +1,265 @@
+"""The Twisted protocol: bytes to the connection, its events to the session, its bytes to the transport."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from random import Random
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from veltix_tx.errors import DisconnectReason, HandshakeError, HandshakeTimeout, RemoteProtocolError, SessionClosed
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.flow import Flow
+from veltix_tx.net.keepalive import Clocks, Deadlines
+from veltix_tx.net.session import Session
+from veltix_tx.settings import ClientConfig, ServerConfig
+from veltix_tx.wire.connection import Event, Failed, Pong, Ready, State, VeltixConnection
+from veltix_tx.wire.frames import Refused
+from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, Response
+from veltix_tx.wire.releases import AUTO, find_release
+
+__all__ = ["VeltixProtocol"]
+
+_log = Logger()
+
+_HELLO_GAP = 0.15
+"""Seconds between the hellos of a server that finds out, on a link without delay."""
+
+
+class VeltixProtocol(Protocol):
+    """One Veltix connection on any transport, in either role.
+
+    Factories make these; it can also be made by hand and connected to any transport.
+
+    Args:
+        application: what happens with the messages.
+        config: a ServerConfig makes it a server's, a ClientConfig a client's.
+        clocks: where time comes from.
+        types: the message types it knows.
+        random: for ids.
+        ready: called with the session when the handshake is complete.
+        lost: called with the reason when the connection is gone, ready or not.
+
+    Attributes:
+        session: the session, from the completed handshake on; None before.
+    """
+
+    def __init__(
+        self,
+        application: IVeltixApplication,
+        config: ServerConfig | ClientConfig,
+        clocks: Clocks,
+        *,
+        types: MessageRegistry = PROCESS_TYPES,
+        random: Random | None = None,
+        ready: Callable[[Session], None] | None = None,
+        lost: Callable[[SessionClosed], None] | None = None,
+    ) -> None:
+        self.session: Session | None = None
+        self.clocks = clocks
+        self.deadlines = Deadlines(clocks.reactor)
+        self.limits = config.limits
+        self.timeouts = config.timeouts
+        self._application = application
+        self._config = config
+        self._types = types
+        self._random = random or Random()
+        self._ready = ready
+        self._lost = lost
+        self._closed: SessionClosed | None = None
+        self._corked = False
+
+    @property
+    def address(self) -> IAddress:
+        """The peer's network address."""
+        assert self.transport is not None
+        return self.transport.getPeer()
+
+    # From the transport.
+
+    def connectionMade(self) -> None:
+        """Begin the handshake, with one absolute deadline."""
+        self._prepare()
+        self.deadlines.set("handshake", self._config.handshake_timeout, self._handshake_late)
+        self._dispatch(self.connection.start())
+        self._arm_wake()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Handle what arrived; everything it causes to be sent at once leaves in one write."""
+        self._dispatch(self.connection.receive(data, self.clocks.calendar_ms()))
+        if self.connection.wake_after is None:
+            self.deadlines.clear("wake")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Settle everything that waits."""
+        closed = self._end(self._closed or _why(reason, ready=self.session is not None))
+        if self.session is not None:
+            self.session.gone()
+        if self._lost is not None:
+            self._lost(closed)
+
+    # From the session and the factory.
+
+    def flush(self, *, owed: bool) -> None:
+        """Write what the connection has to send, unless a read is being handled, which then writes it.
+
+        Args:
+            owed: whether the peer asked for it: then its not reading it pauses our reading.
+        """
+        if self._corked or self.transport is None:
+            return
+        out = self.connection.data_to_send()
+        if out:
+            self.transport.writeSequence(out)
+            if owed:
+                self.flow.owe(sum(map(len, out)))
+
+    def close(self, closed: SessionClosed) -> None:
+        """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds."""
+        if self.transport is None or self._closed is not None:
+            return
+        self._corked = False
+        self.flush(owed=False)
+        self._end(closed)
+        self.deadlines.set("close", self.timeouts.close, self.transport.abortConnection)
+        self.flow.stop()
+        self.transport.loseConnection()
+
+    def abort(self, closed: SessionClosed) -> None:
+        """Close at once; what is queued is lost."""
+        if self.transport is not None:
+            self._end(self._closed or closed)
+            self.transport.abortConnection()
+
+    def refuse_full(self) -> None:
+        """Instead of :meth:`connectionMade`: the server is full; say so and close."""
+        self._prepare()
+        self.connection.refuse_full()
+        self.close(SessionClosed(DisconnectReason.SERVER_FULL))
+
+    # Inside.
+
+    def _prepare(self) -> None:
+        transport = self.transport
+        assert transport is not None
+        gap = _HELLO_GAP
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+            gap += 2 * _round_trip(transport)
+        config = self._config
+        self.connection = VeltixConnection(
+            Role.SERVER if isinstance(config, ServerConfig) else Role.CLIENT,
+            None if config.wire == AUTO else find_release(config.wire),
+            calendar_ms=self.clocks.calendar_ms,
+            uptime_ms=self.clocks.uptime_ms,
+            random=self._random,
+            types=self._types,
+            max_message_size=config.max_message_size,
+            limits=config.limits,
+            gap=gap,
+        )
+        self.flow = Flow(transport, self.deadlines, self.timeouts.stall, self._stalled)
+
+    def _dispatch(self, events: list[Event]) -> None:
+        self._corked = True
+        try:
+            for event in events:
+                if isinstance(event, Response):
+                    if self._closed is not None:
+                        break
+                    self.session.receive(event)  # type: ignore[union-attr]
+                else:
+                    _ON_EVENT[type(event)](self, event)
+        finally:
+            self._corked = False
+            self.flush(owed=True)
+
+    def _on_ready(self, event: Ready) -> None:
+        self.deadlines.clear("handshake")
+        session = self.session = Session(self, event.peer, self._application)
+        self.flow.start()
+        if self._ready is not None:
+            self._ready(session)
+        session.begin()
+
+    def _on_pong(self, event: Pong) -> None:
+        if self.session is not None:
+            self.session.pong(event.request_id)
+
+    def _on_refused(self, event: Refused) -> None:
+        if self.session is not None:
+            self.session.refused += 1
+
+    def _on_failed(self, event: Failed) -> None:
+        self._fault(event.error)
+
+    def _fault(self, error: RemoteProtocolError) -> None:
+        _log.warn("closing {peer}: {error}", peer=self.address, error=error)
+        self.close(SessionClosed(error.reason, error))
+
+    def _handshake_late(self) -> None:
+        error = HandshakeTimeout(self._config.handshake_timeout)
+        _log.warn("closing {peer}: {error}", peer=self.address, error=error)
+        self.abort(SessionClosed(error.reason, error))
+
+    def _stalled(self) -> None:
+        _log.warn("closing {peer}: it does not read its replies", peer=self.address)
+        self.abort(SessionClosed(DisconnectReason.STALLED))
+
+    def _end(self, closed: SessionClosed) -> SessionClosed:
+        self._closed = closed
+        self.deadlines.clear_all()
+        self.connection.end()
+        if self.session is not None:
+            self.session.end(closed)
+        return closed
+
+    def _arm_wake(self) -> None:
+        wait = self.connection.wake_after
+        if wait is not None:
+            self.deadlines.set("wake", wait, self._wake)
+
+    def _wake(self) -> None:
+        self.connection.wake()
+        self.flush(owed=False)
+        self._arm_wake()
+
+
+_ON_EVENT: dict[type, Callable[..., None]] = {
+    Ready: VeltixProtocol._on_ready,
+    Pong: VeltixProtocol._on_pong,
+    Refused: VeltixProtocol._on_refused,
+    Failed: VeltixProtocol._on_failed,
+}
+
+
+def _why(reason: Failure, *, ready: bool) -> SessionClosed:
+    """Say why the transport ended without our doing."""
+    if reason.check(ConnectionDone):
+        if not ready:
+            cause = HandshakeError("in the middle of the handshake, as it does to a version it refuses")
+            return SessionClosed(DisconnectReason.PEER_CLOSED, cause)
+        return SessionClosed(DisconnectReason.PEER_CLOSED)
+    if reason.check(ConnectionLost):
+        return SessionClosed(DisconnectReason.RESET, reason.value)
+    return SessionClosed(DisconnectReason.ERROR, reason.value)
+
+
+def _round_trip(transport: object) -> float:
+    """Return the round trip of a fresh TCP connection in seconds as the kernel measured it, 0 where it does not say.
+
+    A server that finds out must not send its second hello before the answer to its first can
+    have come: a 2.x or 3.x client would take it for the next step of its handshake.
+    """
+    try:
+        raw = transport.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 72)  # type: ignore[attr-defined]
+        return float(struct.unpack_from("I", raw, 68)[0]) / 1e6
+    except (AttributeError, OSError, struct.error):
+        return 0.0

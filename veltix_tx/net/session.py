@@ -1,0 +1,403 @@
+"""A session: what an application holds of one connection whose handshake is complete."""
+
+from __future__ import annotations
+
+from collections import ChainMap, deque
+from collections.abc import Callable
+from inspect import iscoroutine
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from veltix_tx.errors import (
+    DisconnectReason,
+    LocalProtocolError,
+    RemoteError,
+    SessionClosed,
+    TooManyRequests,
+    excerpt,
+)
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.flow import Flow
+from veltix_tx.net.keepalive import Clocks, Deadlines
+from veltix_tx.net.waiting import Waiting
+from veltix_tx.settings import Limits, Timeouts
+from veltix_tx.wire.connection import WireConnection
+from veltix_tx.wire.handshake import Peer
+from veltix_tx.wire.messages import ERROR, MessageType, Request, Response, as_content
+
+__all__ = ["Link", "Session"]
+
+_log = Logger()
+
+_OWN_REQUESTS_FACTOR = 16
+"""How much more may wait for its turn while this side waits for a reply, which it only gets by reading."""
+
+
+class Link(Protocol):
+    """What a session needs of the protocol below it."""
+
+    limits: Limits
+    timeouts: Timeouts
+    clocks: Clocks
+    deadlines: Deadlines
+    flow: Flow
+
+    @property
+    def connection(self) -> WireConnection:
+        """The wire."""
+
+    @property
+    def address(self) -> IAddress:
+        """The peer's network address."""
+
+    def flush(self, *, owed: bool) -> None:
+        """Write what the connection has to send; ``owed`` if the peer asked for it."""
+
+    def close(self, closed: SessionClosed) -> None:
+        """Write what is queued and close politely, within a deadline."""
+
+
+class Session:
+    """One connection to a peer, ready to use. Made when its handshake is complete, never before.
+
+    Messages are handled one after another in the order they arrived: while a handler's Deferred
+    or coroutine is not done, the later ones wait. Replies to this side's own requests and pings
+    never wait.
+
+    Attributes:
+        peer: the other side as the handshake made it known: its version, its layout.
+        address: the other side's network address.
+        closed: why nothing can be sent any more; None while the session is open.
+        late_replies: replies dropped because their request had been given up.
+        refused: frames refused and dropped (bad checksum, unknown type, garbage).
+    """
+
+    def __init__(self, link: Link, peer: Peer, application: IVeltixApplication) -> None:
+        self.peer = peer
+        self.address = link.address
+        self.closed: SessionClosed | None = None
+        self.late_replies = 0
+        self.refused = 0
+        self._link = link
+        self._connection = link.connection
+        self._application = application
+        self._received = application.received
+        self._requests = Waiting(link.clocks.uptime, link.deadlines, "requests")
+        self._pings = Waiting(link.clocks.uptime, link.deadlines, "pings")
+        self._taken = ChainMap(self._requests.entries, self._pings.entries)
+        self._asked, self._given_up = self._requests.entries, self._requests.given_up
+        self._gone = False
+        self._busy = False
+        self._inbox: deque[Response | None] = deque()
+        self._inbox_bytes = 0
+        self._answering = 0
+        self._when_closed: list[Deferred[SessionClosed]] = []
+        self._when_idle: list[Deferred[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Session with {self.address} ({'closed' if self.closed else self.peer.version or self.peer.layout.name})>"
+
+    @property
+    def ip(self) -> str:
+        """The peer's address as text, ``""`` for a transport that has none (a UNIX socket)."""
+        return str(getattr(self.address, "host", ""))
+
+    @property
+    def port(self) -> int:
+        """The peer's port, 0 for a transport that has none."""
+        return int(getattr(self.address, "port", 0))
+
+    # Sending.
+
+    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> None:
+        """Send a message.
+
+        Args:
+            message: its type, or a whole Request (the other arguments are not used then).
+            content: its bytes.
+            request_id: the ``request_id`` of the message it answers.
+
+        Raises:
+            SessionClosed: the session is closed; nothing was sent.
+            MessageTooLarge: it is over ``max_message_size``; nothing was sent.
+            TypeError: the content is not bytes.
+        """
+        message_type, body, answers = _parts(message, content, request_id)
+        self._check_open()
+        self._connection.send(message_type, body, answers)
+        self._link.flush(owed=False)
+
+    def send_and_wait(
+        self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None
+    ) -> Deferred[Response]:
+        """Send a request and wait for its reply.
+
+        Args:
+            message: its type, or a whole Request (whose ``request_id`` is chosen here).
+            content: its bytes.
+            timeout: seconds to wait; ``timeouts.request`` (5) by default, ``math.inf`` for no end.
+
+        Returns:
+            a Deferred of the reply: the first message of the peer with the request's id. It
+            errbacks with RequestTimeout; with SessionClosed as soon as the connection is gone;
+            with RemoteError when the peer says that its handler failed; with MessageTooLarge,
+            TooManyRequests (``limits.pending``) or LocalProtocolError, nothing having been sent.
+            Cancelling it gives the request up: a later reply is dropped and counted.
+        """
+        return self._ask(self._requests, timeout, lambda request_id: self._send_request(message, content, request_id))
+
+    def ping(self, timeout: float | None = None) -> Deferred[float]:
+        """Measure the round trip to the peer, which answers by itself.
+
+        Returns:
+            a Deferred of the milliseconds from sending to the answer, on a clock that never
+            jumps. Fails as :meth:`send_and_wait` does.
+        """
+        sent_at = self._link.clocks.uptime()
+        pong = self._ask(self._pings, timeout, self._connection.send_ping)
+        return pong.addCallback(lambda _: (self._link.clocks.uptime() - sent_at) * 1000)
+
+    def disconnect(self) -> Deferred[SessionClosed]:
+        """Close politely: what is queued is written first, within ``timeouts.close`` seconds.
+
+        Returns:
+            what :meth:`when_closed` returns. Waiting requests fail at once.
+        """
+        if self.closed is None:
+            self._link.close(SessionClosed(DisconnectReason.MANUAL))
+        return self.when_closed()
+
+    def when_closed(self) -> Deferred[SessionClosed]:
+        """Return a new Deferred that fires with the reason once the connection is gone. Never errbacks."""
+        if self._gone and self.closed is not None:
+            return succeed(self.closed)
+        deferred: Deferred[SessionClosed] = Deferred(self._when_closed.remove)
+        self._when_closed.append(deferred)
+        return deferred
+
+    def when_idle(self) -> Deferred[None]:
+        """Return a new Deferred that fires once every message received so far has been handled and answered."""
+        if not self._busy and not self._answering and not self._inbox:
+            return succeed(None)
+        deferred: Deferred[None] = Deferred(self._when_idle.remove)
+        self._when_idle.append(deferred)
+        return deferred
+
+    def answer(self, message: Response, result: object) -> Deferred[None]:
+        """Answer a message with a handler's result, now or when it comes.
+
+        Args:
+            message: what is answered.
+            result: what a handler may return: bytes, a Request, None, or a Deferred or coroutine
+                of one of these. A failure or anything else is logged, and the peer is told where
+                its generation has words for it (ERROR, releases up to 1.9.0).
+
+        Returns:
+            a Deferred that fires with None when this is done. Never errbacks.
+        """
+        self._answering += 1
+        return _as_deferred(result).addCallback(self._reply, message).addErrback(self._failed, message).addBoth(self._answered)
+
+    # From the hub: the same bytes for many sessions.
+
+    @property
+    def encoding(self) -> object:
+        """Equal for two sessions whose peers take the same bytes for the same message."""
+        return self._connection.encoding
+
+    def encode(self, message_type: MessageType, content: bytes) -> list[bytes]:
+        """Return a message as bytes for every session with the same :attr:`encoding`; raises as :meth:`send` does."""
+        return self._connection.encode(message_type, content)
+
+    def send_encoded(self, buffers: list[bytes]) -> None:
+        """Send what :meth:`encode` returned.
+
+        Raises:
+            SessionClosed: the session is closed; nothing was sent.
+        """
+        self._check_open()
+        self._connection.send_encoded(buffers)
+        self._link.flush(owed=False)
+
+    # From the protocol.
+
+    def begin(self) -> None:
+        """Tell the application, before any message."""
+        self._run(self._application.connected, None)
+
+    def receive(self, message: Response) -> None:
+        """Take one message: a reply, or something to handle in its turn."""
+        request_id = message.request_id
+        if message.type == ERROR:
+            if not self._requests.settle(request_id, Failure(RemoteError(message.content))):
+                self.late_replies += 1
+        elif request_id in self._asked:
+            self._requests.settle(request_id, message)
+        elif request_id in self._given_up:
+            self._given_up.pop(request_id)
+            self.late_replies += 1
+        elif self._busy:
+            self._inbox.append(message)
+            self._inbox_bytes += len(message.content)
+            self._balance()
+        else:
+            self._handle(message)
+
+    def pong(self, request_id: int) -> None:
+        """Take the answer to a ping."""
+        if not self._pings.settle(request_id, None):
+            self.late_replies += 1
+
+    def end(self, closed: SessionClosed) -> None:
+        """Take note that nothing can be sent or received any more: fail what waits."""
+        if self.closed is None:
+            self.closed = closed
+            for waiting in (self._requests, self._pings):
+                waiting.fail_all(lambda: SessionClosed(closed.reason, closed.cause))
+
+    def gone(self) -> None:
+        """Take note that the connection is gone: tell who listens, and the application in its turn."""
+        assert self.closed is not None
+        self._gone = True
+        listeners, self._when_closed = self._when_closed, []
+        for deferred in listeners:
+            deferred.callback(self.closed)
+        self._inbox.append(None)
+        if not self._busy:
+            self._next()
+
+    # Inside.
+
+    def _check_open(self) -> None:
+        if self.closed is not None:
+            raise SessionClosed(self.closed.reason, self.closed.cause)
+
+    def _ask(self, waiting: Waiting, timeout: float | None, send: Callable[[int], None]) -> Deferred[Response]:
+        seconds = self._link.timeouts.request if timeout is None else timeout
+        if not (isinstance(seconds, (int, float)) and seconds > 0):
+            raise ValueError(f"timeout is {excerpt(timeout)}: it must be a number of seconds above 0, or math.inf")
+        limit = self._link.limits.pending
+        try:
+            self._check_open()
+            if len(self._requests) + len(self._pings) >= limit:
+                raise TooManyRequests(limit)
+            request_id = self._connection.fresh_id(self._taken)
+            send(request_id)
+        except (SessionClosed, TooManyRequests, LocalProtocolError) as error:
+            failed: Deferred[Response] = Deferred()
+            failed.errback(error)
+            return failed
+        deferred = waiting.add(request_id, seconds)
+        self._link.flush(owed=False)
+        if self._link.flow.paused:
+            self._balance()
+        return deferred
+
+    def _send_request(self, message: MessageType | Request, content: bytes, request_id: int) -> None:
+        message_type, body, _ = _parts(message, content, None)
+        self._connection.send(message_type, body, request_id)
+
+    def _handle(self, message: Response) -> None:
+        """Call the handler; the common case, an answer at once, costs no Deferred."""
+        try:
+            result = self._received(self, message)
+        except Exception:
+            self._failed(Failure(), message)
+            return
+        if result is None:
+            return
+        if isinstance(result, bytes):
+            try:
+                self._reply(result, message)
+            except Exception:
+                self._failed(Failure(), message)
+            return
+        done = self.answer(message, result)
+        if not done.called:
+            self._wait_for(done)
+
+    def _run(self, step: Callable[..., object], closed: SessionClosed | None) -> None:
+        """Call one of the application's other methods."""
+        try:
+            result = step(self) if closed is None else step(self, closed)
+        except Exception:
+            _log.failure("{step} of {session} failed", step=step.__name__, session=self)
+            return
+        done = _as_deferred(result)
+        done.addErrback(lambda failure: _log.failure("{step} of {session} failed", failure, step=step.__name__, session=self))
+        if not done.called:
+            self._wait_for(done)
+
+    def _wait_for(self, done: Deferred[object]) -> None:
+        self._busy = True
+        done.addBoth(self._next)
+
+    def _next(self, _: object = None) -> None:
+        """Go on with what has waited for its turn."""
+        self._busy = False
+        while self._inbox and not self._busy:
+            message = self._inbox.popleft()
+            if message is None:
+                assert self.closed is not None
+                self._run(self._application.disconnected, self.closed)
+            else:
+                self._inbox_bytes -= len(message.content)
+                self._handle(message)
+        self._balance()
+        self._check_idle()
+
+    def _balance(self) -> None:
+        """Pause reading while too much waits for its turn."""
+        factor = _OWN_REQUESTS_FACTOR if self._requests or self._pings else 1
+        messages, size = len(self._inbox), self._inbox_bytes
+        most, most_bytes = self._link.limits.inflight * factor, self._connection.max_message_size * factor
+        if messages >= most or size >= most_bytes:
+            self._link.flow.pause("handlers busy")
+        elif messages <= most // 2 and size <= most_bytes // 2:
+            self._link.flow.resume("handlers busy")
+
+    def _reply(self, result: object, message: Response) -> None:
+        if result is None:
+            return
+        message_type, content = message.type, result
+        if isinstance(result, Request):
+            message_type, content = result.type, result.content
+        body = as_content(content)
+        if self.closed is None:
+            self._connection.send(message_type, body, message.request_id)
+            self._link.flush(owed=True)
+
+    def _failed(self, failure: Failure, message: Response) -> None:
+        _log.failure(
+            "the handler of {type} failed for {session}", failure, type=message.type.name, session=self, request_id=message.request_id
+        )
+        if self.closed is None and self._connection.send_failure(message.request_id):
+            self._link.flush(owed=True)
+
+    def _answered(self, _: object) -> None:
+        self._answering -= 1
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if self._when_idle and not self._busy and not self._answering and not self._inbox:
+            listeners, self._when_idle = self._when_idle, []
+            for deferred in listeners:
+                deferred.callback(None)
+
+
+def _parts(message: MessageType | Request, content: bytes, request_id: int | None) -> tuple[MessageType, bytes, int | None]:
+    if isinstance(message, Request):
+        return message.type, message.content, message.request_id
+    if not isinstance(message, MessageType):
+        raise TypeError(f"what is sent is a MessageType or a Request, not {excerpt(message)}")
+    return message, as_content(content), request_id
+
+
+def _as_deferred(result: object) -> Deferred[object]:
+    if isinstance(result, Deferred):
+        return result
+    return Deferred.fromCoroutine(result) if iscoroutine(result) else succeed(result)

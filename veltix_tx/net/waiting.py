@@ -1,0 +1,95 @@
+"""Deferreds that wait for replies: each settled once, by its reply, its deadline, its canceller or the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from veltix_tx.errors import RequestTimeout
+from veltix_tx.net.keepalive import Deadlines
+from veltix_tx.wire.requests import PendingTable
+
+__all__ = ["Waiting"]
+
+_SWEEP_FLOOR = 0.01
+"""Seconds between two sweeps at least, whatever the deadlines: a sweep looks at every request."""
+
+_ROUNDING = 1e-6
+
+
+class Waiting:
+    """The Deferreds of one kind of question on one connection.
+
+    One timer serves them all: it sweeps at the earliest deadline (a timer each costs 3 µs).
+
+    Args:
+        uptime: a clock that never jumps, in seconds.
+        deadlines: where the sweep timer lives.
+        name: the timer's.
+    """
+
+    __slots__ = ("_deadlines", "_name", "_sweep_at", "_table", "_uptime")
+
+    def __init__(self, uptime: Callable[[], float], deadlines: Deadlines, name: str) -> None:
+        self._uptime = uptime
+        self._deadlines = deadlines
+        self._name = name
+        self._sweep_at = math.inf
+        self._table: PendingTable[tuple[Deferred[Any], float]] = PendingTable()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def entries(self) -> dict[int, tuple[tuple[Deferred[Any], float], float]]:
+        """What waits, by request id: always the same dict, to look into."""
+        return self._table.entries
+
+    @property
+    def given_up(self) -> dict[int, None]:
+        """Ids whose replies are late: always the same dict, to look into and take from."""
+        return self._table.given_up
+
+    def add(self, request_id: int, seconds: float) -> Deferred[Any]:
+        """Return a Deferred for the reply to ``request_id``.
+
+        It errbacks with RequestTimeout after ``seconds`` (``math.inf`` for never). Cancelling it
+        gives the request up.
+        """
+        deferred: Deferred[Any] = Deferred(lambda _: self._table.give_up(request_id))
+        deadline = self._uptime() + seconds
+        self._table.add(request_id, (deferred, seconds), deadline)
+        if deadline < self._sweep_at:
+            self._arm(seconds)
+        return deferred
+
+    def settle(self, request_id: int, result: object) -> bool:
+        """Give a reply (or a Failure) to who waits for it; return whether anyone did."""
+        entry = self._table.settle(request_id)
+        if entry is None:
+            return False
+        entry[0].callback(result)
+        return True
+
+    def fail_all(self, error: Callable[[], Exception]) -> None:
+        """Fail everything that waits, each with an error of its own."""
+        self._deadlines.clear(self._name)
+        for deferred, _ in self._table.drain():
+            deferred.errback(error())
+
+    def _arm(self, seconds: float) -> None:
+        self._sweep_at = self._uptime() + seconds
+        self._deadlines.set(self._name, seconds, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweep_at = math.inf
+        now = self._uptime()
+        due = self._table.expired(now + _ROUNDING)
+        earliest = self._table.next_deadline()
+        if earliest is not None and earliest < math.inf:
+            self._arm(max(earliest - now, _SWEEP_FLOOR))
+        for deferred, seconds in due:
+            deferred.errback(RequestTimeout(seconds))

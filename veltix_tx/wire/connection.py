@@ -1,0 +1,378 @@
+"""One connection, sans-io: the peer's bytes in, events and bytes to send out.
+
+The floor above drives a :class:`WireConnection` and never knows which wire it is on::
+
+    connection.start()                          # then send data_to_send()
+    for event in connection.receive(data, ms):  # then send data_to_send()
+        ...                                     # Ready, Response, Pong, Refused, Failed
+    connection.send(message_type, content)      # then send data_to_send()
+
+``wake_after`` tells in how many seconds :meth:`~WireConnection.wake` wants to be called if the
+peer stays silent. :class:`VeltixConnection` is the wire of Veltix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from enum import Enum, auto
+from random import Random
+from typing import Protocol
+
+from veltix_tx.errors import (
+    FrameTooLarge,
+    HandshakeError,
+    LocalProtocolError,
+    MessageTooLarge,
+    NotReady,
+    RemoteProtocolError,
+    TooManyRequests,
+    TooManyStrikes,
+)
+from veltix_tx.settings import Limits
+from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
+from veltix_tx.wire.handshake import Handshake, Peer, Role
+from veltix_tx.wire.layouts import W15, Layout
+from veltix_tx.wire.messages import ERROR, FIRST_USER_CODE, PING, PONG, PROCESS_TYPES, MessageRegistry, MessageType, Response
+from veltix_tx.wire.releases import HandshakeKind, Release, release_of
+from veltix_tx.wire.requests import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS, RequestIds
+
+__all__ = [
+    "STATES",
+    "Event",
+    "Failed",
+    "Pong",
+    "Ready",
+    "State",
+    "VeltixConnection",
+    "WireConnection",
+]
+
+_UNCOPIED = 65536
+"""Content longer than this (bytes) is sent as it is, behind its header, instead of joined to it."""
+
+
+_LIMITS = Limits()
+
+
+class State(Enum):
+    """Where a connection is in its life."""
+
+    HANDSHAKE = auto()
+    READY = auto()
+    CLOSED = auto()
+
+
+class Trigger(Enum):
+    """What moves a connection from one state to another."""
+
+    AGREED = auto()
+    FAULT = auto()
+    END = auto()
+
+
+STATES: dict[State, dict[Trigger, State]] = {
+    State.HANDSHAKE: {Trigger.AGREED: State.READY, Trigger.FAULT: State.CLOSED, Trigger.END: State.CLOSED},
+    State.READY: {Trigger.FAULT: State.CLOSED, Trigger.END: State.CLOSED},
+    State.CLOSED: {Trigger.FAULT: State.CLOSED, Trigger.END: State.CLOSED},
+}
+"""Everything that moves a connection. Messages are read and sent in READY alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The handshake is complete.
+
+    Attributes:
+        peer: the other side.
+    """
+
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The peer answered a ping.
+
+    Attributes:
+        request_id: the ping's.
+    """
+
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The peer broke a rule: the connection must be closed, nothing more is read.
+
+    Attributes:
+        error: the rule.
+    """
+
+    error: RemoteProtocolError
+
+
+Event = Ready | Response | Pong | Refused | Failed
+
+
+class WireConnection(Protocol):
+    """What a session needs of a wire, whichever it is."""
+
+    @property
+    def wake_after(self) -> float | None:
+        """Seconds of silence after which :meth:`wake` wants to be called, None for never."""
+
+    @property
+    def max_message_size(self) -> int:
+        """The most bytes of a message, header included."""
+
+    @property
+    def encoding(self) -> object:
+        """Equal for two connections whose peers take the same bytes for the same message."""
+
+    def start(self) -> list[Event]:
+        """Begin the handshake; may be all there is to it."""
+
+    def wake(self) -> None:
+        """Go on after ``wake_after`` seconds of silence."""
+
+    def receive(self, data: bytes, received_at: int) -> list[Event]:
+        """Take the peer's bytes, with this side's clock in ms."""
+
+    def end(self) -> None:
+        """Take note that the connection is closed; nothing more is read or sent."""
+
+    def data_to_send(self) -> list[bytes]:
+        """Return what is to be written now, in order, and forget it."""
+
+    def fresh_id(self, taken: Container[int]) -> int:
+        """Return a request id that is not in ``taken``."""
+
+    def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
+        """Return a message as the buffers to write; it answers the request with that id, if any."""
+
+    def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
+        """Queue a message; it answers the request with that id, if any."""
+
+    def send_encoded(self, buffers: list[bytes]) -> None:
+        """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
+
+    def send_ping(self, request_id: int) -> None:
+        """Queue a ping."""
+
+    def send_failure(self, request_id: int) -> bool:
+        """Queue word that a request failed; False where the wire has none."""
+
+
+class VeltixConnection:
+    """One Veltix connection of any generation, in either role.
+
+    Args:
+        role: this side's.
+        release: the upstream release to speak, None to find out.
+        calendar_ms: the calendar's clock, ms since 1970, for headers that carry one.
+        uptime_ms: a monotonic clock in ms, for peers of 1.6.9, which expect that.
+        random: for ids.
+        types: the message types this side knows.
+        max_message_size: the most bytes of a message either way, header included.
+        limits: what the peer may make this side keep.
+        gap: seconds between the hellos of a server that finds out.
+
+    Attributes:
+        state: a :class:`State`.
+        peer: the other side, from READY on.
+        max_message_size: as given.
+        wake_after: see the module.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        release: Release | None = None,
+        *,
+        calendar_ms: Callable[[], int],
+        uptime_ms: Callable[[], int],
+        random: Random,
+        types: MessageRegistry = PROCESS_TYPES,
+        max_message_size: int = 10 * 1024 * 1024,
+        limits: Limits = _LIMITS,
+        gap: float = 0.15,
+    ) -> None:
+        self.state = State.HANDSHAKE
+        self.peer: Peer | None = None
+        self._role = role
+        self._calendar_ms = calendar_ms
+        self._uptime_ms = uptime_ms
+        self._random = random
+        self._types = types
+        self.max_message_size = max_message_size
+        self._limits = limits
+        self._handshake = Handshake(role, release, random, limits, gap)
+        self._decoder: FrameDecoder | None = None
+        self._layout: Layout = W15
+        self._clock: Callable[[], int] = calendar_ms
+        self._ids: RequestIds | None = None
+        self._out: list[bytes] = []
+
+    @property
+    def wake_after(self) -> float | None:
+        """Seconds of silence after which :meth:`wake` wants to be called, None for never."""
+        return self._handshake.wake_after if self.state is State.HANDSHAKE else None
+
+    @property
+    def encoding(self) -> object:
+        """Equal for two connections whose peers take the same bytes for the same message."""
+        return self._role, self._layout, self._clock is self._uptime_ms
+
+    def start(self) -> list[Event]:
+        """Begin the handshake; may be all there is to it."""
+        self._handshake.start()
+        return self._check_agreed(b"", self._calendar_ms())
+
+    def refuse_full(self) -> None:
+        """Instead of :meth:`start`: refuse the client because the server is full."""
+        self._handshake.refuse_full()
+        self._out += self._handshake.outgoing
+        self._move(Trigger.END)
+
+    def wake(self) -> None:
+        """Go on after ``wake_after`` seconds of silence."""
+        self._handshake.wake()
+        self._out += self._handshake.outgoing
+        self._handshake.outgoing.clear()
+
+    def receive(self, data: bytes, received_at: int) -> list[Event]:
+        """Take the peer's bytes.
+
+        Args:
+            data: the bytes.
+            received_at: this side's calendar clock in ms.
+
+        Returns:
+            what happened, in order. After a :class:`Failed`, the last, nothing more is read.
+        """
+        if self.state is State.READY:
+            return self._receive_frames(data, received_at)
+        if self.state is State.CLOSED:
+            return []
+        try:
+            rest = self._handshake.receive(data)
+        except (HandshakeError, FrameTooLarge) as error:
+            return [self._fail(error)]
+        return self._check_agreed(rest, received_at)
+
+    def end(self) -> None:
+        """Take note that the connection is closed; nothing more is read or sent."""
+        self._move(Trigger.END)
+
+    def data_to_send(self) -> list[bytes]:
+        """Return what is to be written now, in order, and forget it."""
+        out, self._out = self._out, []
+        return out
+
+    def fresh_id(self, taken: Container[int]) -> int:
+        """Return a request id of this side that is not in ``taken``.
+
+        Raises:
+            NotReady: the handshake is not complete.
+            LocalProtocolError: the wire has no request ids (the 46-byte format).
+            TooManyRequests: every id is taken.
+        """
+        if self._ids is None:
+            raise NotReady()
+        if not self._ids.usable:
+            raise LocalProtocolError("the 46-byte wire has no request ids: only send() works on it")
+        request_id = self._ids.fresh(taken)
+        if request_id is None:
+            raise TooManyRequests(len(CLIENT_IDS))
+        return request_id
+
+    def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
+        """Return a message as the buffers to write.
+
+        Raises:
+            NotReady: the handshake is not complete.
+            MessageTooLarge: the peer would have to refuse it.
+        """
+        layout = self._layout
+        if self._ids is None:
+            raise NotReady()
+        if len(content) > self.max_message_size - layout.header_size:
+            raise MessageTooLarge(layout.header_size + len(content), self.max_message_size)
+        if request_id is None:
+            request_id = self._ids.unsolicited()
+        header = layout.pack(message_type.code, content, request_id, self._clock() if layout.clock else 0)
+        return [header + content] if len(content) <= _UNCOPIED else [header, content]
+
+    def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
+        """Queue a message; raises what :meth:`encode` raises."""
+        self._out += self.encode(message_type, content, request_id)
+
+    def send_encoded(self, buffers: list[bytes]) -> None:
+        """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
+        self._out += buffers
+
+    def send_ping(self, request_id: int) -> None:
+        """Queue a PING."""
+        self.send(PING, b"", request_id)
+
+    def send_failure(self, request_id: int) -> bool:
+        """Queue an ERROR, a type known to the releases up to 1.9.0; False for a later peer."""
+        if self._layout is W15:
+            return False
+        self.send(ERROR, b"", request_id)
+        return True
+
+    def _move(self, trigger: Trigger) -> None:
+        self.state = STATES[self.state][trigger]
+
+    def _fail(self, error: RemoteProtocolError) -> Failed:
+        self._move(Trigger.FAULT)
+        return Failed(error)
+
+    def _check_agreed(self, rest: bytes, received_at: int) -> list[Event]:
+        self._out += self._handshake.outgoing
+        self._handshake.outgoing.clear()
+        peer = self._handshake.peer
+        if peer is None:
+            return []
+        self._move(Trigger.AGREED)
+        self.peer, self._layout = peer, peer.layout
+        known = release_of(peer.layout, peer.version)
+        if known is not None and known.monotonic:
+            self._clock = self._uptime_ms
+        self._ids = RequestIds(peer.layout, self._half(peer), self._random)
+        self._decoder = FrameDecoder(peer.layout, self._types.get, self.max_message_size)
+        return [Ready(peer), *(self._receive_frames(rest, received_at) if rest else ())]
+
+    def _half(self, peer: Peer) -> range:
+        if self._role is Role.SERVER:
+            return SERVER_IDS
+        legacy = "id_window" in peer.meta or (peer.version == "3.0.0" and peer.handshake is HandshakeKind.JSON)
+        return LEGACY_CLIENT_IDS if legacy else CLIENT_IDS
+
+    def _receive_frames(self, data: bytes, received_at: int) -> list[Event]:
+        decoder = self._decoder
+        assert decoder is not None
+        events: list[Event] = decoder.feed(data, received_at)  # type: ignore[assignment]
+        if decoder.system_seen:
+            events = self._answer_system(events)
+        if decoder.error is not None:
+            events.append(self._fail(decoder.error))
+        elif decoder.strikes >= self._limits.strikes:
+            events.append(self._fail(TooManyStrikes(decoder.strikes)))
+        return events
+
+    def _answer_system(self, events: list[Event]) -> list[Event]:
+        """Answer pings, tell of pongs and errors, and keep every other system message from the user."""
+        passed: list[Event] = []
+        for event in events:
+            if not isinstance(event, Response) or event.type.code >= FIRST_USER_CODE or event.type == ERROR:
+                passed.append(event)
+            elif event.type == PING:
+                self.send(PONG, b"", event.request_id)
+            elif event.type == PONG:
+                passed.append(Pong(event.request_id))
+            else:
+                passed.append(Refused(Refusal.UNKNOWN_TYPE, event.type.code))
+        return passed

@@ -1,0 +1,391 @@
+"""The three handshakes in both roles, as one table of steps, and the machine that walks it.
+
+=======  ==========================================  ==========================================
+kind     server                                      client
+=======  ==========================================  ==========================================
+NONE     (nothing)                                   (nothing)
+HELLO    say HELLO · read HELLO_ACK                  read HELLO · send HELLO_ACK
+JSON     say hello · read hello · send result        read hello · send hello · read result
+=======  ==========================================  ==========================================
+
+Which kind and layout it is may be open at first (``wire="auto"``). A server then says its
+hellos in stages until the client answers one of them: clients never speak before a hello they
+understand, and each survives the others'. A client reads it off the server's first bytes and
+mirrors the server's version; a server that says nothing is asked with a PING of the releases
+that have no handshake.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from random import Random
+
+from veltix_tx.errors import EarlyMessage, FrameTooLarge, MalformedHello, ServerFull, VersionRefused, excerpt
+from veltix_tx.settings import Limits
+from veltix_tx.wire.layouts import W14, W15, W16, W22, W62, Header, Layout
+from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, MessageType
+from veltix_tx.wire.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release
+
+__all__ = ["SCRIPTS", "Handshake", "Peer", "Role", "Step"]
+
+_PAD_BYTES = b"\xff" * 128
+_SILENCE = 1.5
+"""Seconds without a hello after which a client asks whether the server has no handshake."""
+
+_VERSION = re.compile(r"v?([0-9A-Za-z+-]{1,16}(?:\.[0-9A-Za-z+-]{1,16}){0,2})[0-9A-Za-z.+-]{0,32}", re.ASCII)
+"""Real peers ignore a leading ``v`` and whatever follows the third number."""
+
+
+class Role(Enum):
+    """Which side of a connection this is."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+class Step(Enum):
+    """One step of a handshake, named from this side's view."""
+
+    SAY_HELLO = auto()
+    READ_ACK = auto()
+    READ_CLIENT = auto()
+    SEND_RESULT = auto()
+    READ_HELLO = auto()
+    SEND_ACK = auto()
+    READ_SERVER = auto()
+    SEND_CLIENT = auto()
+    READ_RESULT = auto()
+    SEND_PING = auto()
+    READ_PONG = auto()
+
+
+SCRIPTS: dict[tuple[HandshakeKind, Role], tuple[Step, ...]] = {
+    (HandshakeKind.NONE, Role.SERVER): (),
+    (HandshakeKind.NONE, Role.CLIENT): (),
+    (HandshakeKind.HELLO, Role.SERVER): (Step.SAY_HELLO, Step.READ_ACK),
+    (HandshakeKind.HELLO, Role.CLIENT): (Step.READ_HELLO, Step.SEND_ACK),
+    (HandshakeKind.JSON, Role.SERVER): (Step.SAY_HELLO, Step.READ_CLIENT, Step.SEND_RESULT),
+    (HandshakeKind.JSON, Role.CLIENT): (Step.READ_SERVER, Step.SEND_CLIENT, Step.READ_RESULT),
+}
+"""Every handshake, in both roles."""
+
+_SILENT_SERVER = (Step.SEND_PING, Step.READ_PONG)
+_ANSWER_TO_HELLO = {Role.SERVER: HELLO_ACK, Role.CLIENT: HELLO}
+_BARE_LAYOUTS = (W14, W22, W62)
+"""HELLO frames without a magic, shortest header first: the one whose checksum fits is it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other side, as the handshake made it known.
+
+    Attributes:
+        version: the version it announced, ``""`` where it announces none.
+        layout: the header layout agreed on.
+        handshake: the handshake that was used.
+        meta: the ``meta`` of its JSON hello.
+    """
+
+    version: str
+    layout: Layout
+    handshake: HandshakeKind
+    meta: Mapping[str, object] = field(default_factory=dict)
+
+
+class Handshake:
+    """One connection's handshake. Feed it bytes, send what it leaves in ``outgoing``.
+
+    Args:
+        role: this side's.
+        release: the release to speak, None to find out.
+        random: for the ids of HELLO frames.
+        limits: ``hello_size`` and ``json_hello_size`` are used.
+        gap: seconds between the hellos of a server that finds out.
+
+    Attributes:
+        peer: the other side, once the handshake is complete.
+        outgoing: bytes to send; the caller takes them out.
+        wake_after: seconds after which :meth:`wake` wants to be called, None for never.
+    """
+
+    def __init__(self, role: Role, release: Release | None, random: Random, limits: Limits, gap: float) -> None:
+        self.peer: Peer | None = None
+        self.outgoing: list[bytes] = []
+        self.wake_after: float | None = None
+        self._role = role
+        self._release = release
+        self._random = random
+        self._limits = limits
+        self._gap = gap
+        self._buffer = bytearray()
+        self._stages = list(AUTO_HELLOS) if release is None else [release]
+        self._offered: dict[tuple[Layout, int], Release] = {}
+        self._offered_json: Release | None = None
+        self._kind = release.handshake if release else None
+        self._layout = release.layout if release else None
+        self._steps: list[Step] = []
+        self._version = ""
+        self._meta: Mapping[str, object] = {}
+        self._reply_to = 0
+        self._reply_json: dict[str, object] = {}
+
+    def start(self) -> None:
+        """Begin: a server says its first hello, a side without a handshake is done."""
+        if self._kind is not None:
+            self._steps = list(SCRIPTS[self._kind, self._role])
+        elif self._role is Role.SERVER:
+            self._steps = [Step.SAY_HELLO]
+        else:
+            self.wake_after = _SILENCE
+        self._advance()
+
+    def wake(self) -> None:
+        """Go on after ``wake_after`` seconds of silence: the next hello, or a client's question."""
+        if self._role is Role.SERVER:
+            self._say_hello()
+        else:
+            self.wake_after = None
+            self._kind, self._layout, self._steps = HandshakeKind.NONE, W62, list(_SILENT_SERVER)
+            self._advance()
+
+    def receive(self, data: bytes) -> bytes:
+        """Take the peer's bytes; return those behind the handshake once it is complete.
+
+        Raises:
+            HandshakeError: the peer's part is wrong; nothing more is read.
+            FrameTooLarge: it declares more than the limits allow.
+        """
+        self.wake_after = None
+        self._buffer += data
+        if self._kind is None and not self._identify():
+            return b""
+        self._advance()
+        if self.peer is None:
+            return b""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
+    def refuse_full(self) -> None:
+        """Instead of :meth:`start`: tell the client that the server is full, where its release has words for it."""
+        if self._release is None or self._release.protocol is not None:
+            self._send_json({"error": "server_full"})
+
+    def _identify(self) -> bool:
+        """Tell the handshake by the peer's first bytes; return whether there were enough."""
+        if len(self._buffer) < 2:
+            return False
+        first = bytes(self._buffer[:2])
+        if first == W16.magic:
+            self._kind, self._layout = HandshakeKind.HELLO, W16
+        elif int.from_bytes(first, "big") == _ANSWER_TO_HELLO[self._role].code:
+            self._kind = HandshakeKind.HELLO
+        else:
+            self._kind = HandshakeKind.JSON
+        self._steps = [step for step in SCRIPTS[self._kind, self._role] if step is not Step.SAY_HELLO]
+        return True
+
+    def _advance(self) -> None:
+        """Walk the steps as far as the bytes go."""
+        while self._steps:
+            if not _ACTIONS[self._steps[0]](self):
+                return
+            del self._steps[0]
+        if self._kind is not None:
+            assert self._layout is not None
+            self.peer = Peer(self._version, self._layout, self._kind, self._meta)
+
+    # Saying: each of these is done at once.
+
+    def _say_hello(self) -> bool:
+        stage = self._stages.pop(0)
+        self.wake_after = self._gap if self._stages else None
+        if stage is None:
+            self.outgoing.append(_PAD_BYTES)
+        elif stage.handshake is HandshakeKind.JSON:
+            self._offered_json = stage
+            hello: dict[str, object] = {"v": stage.announces}
+            if stage.protocol is not None:
+                hello["pv"] = stage.protocol
+            self._send_json({**hello, "meta": dict(stage.meta)})
+        else:
+            request_id = self._random.getrandbits(8 * stage.layout.id_size)
+            self._offered[stage.layout, request_id] = stage
+            self._send_frame(stage.layout, HELLO, request_id, stage.announces)
+        return True
+
+    def _send_ack(self) -> bool:
+        assert self._layout is not None
+        version = self._release.announces if self._release else self._version
+        self._send_frame(self._layout, HELLO_ACK, self._reply_to, version)
+        return True
+
+    def _send_client(self) -> bool:
+        self._send_json(self._reply_json)
+        return True
+
+    def _send_result(self) -> bool:
+        self._send_json({"result": "ok"})
+        return True
+
+    def _send_ping(self) -> bool:
+        self._reply_to = self._random.getrandbits(32)
+        self.outgoing.append(W62.pack(PING.code, b"", self._reply_to, 0))
+        return True
+
+    def _send_frame(self, layout: Layout, message_type: MessageType, request_id: int, version: str) -> None:
+        text = version.encode("ascii")
+        content = len(text).to_bytes(2, "big") + text
+        self.outgoing.append(layout.pack(message_type.code, content, request_id, 0) + content)
+
+    def _send_json(self, message: Mapping[str, object]) -> None:
+        text = json.dumps(message).encode()
+        self.outgoing.append(len(text).to_bytes(2, "big") + text)
+
+    # Reading: each returns whether the peer's part was there whole.
+
+    def _read_ack(self) -> bool:
+        frame = self._take_frame(HELLO_ACK)
+        if frame is None:
+            return False
+        header, content = frame
+        assert self._layout is not None
+        offered = self._offered.get((self._layout, header.request_id))
+        if offered is None:
+            raise MalformedHello("the HELLO_ACK carries another id than any HELLO sent")
+        self._version = _version_in(content)
+        if self._version not in offered.welcome:
+            raise VersionRefused(self._version, " ".join(sorted(offered.welcome)))
+        return True
+
+    def _read_hello(self) -> bool:
+        frame = self._take_frame(HELLO)
+        if frame is None:
+            return False
+        header, content = frame
+        self._reply_to = header.request_id
+        self._version = _version_in(content)
+        if self._release is not None and not self._release.accepts(self._version):
+            raise VersionRefused(self._version, self._release.rule)
+        return True
+
+    def _read_pong(self) -> bool:
+        frame = self._take_frame(PONG)
+        return frame is not None and frame[0].request_id == self._reply_to
+
+    def _read_client(self) -> bool:
+        message = self._take_json()
+        if message is None:
+            return False
+        assert self._offered_json is not None
+        self._layout = self._offered_json.layout
+        self._check_json(message, self._offered_json)
+        return True
+
+    def _read_server(self) -> bool:
+        message = self._take_json()
+        if message is None:
+            return False
+        if "error" in message:
+            raise ServerFull(message["error"])
+        self._check_json(message, self._release or (SUPERSET if "pv" in message else None))
+        if self._layout is None:
+            self._layout = W15 if "pv" in message or "id_window" in self._meta else W16
+        mirrored = {key: message[key] for key in ("v", "pv") if key in message}
+        if self._release is not None:
+            mirrored = {"v": self._release.announces}
+            if self._release.protocol is not None:
+                mirrored["pv"] = self._release.protocol
+        self._reply_json = {**mirrored, "meta": {}}
+        return True
+
+    def _read_result(self) -> bool:
+        message = self._take_json()
+        if message is None:
+            return False
+        if "error" in message:
+            raise ServerFull(message["error"])
+        if message.get("result") != "ok":
+            raise MalformedHello(f"the server's result is {excerpt(message.get('result'))}, not 'ok'")
+        return True
+
+    def _check_json(self, message: Mapping[str, object], release: Release | None) -> None:
+        version, meta = message.get("v"), message.get("meta")
+        if not isinstance(version, str) or not version or len(version) > 64:
+            raise MalformedHello(f"the JSON hello's version is {excerpt(version)}")
+        if release is not None and not release.accepts(version, message.get("pv")):
+            raise VersionRefused(f"{version} (pv {message.get('pv')})" if "pv" in message else version, release.rule)
+        self._version = version
+        self._meta = meta if isinstance(meta, dict) else {}
+
+    def _take_json(self) -> dict[str, object] | None:
+        if len(self._buffer) < 2:
+            return None
+        size = int.from_bytes(self._buffer[:2], "big")
+        if size > self._limits.json_hello_size:
+            raise FrameTooLarge(size, self._limits.json_hello_size)
+        if len(self._buffer) < 2 + size:
+            return None
+        text = bytes(self._buffer[2 : 2 + size])
+        del self._buffer[: 2 + size]
+        try:
+            message = json.loads(text)
+        except (ValueError, RecursionError):
+            raise MalformedHello(f"the handshake is not JSON: {excerpt(text)}") from None
+        if not isinstance(message, dict):
+            raise MalformedHello(f"the handshake is not a JSON object: {excerpt(text)}")
+        return message
+
+    def _take_frame(self, expected: MessageType) -> tuple[Header, bytes] | None:
+        """Take one frame of the expected type; where the layout is open, settle it."""
+        for layout in _BARE_LAYOUTS if self._layout is None else (self._layout,):
+            if len(self._buffer) < layout.header_size:
+                return None
+            header = layout.unpack(self._buffer)
+            if not header.sound or (header.code != expected.code and self._role is Role.CLIENT):
+                raise MalformedHello(
+                    f"the peer does not begin as this wire does: {excerpt(bytes(self._buffer[:16]))}"
+                    + (" (wire='auto' finds out what a server speaks)" if self._release else "")
+                )
+            if header.code != expected.code:
+                raise EarlyMessage(header.code)
+            if header.size > self._limits.hello_size:
+                raise FrameTooLarge(layout.header_size + header.size, layout.header_size + self._limits.hello_size)
+            stop = layout.header_size + header.size
+            if len(self._buffer) < stop:
+                return None
+            content = bytes(self._buffer[layout.header_size : stop])
+            if layout.checksum(content) == header.digest:
+                self._layout = layout
+                del self._buffer[:stop]
+                return header, content
+        raise MalformedHello(f"the {expected.name} frame has a bad checksum")
+
+
+_ACTIONS: Mapping[Step, Callable[[Handshake], bool]] = {
+    Step.SAY_HELLO: Handshake._say_hello,
+    Step.READ_ACK: Handshake._read_ack,
+    Step.READ_CLIENT: Handshake._read_client,
+    Step.SEND_RESULT: Handshake._send_result,
+    Step.READ_HELLO: Handshake._read_hello,
+    Step.SEND_ACK: Handshake._send_ack,
+    Step.READ_SERVER: Handshake._read_server,
+    Step.SEND_CLIENT: Handshake._send_client,
+    Step.READ_RESULT: Handshake._read_result,
+    Step.SEND_PING: Handshake._send_ping,
+    Step.READ_PONG: Handshake._read_pong,
+}
+
+
+def _version_in(content: bytes) -> str:
+    """Return the version in a HELLO's or HELLO_ACK's content; bytes behind it are ignored, as real peers do."""
+    size = int.from_bytes(content[:2], "big")
+    text = content[2 : 2 + size]
+    found = _VERSION.fullmatch(text.decode("latin-1")) if len(text) == size else None
+    if found is None:
+        raise MalformedHello(f"the version is not one: {excerpt(text)}")
+    return found.group(1)

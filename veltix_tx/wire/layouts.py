@@ -1,0 +1,117 @@
+"""The six header layouts Veltix has had, as one table.
+
+Every header is big-endian. ``size`` counts the content only; the checksum covers the content
+only, never the header. The layouts are named after their header's length in bytes.
+
+======  ===================  ==========  ==============  ==========================
+layout  releases             checksum    clock           request id
+======  ===================  ==========  ==============  ==========================
+W46     "1.0" (paper only)   SHA-256     ms              none
+W62     1.2.0 - 1.6.1        SHA-256     ms              16 bytes
+W22     1.6.2 - 1.6.9        CRC-32      ms              4 bytes
+W14     1.6.10               CRC-32      none            4 bytes
+W16     1.7.0 - 1.9.0        CRC-32      none            4 bytes
+W15     2.0.0 - 3.3.0        CRC-32      none            2 bytes
+======  ===================  ==========  ==============  ==========================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from struct import Struct
+from typing import NamedTuple
+from zlib import crc32
+
+__all__ = ["ALL_LAYOUTS", "W14", "W15", "W16", "W22", "W46", "W62", "Header", "Layout"]
+
+
+def _sha256(content: bytes) -> bytes:
+    return sha256(content).digest()
+
+
+class Header(NamedTuple):
+    """The fields of one header; ``sound`` says whether it starts with the layout's magic."""
+
+    code: int
+    size: int
+    digest: int | bytes
+    timestamp: int
+    request_id: int
+    sound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One header layout.
+
+    A header unpacks to five fields, in one of two orders: ``code, size, digest, timestamp,
+    request id``, or with a magic ``magic, code, size, digest, request id``. A field that the
+    layout does not have unpacks to ``b""``.
+
+    Attributes:
+        name: ``"W"`` and the header's length.
+        format: the header in ``struct`` notation.
+        checksum: content -> digest, an int (CRC-32) or 32 bytes (SHA-256).
+        id_size: bytes of a request id, 0 for none.
+        clock: whether a header carries the sender's clock in ms.
+        magic: the two bytes a header starts with, or ``b""``.
+    """
+
+    name: str
+    format: str
+    checksum: Callable[[bytes], int | bytes]
+    id_size: int
+    clock: bool = False
+    magic: bytes = b""
+    header: Struct = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "header", Struct(self.format))
+
+    @property
+    def header_size(self) -> int:
+        """Bytes of a header."""
+        return self.header.size
+
+    @property
+    def wide_id(self) -> bool:
+        """Whether the request id unpacks to bytes instead of an int."""
+        return self.id_size not in (2, 4)
+
+    def pack(self, code: int, content: bytes, request_id: int, timestamp: int) -> bytes:
+        """Return the header for ``content``.
+
+        Args:
+            code: the type code, 0 to 65535.
+            content: the whole content.
+            request_id: cut to the layout's width.
+            timestamp: ms, ignored by a layout without a clock.
+        """
+        packed_id = request_id & ((1 << 8 * self.id_size) - 1)
+        wire_id = packed_id.to_bytes(self.id_size, "big") if self.wide_id else packed_id
+        digest = self.checksum(content)
+        if self.magic:
+            return self.header.pack(self.magic, code, len(content), digest, wire_id)
+        return self.header.pack(code, len(content), digest, timestamp if self.clock else b"", wire_id)
+
+    def unpack(self, data: bytes | bytearray) -> Header:
+        """Return the header at the start of ``data``, which has at least ``header_size`` bytes."""
+        if self.magic:
+            magic, code, size, digest, request_id = self.header.unpack_from(data)
+            return Header(code, size, digest, 0, request_id, magic == self.magic)
+        code, size, digest, timestamp, request_id = self.header.unpack_from(data)
+        wide = int.from_bytes(request_id, "big") if self.wide_id else request_id
+        return Header(code, size, digest, timestamp or 0, wide, True)
+
+
+W46 = Layout("W46", ">HI32sQ0s", _sha256, id_size=0, clock=True)
+W62 = Layout("W62", ">HI32sQ16s", _sha256, id_size=16, clock=True)
+W22 = Layout("W22", ">HIIQI", crc32, id_size=4, clock=True)
+W14 = Layout("W14", ">HII0sI", crc32, id_size=4)
+W16 = Layout("W16", ">2sHIII", crc32, id_size=4, magic=b"VX")
+W15 = Layout("W15", ">2sxHIIH", crc32, id_size=2, magic=b"VX")
+"""The byte after the magic is a flags byte: sent as 0, any value accepted and ignored."""
+
+ALL_LAYOUTS = (W46, W62, W22, W14, W16, W15)

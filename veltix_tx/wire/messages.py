@@ -1,0 +1,224 @@
+"""Message types and their registries; :class:`Request` to send, :class:`Response` as received."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import InitVar, dataclass, field
+from enum import Enum
+
+from veltix_tx.errors import MessageTypeError, excerpt
+from veltix_tx.wire.layouts import W15, Layout
+
+__all__ = [
+    "ERROR",
+    "FIRST_USER_CODE",
+    "HELLO",
+    "HELLO_ACK",
+    "INVALID_REQUEST",
+    "PING",
+    "PONG",
+    "PROCESS_TYPES",
+    "CodeRange",
+    "MessageRegistry",
+    "MessageType",
+    "Request",
+    "Response",
+    "as_content",
+]
+
+FIRST_USER_CODE = 200
+_FIRST_PLUGIN_CODE = 500
+_LAST_CODE = 65535
+
+
+class CodeRange(Enum):
+    """Whose a type code is."""
+
+    SYSTEM = range(0, FIRST_USER_CODE)
+    USER = range(FIRST_USER_CODE, _FIRST_PLUGIN_CODE)
+    PLUGIN = range(_FIRST_PLUGIN_CODE, _LAST_CODE + 1)
+
+
+class MessageRegistry:
+    """The message types one program, server or client knows.
+
+    A code has one type in a registry. Two libraries that both use code 200 in one process
+    each make a registry of their own and give it to their server or client.
+
+    Args:
+        open: accept every user and plugin code: one that is not registered gets a type named
+            ``type_<code>`` when it is first seen (what the echo and relay applications need).
+        codes: the codes it may hold; all but Veltix's own by default.
+    """
+
+    def __init__(self, *, open: bool = False, codes: range = range(FIRST_USER_CODE, _LAST_CODE + 1)) -> None:
+        self._codes = codes
+        self._types: dict[int, MessageType] = {}
+        self._open = open
+
+    def register(self, message_type: MessageType) -> None:
+        """Add a type.
+
+        Raises:
+            MessageTypeError: the code is reserved or has a type already.
+        """
+        code = message_type.code
+        if code not in self._codes:
+            raise MessageTypeError(f"code {code} is not one of {self._codes[0]} to {self._codes[-1]}")
+        known = self._types.get(code)
+        if known is not None:
+            raise MessageTypeError(
+                f"code {code} is taken by {known.name!r}: choose another code, or give {message_type.name!r} "
+                "a MessageRegistry of its own"
+            )
+        self._types[code] = message_type
+
+    def get(self, code: int) -> MessageType | None:
+        """Return the type with ``code``, or None where it is not known."""
+        known = self._types.get(code) or SYSTEM_TYPES.get(code)
+        if known is None and self._open and code in self._codes:
+            known = MessageType(code, registry=self)
+        return known
+
+    def __iter__(self) -> Iterator[MessageType]:
+        return iter(self._types.values())
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+
+PROCESS_TYPES = MessageRegistry()
+"""The registry a :class:`MessageType` joins unless it is given another."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageType:
+    """A kind of message. Two are equal when their codes are.
+
+    Args:
+        code: 200 to 499 for applications, 500 to 65535 for plugins.
+        name: for people and logs; ``type_<code>`` by default.
+        description: for people.
+        registry: where it is registered; the process-wide registry by default.
+
+    Raises:
+        MessageTypeError: the code is not a whole number from 200 to 65535, or is taken.
+    """
+
+    code: int
+    name: str = field(default="", compare=False)
+    description: str = field(default="", compare=False)
+    registry: InitVar[MessageRegistry | None] = None
+
+    def __post_init__(self, registry: MessageRegistry | None) -> None:
+        if isinstance(self.code, bool) or not isinstance(self.code, int) or not 0 <= self.code <= _LAST_CODE:
+            raise MessageTypeError(f"a message type's code is a whole number up to {_LAST_CODE}, not {excerpt(self.code)}")
+        if not self.name:
+            object.__setattr__(self, "name", f"type_{self.code}")
+        (PROCESS_TYPES if registry is None else registry).register(self)
+
+    @property
+    def range(self) -> CodeRange:
+        """Whose code it is."""
+        return next(owner for owner in CodeRange if self.code in owner.value)
+
+
+_system = MessageRegistry(codes=CodeRange.SYSTEM.value)
+PING = MessageType(0, "PING", "asks for a PONG with the same request id", _system)
+PONG = MessageType(1, "PONG", "answers a PING", _system)
+HELLO = MessageType(10, "HELLO", "a server's version, releases 1.4.0 to 1.7.5", _system)
+HELLO_ACK = MessageType(11, "HELLO_ACK", "a client's version, releases 1.4.0 to 1.7.5", _system)
+ERROR = MessageType(20, "ERROR", "a request failed, releases 1.2.0 to 1.9.0", _system)
+INVALID_REQUEST = MessageType(21, "INVALID_REQUEST", "reserved by releases 1.2.0 to 1.9.0", _system)
+SYSTEM_TYPES = {known.code: known for known in _system}
+"""Known to every registry."""
+
+
+def as_content(value: object) -> bytes:
+    """Return message content as bytes.
+
+    Raises:
+        TypeError: it is not bytes, bytearray or memoryview.
+    """
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    raise TypeError(f"message content is bytes, not {type(value).__name__}: {excerpt(value)} (encode text first)")
+
+
+@dataclass(slots=True)
+class Request:
+    """A message to send.
+
+    Args:
+        type: its type.
+        content: its bytes.
+        request_id: the id of the message it answers; None for a message of its own.
+
+    Raises:
+        TypeError: the content is not bytes.
+    """
+
+    type: MessageType
+    content: bytes = b""
+    request_id: int | None = None
+
+    def __post_init__(self) -> None:
+        self.content = as_content(self.content)
+
+    def respond(self, response: Response) -> Request:
+        """Make this the answer to ``response`` by taking its request id; returns itself."""
+        self.request_id = response.request_id
+        return self
+
+    def compile(self, layout: Layout = W15, *, timestamp: int = 0) -> bytes:
+        """Return the message as it stands on the wire.
+
+        Args:
+            layout: the header layout, the newest generation's by default.
+            timestamp: the sender's clock in ms, for a layout that has one.
+        """
+        return layout.pack(self.type.code, self.content, self.request_id or 0, timestamp) + self.content
+
+
+_EPOCH_FLOOR_MS = 10**12
+"""2001-09-09. A clock below it is no calendar clock: 1.6.9 sends the ms of its uptime."""
+
+
+@dataclass(slots=True, eq=False)
+class Response:
+    """A message as received, an answer or not.
+
+    Attributes:
+        type: its type.
+        content: its bytes.
+        request_id: what an answer to it must carry.
+        digest: the checksum as received, an int (CRC-32) or 32 bytes (SHA-256).
+        received_at: this side's calendar clock when it arrived, ms.
+        timestamp: the sender's clock when it was sent, ms; None where the wire carries none.
+            A claim of the peer: never rely on it.
+    """
+
+    type: MessageType
+    content: bytes
+    request_id: int
+    digest: int | bytes
+    received_at: int
+    timestamp: int | None = None
+
+    @property
+    def hash(self) -> bytes:
+        """The checksum as it stood on the wire: 4 bytes (CRC-32) or 32 (SHA-256)."""
+        return self.digest if isinstance(self.digest, bytes) else self.digest.to_bytes(4, "big")
+
+    @property
+    def latency(self) -> int | None:
+        """The way from the peer in ms as the two clocks have it, not below 0.
+
+        None where the wire carries no clock, or no calendar clock (release 1.6.9). For a true
+        round trip use a ping.
+        """
+        if self.timestamp is None or self.timestamp < _EPOCH_FLOOR_MS:
+            return None
+        return max(0, self.received_at - self.timestamp)

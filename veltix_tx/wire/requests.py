@@ -1,0 +1,118 @@
+"""Request ids for each side of each layout, and the table of requests that wait for a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from random import Random
+from typing import Generic, TypeVar
+
+from veltix_tx.wire.layouts import Layout
+
+__all__ = ["CLIENT_IDS", "LEGACY_CLIENT_IDS", "SERVER_IDS", "PendingTable", "RequestIds"]
+
+T = TypeVar("T")
+
+SERVER_IDS = range(0x8000, 0xFFFF)
+CLIENT_IDS = range(0, 0x7FFF)
+LEGACY_CLIENT_IDS = range(30000, 0x7FFF)
+"""For a server of 2.0.0 to 3.0.0, which numbers its own requests from 0 to 29999 and takes any
+frame with such an id for their reply.
+
+The last id of each half answers nothing and asks nothing: no release ever waits for it, so that
+a plain message is never taken for a reply (a real 2.x client waits for ids from 0 on).
+"""
+
+_REMEMBERED = 1024
+"""How many ids of given-up requests are remembered to recognise their late replies."""
+
+
+class RequestIds:
+    """Where one side of one connection takes its request ids from.
+
+    Args:
+        layout: 16-bit ids count through this side's half; wider ones are drawn at random.
+        half: this side's half of the 16-bit ids.
+        random: the random source of the wider ones.
+    """
+
+    __slots__ = ("_bits", "_half", "_next", "_random")
+
+    def __init__(self, layout: Layout, half: range, random: Random) -> None:
+        self._bits = layout.id_size * 8
+        self._half = half
+        self._next = 0
+        self._random = random
+
+    @property
+    def usable(self) -> bool:
+        """Whether the layout has request ids at all."""
+        return self._bits > 0
+
+    def unsolicited(self) -> int:
+        """Return an id for a message that asks nothing and answers nothing."""
+        return self._half.stop if self._bits == 16 else self._random.getrandbits(self._bits)
+
+    def fresh(self, taken: Container[int]) -> int | None:
+        """Return an id that is not in ``taken``, or None when every one is."""
+        for _ in self._half if self._bits == 16 else range(64):
+            if self._bits == 16:
+                request_id = self._half[self._next]
+                self._next = (self._next + 1) % len(self._half)
+            else:
+                request_id = self._random.getrandbits(self._bits)
+            if request_id not in taken:
+                return request_id
+        return None
+
+
+class PendingTable(Generic[T]):
+    """Requests that wait for their replies: id -> what to settle, and by when.
+
+    Settling removes an entry, so each is settled once. Ids of requests given up are remembered
+    for a while, so that a late reply is known for what it is.
+
+    Attributes:
+        entries: id -> (what to settle, deadline). Stays the same dict.
+        given_up: the ids given up last, oldest first. Stays the same dict.
+    """
+
+    __slots__ = ("entries", "given_up")
+
+    def __init__(self) -> None:
+        self.entries: dict[int, tuple[T, float]] = {}
+        self.given_up: dict[int, None] = {}
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def add(self, request_id: int, entry: T, deadline: float) -> None:
+        """Enter a request that has just been sent."""
+        self.entries[request_id] = (entry, deadline)
+        self.given_up.pop(request_id, None)
+
+    def settle(self, request_id: int) -> T | None:
+        """Take out what waits for ``request_id``; None where nothing does."""
+        found = self.entries.pop(request_id, None)
+        return None if found is None else found[0]
+
+    def give_up(self, request_id: int) -> T | None:
+        """Take out a request whose reply is no longer wanted; a late reply will be recognised."""
+        if len(self.given_up) >= _REMEMBERED:
+            del self.given_up[next(iter(self.given_up))]
+        self.given_up[request_id] = None
+        return self.settle(request_id)
+
+    def expired(self, now: float) -> list[T]:
+        """Give up every request whose deadline has come; return what waited."""
+        due = [request_id for request_id, (_, deadline) in self.entries.items() if deadline <= now]
+        return [entry for request_id in due if (entry := self.give_up(request_id)) is not None]
+
+    def next_deadline(self) -> float | None:
+        """Return the earliest deadline, None where nothing waits."""
+        return min((deadline for _, deadline in self.entries.values()), default=None)
+
+    def drain(self) -> list[T]:
+        """Take out everything, in the order it was entered."""
+        entries = [entry for entry, _ in self.entries.values()]
+        self.entries.clear()
+        return entries
