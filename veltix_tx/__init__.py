@@ -1,0 +1,122 @@
+"""Veltix on Twisted: framed, checksummed, typed TCP messages with every published Veltix release.
+
+The names here are the whole everyday API. They are fetched from their modules when first used, so
+that ``import veltix_tx.wire`` needs no Twisted, and importing any of them imports no reactor.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from veltix_tx._version import __version__
+
+if TYPE_CHECKING:
+    from veltix_tx.app.router import Events
+    from veltix_tx.client import Client
+    from veltix_tx.errors import (
+        DisconnectReason,
+        HandshakeError,
+        HandshakeTimeout,
+        MessageTooLarge,
+        MessageTypeError,
+        NotReady,
+        ProtocolError,
+        RemoteError,
+        RequestError,
+        RequestTimeout,
+        ServerFull,
+        SessionClosed,
+        SettingsError,
+        TooManyRequests,
+        VeltixError,
+        VersionRefused,
+    )
+    from veltix_tx.interfaces import IVeltixApplication
+    from veltix_tx.net.factory import VeltixServerFactory
+    from veltix_tx.net.protocol import VeltixProtocol
+    from veltix_tx.net.reconnect import VeltixClientFactory
+    from veltix_tx.net.session import Session
+    from veltix_tx.server import Server
+    from veltix_tx.settings import ClientConfig, Limits, RetryPolicy, ServerConfig, Timeouts
+    from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+
+__all__ = [
+    "Client",
+    "ClientConfig",
+    "DisconnectReason",
+    "Events",
+    "HandshakeError",
+    "HandshakeTimeout",
+    "IVeltixApplication",
+    "Limits",
+    "MessageRegistry",
+    "MessageTooLarge",
+    "MessageType",
+    "MessageTypeError",
+    "NotReady",
+    "ProtocolError",
+    "RemoteError",
+    "Request",
+    "RequestError",
+    "RequestTimeout",
+    "Response",
+    "RetryPolicy",
+    "Server",
+    "ServerConfig",
+    "ServerFull",
+    "Session",
+    "SessionClosed",
+    "SettingsError",
+    "Timeouts",
+    "TooManyRequests",
+    "VeltixClientFactory",
+    "VeltixError",
+    "VeltixProtocol",
+    "VeltixServerFactory",
+    "VersionRefused",
+    "__version__",
+]
+
+_HOMES = {
+    "Events": "veltix_tx.app.router",
+    "Client": "veltix_tx.client",
+    "DisconnectReason": "veltix_tx.errors",
+    "HandshakeError": "veltix_tx.errors",
+    "HandshakeTimeout": "veltix_tx.errors",
+    "MessageTooLarge": "veltix_tx.errors",
+    "MessageTypeError": "veltix_tx.errors",
+    "NotReady": "veltix_tx.errors",
+    "ProtocolError": "veltix_tx.errors",
+    "RemoteError": "veltix_tx.errors",
+    "RequestError": "veltix_tx.errors",
+    "RequestTimeout": "veltix_tx.errors",
+    "ServerFull": "veltix_tx.errors",
+    "SessionClosed": "veltix_tx.errors",
+    "SettingsError": "veltix_tx.errors",
+    "TooManyRequests": "veltix_tx.errors",
+    "VeltixError": "veltix_tx.errors",
+    "VersionRefused": "veltix_tx.errors",
+    "IVeltixApplication": "veltix_tx.interfaces",
+    "VeltixServerFactory": "veltix_tx.net.factory",
+    "VeltixProtocol": "veltix_tx.net.protocol",
+    "VeltixClientFactory": "veltix_tx.net.reconnect",
+    "Session": "veltix_tx.net.session",
+    "Server": "veltix_tx.server",
+    "ClientConfig": "veltix_tx.settings",
+    "Limits": "veltix_tx.settings",
+    "RetryPolicy": "veltix_tx.settings",
+    "ServerConfig": "veltix_tx.settings",
+    "Timeouts": "veltix_tx.settings",
+    "MessageRegistry": "veltix_tx.wire.messages",
+    "MessageType": "veltix_tx.wire.messages",
+    "Request": "veltix_tx.wire.messages",
+    "Response": "veltix_tx.wire.messages",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from veltix_tx.errors import SessionClosed
@@ -20,6 +20,8 @@ class IVeltixApplication(Interface):
     The three calls of one session come in their order, never two at once: when one returns a
     Deferred or a coroutine, the next waits for it. Different sessions do not wait for each other.
     """
+
+    types = Attribute("The MessageRegistry it works with. Optional: the process-wide one without it.")
 
     def connected(session: Session) -> object:  # type: ignore[empty-body]
         """Take note that a session is ready: its handshake is complete.

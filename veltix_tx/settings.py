@@ -7,9 +7,9 @@ with the setting's name and what it must be.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from veltix_tx.errors import SettingsError
 
@@ -94,7 +94,6 @@ class RetryPolicy:
         factor: growth per try, 1 for a constant delay.
         max_delay: the longest wait in seconds.
         jitter: draw the wait at random.
-        random: gives a float from 0 to 1; a parameter so that tests can fix it.
     """
 
     max_retries: int | None = None
@@ -102,7 +101,6 @@ class RetryPolicy:
     factor: float = 2.0
     max_delay: float = 30.0
     jitter: bool = True
-    random: Callable[[], float] = field(default=random.random, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.max_retries is not None:
@@ -112,13 +110,13 @@ class RetryPolicy:
         if not isinstance(self.factor, (int, float)) or not 1 <= self.factor < math.inf:
             raise SettingsError("factor", self.factor, "a number, 1 or more")
 
-    def delay(self, attempt: int) -> float:
-        """Return the seconds to wait before try ``attempt`` (from 1)."""
+    def delay(self, attempt: int, random: Callable[[], float]) -> float:
+        """Return the seconds to wait before try ``attempt`` (from 1); ``random`` gives floats from 0 to 1."""
         try:
             wait = min(self.initial_delay * self.factor ** (attempt - 1), self.max_delay)
         except OverflowError:
             wait = self.max_delay
-        return wait * self.random() if self.jitter else wait
+        return wait * random() if self.jitter else wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +153,14 @@ class ServerConfig(_Common):
     Attributes:
         host: the interface to listen on; all of them by default, as upstream does.
         port: the TCP port; 0 lets the system choose.
-        endpoints: Twisted endpoint strings to listen on instead of ``host`` and ``port``, each
-            with its own wire if it starts with one: ``"1.9.0@tcp:8090"``.
+        endpoints: Twisted endpoints to listen on instead of ``host`` and ``port``: strings, each
+            with its own wire if it starts with one (``"1.9.0@tcp:8090"``), or IStreamServerEndpoints.
         max_connections: connections at once, those still in their handshake included.
     """
 
     host: str = "0.0.0.0"
     port: int = 8080
-    endpoints: tuple[str, ...] = ()
+    endpoints: tuple[Any, ...] = ()
     max_connections: int = 10_000
 
     def __post_init__(self) -> None:
@@ -171,9 +169,9 @@ class ServerConfig(_Common):
         _whole("port", self.port, 0, 65535)
         _whole("max_connections", self.max_connections, 1)
         if isinstance(self.endpoints, str):
-            raise SettingsError("endpoints", self.endpoints, "a sequence of endpoint strings")
-        for endpoint in self.endpoints:
-            _text("endpoints", endpoint)
+            raise SettingsError("endpoints", self.endpoints, "a sequence of endpoints")
+        if "" in self.endpoints:
+            raise SettingsError("endpoints", "", "a text that is not empty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +181,14 @@ class ClientConfig(_Common):
     Attributes:
         server_addr: the server's name or address.
         port: its TCP port.
-        endpoint: a Twisted client endpoint string to connect to instead.
+        endpoint: a Twisted client endpoint to connect to instead: a string or an IStreamClientEndpoint.
         connect_timeout: seconds for the TCP connection.
         retry: when to try again after a failed or lost connection; the default never does.
     """
 
     server_addr: str = "127.0.0.1"
     port: int = 8080
-    endpoint: str | None = None
+    endpoint: Any = None
     connect_timeout: float = 5.0
     retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(max_retries=0))
 
@@ -198,8 +196,8 @@ class ClientConfig(_Common):
         _Common.__post_init__(self)
         _text("server_addr", self.server_addr)
         _whole("port", self.port, 1, 65535)
-        if self.endpoint is not None:
-            _text("endpoint", self.endpoint)
+        if self.endpoint == "":
+            raise SettingsError("endpoint", "", "a text that is not empty")
         _seconds("connect_timeout", self.connect_timeout)
         if not isinstance(self.retry, RetryPolicy):
             raise SettingsError("retry", self.retry, "a RetryPolicy")

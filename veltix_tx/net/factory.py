@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.internet.protocol import ServerFactory
 
-from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.protocol import VeltixProtocol
@@ -18,8 +16,6 @@ from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
 from veltix_tx.wire.releases import AUTO, find_release
 
 __all__ = ["Connections", "VeltixServerFactory", "check_wire", "resolve_clocks"]
-
-_log = Logger()
 
 
 def resolve_clocks(reactor: IReactorTime | Clocks | None) -> Clocks:
@@ -53,6 +49,9 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
+    def __iter__(self) -> Iterator[VeltixProtocol]:
+        return iter(list(self._open))
+
     @property
     def full(self) -> bool:
         """Whether no more may come."""
@@ -68,22 +67,7 @@ class Connections:
 
     def half_open(self) -> list[VeltixProtocol]:
         """Return those still in their handshake."""
-        return [protocol for protocol in self._open if protocol.session is None]
-
-
-class _Surplus(Protocol):
-    """A connection over ``max_connections``: it is told so and closed."""
-
-    def __init__(self, protocol: VeltixProtocol) -> None:
-        self._protocol = protocol
-
-    def connectionMade(self) -> None:
-        self._protocol.transport = self.transport
-        _log.warn("refusing {peer}: the server is full", peer=self._protocol.address)
-        self._protocol.refuse_full()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._protocol.connectionLost(reason)
+        return [protocol for protocol in self if protocol.session is None]
 
 
 class VeltixServerFactory(ServerFactory):
@@ -121,22 +105,17 @@ class VeltixServerFactory(ServerFactory):
         self._types = types
         self._random = random or Random()
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+    def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol:
         """Return the protocol of a new connection."""
-
-        def lost(closed: SessionClosed) -> None:
-            self.connections.discard(protocol)
-
         protocol = VeltixProtocol(
             self._application,
             self.config,
             resolve_clocks(self._reactor),
             types=self._types,
             random=self._random,
-            lost=lost,
+            full=self.connections.full,
         )
         protocol.factory = self
-        if self.connections.full:
-            return _Surplus(protocol)
         self.connections.add(protocol)
+        protocol.when_lost().addCallback(lambda _: self.connections.discard(protocol))
         return protocol

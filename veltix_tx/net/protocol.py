@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from random import Random
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -45,7 +46,7 @@ class VeltixProtocol(Protocol):
         types: the message types it knows.
         random: for ids.
         ready: called with the session when the handshake is complete.
-        lost: called with the reason when the connection is gone, ready or not.
+        full: refuse the peer, because the server has as many connections as it may.
 
     Attributes:
         session: the session, from the completed handshake on; None before.
@@ -60,7 +61,7 @@ class VeltixProtocol(Protocol):
         types: MessageRegistry = PROCESS_TYPES,
         random: Random | None = None,
         ready: Callable[[Session], None] | None = None,
-        lost: Callable[[SessionClosed], None] | None = None,
+        full: bool = False,
     ) -> None:
         self.session: Session | None = None
         self.clocks = clocks
@@ -72,7 +73,9 @@ class VeltixProtocol(Protocol):
         self._types = types
         self._random = random or Random()
         self._ready = ready
-        self._lost = lost
+        self._gone = False
+        self._when_lost: list[Deferred[SessionClosed]] = []
+        self._full = full
         self._closed: SessionClosed | None = None
         self._corked = False
 
@@ -87,6 +90,11 @@ class VeltixProtocol(Protocol):
     def connectionMade(self) -> None:
         """Begin the handshake, with one absolute deadline."""
         self._prepare()
+        if self._full:
+            _log.warn("refusing {peer}: the server is full", peer=self.address)
+            self.connection.refuse_full()
+            self.close(SessionClosed(DisconnectReason.SERVER_FULL))
+            return
         self.deadlines.set("handshake", self._config.handshake_timeout, self._handshake_late)
         self._dispatch(self.connection.start())
         self._arm_wake()
@@ -102,10 +110,20 @@ class VeltixProtocol(Protocol):
         closed = self._end(self._closed or _why(reason, ready=self.session is not None))
         if self.session is not None:
             self.session.gone()
-        if self._lost is not None:
-            self._lost(closed)
+        self._gone = True
+        listeners, self._when_lost = self._when_lost, []
+        for deferred in listeners:
+            deferred.callback(closed)
 
     # From the session and the factory.
+
+    def when_lost(self) -> Deferred[SessionClosed]:
+        """Return a new Deferred that fires with the reason once the connection is gone, ready or not. Never errbacks."""
+        if self._gone and self._closed is not None:
+            return succeed(self._closed)
+        deferred: Deferred[SessionClosed] = Deferred(self._when_lost.remove)
+        self._when_lost.append(deferred)
+        return deferred
 
     def flush(self, *, owed: bool) -> None:
         """Write what the connection has to send, unless a read is being handled, which then writes it.
@@ -138,12 +156,6 @@ class VeltixProtocol(Protocol):
             self._end(self._closed or closed)
             self.transport.abortConnection()
 
-    def refuse_full(self) -> None:
-        """Instead of :meth:`connectionMade`: the server is full; say so and close."""
-        self._prepare()
-        self.connection.refuse_full()
-        self.close(SessionClosed(DisconnectReason.SERVER_FULL))
-
     # Inside.
 
     def _prepare(self) -> None:
@@ -159,7 +171,7 @@ class VeltixProtocol(Protocol):
             None if config.wire == AUTO else find_release(config.wire),
             calendar_ms=self.clocks.calendar_ms,
             uptime_ms=self.clocks.uptime_ms,
-            random=self._random,
+            getrandbits=self._random.getrandbits,
             types=self._types,
             max_message_size=config.max_message_size,
             limits=config.limits,

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import Enum, auto
-from random import Random
 from typing import Protocol
 
 from veltix_tx.errors import (
@@ -172,7 +171,7 @@ class VeltixConnection:
         release: the upstream release to speak, None to find out.
         calendar_ms: the calendar's clock, ms since 1970, for headers that carry one.
         uptime_ms: a monotonic clock in ms, for peers of 1.6.9, which expect that.
-        random: for ids.
+        getrandbits: draws ids: a number of bits -> an int of as many.
         types: the message types this side knows.
         max_message_size: the most bytes of a message either way, header included.
         limits: what the peer may make this side keep.
@@ -192,7 +191,7 @@ class VeltixConnection:
         *,
         calendar_ms: Callable[[], int],
         uptime_ms: Callable[[], int],
-        random: Random,
+        getrandbits: Callable[[int], int],
         types: MessageRegistry = PROCESS_TYPES,
         max_message_size: int = 10 * 1024 * 1024,
         limits: Limits = _LIMITS,
@@ -203,11 +202,11 @@ class VeltixConnection:
         self._role = role
         self._calendar_ms = calendar_ms
         self._uptime_ms = uptime_ms
-        self._random = random
+        self._getrandbits = getrandbits
         self._types = types
         self.max_message_size = max_message_size
         self._limits = limits
-        self._handshake = Handshake(role, release, random, limits, gap)
+        self._handshake = Handshake(role, release, getrandbits, limits, gap)
         self._decoder: FrameDecoder | None = None
         self._layout: Layout = W15
         self._clock: Callable[[], int] = calendar_ms
@@ -341,7 +340,7 @@ class VeltixConnection:
         known = release_of(peer.layout, peer.version)
         if known is not None and known.monotonic:
             self._clock = self._uptime_ms
-        self._ids = RequestIds(peer.layout, self._half(peer), self._random)
+        self._ids = RequestIds(peer.layout, self._half(peer), self._getrandbits)
         self._decoder = FrameDecoder(peer.layout, self._types.get, self.max_message_size)
         return [Ready(peer), *(self._receive_frames(rest, received_at) if rest else ())]
 

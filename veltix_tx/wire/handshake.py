@@ -22,7 +22,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from random import Random
 
 from veltix_tx.errors import EarlyMessage, FrameTooLarge, MalformedHello, ServerFull, VersionRefused, excerpt
 from veltix_tx.settings import Limits
@@ -102,7 +101,7 @@ class Handshake:
     Args:
         role: this side's.
         release: the release to speak, None to find out.
-        random: for the ids of HELLO frames.
+        getrandbits: draws the ids of HELLO frames.
         limits: ``hello_size`` and ``json_hello_size`` are used.
         gap: seconds between the hellos of a server that finds out.
 
@@ -112,13 +111,13 @@ class Handshake:
         wake_after: seconds after which :meth:`wake` wants to be called, None for never.
     """
 
-    def __init__(self, role: Role, release: Release | None, random: Random, limits: Limits, gap: float) -> None:
+    def __init__(self, role: Role, release: Release | None, getrandbits: Callable[[int], int], limits: Limits, gap: float) -> None:
         self.peer: Peer | None = None
         self.outgoing: list[bytes] = []
         self.wake_after: float | None = None
         self._role = role
         self._release = release
-        self._random = random
+        self._getrandbits = getrandbits
         self._limits = limits
         self._gap = gap
         self._buffer = bytearray()
@@ -213,7 +212,7 @@ class Handshake:
                 hello["pv"] = stage.protocol
             self._send_json({**hello, "meta": dict(stage.meta)})
         else:
-            request_id = self._random.getrandbits(8 * stage.layout.id_size)
+            request_id = self._getrandbits(8 * stage.layout.id_size)
             self._offered[stage.layout, request_id] = stage
             self._send_frame(stage.layout, HELLO, request_id, stage.announces)
         return True
@@ -233,7 +232,7 @@ class Handshake:
         return True
 
     def _send_ping(self) -> bool:
-        self._reply_to = self._random.getrandbits(32)
+        self._reply_to = self._getrandbits(32)
         self.outgoing.append(W62.pack(PING.code, b"", self._reply_to, 0))
         return True
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-from random import Random
+from collections.abc import Callable, Container
 from typing import Generic, TypeVar
 
 from veltix_tx.wire.layouts import Layout
@@ -32,16 +31,16 @@ class RequestIds:
     Args:
         layout: 16-bit ids count through this side's half; wider ones are drawn at random.
         half: this side's half of the 16-bit ids.
-        random: the random source of the wider ones.
+        getrandbits: draws the wider ones: a number of bits -> an int of as many.
     """
 
-    __slots__ = ("_bits", "_half", "_next", "_random")
+    __slots__ = ("_bits", "_getrandbits", "_half", "_next")
 
-    def __init__(self, layout: Layout, half: range, random: Random) -> None:
+    def __init__(self, layout: Layout, half: range, getrandbits: Callable[[int], int]) -> None:
         self._bits = layout.id_size * 8
         self._half = half
         self._next = 0
-        self._random = random
+        self._getrandbits = getrandbits
 
     @property
     def usable(self) -> bool:
@@ -50,7 +49,7 @@ class RequestIds:
 
     def unsolicited(self) -> int:
         """Return an id for a message that asks nothing and answers nothing."""
-        return self._half.stop if self._bits == 16 else self._random.getrandbits(self._bits)
+        return self._half.stop if self._bits == 16 else self._getrandbits(self._bits)
 
     def fresh(self, taken: Container[int]) -> int | None:
         """Return an id that is not in ``taken``, or None when every one is."""
@@ -59,7 +58,7 @@ class RequestIds:
                 request_id = self._half[self._next]
                 self._next = (self._next + 1) % len(self._half)
             else:
-                request_id = self._random.getrandbits(self._bits)
+                request_id = self._getrandbits(self._bits)
             if request_id not in taken:
                 return request_id
         return None

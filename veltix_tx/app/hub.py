@@ -1,0 +1,73 @@
+"""The live sessions of one server: broadcast to them, and let them finish when it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from twisted.internet.defer import Deferred, DeferredList
+
+from veltix_tx.net.session import Session
+from veltix_tx.wire.messages import MessageType, as_content
+
+__all__ = ["Hub"]
+
+
+class Hub:
+    """Keeps sessions while they are open."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[Session, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions))
+
+    def add(self, session: Session) -> None:
+        """Keep a session until it is gone."""
+        self._sessions[session] = None
+        session.when_closed().addCallback(lambda _: self._sessions.pop(session))
+
+    def broadcast(
+        self,
+        message_type: MessageType,
+        content: bytes = b"",
+        *,
+        to: Iterable[Session] | None = None,
+        exclude: Iterable[Session] = (),
+    ) -> int:
+        """Send a message to many sessions, encoded once for each generation among them.
+
+        Args:
+            message_type: its type.
+            content: its bytes.
+            to: the sessions to send to; every ready one by default. Closed ones are left out.
+            exclude: sessions to leave out.
+
+        Returns:
+            how many sessions it was sent to.
+
+        Raises:
+            MessageTooLarge: it is over ``max_message_size``; it was sent to nobody.
+            TypeError: the content is not bytes.
+        """
+        body = as_content(content)
+        left_out = set(exclude)
+        chosen = [session for session in (self if to is None else to) if session.closed is None and session not in left_out]
+        encoded: dict[object, list[bytes]] = {}
+        for session in chosen:
+            if session.encoding not in encoded:
+                encoded[session.encoding] = session.encode(message_type, body)
+        for session in chosen:
+            session.send_encoded(encoded[session.encoding])
+        return len(chosen)
+
+    def drain(self) -> Deferred[None]:
+        """Let every session finish what it has received, then close it.
+
+        Returns:
+            a Deferred that fires when all are gone. Cancelling it stops waiting.
+        """
+        gone = [session.when_idle().addCallback(lambda _, s=session: s.disconnect()) for session in self]
+        return DeferredList(gone).addCallback(lambda _: None)

@@ -1,0 +1,129 @@
+"""Routes and events: which of the user's functions a message goes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TypeVar, overload
+
+from zope.interface import implementer
+
+from veltix_tx.errors import SessionClosed, SettingsError
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.session import Session
+from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.messages import MessageType, Response
+
+__all__ = ["Events", "Handler", "Router"]
+
+Handler = Callable[..., object]
+H = TypeVar("H", bound=Handler)
+
+
+class Events(Enum):
+    """What a callback can be set for."""
+
+    ON_RECV = "on_recv"
+    ON_CONNECT = "on_connect"
+    ON_DISCONNECT = "on_disconnect"
+
+
+@implementer(IVeltixApplication)
+class Router:
+    """Sends each message to the route of its type, else to ``on_recv``.
+
+    On a server handlers are called ``route(client, message)``, ``on_recv(client, message)``,
+    ``on_connect(client)`` and ``on_disconnect(client)`` (``client.closed`` tells why); on a client,
+    which has one session only, ``route(message)``, ``on_recv(message)``, ``on_connect()`` and
+    ``on_disconnect(reason)`` with a SessionClosed. They are plain functions, return a Deferred, or are
+    coroutine functions; what a route or ``on_recv`` returns answers the message.
+
+    Args:
+        role: which of the two ways to call them.
+
+    Attributes:
+        unhandled: messages for which there was neither a route nor ``on_recv``.
+    """
+
+    def __init__(self, role: Role) -> None:
+        self.unhandled = 0
+        self._server = role is Role.SERVER
+        self._routes: dict[int, tuple[Handler, bool]] = {}
+        self._callbacks: dict[Events, Handler] = {}
+
+    def route(self, message_type: MessageType, *, concurrent: bool = False) -> Callable[[H], H]:
+        """Return a decorator that registers a handler for one type.
+
+        Args:
+            message_type: the type.
+            concurrent: let the client's later messages go ahead while a handler's Deferred or
+                coroutine is not done; by default they wait, so that one client's messages are
+                handled in their order.
+        """
+
+        def register(handler: H) -> H:
+            self.register_route(message_type, handler, concurrent=concurrent)
+            return handler
+
+        return register
+
+    def register_route(self, message_type: MessageType, handler: Handler, *, concurrent: bool = False) -> None:
+        """Register a handler for one type; see :meth:`route`.
+
+        Raises:
+            SettingsError: the type has a route already.
+        """
+        if message_type.code in self._routes:
+            raise SettingsError("route", message_type.name, "a type that has no route yet: unregister it first")
+        self._routes[message_type.code] = (handler, concurrent)
+
+    def unregister_route(self, message_type: MessageType) -> bool:
+        """Take a route back; return whether there was one."""
+        return self._routes.pop(message_type.code, None) is not None
+
+    @overload
+    def set_callback(self, event: Events | str) -> Callable[[H], H]: ...
+    @overload
+    def set_callback(self, event: Events | str, callback: H) -> H: ...
+    def set_callback(self, event: Events | str, callback: H | None = None) -> H | Callable[[H], H]:
+        """Set the callback of an event, in place of an earlier one; without a callback, return a decorator.
+
+        Raises:
+            SettingsError: there is no such event.
+        """
+        try:
+            known = Events(event)
+        except ValueError:
+            raise SettingsError("event", event, " or ".join(each.value for each in Events)) from None
+
+        def register(handler: H) -> H:
+            self._callbacks[known] = handler
+            return handler
+
+        return register if callback is None else register(callback)
+
+    def connected(self, session: Session) -> object:
+        """Call ``on_connect``."""
+        callback = self._callbacks.get(Events.ON_CONNECT)
+        if callback is None:
+            return None
+        return callback(session) if self._server else callback()
+
+    def received(self, session: Session, message: Response) -> object:
+        """Call the route of the message's type, else ``on_recv``."""
+        handler, concurrent = self._routes.get(message.type.code) or (self._callbacks.get(Events.ON_RECV), False)
+        if handler is None:
+            self.unhandled += 1
+            return None
+        result = handler(session, message) if self._server else handler(message)
+        if concurrent:
+            session.answer(message, result)
+            return None
+        return result
+
+    def disconnected(self, session: Session, reason: SessionClosed) -> object:
+        """Call ``on_disconnect``."""
+        callback = self._callbacks.get(Events.ON_DISCONNECT)
+        if callback is None:
+            return None
+        return callback(session if self._server else reason)

@@ -1,0 +1,206 @@
+"""The client's door: a Service made of an endpoint, a reconnecting factory and a router."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any, TypeVar
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.endpoints import HostnameEndpoint, clientFromString
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.logger import Logger
+
+from veltix_tx.app.router import Events, Handler, Router
+from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.factory import check_wire, resolve_clocks
+from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
+from veltix_tx.net.session import Session
+from veltix_tx.settings import ClientConfig
+from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType, Request, Response
+
+__all__ = ["Client"]
+
+_log = Logger()
+H = TypeVar("H", bound=Handler)
+
+
+class Client(Service):
+    """A Veltix client, a ``twisted.application`` Service.
+
+    Routes and callbacks belong to the client, not to one connection: they outlive reconnects.
+
+    Args:
+        server: the server's name or address, or a whole ClientConfig.
+        port: the server's TCP port.
+        application: what happens with the messages, in place of routes and callbacks.
+        endpoint: where to connect, in place of name and port: a Twisted client endpoint string or
+            an IStreamClientEndpoint.
+        types: the message types known; the application's, else the process-wide registry by default.
+        reactor: a reactor, or Clocks for a test; None for the global reactor, when first connecting.
+        random: for ids.
+        settings: single fields of ClientConfig, such as ``retry=RetryPolicy()``.
+
+    Raises:
+        SettingsError: a setting cannot be; the message names it and what it must be.
+    """
+
+    name = "veltix client"
+
+    def __init__(
+        self,
+        server: str | ClientConfig | None = None,
+        port: int | None = None,
+        *,
+        application: IVeltixApplication | None = None,
+        endpoint: str | IStreamClientEndpoint | None = None,
+        types: MessageRegistry | None = None,
+        reactor: IReactorTime | Clocks | None = None,
+        random: Random | None = None,
+        **settings: Any,
+    ) -> None:
+        given = {"server_addr": None if isinstance(server, ClientConfig) else server, "port": port, "endpoint": endpoint}
+        settings |= {name: value for name, value in given.items() if value is not None}
+        unknown = sorted(set(settings) - set(ClientConfig.__dataclass_fields__))
+        if unknown:
+            raise SettingsError("settings", unknown, "fields of ClientConfig")
+        self.config = replace(server if isinstance(server, ClientConfig) else ClientConfig(), **settings)
+        check_wire(self.config.wire)
+        self._router = Router(Role.CLIENT) if application is None else None
+        self._application: IVeltixApplication = self._router or application  # type: ignore[assignment]
+        self._types = types or getattr(application, "types", None) or PROCESS_TYPES
+        self._reactor = reactor
+        self._random = random or Random()
+        self._factory: VeltixClientFactory | None = None
+
+    # What users say.
+
+    def route(self, message_type: MessageType, *, concurrent: bool = False) -> Callable[[H], H]:
+        """Return a decorator: its function handles one type of message, ``handler(message)``; see :meth:`Server.route`."""
+        return self.router.route(message_type, concurrent=concurrent)
+
+    def set_callback(self, event: Events | str, callback: Handler | None = None) -> Any:
+        """Set ``on_recv(message)``, ``on_connect()`` or ``on_disconnect(reason)``; without a callback, decorate one.
+
+        Raises:
+            SettingsError: there is no such event, or the client has an application of its own.
+        """
+        return self.router.set_callback(event, callback) if callback else self.router.set_callback(event)
+
+    @property
+    def router(self) -> Router:
+        """The routes and callbacks.
+
+        Raises:
+            SettingsError: the client has an application of its own in their place.
+        """
+        if self._router is None:
+            raise SettingsError("application", self._application, "None for routes and callbacks to be used")
+        return self._router
+
+    @property
+    def session(self) -> Session | None:
+        """The session while there is an open one."""
+        session = self._factory.session if self._factory else None
+        return session if session is not None and session.closed is None else None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether messages can be sent now."""
+        return self.session is not None
+
+    def connect(self) -> Deferred[Session]:
+        """Connect, unless that is done or under way.
+
+        Returns:
+            a Deferred of the session, ready to use. It errbacks when no further try will be made
+            (``config.retry``: by default after the first): with the handshake's error
+            (VersionRefused, HandshakeTimeout, ServerFull, …), with SessionClosed, or with
+            Twisted's ConnectError. Cancelling it gives up.
+
+        Raises:
+            SettingsError: the endpoint is none.
+        """
+        if self._factory is None or self._factory.idle:
+            clocks = resolve_clocks(self._reactor)
+            self._factory = VeltixClientFactory(
+                self._application,
+                self.config,
+                retry=self.config.retry,
+                reactor=clocks,
+                types=self._types,
+                random=self._random,
+            )
+            EndpointConnector(self._endpoint(clocks), self._factory).connect()
+        factory = self._factory
+        ready: Deferred[Session] = Deferred(lambda _: factory.stop())
+        factory.when_ready().chainDeferred(ready)
+        return ready
+
+    def disconnect(self) -> Deferred[None]:
+        """Close politely and try no more. It can be connected again.
+
+        Returns:
+            a Deferred that fires when the connection is gone.
+        """
+        return self._factory.stop() if self._factory else succeed(None)
+
+    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> None:
+        """Send a message; see :meth:`Session.send`.
+
+        Raises:
+            NotReady: the client is not connected; nothing was sent.
+        """
+        self._open_session().send(message, content, request_id=request_id)
+
+    def send_and_wait(
+        self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None
+    ) -> Deferred[Response]:
+        """Send a request and wait for its reply; see :meth:`Session.send_and_wait`. Errbacks with NotReady, too."""
+        try:
+            return self._open_session().send_and_wait(message, content, timeout=timeout)
+        except VeltixError as error:
+            return fail(error)
+
+    def ping_server(self, timeout: float | None = None) -> Deferred[float]:
+        """Measure the round trip to the server in milliseconds; see :meth:`Session.ping`. Errbacks with NotReady, too."""
+        try:
+            return self._open_session().ping(timeout)
+        except VeltixError as error:
+            return fail(error)
+
+    # From twisted.application.
+
+    def startService(self) -> None:
+        """Connect; a failure is logged."""
+        super().startService()
+        self.connect().addErrback(lambda reason: _log.failure("{client} could not connect", reason, client=self.name))
+
+    def stopService(self) -> Deferred[None]:
+        """Close politely."""
+        super().stopService()
+        return self.disconnect()
+
+    # Inside.
+
+    def _open_session(self) -> Session:
+        session = self.session
+        if session is None:
+            raise NotReady()
+        return session
+
+    def _endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:
+        config = self.config
+        if config.endpoint is None:
+            return HostnameEndpoint(clocks.reactor, config.server_addr, config.port, config.connect_timeout)
+        if not isinstance(config.endpoint, str):
+            return config.endpoint
+        try:
+            return clientFromString(clocks.reactor, config.endpoint)
+        except Exception as error:
+            raise SettingsError("endpoint", config.endpoint, f"a Twisted client endpoint ({error})") from error

@@ -1,0 +1,234 @@
+"""The client's factory, which tries again as its RetryPolicy says, and endpoints for it to try on."""
+
+from __future__ import annotations
+
+from random import Random
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import NotConnectingError
+from twisted.internet.interfaces import IAddress, IConnector, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import ReconnectingClientFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from veltix_tx.errors import DisconnectReason, SessionClosed, VeltixError, VersionRefused
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.factory import check_wire, resolve_clocks
+from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.protocol import VeltixProtocol
+from veltix_tx.net.session import Session
+from veltix_tx.settings import ClientConfig, RetryPolicy
+from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
+
+__all__ = ["EndpointConnector", "VeltixClientFactory"]
+
+_log = Logger()
+
+
+class VeltixClientFactory(ReconnectingClientFactory):
+    """A client's factory, for ``reactor.connectTCP`` and its like, or an :class:`EndpointConnector`.
+
+    It connects again after a failed or lost connection as ``retry`` says. The wait grows until a
+    handshake is complete (a server that accepts and refuses is no success), a refused version
+    ends the tries at once, and so does :meth:`stop`.
+
+    Args:
+        application: what happens with the messages.
+        config: the settings; ``server_addr``, ``port``, ``endpoint`` and ``retry`` are not used here.
+        retry: when to try again; without end by default.
+        reactor: a reactor, or Clocks for a test; None for the global reactor, when it is first needed.
+        types: the message types known; the process-wide registry by default.
+        random: for ids.
+
+    Attributes:
+        session: the session while there is one.
+
+    Raises:
+        SettingsError: ``config.wire`` is unknown.
+    """
+
+    noisy = False
+    jitter = None  # type: ignore[assignment]  # the policy draws the wait
+    factor = 1
+
+    def __init__(
+        self,
+        application: IVeltixApplication,
+        config: ClientConfig | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        reactor: IReactorTime | Clocks | None = None,
+        types: MessageRegistry = PROCESS_TYPES,
+        random: Random | None = None,
+    ) -> None:
+        self.config = config or ClientConfig()
+        check_wire(self.config.wire)
+        self.policy = RetryPolicy() if retry is None else retry
+        self.maxRetries = self.policy.max_retries
+        self.session: Session | None = None
+        self._application = application
+        self._reactor = reactor
+        self._types = types
+        self._random = random or Random()
+        self._protocol: VeltixProtocol | None = None
+        self._closed: SessionClosed | None = None
+        self._given_up: Failure | None = None
+        self._when_ready: list[Deferred[Session]] = []
+        self._when_gone: list[Deferred[None]] = []
+
+    def when_ready(self) -> Deferred[Session]:
+        """Return a new Deferred of the session.
+
+        It fires when the handshake is complete, at once if it is, and errbacks when no further
+        try will be made: with the handshake's error (VersionRefused, HandshakeTimeout,
+        ServerFull, …), the SessionClosed, or Twisted's connection error.
+        """
+        if self.session is not None:
+            return succeed(self.session)
+        if self._given_up is not None:
+            return fail(self._given_up)
+        deferred: Deferred[Session] = Deferred(self._when_ready.remove)
+        self._when_ready.append(deferred)
+        return deferred
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is no connection and no further try will be made."""
+        return self._given_up is not None and self._protocol is None
+
+    def stop(self) -> Deferred[None]:
+        """Try no more and close what is open, politely.
+
+        Returns:
+            a Deferred that fires when the connection is gone.
+        """
+        manual = SessionClosed(DisconnectReason.MANUAL)
+        self._give_up(Failure(manual))
+        self.stopTrying()
+        if self._protocol is None:
+            return succeed(None)
+        gone: Deferred[None] = Deferred(self._when_gone.remove)
+        self._when_gone.append(gone)
+        if self.session is not None:
+            self._protocol.close(manual)
+        else:
+            self._protocol.abort(manual)
+        return gone
+
+    def startedConnecting(self, connector: IConnector) -> None:
+        """A try begins."""
+        self.connector = connector  # type: ignore[assignment]  # so that stopTrying stops the first try, too
+        self._given_up = None
+
+    def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol:
+        """Return the protocol of a new connection."""
+        self._closed = None
+        self._protocol = VeltixProtocol(
+            self._application,
+            self.config,
+            resolve_clocks(self._reactor),
+            types=self._types,
+            random=self._random,
+            ready=self._session_ready,
+        )
+        self._protocol.factory = self
+        self._protocol.when_lost().addCallback(self._session_lost)
+        return self._protocol
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        """The transport could not connect."""
+        self._try_again(connector, reason)
+
+    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
+        """The transport is gone; why was told by the protocol."""
+        closed = self._closed
+        if closed is None:
+            self._try_again(connector, reason)
+            return
+        if isinstance(closed.cause, VersionRefused):
+            self.stopTrying()
+        self._try_again(connector, Failure(closed.cause if isinstance(closed.cause, VeltixError) else closed))
+
+    def _session_ready(self, session: Session) -> None:
+        self.session = session
+        if self.continueTrying:
+            self.resetDelay()
+        listeners, self._when_ready = self._when_ready, []
+        for deferred in listeners:
+            deferred.callback(session)
+
+    def _session_lost(self, closed: SessionClosed) -> None:
+        self._protocol = self.session = None
+        self._closed = closed
+        listeners, self._when_gone = self._when_gone, []
+        for deferred in listeners:
+            deferred.callback(None)
+
+    def _try_again(self, connector: IConnector, reason: Failure) -> None:
+        if self.clock is None:
+            self.clock = resolve_clocks(self._reactor).reactor  # type: ignore[assignment]
+        self.delay = self.policy.delay(self.retries + 1, self._random.random)
+        super().clientConnectionFailed(connector, reason)  # type: ignore[no-untyped-call]
+        if self._callID is None:
+            self._give_up(reason)
+        else:
+            _log.info("trying {connector} again in {delay:.2f} s: {reason}", connector=connector, delay=self.delay, reason=reason.value)
+
+    def _give_up(self, reason: Failure) -> None:
+        self._given_up = self._given_up or reason
+        listeners, self._when_ready = self._when_ready, []
+        for deferred in listeners:
+            deferred.errback(reason)
+
+
+@implementer(IConnector)
+class EndpointConnector:
+    """Lets a :class:`VeltixClientFactory` try again on an endpoint, as it does on ``connectTCP``.
+
+    (A ReconnectingClientFactory given to ``endpoint.connect`` itself never tries again.)
+
+    Args:
+        endpoint: where to connect.
+        factory: what to connect.
+    """
+
+    def __init__(self, endpoint: IStreamClientEndpoint, factory: VeltixClientFactory) -> None:
+        self._endpoint = endpoint
+        self._factory = factory
+        self._attempt: Deferred[object] | None = None
+
+    def __repr__(self) -> str:
+        return f"<connector to {self._endpoint}>"
+
+    def connect(self) -> None:
+        """Try once; how it went is told to the factory."""
+        self._factory.startedConnecting(self)
+        attempt = self._attempt = self._endpoint.connect(self._factory)
+        attempt.addCallbacks(self._connected, self._failed)
+
+    def stopConnecting(self) -> None:
+        """Give up the try that is under way.
+
+        Raises:
+            NotConnectingError: there is none.
+        """
+        if self._attempt is None:
+            raise NotConnectingError("no try to connect is under way")
+        self._attempt.cancel()
+
+    def disconnect(self) -> None:
+        """Stop connecting, or close the connection."""
+        self._factory.stop()
+
+    def getDestination(self) -> object:
+        """Return the endpoint."""
+        return self._endpoint
+
+    def _connected(self, protocol: VeltixProtocol) -> None:
+        self._attempt = None
+        protocol.when_lost().addCallback(lambda closed: self._factory.clientConnectionLost(self, Failure(closed)))
+
+    def _failed(self, reason: Failure) -> None:
+        self._attempt = None
+        self._factory.clientConnectionFailed(self, reason)

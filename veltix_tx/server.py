@@ -1,0 +1,282 @@
+"""The server's door: a Service made of endpoints, factories, a router and a hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from random import Random
+from typing import Any, TypeVar
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, gatherResults, succeed
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from veltix_tx._version import __version__
+from veltix_tx.app.hub import Hub
+from veltix_tx.app.router import Events, Handler, Router
+from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.factory import Connections, VeltixServerFactory, check_wire, resolve_clocks
+from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.session import Session
+from veltix_tx.settings import ServerConfig
+from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType, Response
+from veltix_tx.wire.releases import AUTO
+
+__all__ = ["Server"]
+
+_log = Logger()
+H = TypeVar("H", bound=Handler)
+
+
+class Server(Service):
+    """A Veltix server, a ``twisted.application`` Service.
+
+    Args:
+        config: the settings.
+        application: what happens with the messages, in place of routes and callbacks.
+        endpoint: where to listen, in place of ``host`` and ``port``: a Twisted endpoint string
+            (one that starts with a wire, such as ``"1.9.0@tcp:8090"``, speaks that one) or an
+            IStreamServerEndpoint. ``endpoints`` takes several.
+        types: the message types known; the application's, else the process-wide registry by default.
+        reactor: a reactor, or Clocks for a test; None for the global reactor, when listening begins.
+        random: for ids.
+        settings: single fields of ServerConfig, such as ``port=8080``, in place of the config's.
+
+    Raises:
+        SettingsError: a setting cannot be; the message names it and what it must be.
+    """
+
+    name = "veltix"
+
+    def __init__(
+        self,
+        config: ServerConfig | None = None,
+        *,
+        application: IVeltixApplication | None = None,
+        endpoint: str | IStreamServerEndpoint | None = None,
+        types: MessageRegistry | None = None,
+        reactor: IReactorTime | Clocks | None = None,
+        random: Random | None = None,
+        **settings: Any,
+    ) -> None:
+        if endpoint is not None:
+            settings["endpoints"] = (endpoint,)
+        self.config = ServerConfig()
+        self._listening: Deferred[list[IListeningPort]] | None = None
+        self.configure(config, **settings)
+        self._router = Router(Role.SERVER) if application is None else None
+        self._application: IVeltixApplication = self._router or application  # type: ignore[assignment]
+        self._types = types or getattr(application, "types", None) or PROCESS_TYPES
+        self._reactor = reactor
+        self._random = random or Random()
+        self._hub = Hub()
+        self._ports: list[IListeningPort] = []
+
+    # What users say.
+
+    def configure(self, config: ServerConfig | None = None, **settings: Any) -> None:
+        """Change settings before listening: a whole config, single fields, or both.
+
+        Raises:
+            SettingsError: a setting cannot be, or the server listens already.
+        """
+        if self._listening is not None:
+            raise SettingsError("settings", sorted(settings), "given before the server listens")
+        unknown = sorted(set(settings) - set(ServerConfig.__dataclass_fields__))
+        if unknown:
+            raise SettingsError("settings", unknown, "fields of ServerConfig")
+        self.config = replace(config or self.config, **settings)
+        check_wire(self.config.wire)
+        self._listens = [_split_wire(each, self.config.wire) for each in self.config.endpoints]
+        self._connections = Connections(self.config.max_connections)
+
+    def route(self, message_type: MessageType, *, concurrent: bool = False) -> Callable[[H], H]:
+        """Return a decorator: its function handles one type of message, ``handler(client, message)``.
+
+        What it returns (bytes, a Request, or a Deferred or coroutine of one) answers the message.
+        One client's messages are handled one after another; with ``concurrent`` the later ones
+        go ahead while this handler's Deferred or coroutine is not done.
+
+        Raises:
+            SettingsError: the type has a route already, or the server has an application of its own.
+        """
+        return self.router.route(message_type, concurrent=concurrent)
+
+    def set_callback(self, event: Events | str, callback: Handler | None = None) -> Any:
+        """Set ``on_recv(client, message)``, ``on_connect(client)`` or ``on_disconnect(client)``; without a callback, decorate one.
+
+        Raises:
+            SettingsError: there is no such event, or the server has an application of its own.
+        """
+        return self.router.set_callback(event, callback) if callback else self.router.set_callback(event)
+
+    @property
+    def router(self) -> Router:
+        """The routes and callbacks.
+
+        Raises:
+            SettingsError: the server has an application of its own in their place.
+        """
+        if self._router is None:
+            raise SettingsError("application", self._application, "None for routes and callbacks to be used")
+        return self._router
+
+    @property
+    def clients(self) -> list[Session]:
+        """The sessions whose handshake is complete and that are open."""
+        return [session for session in self._hub if session.closed is None]
+
+    def broadcast(
+        self,
+        message_type: MessageType,
+        content: bytes = b"",
+        *,
+        to: Iterable[Session] | None = None,
+        exclude: Iterable[Session] = (),
+    ) -> int:
+        """Send a message to all clients, or to those given, but for those excluded; see :meth:`Hub.broadcast`."""
+        return self._hub.broadcast(message_type, content, to=to, exclude=exclude)
+
+    def ping_client(self, client: Session, timeout: float | None = None) -> Deferred[float]:
+        """Measure the round trip to a client in milliseconds; see :meth:`Session.ping`."""
+        return client.ping(timeout)
+
+    @property
+    def addresses(self) -> list[IAddress]:
+        """Where it listens now."""
+        return [port.getHost() for port in self._ports]
+
+    @property
+    def port(self) -> int:
+        """The first TCP port it listens on, as the system chose it; the configured one before."""
+        return next((host.port for host in self.addresses if hasattr(host, "port")), self.config.port)
+
+    def listen(self) -> Deferred[None]:
+        """Begin to listen; starting the service does this.
+
+        Returns:
+            a Deferred that fires when every endpoint listens. It errbacks with the first
+            CannotListenError; then none is left open.
+        """
+        clocks = resolve_clocks(self._reactor)
+        kept = _Kept(self._application, self._hub)
+        attempts = []
+        for wire, endpoint in self._listens or [(self.config.wire, self._own_endpoint())]:
+            factory = VeltixServerFactory(
+                kept,
+                replace(self.config, wire=wire),
+                reactor=clocks,
+                types=self._types,
+                random=self._random,
+                connections=self._connections,
+            )
+            if isinstance(endpoint, str):
+                try:
+                    endpoint = serverFromString(clocks.reactor, endpoint)
+                except Exception as error:
+                    raise SettingsError("endpoint", endpoint, f"a Twisted server endpoint ({error})") from error
+            attempts.append(endpoint.listen(factory).addCallback(self._opened, wire))
+        self._listening = gatherResults(attempts, consumeErrors=True)
+        return self._listening.addErrback(self._not_listening).addCallback(lambda _: None)
+
+    # From twisted.application.
+
+    def privilegedStartService(self) -> None:
+        """Begin to listen, while a low port may still be bound.
+
+        Raises:
+            CannotListenError: a port is taken. (Twisted's own service only logs that.)
+        """
+        super().privilegedStartService()
+        failures: list[Failure] = []
+        self.listen().addErrback(failures.append)
+        for failure in failures:
+            failure.raiseException()
+
+    def startService(self) -> None:
+        """Begin to listen, unless that was done before; raises as :meth:`privilegedStartService` does."""
+        if self._listening is None:
+            self.privilegedStartService()
+        super().startService()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, let messages already received be handled and answered, close.
+
+        Returns:
+            a Deferred that fires when every connection is gone, after ``timeouts.drain`` +
+            ``timeouts.close`` seconds at the most.
+        """
+        super().stopService()
+        clocks = resolve_clocks(self._reactor)
+        ports, self._ports, self._listening = self._ports, [], None
+        closing = DeferredList([succeed(port).addCallback(lambda each: each.stopListening()) for port in ports])
+        manual = SessionClosed(DisconnectReason.MANUAL)
+        for protocol in self._connections.half_open():
+            protocol.abort(manual)
+        drained = self._hub.drain()
+        drained.addTimeout(self.config.timeouts.drain, clocks.reactor)
+        drained.addErrback(lambda _: self._cut(manual))
+        return closing.addCallback(lambda _: drained)
+
+    # Inside.
+
+    def _own_endpoint(self) -> str:
+        interface = self.config.host.replace(":", r"\:")
+        return f"tcp:{self.config.port}:interface={interface}:backlog=1024"
+
+    def _opened(self, port: IListeningPort, wire: str) -> IListeningPort:
+        self._ports.append(port)
+        host = port.getHost()
+        speaks = "Veltix 1.4 to 3.3 but 1.8 and 1.9 (wire auto)" if wire == AUTO else f"Veltix {wire}"
+        _log.info("veltix_tx {version} speaks {wire} on {host}", version=__version__, wire=speaks, host=_where(host))
+        if getattr(host, "host", "127.0.0.1") not in ("127.0.0.1", "::1") and host.type == "TCP":
+            _log.warn("anyone who reaches {host} can connect: there is neither TLS nor authentication", host=_where(host))
+        return port
+
+    def _not_listening(self, reason: Failure) -> Failure:
+        ports, self._ports, self._listening = self._ports, [], None
+        for port in ports:
+            port.stopListening()
+        first = reason.value
+        return first.subFailure if hasattr(first, "subFailure") else reason
+
+    def _cut(self, closed: SessionClosed) -> None:
+        for protocol in self._connections:
+            protocol.abort(closed)
+
+
+@implementer(IVeltixApplication)
+class _Kept:
+    """An application whose sessions are kept in a hub."""
+
+    def __init__(self, application: IVeltixApplication, hub: Hub) -> None:
+        self.received = application.received
+        self.disconnected = application.disconnected
+        self._application = application
+        self._hub = hub
+
+    def connected(self, session: Session) -> object:
+        self._hub.add(session)
+        return self._application.connected(session)
+
+
+def _split_wire(endpoint: str | IStreamServerEndpoint, default: str) -> tuple[str, str | IStreamServerEndpoint]:
+    """Split ``"1.9.0@tcp:8090"`` into wire and endpoint."""
+    if not isinstance(endpoint, str):
+        return default, endpoint
+    wire, at, rest = endpoint.partition("@")
+    if not at or ":" in wire:
+        return default, endpoint
+    check_wire(wire)
+    return wire, rest
+
+
+def _where(host: Any) -> str:
+    name = getattr(host, "name", None)
+    return f"{host.host}:{host.port}" if hasattr(host, "port") else f"unix:{name.decode() if isinstance(name, bytes) else name}"

@@ -1,0 +1,171 @@
+"""``twistd veltix``: options to a Server, and every mistake to one line on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.usage import Options as UsageOptions
+
+from veltix_tx.app.applications import Echo, Relay
+from veltix_tx.errors import SettingsError
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.keepalive import Clocks
+from veltix_tx.server import Server
+from veltix_tx.settings import ServerConfig
+from veltix_tx.wire.releases import AUTO, RELEASES
+
+__all__ = ["Options", "makeService"]
+
+_APPLICATIONS: dict[str, Callable[[], object]] = {"echo": Echo, "relay": Relay}
+
+_SETTINGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
+    "port": ("port", int, "a whole number from 0 to 65535"),
+    "interface": ("host", str, "an address"),
+    "wire": ("wire", str, "a release"),
+    "max-connections": ("max_connections", int, "a whole number from 1"),
+    "max-message-size": ("max_message_size", int, "a whole number of bytes"),
+    "handshake-timeout": ("handshake_timeout", float, "a number of seconds"),
+}
+"""Option -> field of ServerConfig, how to read it, what it must be."""
+
+_DEFAULTS = ServerConfig()
+
+
+class Options(UsageOptions):
+    """The options of ``twistd veltix``. One that is not given leaves a Server's own setting as it is."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Serves Veltix messages to clients of any published release. Without options: an echo server on port "
+        f"{_DEFAULTS.port} of every interface that finds out by itself which release each client speaks."
+    )
+    optParameters = [  # noqa: RUF012 (Twisted's class attribute)
+        ["port", "p", None, f"TCP port to listen on, 0 for one the system chooses. [default: {_DEFAULTS.port}]"],
+        ["interface", "i", None, f"Address to listen on; '::' for IPv6, too. [default: {_DEFAULTS.host}, all of IPv4]"],
+        [
+            "wire",
+            "w",
+            None,
+            f"The release to speak, of {', '.join(RELEASES)}; or {AUTO}: found out for each client "
+            f"(all but 1.8 and 1.9, which need a port of their own). [default: {AUTO}]",
+        ],
+        [
+            "app",
+            "a",
+            "echo",
+            "What to serve: echo; relay (each message goes to all other clients); or module:object, the object being "
+            "a Server, something that provides IVeltixApplication, or a function that returns one of these.",
+        ],
+        ["max-connections", None, None, f"Connections at once. [default: {_DEFAULTS.max_connections}]"],
+        ["max-message-size", None, None, f"Bytes of one message, its header included. [default: {_DEFAULTS.max_message_size}]"],
+        ["handshake-timeout", None, None, f"Seconds a client has for its handshake. [default: {_DEFAULTS.handshake_timeout:g}]"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Endpoint to listen on in place of --port, such as tcp:8081 or unix:/run/veltix.sock; can be given several times. RELEASE@ in front of it speaks that release there: 1.9.0@tcp:8090."""  # noqa: E501 (shown by --help)
+        self["listen"].append(endpoint)
+
+    opt_l = opt_listen
+
+
+def makeService(options: Options, reactor: IReactorTime | Clocks | None = None) -> IService:
+    """Return a service that runs the Server the options ask for.
+
+    Raises:
+        SystemExit: an option is wrong; its text is one line that says what to do.
+    """
+    try:
+        server = _server(options["app"], reactor)
+        server.configure(**_settings(options))
+    except SettingsError as error:
+        raise SystemExit(_line(error)) from error
+    service = _Reporting()
+    server.setServiceParent(service)
+    return service
+
+
+class _Reporting(MultiService):
+    """Shows a failure to start as one line instead of a traceback; twistd then exits with status 1."""
+
+    def privilegedStartService(self) -> None:
+        self._report(super().privilegedStartService)
+
+    def startService(self) -> None:
+        self._report(super().startService)
+
+    def _report(self, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except (CannotListenError, SettingsError) as error:
+            shown, usual = error, sys.excepthook
+
+            def hook(kind: Any, value: BaseException, trace: Any) -> None:
+                if value is shown:
+                    sys.stderr.write(_line(shown) + "\n")
+                else:
+                    usual(kind, value, trace)
+
+            sys.excepthook = hook
+            raise
+
+
+def _line(error: CannotListenError | SettingsError) -> str:
+    if isinstance(error, CannotListenError):
+        return f"twistd veltix: {error} Choose another with --port or --listen, or end what listens there."
+    names = {field: option for option, (field, _, _) in _SETTINGS.items()} | {"endpoint": "listen", "endpoints": "listen"}
+    return f"twistd veltix: --{names.get(error.name, error.name)} {error.value}: it must be {error.rule}"
+
+
+def _settings(options: Options) -> dict[str, Any]:
+    given: dict[str, Any] = {"endpoints": tuple(options["listen"])} if options["listen"] else {}
+    for option, (field, read, rule) in _SETTINGS.items():
+        if options[option] is not None:
+            try:
+                given[field] = read(options[option])
+            except ValueError:
+                raise SettingsError(field, options[option], rule) from None
+    return given
+
+
+def _server(app: str, reactor: IReactorTime | Clocks | None) -> Server:
+    made = _APPLICATIONS[app]() if app in _APPLICATIONS else _load(app)
+    if callable(made) and not isinstance(made, Server) and not IVeltixApplication.providedBy(made):
+        made = made()
+    if isinstance(made, Server):
+        return made
+    if IVeltixApplication.providedBy(made):
+        return Server(application=made, reactor=reactor)
+    raise SettingsError("app", app, f"a Server, an IVeltixApplication or a function that returns one; it is {type(made).__name__}")
+
+
+def _load(app: str) -> object:
+    module_name, colon, path = app.partition(":")
+    if not colon or not module_name or not path:
+        raise SettingsError("app", app, f"{', '.join(_APPLICATIONS)} or module:object")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        made: object = import_module(module_name)
+        for name in path.split("."):
+            made = getattr(made, name)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise SettingsError(
+            "app",
+            app,
+            f"something that can be imported from this folder or PYTHONPATH; {where.filename}:{where.lineno} says "
+            f"{type(error).__name__}: {error}",
+        ) from error
+    return made
