@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
 from veltix_tx.app.router import Events, Handler, Router
-from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
+from veltix_tx.errors import NotReady, SettingsError, VeltixError
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.factory import check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
@@ -46,6 +46,10 @@ class Client(Service):
         random: for ids.
         settings: single fields of ClientConfig, such as ``retry=RetryPolicy()``.
 
+    Attributes:
+        config: the settings, as :meth:`configure` left them.
+        reactor: as given; can be changed before connecting.
+
     Raises:
         SettingsError: a setting cannot be; the message names it and what it must be.
     """
@@ -66,19 +70,31 @@ class Client(Service):
     ) -> None:
         given = {"server_addr": None if isinstance(server, ClientConfig) else server, "port": port, "endpoint": endpoint}
         settings |= {name: value for name, value in given.items() if value is not None}
+        self.config = ClientConfig()
+        self._factory: VeltixClientFactory | None = None
+        self.configure(server if isinstance(server, ClientConfig) else None, **settings)
+        self._router = Router(Role.CLIENT) if application is None else None
+        self._application: IVeltixApplication = self._router or application  # type: ignore[assignment]
+        own_types: MessageRegistry = getattr(application, "types", PROCESS_TYPES)
+        self._types = own_types if types is None else types
+        self.reactor = reactor
+        self._random = random or Random()
+
+    # What users say.
+
+    def configure(self, config: ClientConfig | None = None, **settings: Any) -> None:
+        """Change settings before connecting: a whole config, single fields, or both.
+
+        Raises:
+            SettingsError: a setting cannot be, or the client is connected.
+        """
+        if self._factory is not None and not self._factory.idle:
+            raise SettingsError("settings", sorted(settings), "given before the client connects")
         unknown = sorted(set(settings) - set(ClientConfig.__dataclass_fields__))
         if unknown:
             raise SettingsError("settings", unknown, "fields of ClientConfig")
-        self.config = replace(server if isinstance(server, ClientConfig) else ClientConfig(), **settings)
+        self.config = replace(config or self.config, **settings)
         check_wire(self.config.wire)
-        self._router = Router(Role.CLIENT) if application is None else None
-        self._application: IVeltixApplication = self._router or application  # type: ignore[assignment]
-        self._types = types or getattr(application, "types", None) or PROCESS_TYPES
-        self._reactor = reactor
-        self._random = random or Random()
-        self._factory: VeltixClientFactory | None = None
-
-    # What users say.
 
     def route(self, message_type: MessageType, *, concurrent: bool = False) -> Callable[[H], H]:
         """Return a decorator: its function handles one type of message, ``handler(message)``; see :meth:`Server.route`."""
@@ -127,7 +143,7 @@ class Client(Service):
             SettingsError: the endpoint is none.
         """
         if self._factory is None or self._factory.idle:
-            clocks = resolve_clocks(self._reactor)
+            clocks = resolve_clocks(self.reactor)
             self._factory = VeltixClientFactory(
                 self._application,
                 self.config,
@@ -138,7 +154,11 @@ class Client(Service):
             )
             EndpointConnector(self._endpoint(clocks), self._factory).connect()
         factory = self._factory
-        ready: Deferred[Session] = Deferred(lambda _: factory.stop())
+
+        def give_up(_: Deferred[Session]) -> None:
+            factory.stop()
+
+        ready: Deferred[Session] = Deferred(give_up)
         factory.when_ready().chainDeferred(ready)
         return ready
 
@@ -199,8 +219,10 @@ class Client(Service):
         if config.endpoint is None:
             return HostnameEndpoint(clocks.reactor, config.server_addr, config.port, config.connect_timeout)
         if not isinstance(config.endpoint, str):
-            return config.endpoint
+            endpoint: IStreamClientEndpoint = config.endpoint
+            return endpoint
         try:
-            return clientFromString(clocks.reactor, config.endpoint)
+            endpoint = clientFromString(clocks.reactor, config.endpoint)
         except Exception as error:
             raise SettingsError("endpoint", config.endpoint, f"a Twisted client endpoint ({error})") from error
+        return endpoint

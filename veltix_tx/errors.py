@@ -71,7 +71,7 @@ class DisconnectReason(Enum):
     """Why a connection ended. The first three are upstream's and keep its numbers."""
 
     PEER_CLOSED = 1
-    SERVER_CLOSED = 1
+    SERVER_CLOSED = 1  # noqa: PIE796 (upstream's name for it)
     ERROR = 2
     MANUAL = 3
     RESET = 4

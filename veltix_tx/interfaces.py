@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zope.interface import Attribute, Interface
+from zope.interface import Interface
 
 if TYPE_CHECKING:
     from veltix_tx.errors import SessionClosed
@@ -19,17 +19,18 @@ class IVeltixApplication(Interface):
 
     The three calls of one session come in their order, never two at once: when one returns a
     Deferred or a coroutine, the next waits for it. Different sessions do not wait for each other.
+
+    An application may have an attribute ``types``, the MessageRegistry it works with; without it
+    the process-wide one is used.
     """
 
-    types = Attribute("The MessageRegistry it works with. Optional: the process-wide one without it.")
-
-    def connected(session: Session) -> object:  # type: ignore[empty-body]
+    def connected(session: Session) -> object:
         """Take note that a session is ready: its handshake is complete.
 
         A returned Deferred or coroutine holds back the session's messages until it is done.
         """
 
-    def received(session: Session, message: Response) -> object:  # type: ignore[empty-body]
+    def received(session: Session, message: Response) -> object:
         """Handle one message.
 
         Returns:
@@ -37,5 +38,5 @@ class IVeltixApplication(Interface):
             of another type; None for no answer; or a Deferred or coroutine of one of these.
         """
 
-    def disconnected(session: Session, reason: SessionClosed) -> object:  # type: ignore[empty-body]
+    def disconnected(session: Session, reason: SessionClosed) -> object:
         """Take note that the session is gone and all its messages have been handled."""

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, gatherResults, succeed
+from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime, IStreamServerEndpoint
 from twisted.logger import Logger
@@ -25,7 +25,7 @@ from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.handshake import Role
-from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType, Response
+from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType
 from veltix_tx.wire.releases import AUTO
 
 __all__ = ["Server"]
@@ -47,6 +47,10 @@ class Server(Service):
         reactor: a reactor, or Clocks for a test; None for the global reactor, when listening begins.
         random: for ids.
         settings: single fields of ServerConfig, such as ``port=8080``, in place of the config's.
+
+    Attributes:
+        config: the settings, as :meth:`configure` left them.
+        reactor: as given; can be changed before listening.
 
     Raises:
         SettingsError: a setting cannot be; the message names it and what it must be.
@@ -72,8 +76,9 @@ class Server(Service):
         self.configure(config, **settings)
         self._router = Router(Role.SERVER) if application is None else None
         self._application: IVeltixApplication = self._router or application  # type: ignore[assignment]
-        self._types = types or getattr(application, "types", None) or PROCESS_TYPES
-        self._reactor = reactor
+        own_types: MessageRegistry = getattr(application, "types", PROCESS_TYPES)
+        self._types = own_types if types is None else types
+        self.reactor = reactor
         self._random = random or Random()
         self._hub = Hub()
         self._ports: list[IListeningPort] = []
@@ -164,10 +169,10 @@ class Server(Service):
             a Deferred that fires when every endpoint listens. It errbacks with the first
             CannotListenError; then none is left open.
         """
-        clocks = resolve_clocks(self._reactor)
+        clocks = resolve_clocks(self.reactor)
         kept = _Kept(self._application, self._hub)
         attempts = []
-        for wire, endpoint in self._listens or [(self.config.wire, self._own_endpoint())]:
+        for wire, where in self._listens or [(self.config.wire, self._own_endpoint())]:
             factory = VeltixServerFactory(
                 kept,
                 replace(self.config, wire=wire),
@@ -176,12 +181,7 @@ class Server(Service):
                 random=self._random,
                 connections=self._connections,
             )
-            if isinstance(endpoint, str):
-                try:
-                    endpoint = serverFromString(clocks.reactor, endpoint)
-                except Exception as error:
-                    raise SettingsError("endpoint", endpoint, f"a Twisted server endpoint ({error})") from error
-            attempts.append(endpoint.listen(factory).addCallback(self._opened, wire))
+            attempts.append(_endpoint(clocks, where).listen(factory).addCallback(self._opened, wire))
         self._listening = gatherResults(attempts, consumeErrors=True)
         return self._listening.addErrback(self._not_listening).addCallback(lambda _: None)
 
@@ -213,9 +213,9 @@ class Server(Service):
             ``timeouts.close`` seconds at the most.
         """
         super().stopService()
-        clocks = resolve_clocks(self._reactor)
+        clocks = resolve_clocks(self.reactor)
         ports, self._ports, self._listening = self._ports, [], None
-        closing = DeferredList([succeed(port).addCallback(lambda each: each.stopListening()) for port in ports])
+        closing = DeferredList([maybeDeferred(port.stopListening) for port in ports])
         manual = SessionClosed(DisconnectReason.MANUAL)
         for protocol in self._connections.half_open():
             protocol.abort(manual)
@@ -232,7 +232,7 @@ class Server(Service):
 
     def _opened(self, port: IListeningPort, wire: str) -> IListeningPort:
         self._ports.append(port)
-        host = port.getHost()
+        host: Any = port.getHost()
         speaks = "Veltix 1.4 to 3.3 but 1.8 and 1.9 (wire auto)" if wire == AUTO else f"Veltix {wire}"
         _log.info("veltix_tx {version} speaks {wire} on {host}", version=__version__, wire=speaks, host=_where(host))
         if getattr(host, "host", "127.0.0.1") not in ("127.0.0.1", "::1") and host.type == "TCP":
@@ -243,8 +243,7 @@ class Server(Service):
         ports, self._ports, self._listening = self._ports, [], None
         for port in ports:
             port.stopListening()
-        first = reason.value
-        return first.subFailure if hasattr(first, "subFailure") else reason
+        return reason.value.subFailure if isinstance(reason.value, FirstError) else reason
 
     def _cut(self, closed: SessionClosed) -> None:
         for protocol in self._connections:
@@ -275,6 +274,16 @@ def _split_wire(endpoint: str | IStreamServerEndpoint, default: str) -> tuple[st
         return default, endpoint
     check_wire(wire)
     return wire, rest
+
+
+def _endpoint(clocks: Clocks, where: str | IStreamServerEndpoint) -> IStreamServerEndpoint:
+    if not isinstance(where, str):
+        return where
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(clocks.reactor, where)
+    except Exception as error:
+        raise SettingsError("endpoint", where, f"a Twisted server endpoint ({error})") from error
+    return endpoint
 
 
 def _where(host: Any) -> str:

@@ -168,8 +168,8 @@ class ServerConfig(_Common):
         _text("host", self.host)
         _whole("port", self.port, 0, 65535)
         _whole("max_connections", self.max_connections, 1)
-        if isinstance(self.endpoints, str):
-            raise SettingsError("endpoints", self.endpoints, "a sequence of endpoints")
+        if not isinstance(self.endpoints, tuple):
+            raise SettingsError("endpoints", self.endpoints, "a tuple of endpoints")
         if "" in self.endpoints:
             raise SettingsError("endpoints", "", "a text that is not empty")
 

@@ -113,7 +113,7 @@ class _Reporting(MultiService):
 
             def hook(kind: Any, value: BaseException, trace: Any) -> None:
                 if value is shown:
-                    sys.stderr.write(_line(shown) + "\n")
+                    print(_line(shown), file=sys.__stderr__)  # twistd has made sys.stderr a log
                 else:
                     usual(kind, value, trace)
 
@@ -161,11 +161,9 @@ def _load(app: str) -> object:
         for name in path.split("."):
             made = getattr(made, name)
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise SettingsError(
-            "app",
-            app,
-            f"something that can be imported from this folder or PYTHONPATH; {where.filename}:{where.lineno} says "
-            f"{type(error).__name__}: {error}",
-        ) from error
+        where = [
+            f", {at.filename}:{at.lineno}" for at in traceback.extract_tb(error.__traceback__) if "importlib" not in at.filename
+        ]
+        said = f"{type(error).__name__}: {error}{where[-1] if len(where) > 1 else ''}"
+        raise SettingsError("app", app, f"something to import from this folder or PYTHONPATH ({said})") from error
     return made

@@ -69,5 +69,10 @@ class Hub:
         Returns:
             a Deferred that fires when all are gone. Cancelling it stops waiting.
         """
-        gone = [session.when_idle().addCallback(lambda _, s=session: s.disconnect()) for session in self]
-        return DeferredList(gone).addCallback(lambda _: None)
+
+        async def finish(session: Session) -> None:
+            await session.when_idle()
+            await session.disconnect()
+
+        finished = DeferredList([Deferred.fromCoroutine(finish(session)) for session in self])
+        return finished.addCallback(lambda _: None)

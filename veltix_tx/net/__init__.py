@@ -1,0 +1,1 @@
+"""One connection on a Twisted transport."""

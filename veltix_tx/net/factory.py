@@ -23,10 +23,10 @@ def resolve_clocks(reactor: IReactorTime | Clocks | None) -> Clocks:
     if isinstance(reactor, Clocks):
         return reactor
     if reactor is None:
-        from twisted.internet import reactor as installed
+        from twisted.internet import reactor as installed  # noqa: PLC0415 (importing it installs it)
 
-        reactor = installed  # type: ignore[assignment]
-    return Clocks(reactor)  # type: ignore[arg-type]
+        return Clocks(installed)
+    return Clocks(reactor)
 
 
 def check_wire(wire: str) -> None:

@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -20,7 +21,7 @@ from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks, Deadlines
 from veltix_tx.net.session import Session
 from veltix_tx.settings import ClientConfig, ServerConfig
-from veltix_tx.wire.connection import Event, Failed, Pong, Ready, State, VeltixConnection
+from veltix_tx.wire.connection import Event, Failed, Pong, Ready, VeltixConnection
 from veltix_tx.wire.frames import Refused
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, Response
@@ -79,11 +80,13 @@ class VeltixProtocol(Protocol):
         self._closed: SessionClosed | None = None
         self._corked = False
 
+    transport: Any
+
     @property
     def address(self) -> IAddress:
         """The peer's network address."""
-        assert self.transport is not None
-        return self.transport.getPeer()
+        peer: IAddress = self.transport.getPeer()
+        return peer
 
     # From the transport.
 
@@ -160,7 +163,6 @@ class VeltixProtocol(Protocol):
 
     def _prepare(self) -> None:
         transport = self.transport
-        assert transport is not None
         gap = _HELLO_GAP
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)

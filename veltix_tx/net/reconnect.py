@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import NotConnectingError
@@ -65,7 +66,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self.config = config or ClientConfig()
         check_wire(self.config.wire)
         self.policy = RetryPolicy() if retry is None else retry
-        self.maxRetries = self.policy.max_retries
+        self.maxRetries = self.policy.max_retries  # type: ignore[assignment]
         self.session: Session | None = None
         self._application = application
         self._reactor = reactor
@@ -118,7 +119,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
 
     def startedConnecting(self, connector: IConnector) -> None:
         """A try begins."""
-        self.connector = connector  # type: ignore[assignment]  # so that stopTrying stops the first try, too
+        self.connector = connector  # so that stopTrying stops the first try, too
         self._given_up = None
 
     def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol:
@@ -169,11 +170,13 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if self.clock is None:
             self.clock = resolve_clocks(self._reactor).reactor  # type: ignore[assignment]
         self.delay = self.policy.delay(self.retries + 1, self._random.random)
-        super().clientConnectionFailed(connector, reason)  # type: ignore[no-untyped-call]
+        super().clientConnectionFailed(connector, reason)
         if self._callID is None:
             self._give_up(reason)
         else:
-            _log.info("trying {connector} again in {delay:.2f} s: {reason}", connector=connector, delay=self.delay, reason=reason.value)
+            _log.info(
+                "trying {connector} again in {delay:.2f} s: {reason}", connector=connector, delay=self.delay, reason=reason.value
+            )
 
     def _give_up(self, reason: Failure) -> None:
         self._given_up = self._given_up or reason
@@ -196,7 +199,7 @@ class EndpointConnector:
     def __init__(self, endpoint: IStreamClientEndpoint, factory: VeltixClientFactory) -> None:
         self._endpoint = endpoint
         self._factory = factory
-        self._attempt: Deferred[object] | None = None
+        self._attempt: Deferred[Any] | None = None
 
     def __repr__(self) -> str:
         return f"<connector to {self._endpoint}>"
@@ -221,7 +224,7 @@ class EndpointConnector:
         """Stop connecting, or close the connection."""
         self._factory.stop()
 
-    def getDestination(self) -> object:
+    def getDestination(self) -> Any:
         """Return the endpoint."""
         return self._endpoint
 

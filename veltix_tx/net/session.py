@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import ChainMap, deque
+from collections import ChainMap
 from collections.abc import Callable
-from inspect import iscoroutine
+from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import (
@@ -23,6 +22,7 @@ from veltix_tx.errors import (
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks, Deadlines
+from veltix_tx.net.turns import Turns
 from veltix_tx.net.waiting import Waiting
 from veltix_tx.settings import Limits, Timeouts
 from veltix_tx.wire.connection import WireConnection
@@ -30,11 +30,6 @@ from veltix_tx.wire.handshake import Peer
 from veltix_tx.wire.messages import ERROR, MessageType, Request, Response, as_content
 
 __all__ = ["Link", "Session"]
-
-_log = Logger()
-
-_OWN_REQUESTS_FACTOR = 16
-"""How much more may wait for its turn while this side waits for a reply, which it only gets by reading."""
 
 
 class Link(Protocol):
@@ -84,19 +79,13 @@ class Session:
         self.refused = 0
         self._link = link
         self._connection = link.connection
-        self._application = application
-        self._received = application.received
         self._requests = Waiting(link.clocks.uptime, link.deadlines, "requests")
         self._pings = Waiting(link.clocks.uptime, link.deadlines, "pings")
         self._taken = ChainMap(self._requests.entries, self._pings.entries)
         self._asked, self._given_up = self._requests.entries, self._requests.given_up
         self._gone = False
-        self._busy = False
-        self._inbox: deque[Response | None] = deque()
-        self._inbox_bytes = 0
-        self._answering = 0
+        self._turns = Turns(self, application, link.connection, partial(link.flush, owed=True), link.flow, link.limits.inflight)
         self._when_closed: list[Deferred[SessionClosed]] = []
-        self._when_idle: list[Deferred[None]] = []
 
     def __repr__(self) -> str:
         return f"<Session with {self.address} ({'closed' if self.closed else self.peer.version or self.peer.layout.name})>"
@@ -110,6 +99,11 @@ class Session:
     def port(self) -> int:
         """The peer's port, 0 for a transport that has none."""
         return int(getattr(self.address, "port", 0))
+
+    @property
+    def waiting(self) -> int:
+        """Own requests and pings that wait for their replies."""
+        return len(self._asked) + len(self._pings.entries)
 
     # Sending.
 
@@ -181,11 +175,7 @@ class Session:
 
     def when_idle(self) -> Deferred[None]:
         """Return a new Deferred that fires once every message received so far has been handled and answered."""
-        if not self._busy and not self._answering and not self._inbox:
-            return succeed(None)
-        deferred: Deferred[None] = Deferred(self._when_idle.remove)
-        self._when_idle.append(deferred)
-        return deferred
+        return self._turns.when_idle()
 
     def answer(self, message: Response, result: object) -> Deferred[None]:
         """Answer a message with a handler's result, now or when it comes.
@@ -199,8 +189,7 @@ class Session:
         Returns:
             a Deferred that fires with None when this is done. Never errbacks.
         """
-        self._answering += 1
-        return _as_deferred(result).addCallback(self._reply, message).addErrback(self._failed, message).addBoth(self._answered)
+        return self._turns.answer(message, result)
 
     # From the hub: the same bytes for many sessions.
 
@@ -227,12 +216,12 @@ class Session:
 
     def begin(self) -> None:
         """Tell the application, before any message."""
-        self._run(self._application.connected, None)
+        self._turns.begin()
 
     def receive(self, message: Response) -> None:
         """Take one message: a reply, or something to handle in its turn."""
         request_id = message.request_id
-        if message.type == ERROR:
+        if message.type is ERROR:
             if not self._requests.settle(request_id, Failure(RemoteError(message.content))):
                 self.late_replies += 1
         elif request_id in self._asked:
@@ -240,12 +229,8 @@ class Session:
         elif request_id in self._given_up:
             self._given_up.pop(request_id)
             self.late_replies += 1
-        elif self._busy:
-            self._inbox.append(message)
-            self._inbox_bytes += len(message.content)
-            self._balance()
         else:
-            self._handle(message)
+            self._turns.take(message)
 
     def pong(self, request_id: int) -> None:
         """Take the answer to a ping."""
@@ -266,9 +251,7 @@ class Session:
         listeners, self._when_closed = self._when_closed, []
         for deferred in listeners:
             deferred.callback(self.closed)
-        self._inbox.append(None)
-        if not self._busy:
-            self._next()
+        self._turns.end(self.closed)
 
     # Inside.
 
@@ -283,7 +266,7 @@ class Session:
         limit = self._link.limits.pending
         try:
             self._check_open()
-            if len(self._requests) + len(self._pings) >= limit:
+            if self.waiting >= limit:
                 raise TooManyRequests(limit)
             request_id = self._connection.fresh_id(self._taken)
             send(request_id)
@@ -294,99 +277,12 @@ class Session:
         deferred = waiting.add(request_id, seconds)
         self._link.flush(owed=False)
         if self._link.flow.paused:
-            self._balance()
+            self._turns.balance()
         return deferred
 
     def _send_request(self, message: MessageType | Request, content: bytes, request_id: int) -> None:
         message_type, body, _ = _parts(message, content, None)
         self._connection.send(message_type, body, request_id)
-
-    def _handle(self, message: Response) -> None:
-        """Call the handler; the common case, an answer at once, costs no Deferred."""
-        try:
-            result = self._received(self, message)
-        except Exception:
-            self._failed(Failure(), message)
-            return
-        if result is None:
-            return
-        if isinstance(result, bytes):
-            try:
-                self._reply(result, message)
-            except Exception:
-                self._failed(Failure(), message)
-            return
-        done = self.answer(message, result)
-        if not done.called:
-            self._wait_for(done)
-
-    def _run(self, step: Callable[..., object], closed: SessionClosed | None) -> None:
-        """Call one of the application's other methods."""
-        try:
-            result = step(self) if closed is None else step(self, closed)
-        except Exception:
-            _log.failure("{step} of {session} failed", step=step.__name__, session=self)
-            return
-        done = _as_deferred(result)
-        done.addErrback(lambda failure: _log.failure("{step} of {session} failed", failure, step=step.__name__, session=self))
-        if not done.called:
-            self._wait_for(done)
-
-    def _wait_for(self, done: Deferred[object]) -> None:
-        self._busy = True
-        done.addBoth(self._next)
-
-    def _next(self, _: object = None) -> None:
-        """Go on with what has waited for its turn."""
-        self._busy = False
-        while self._inbox and not self._busy:
-            message = self._inbox.popleft()
-            if message is None:
-                assert self.closed is not None
-                self._run(self._application.disconnected, self.closed)
-            else:
-                self._inbox_bytes -= len(message.content)
-                self._handle(message)
-        self._balance()
-        self._check_idle()
-
-    def _balance(self) -> None:
-        """Pause reading while too much waits for its turn."""
-        factor = _OWN_REQUESTS_FACTOR if self._requests or self._pings else 1
-        messages, size = len(self._inbox), self._inbox_bytes
-        most, most_bytes = self._link.limits.inflight * factor, self._connection.max_message_size * factor
-        if messages >= most or size >= most_bytes:
-            self._link.flow.pause("handlers busy")
-        elif messages <= most // 2 and size <= most_bytes // 2:
-            self._link.flow.resume("handlers busy")
-
-    def _reply(self, result: object, message: Response) -> None:
-        if result is None:
-            return
-        message_type, content = message.type, result
-        if isinstance(result, Request):
-            message_type, content = result.type, result.content
-        body = as_content(content)
-        if self.closed is None:
-            self._connection.send(message_type, body, message.request_id)
-            self._link.flush(owed=True)
-
-    def _failed(self, failure: Failure, message: Response) -> None:
-        _log.failure(
-            "the handler of {type} failed for {session}", failure, type=message.type.name, session=self, request_id=message.request_id
-        )
-        if self.closed is None and self._connection.send_failure(message.request_id):
-            self._link.flush(owed=True)
-
-    def _answered(self, _: object) -> None:
-        self._answering -= 1
-        self._check_idle()
-
-    def _check_idle(self) -> None:
-        if self._when_idle and not self._busy and not self._answering and not self._inbox:
-            listeners, self._when_idle = self._when_idle, []
-            for deferred in listeners:
-                deferred.callback(None)
 
 
 def _parts(message: MessageType | Request, content: bytes, request_id: int | None) -> tuple[MessageType, bytes, int | None]:
@@ -395,9 +291,3 @@ def _parts(message: MessageType | Request, content: bytes, request_id: int | Non
     if not isinstance(message, MessageType):
         raise TypeError(f"what is sent is a MessageType or a Request, not {excerpt(message)}")
     return message, as_content(content), request_id
-
-
-def _as_deferred(result: object) -> Deferred[object]:
-    if isinstance(result, Deferred):
-        return result
-    return Deferred.fromCoroutine(result) if iscoroutine(result) else succeed(result)

@@ -40,9 +40,6 @@ class Waiting:
         self._sweep_at = math.inf
         self._table: PendingTable[tuple[Deferred[Any], float]] = PendingTable()
 
-    def __len__(self) -> int:
-        return len(self._table)
-
     @property
     def entries(self) -> dict[int, tuple[tuple[Deferred[Any], float], float]]:
         """What waits, by request id: always the same dict, to look into."""
@@ -59,7 +56,11 @@ class Waiting:
         It errbacks with RequestTimeout after ``seconds`` (``math.inf`` for never). Cancelling it
         gives the request up.
         """
-        deferred: Deferred[Any] = Deferred(lambda _: self._table.give_up(request_id))
+
+        def give_up(_: Deferred[Any]) -> None:
+            self._table.give_up(request_id)
+
+        deferred: Deferred[Any] = Deferred(give_up)
         deadline = self._uptime() + seconds
         self._table.add(request_id, (deferred, seconds), deadline)
         if deadline < self._sweep_at:

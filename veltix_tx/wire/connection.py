@@ -366,11 +366,11 @@ class VeltixConnection:
         """Answer pings, tell of pongs and errors, and keep every other system message from the user."""
         passed: list[Event] = []
         for event in events:
-            if not isinstance(event, Response) or event.type.code >= FIRST_USER_CODE or event.type == ERROR:
+            if not isinstance(event, Response) or event.type.code >= FIRST_USER_CODE or event.type is ERROR:
                 passed.append(event)
-            elif event.type == PING:
+            elif event.type is PING:
                 self.send(PONG, b"", event.request_id)
-            elif event.type == PONG:
+            elif event.type is PONG:
                 passed.append(Pong(event.request_id))
             else:
                 passed.append(Refused(Refusal.UNKNOWN_TYPE, event.type.code))

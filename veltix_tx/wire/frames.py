@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from io import BytesIO
+from typing import Any
 
 from veltix_tx.errors import FrameTooLarge
 from veltix_tx.wire.layouts import Layout
@@ -30,7 +31,7 @@ _IN_PLACE = 4096
 """Content longer than this (bytes) is filled in place while it arrives; a shorter frame waits in
 the tail, which is joined to the next read."""
 
-_Header = tuple[int, "int | bytes", "int | None", "int | bytes"]
+_Header = tuple[int, Any, Any, Any]
 """Of a frame being filled: code, digest, timestamp, request id, as unpacked."""
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -294,7 +294,7 @@ class Handshake:
         self._check_json(message, self._release or (SUPERSET if "pv" in message else None))
         if self._layout is None:
             self._layout = W15 if "pv" in message or "id_window" in self._meta else W16
-        mirrored = {key: message[key] for key in ("v", "pv") if key in message}
+        mirrored: dict[str, object] = {key: message[key] for key in ("v", "pv") if key in message}
         if self._release is not None:
             mirrored = {"v": self._release.announces}
             if self._release.protocol is not None:

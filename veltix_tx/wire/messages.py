@@ -34,7 +34,7 @@ _LAST_CODE = 65535
 class CodeRange(Enum):
     """Whose a type code is."""
 
-    SYSTEM = range(0, FIRST_USER_CODE)
+    SYSTEM = range(FIRST_USER_CODE)
     USER = range(FIRST_USER_CODE, _FIRST_PLUGIN_CODE)
     PLUGIN = range(_FIRST_PLUGIN_CODE, _LAST_CODE + 1)
 

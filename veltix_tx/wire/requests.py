@@ -12,7 +12,7 @@ __all__ = ["CLIENT_IDS", "LEGACY_CLIENT_IDS", "SERVER_IDS", "PendingTable", "Req
 T = TypeVar("T")
 
 SERVER_IDS = range(0x8000, 0xFFFF)
-CLIENT_IDS = range(0, 0x7FFF)
+CLIENT_IDS = range(0x7FFF)
 LEGACY_CLIENT_IDS = range(30000, 0x7FFF)
 """For a server of 2.0.0 to 3.0.0, which numbers its own requests from 0 to 29999 and takes any
 frame with such an id for their reply.
@@ -80,9 +80,6 @@ class PendingTable(Generic[T]):
     def __init__(self) -> None:
         self.entries: dict[int, tuple[T, float]] = {}
         self.given_up: dict[int, None] = {}
-
-    def __len__(self) -> int:
-        return len(self.entries)
 
     def add(self, request_id: int, entry: T, deadline: float) -> None:
         """Enter a request that has just been sent."""

@@ -1,0 +1,97 @@
+"""What pytest-twisted does not give: deadlines, and trial's strictness about what a test leaves behind."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+
+DEADLINE = 5.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every coroutine test a deadline; a test that hangs fails instead."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            marker = item.get_closest_marker("deadline")
+            item.obj = _with_deadline(item.obj, marker.args[0] if marker else DEADLINE)
+
+
+def _with_deadline(function: Callable[..., Any], seconds: float) -> Callable[..., Deferred[Any]]:
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Deferred[Any]:
+        from twisted.internet import reactor
+
+        return Deferred.fromCoroutine(function(*args, **kwargs)).addTimeout(seconds, reactor)
+
+    return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def running_reactor() -> None:
+    """Start the reactor before any test, so that what it keeps itself is not taken for a leak."""
+    pytest_twisted.blockon(succeed(None))
+
+
+class LoggedFailures(list[LogEvent]):
+    """Failures logged during a test; one that is not flushed fails it."""
+
+    def flush(self, *kinds: type[BaseException]) -> list[LogEvent]:
+        """Take out the failures of these kinds, all without any; return them."""
+        taken = [event for event in self if not kinds or event["log_failure"].check(*kinds)]
+        self[:] = [event for event in self if event not in taken]
+        return taken
+
+
+@pytest.fixture(autouse=True)
+def logged_failures() -> Iterator[LoggedFailures]:
+    """Fail a test that logs a failure (an error nobody handled among them) without flushing it."""
+    failures = LoggedFailures()
+
+    def observe(event: LogEvent) -> None:
+        if event.get("log_failure") is not None and event.get("log_level") == LogLevel.critical:
+            failures.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    yield failures
+    gc.collect()
+    globalLogPublisher.removeObserver(observe)
+    assert not failures, "\n".join(event["log_failure"].getTraceback() for event in failures)
+
+
+@pytest.fixture(autouse=True)
+def clean_reactor() -> Iterator[None]:
+    """Fail a test that leaves a delayed call, a port or a connection behind."""
+    from twisted.internet import reactor
+
+    before = _inventory(reactor)
+    yield
+    for _ in range(20):
+        left = [each for each in _inventory(reactor) if each not in before]
+        if not left:
+            return
+        settled: Deferred[None] = Deferred()
+        reactor.callLater(0.01, settled.callback, None)  # type: ignore[attr-defined]
+        pytest_twisted.blockon(settled)
+    pytest.fail(f"left behind in the reactor: {left}")
+
+
+def _inventory(reactor: Any) -> list[Any]:
+    return [*reactor.getDelayedCalls(), *reactor.getReaders(), *reactor.getWriters()]
+
+
+@pytest.fixture
+def log_events() -> Iterator[list[LogEvent]]:
+    """Every event logged during the test."""
+    events: list[LogEvent] = []
+    globalLogPublisher.addObserver(events.append)
+    yield events
+    globalLogPublisher.removeObserver(events.append)

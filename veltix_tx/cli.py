@@ -1,0 +1,145 @@
+"""The ``veltix`` command: talk to a Veltix server from a shell."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+import click
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
+
+from veltix_tx._version import __version__
+from veltix_tx.client import Client
+from veltix_tx.errors import VeltixError
+from veltix_tx.settings import RetryPolicy
+from veltix_tx.wire.messages import MessageRegistry, Response
+from veltix_tx.wire.releases import AUTO
+
+__all__ = ["main"]
+
+_Main = Callable[[Client], Coroutine[Deferred[Any], Any, None]]
+
+
+class _Address(click.ParamType[tuple[str, int]]):
+    name = "HOST:PORT"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            self.fail(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080", param, ctx)
+        return host.strip("[]"), int(port)
+
+
+_address = click.argument("address", type=_Address(), metavar="HOST:PORT")
+_wire = click.option("--wire", default=AUTO, show_default=True, help="The upstream release to speak, such as 1.6.3.")
+_timeout = click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for an answer.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="veltix", message="%(prog)s (veltix_tx) %(version)s")
+def main() -> None:
+    """Talk to a Veltix server of any release.
+
+    To serve, use twistd: twistd -n veltix --port 8080
+    """
+
+
+@main.command()
+@_address
+@click.option("-c", "--count", default=4, show_default=True, help="How many pings.")
+@_wire
+@_timeout
+def ping(address: tuple[str, int], count: int, wire: str, timeout: float) -> None:
+    """Measure the round trip to a server."""
+
+    async def talk(client: Client) -> None:
+        times = []
+        for number in range(1, count + 1):
+            times.append(await client.ping_server(timeout))
+            click.echo(f"{number}: {times[-1]:.3f} ms")
+        if times:
+            click.echo(f"{len(times)} pings: {min(times):.3f} ms least, {sum(times) / len(times):.3f} mean, {max(times):.3f} most")
+
+    _run(address, wire, talk)
+
+
+@main.command()
+@_address
+@click.argument("code", type=click.IntRange(200, 65535), metavar="TYPE")
+@click.argument("text")
+@click.option("--wait", is_flag=True, help="Wait for the reply and print it.")
+@_wire
+@_timeout
+def send(address: tuple[str, int], code: int, text: str, wait: bool, wire: str, timeout: float) -> None:
+    """Send TEXT as a message of TYPE, a code from 200 to 65535."""
+    types = MessageRegistry(open=True)
+    message_type = types.get(code)
+    assert message_type is not None
+
+    async def talk(client: Client) -> None:
+        if wait:
+            reply = await client.send_and_wait(message_type, text.encode(), timeout=timeout)
+            click.echo(_readable(reply.content))
+        else:
+            client.send(message_type, text.encode())
+
+    _run(address, wire, talk, types=types)
+
+
+@main.command()
+@_address
+@_wire
+def listen(address: tuple[str, int], wire: str) -> None:
+    """Print what a server sends until interrupted; connect again when the connection is lost."""
+    closed: Deferred[None] = Deferred()
+
+    async def talk(client: Client) -> None:
+        await closed
+
+    def show(message: Response) -> None:
+        now = datetime.now().strftime("%H:%M:%S")
+        click.echo(f"{now} {message.type.code} {_readable(message.content)}")
+
+    _run(address, wire, talk, show=show, retry=RetryPolicy())
+
+
+def _readable(content: bytes) -> str:
+    """Return content as text a terminal can be trusted with."""
+    text = content.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _run(
+    address: tuple[str, int],
+    wire: str,
+    talk: _Main,
+    *,
+    types: MessageRegistry | None = None,
+    show: Callable[[Response], None] | None = None,
+    **settings: Any,
+) -> None:
+    """Connect, talk, disconnect; show a failure as one line and exit with status 1."""
+
+    async def talking(reactor: Any) -> None:
+        client = Client(*address, wire=wire, types=types or MessageRegistry(open=True), reactor=reactor, **settings)
+        if show is not None:
+            client.set_callback("on_recv", show)
+        await client.connect()
+        try:
+            await talk(client)
+        finally:
+            await client.disconnect()
+
+    def told(reactor: Any) -> Deferred[None]:
+        return Deferred.fromCoroutine(talking(reactor)).addErrback(failed)
+
+    def failed(failure: Any) -> None:
+        failure.trap(VeltixError, ConnectError)
+        click.echo(f"veltix: {address[0]}:{address[1]}: {failure.value}", err=True)
+        sys.exit(1)
+
+    task.react(told)

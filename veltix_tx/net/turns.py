@@ -1,0 +1,195 @@
+"""Turns: one connection's messages are handled one after another, and answered."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from inspect import iscoroutine
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from veltix_tx.errors import SessionClosed
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.flow import Flow
+from veltix_tx.wire.connection import WireConnection
+from veltix_tx.wire.messages import Request, Response, as_content
+
+if TYPE_CHECKING:
+    from veltix_tx.net.session import Session
+
+__all__ = ["Turns"]
+
+_log = Logger()
+
+_OWN_REQUESTS_FACTOR = 16
+"""How much more may wait for its turn while this side waits for a reply, which it only gets by reading."""
+
+
+class Turns:
+    """Calls an application for one session, one call after another.
+
+    While a handler's Deferred or coroutine is not done, later messages wait in the inbox; when
+    too many do, reading pauses.
+
+    Args:
+        session: whose messages these are.
+        application: what to call.
+        connection: where answers go.
+        flush: writes what the connection has to send because the peer asked for it.
+        flow: pauses reading.
+        inflight: messages that may wait before it does.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        application: IVeltixApplication,
+        connection: WireConnection,
+        flush: Callable[[], None],
+        flow: Flow,
+        inflight: int,
+    ) -> None:
+        self._session = session
+        self._application = application
+        self._received = application.received
+        self._connection = connection
+        self._flush = flush
+        self._flow = flow
+        self._inflight = inflight
+        self._busy = False
+        self._draining = False
+        self._inbox: deque[Response | SessionClosed] = deque()
+        self._inbox_bytes = 0
+        self._answering = 0
+        self._when_idle: list[Deferred[None]] = []
+
+    def begin(self) -> None:
+        """Tell the application of the session, before any message."""
+        self._call(self._application.connected, self._session)
+
+    def take(self, message: Response) -> None:
+        """Handle a message in its turn."""
+        if self._busy:
+            self._inbox.append(message)
+            self._inbox_bytes += len(message.content)
+            self.balance()
+        else:
+            self._handle(message)
+
+    def end(self, closed: SessionClosed) -> None:
+        """Tell the application that the session is gone, after every message."""
+        self._inbox.append(closed)
+        if not self._busy:
+            self._next()
+
+    def when_idle(self) -> Deferred[None]:
+        """Return a new Deferred that fires once every message so far has been handled and answered."""
+        if self._idle:
+            return succeed(None)
+        deferred: Deferred[None] = Deferred(self._when_idle.remove)
+        self._when_idle.append(deferred)
+        return deferred
+
+    def answer(self, message: Response, result: object) -> Deferred[None]:
+        """Answer a message with a handler's result; see :meth:`Session.answer`."""
+        self._answering += 1
+        done = _as_deferred(result).addCallback(self._reply, message)
+        return done.addErrback(self._failed, message).addBoth(self._answered)
+
+    def balance(self) -> None:
+        """Pause reading while too much waits for its turn."""
+        factor = _OWN_REQUESTS_FACTOR if self._session.waiting else 1
+        messages, size = len(self._inbox), self._inbox_bytes
+        most, most_bytes = self._inflight * factor, self._connection.max_message_size * factor
+        if messages >= most or size >= most_bytes:
+            self._flow.pause("handlers busy")
+        elif messages <= most // 2 and size <= most_bytes // 2:
+            self._flow.resume("handlers busy")
+
+    @property
+    def _idle(self) -> bool:
+        return not (self._busy or self._answering or self._inbox)
+
+    def _handle(self, message: Response) -> None:
+        """Call the handler; the common case, an answer at once, costs no Deferred."""
+        try:
+            result = self._received(self._session, message)
+            if result is None:
+                return
+            if isinstance(result, bytes):
+                self._reply(result, message)
+                return
+        except Exception:
+            self._failed(Failure(), message)
+            return
+        self._wait_for(self.answer(message, result))
+
+    def _call(self, step: Callable[..., object], *arguments: object) -> None:
+        """Call one of the application's other methods."""
+
+        def failed(failure: Failure) -> None:
+            _log.failure("{step} failed for {session}", failure, step=step.__name__, session=self._session)
+
+        try:
+            done = _as_deferred(step(*arguments))
+        except Exception:
+            failed(Failure())
+            return
+        self._wait_for(done.addErrback(failed))
+
+    def _wait_for(self, done: Deferred[Any]) -> None:
+        self._busy = True
+        done.addBoth(self._next)
+
+    def _next(self, _: object = None) -> None:
+        """Go on with what has waited for its turn. Called again from inside when a turn is over at once."""
+        self._busy = False
+        if self._draining:
+            return
+        self._draining = True
+        while self._inbox and not self._busy:
+            item = self._inbox.popleft()
+            if isinstance(item, SessionClosed):
+                self._call(self._application.disconnected, self._session, item)
+            else:
+                self._inbox_bytes -= len(item.content)
+                self._handle(item)
+        self._draining = False
+        if self._flow.paused:
+            self.balance()
+        self._check_idle()
+
+    def _reply(self, result: object, message: Response) -> None:
+        if result is None:
+            return
+        if isinstance(result, Request):
+            message_type, content = result.type, result.content
+        else:
+            message_type, content = message.type, as_content(result)
+        if self._session.closed is None:
+            self._connection.send(message_type, content, message.request_id)
+            self._flush()
+
+    def _failed(self, failure: Failure, message: Response) -> None:
+        _log.failure("the handler of {type} failed for {session}", failure, type=message.type.name, session=self._session)
+        if self._session.closed is None and self._connection.send_failure(message.request_id):
+            self._flush()
+
+    def _answered(self, _: object) -> None:
+        self._answering -= 1
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if self._when_idle and self._idle:
+            listeners, self._when_idle = self._when_idle, []
+            for deferred in listeners:
+                deferred.callback(None)
+
+
+def _as_deferred(result: object) -> Deferred[object]:
+    if isinstance(result, Deferred):
+        return result
+    return Deferred.fromCoroutine(result) if iscoroutine(result) else succeed(result)

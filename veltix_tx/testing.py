@@ -1,0 +1,214 @@
+"""For your tests: real servers and clients connected in memory, on a clock that you move.
+
+Works the same in pytest and in trial, without a reactor::
+
+    network = MemoryNetwork()
+    network.serve(server)                       # your Server
+    network.connect(client)                     # your Client; its handshake is done now
+    reply = network.result(client.send_and_wait(CHAT, b"hello"))
+    network.advance(5)                          # time passes only here
+
+Bytes of your own, good or bad, go in through a :class:`ScriptedPeer`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.test.iosim import FakeTransport, IOPump, connect
+from zope.interface import implementer
+
+from veltix_tx.client import Client
+from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.session import Session
+from veltix_tx.server import Server
+
+__all__ = ["MemoryNetwork", "ScriptedPeer"]
+
+T = TypeVar("T")
+
+_NOW = 1_700_000_000.0
+"""The calendar's seconds when a test's clock starts."""
+
+_SERVER_ADDRESS = IPv4Address("TCP", "127.0.0.1", 8080)
+
+
+class MemoryNetwork:
+    """One server and any number of clients, connected in memory on one clock.
+
+    Attributes:
+        clock: the clock, a ``twisted.internet.task.Clock``; :meth:`advance` moves it.
+        clocks: the same for ``reactor=`` of what you make yourself.
+    """
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.clocks = Clocks(self.clock, lambda: _NOW + self.clock.seconds(), self.clock.seconds)
+        self._factory: IProtocolFactory | None = None
+        self._pumps: list[IOPump] = []
+
+    def serve(self, server: Server) -> None:
+        """Let a server listen here, in place of its own endpoints, with the service started."""
+        server.reactor = self.clocks
+        server.configure(endpoints=(_ServerEndpoint(self),))
+        server.startService()
+
+    def connect(self, client: Client) -> Session:
+        """Connect a client to what listens here, in place of its own endpoint.
+
+        Returns:
+            its session. Raises what ``client.connect()`` errbacks with.
+        """
+        client.reactor = self.clocks
+        client.configure(endpoint=_ClientEndpoint(self))
+        return self.result(client.connect())
+
+    def dial(self) -> ScriptedPeer:
+        """Connect a scripted client to what listens here."""
+        peer = ScriptedPeer(self)
+        _connect(self, peer)
+        return peer
+
+    def answer(self, client: Client) -> tuple[ScriptedPeer, Deferred[Session]]:
+        """Let a client connect to a scripted server, which has said nothing yet.
+
+        Returns:
+            the scripted server, and what ``client.connect()`` returned.
+        """
+        peer = ScriptedPeer(self)
+        self._factory = Factory.forProtocol(lambda: peer)
+        client.reactor = self.clocks
+        client.configure(endpoint=_ClientEndpoint(self))
+        connecting = client.connect()
+        self.pump()
+        return peer, connecting
+
+    def pump(self) -> None:
+        """Deliver everything that has been sent, until nothing more happens by itself."""
+        while sum(pump.flush() for pump in self._pumps):
+            pass
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, everything due happening at its time."""
+        self.pump()
+        end = self.clock.seconds() + seconds
+        while True:
+            due = [call.getTime() for call in self.clock.getDelayedCalls()]
+            step = min([end, *due])
+            self.clock.advance(max(0.0, step - self.clock.seconds()))
+            self.pump()
+            if step >= end:
+                return
+
+    def result(self, deferred: Deferred[T]) -> T:
+        """Return what a Deferred has fired with once everything sent is delivered; raise its failure.
+
+        Raises:
+            AssertionError: it has not fired: something else must happen, or time must pass, first.
+        """
+        self.pump()
+        outcome: list[Any] = []
+        deferred.addBoth(outcome.append)
+        if not outcome:
+            raise AssertionError(f"{deferred} has not fired yet: use advance() if it waits for time to pass")
+        result = outcome[0]
+        if isinstance(result, Failure):
+            result.raiseException()
+        return result  # type: ignore[no-any-return]
+
+    def _link(self, client: Protocol, server: Protocol) -> None:
+        address = IPv4Address("TCP", "127.0.0.1", 40000 + len(self._pumps))
+        client_side = FakeTransport(client, False, address, _SERVER_ADDRESS)
+        server_side = FakeTransport(server, True, _SERVER_ADDRESS, address)
+        self._pumps.append(connect(server, server_side, client, client_side, clock=self.clock))
+
+
+class ScriptedPeer(Protocol):
+    """A peer that says what a test makes it say.
+
+    Attributes:
+        received: the bytes the other side has sent so far; a test may clear it.
+        closed: whether the connection is gone.
+    """
+
+    def __init__(self, network: MemoryNetwork) -> None:
+        self.received = bytearray()
+        self.closed = False
+        self._network = network
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep what the other side sends."""
+        self.received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Take note of the end."""
+        self.closed = True
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are, in one piece, and let everything happen that follows from it."""
+        assert self.transport is not None
+        self.transport.write(data)
+        self._network.pump()
+
+    def send_bytewise(self, data: bytes) -> None:
+        """Send the same one byte at a time."""
+        for position in range(len(data)):
+            self.send(data[position : position + 1])
+
+    def hang_up(self) -> None:
+        """Close the connection from this side."""
+        assert self.transport is not None
+        self.transport.loseConnection()
+        self._network.pump()
+
+
+@implementer(IStreamServerEndpoint)
+class _ServerEndpoint:
+    def __init__(self, network: MemoryNetwork) -> None:
+        self._network = network
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        self._network._factory = protocolFactory
+        return succeed(_Port(self._network))
+
+
+@implementer(IListeningPort)
+class _Port:
+    def __init__(self, network: MemoryNetwork) -> None:
+        self._network = network
+
+    def startListening(self) -> None:
+        """It listens since it was made."""
+
+    def stopListening(self) -> Deferred[None]:
+        self._network._factory = None
+        return succeed(None)
+
+    def getHost(self) -> IPv4Address:
+        return _SERVER_ADDRESS
+
+
+@implementer(IStreamClientEndpoint)
+class _ClientEndpoint:
+    def __init__(self, network: MemoryNetwork) -> None:
+        self._network = network
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        if self._network._factory is None:
+            return fail(Refused("nothing listens in this MemoryNetwork"))
+        protocol: Any = protocolFactory.buildProtocol(_SERVER_ADDRESS)
+        _connect(self._network, protocol)
+        return succeed(protocol)
+
+
+def _connect(network: MemoryNetwork, client: Protocol) -> None:
+    assert network._factory is not None, "serve() something first"
+    server: Any = network._factory.buildProtocol(None)  # type: ignore[arg-type]
+    network._link(client, server)
