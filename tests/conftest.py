@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
 DEADLINE = 5.0
@@ -35,10 +35,18 @@ def _with_deadline(function: Callable[..., Any], seconds: float) -> Callable[...
     return run
 
 
+def _after(seconds: float) -> Deferred[None]:
+    from twisted.internet import reactor
+
+    done: Deferred[None] = Deferred()
+    reactor.callLater(seconds, done.callback, None)
+    return done
+
+
 @pytest.fixture(scope="session", autouse=True)
 def running_reactor() -> None:
     """Start the reactor before any test, so that what it keeps itself is not taken for a leak."""
-    pytest_twisted.blockon(succeed(None))
+    pytest_twisted.blockon(_after(0.05))
 
 
 class LoggedFailures(list[LogEvent]):
@@ -78,9 +86,7 @@ def clean_reactor() -> Iterator[None]:
         left = [each for each in _inventory(reactor) if each not in before]
         if not left:
             return
-        settled: Deferred[None] = Deferred()
-        reactor.callLater(0.01, settled.callback, None)  # type: ignore[attr-defined]
-        pytest_twisted.blockon(settled)
+        pytest_twisted.blockon(_after(0.01))
     pytest.fail(f"left behind in the reactor: {left}")
 
 
