@@ -78,7 +78,7 @@ class VeltixProtocol(Protocol):
         self._when_lost: list[Deferred[SessionClosed]] = []
         self._full = full
         self._closed: SessionClosed | None = None
-        self._corked = False
+        self.corked = False
 
     transport: Any
 
@@ -134,7 +134,7 @@ class VeltixProtocol(Protocol):
         Args:
             owed: whether the peer asked for it: then its not reading it pauses our reading.
         """
-        if self._corked or self.transport is None:
+        if self.corked or self.transport is None:
             return
         out = self.connection.data_to_send()
         if out:
@@ -146,7 +146,7 @@ class VeltixProtocol(Protocol):
         """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds."""
         if self.transport is None or self._closed is not None:
             return
-        self._corked = False
+        self.corked = False
         self.flush(owed=False)
         self._end(closed)
         self.deadlines.set("close", self.timeouts.close, self.transport.abortConnection)
@@ -182,7 +182,7 @@ class VeltixProtocol(Protocol):
         self.flow = Flow(transport, self.deadlines, self.timeouts.stall, self._stalled)
 
     def _dispatch(self, events: list[Event]) -> None:
-        self._corked = True
+        self.corked = True
         try:
             for event in events:
                 if isinstance(event, Response):
@@ -192,7 +192,7 @@ class VeltixProtocol(Protocol):
                 else:
                     _ON_EVENT[type(event)](self, event)
         finally:
-            self._corked = False
+            self.corked = False
             self.flush(owed=True)
 
     def _on_ready(self, event: Ready) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -40,6 +39,7 @@ class Link(Protocol):
     clocks: Clocks
     deadlines: Deadlines
     flow: Flow
+    corked: bool
 
     @property
     def connection(self) -> WireConnection:
@@ -84,7 +84,7 @@ class Session:
         self._taken = ChainMap(self._requests.entries, self._pings.entries)
         self._asked, self._given_up = self._requests.entries, self._requests.given_up
         self._gone = False
-        self._turns = Turns(self, application, link.connection, partial(link.flush, owed=True), link.flow, link.limits.inflight)
+        self._turns = Turns(self, link, application)
         self._when_closed: list[Deferred[SessionClosed]] = []
 
     def __repr__(self) -> str:

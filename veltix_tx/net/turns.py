@@ -13,12 +13,10 @@ from twisted.python.failure import Failure
 
 from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.flow import Flow
-from veltix_tx.wire.connection import WireConnection
-from veltix_tx.wire.messages import Request, Response, as_content
+from veltix_tx.wire.messages import MessageType, Request, Response, as_content
 
 if TYPE_CHECKING:
-    from veltix_tx.net.session import Session
+    from veltix_tx.net.session import Link, Session
 
 __all__ = ["Turns"]
 
@@ -36,29 +34,18 @@ class Turns:
 
     Args:
         session: whose messages these are.
+        link: the protocol below.
         application: what to call.
-        connection: where answers go.
-        flush: writes what the connection has to send because the peer asked for it.
-        flow: pauses reading.
-        inflight: messages that may wait before it does.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        application: IVeltixApplication,
-        connection: WireConnection,
-        flush: Callable[[], None],
-        flow: Flow,
-        inflight: int,
-    ) -> None:
+    def __init__(self, session: Session, link: Link, application: IVeltixApplication) -> None:
         self._session = session
+        self._link = link
         self._application = application
         self._received = application.received
-        self._connection = connection
-        self._flush = flush
-        self._flow = flow
-        self._inflight = inflight
+        self._connection = link.connection
+        self._flow = link.flow
+        self._inflight = link.limits.inflight
         self._busy = False
         self._draining = False
         self._inbox: deque[Response | SessionClosed] = deque()
@@ -71,13 +58,23 @@ class Turns:
         self._call(self._application.connected, self._session)
 
     def take(self, message: Response) -> None:
-        """Handle a message in its turn."""
+        """Handle a message in its turn. The common case, an answer at once, costs no Deferred."""
         if self._busy:
             self._inbox.append(message)
             self._inbox_bytes += len(message.content)
             self.balance()
-        else:
-            self._handle(message)
+            return
+        try:
+            result = self._received(self._session, message)
+            if result is None:
+                return
+            if isinstance(result, bytes):
+                self._send(message.type, result, message.request_id)
+                return
+        except Exception:
+            self._failed(Failure(), message)
+            return
+        self._wait_for(self.answer(message, result))
 
     def end(self, closed: SessionClosed) -> None:
         """Tell the application that the session is gone, after every message."""
@@ -113,20 +110,6 @@ class Turns:
     def _idle(self) -> bool:
         return not (self._busy or self._answering or self._inbox)
 
-    def _handle(self, message: Response) -> None:
-        """Call the handler; the common case, an answer at once, costs no Deferred."""
-        try:
-            result = self._received(self._session, message)
-            if result is None:
-                return
-            if isinstance(result, bytes):
-                self._reply(result, message)
-                return
-        except Exception:
-            self._failed(Failure(), message)
-            return
-        self._wait_for(self.answer(message, result))
-
     def _call(self, step: Callable[..., object], *arguments: object) -> None:
         """Call one of the application's other methods."""
 
@@ -156,27 +139,28 @@ class Turns:
                 self._call(self._application.disconnected, self._session, item)
             else:
                 self._inbox_bytes -= len(item.content)
-                self._handle(item)
+                self.take(item)
         self._draining = False
         if self._flow.paused:
             self.balance()
         self._check_idle()
 
     def _reply(self, result: object, message: Response) -> None:
-        if result is None:
-            return
         if isinstance(result, Request):
-            message_type, content = result.type, result.content
-        else:
-            message_type, content = message.type, as_content(result)
+            self._send(result.type, result.content, message.request_id)
+        elif result is not None:
+            self._send(message.type, as_content(result), message.request_id)
+
+    def _send(self, message_type: MessageType, content: bytes, request_id: int) -> None:
         if self._session.closed is None:
-            self._connection.send(message_type, content, message.request_id)
-            self._flush()
+            self._connection.send(message_type, content, request_id)
+            if not self._link.corked:
+                self._link.flush(owed=True)
 
     def _failed(self, failure: Failure, message: Response) -> None:
         _log.failure("the handler of {type} failed for {session}", failure, type=message.type.name, session=self._session)
         if self._session.closed is None and self._connection.send_failure(message.request_id):
-            self._flush()
+            self._link.flush(owed=True)
 
     def _answered(self, _: object) -> None:
         self._answering -= 1

@@ -13,6 +13,7 @@ peer stays silent. :class:`VeltixConnection` is the wire of Veltix.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -209,7 +210,9 @@ class VeltixConnection:
         self._handshake = Handshake(role, release, getrandbits, limits, gap)
         self._decoder: FrameDecoder | None = None
         self._layout: Layout = W15
-        self._clock: Callable[[], int] = calendar_ms
+        self._monotonic = False
+        self._max_content = 0
+        self._pack: Callable[[int, bytes, int], bytes] | None = None
         self._ids: RequestIds | None = None
         self._out: list[bytes] = []
 
@@ -221,7 +224,7 @@ class VeltixConnection:
     @property
     def encoding(self) -> object:
         """Equal for two connections whose peers take the same bytes for the same message."""
-        return self._role, self._layout, self._clock is self._uptime_ms
+        return self._role, self._layout, self._monotonic
 
     def start(self) -> list[Event]:
         """Begin the handshake; may be all there is to it."""
@@ -292,16 +295,19 @@ class VeltixConnection:
         Raises:
             NotReady: the handshake is not complete.
             MessageTooLarge: the peer would have to refuse it.
+            LocalProtocolError: the request id does not fit the wire.
         """
-        layout = self._layout
-        if self._ids is None:
+        pack, ids = self._pack, self._ids
+        if pack is None or ids is None:
             raise NotReady()
-        if len(content) > self.max_message_size - layout.header_size:
-            raise MessageTooLarge(layout.header_size + len(content), self.max_message_size)
-        if request_id is None:
-            request_id = self._ids.unsolicited()
-        header = layout.pack(message_type.code, content, request_id, self._clock() if layout.clock else 0)
-        return [header + content] if len(content) <= _UNCOPIED else [header, content]
+        size = len(content)
+        if size > self._max_content:
+            raise MessageTooLarge(self._layout.header_size + size, self.max_message_size)
+        try:
+            header = pack(message_type.code, content, ids.unsolicited() if request_id is None else request_id)
+        except (struct.error, OverflowError):
+            raise LocalProtocolError(f"request id {request_id} is not one of this wire's") from None
+        return [header + content] if size <= _UNCOPIED else [header, content]
 
     def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
         """Queue a message; raises what :meth:`encode` raises."""
@@ -338,8 +344,9 @@ class VeltixConnection:
         self._move(Trigger.AGREED)
         self.peer, self._layout = peer, peer.layout
         known = release_of(peer.layout, peer.version)
-        if known is not None and known.monotonic:
-            self._clock = self._uptime_ms
+        self._monotonic = known is not None and known.monotonic
+        self._pack = peer.layout.packer(self._uptime_ms if self._monotonic else self._calendar_ms)
+        self._max_content = self.max_message_size - peer.layout.header_size
         self._ids = RequestIds(peer.layout, self._half(peer), self._getrandbits)
         self._decoder = FrameDecoder(peer.layout, self._types.get, self.max_message_size)
         return [Ready(peer), *(self._receive_frames(rest, received_at) if rest else ())]

@@ -202,7 +202,9 @@ class Handshake:
 
     def _say_hello(self) -> bool:
         stage = self._stages.pop(0)
-        self.wake_after = self._gap if self._stages else None
+        # Twice after the first: a 2.x or 3.x client takes the next hello for its result if it is
+        # on the way when the client answers, and it may answer from behind a slow link's proxy.
+        self.wake_after = self._gap * (2 if stage is SUPERSET else 1) if self._stages else None
         if stage is None:
             self.outgoing.append(_PAD_BYTES)
         elif stage.handshake is HandshakeKind.JSON:

@@ -80,8 +80,29 @@ class Layout:
         """Whether the request id unpacks to bytes instead of an int."""
         return self.id_size not in (2, 4)
 
+    def packer(self, clock: Callable[[], int]) -> Callable[[int, bytes, int], bytes]:
+        """Return a function that makes headers: type code, content, request id -> header.
+
+        Made once for a connection, so that a message costs one call with everything bound. It
+        raises struct.error or OverflowError for a request id that is not in the layout's range.
+
+        Args:
+            clock: gives the ms for a layout that carries them.
+        """
+        pack, checksum, magic, has_clock = self.header.pack, self.checksum, self.magic, self.clock
+        wide_id, id_size = self.wide_id, self.id_size
+
+        def with_magic(code: int, content: bytes, request_id: int) -> bytes:
+            return pack(magic, code, len(content), checksum(content), request_id)
+
+        def bare(code: int, content: bytes, request_id: int) -> bytes:
+            wire_id = request_id.to_bytes(id_size, "big") if wide_id else request_id
+            return pack(code, len(content), checksum(content), clock() if has_clock else b"", wire_id)
+
+        return with_magic if magic else bare
+
     def pack(self, code: int, content: bytes, request_id: int, timestamp: int) -> bytes:
-        """Return the header for ``content``.
+        """Return one header.
 
         Args:
             code: the type code, 0 to 65535.
@@ -89,12 +110,7 @@ class Layout:
             request_id: cut to the layout's width.
             timestamp: ms, ignored by a layout without a clock.
         """
-        packed_id = request_id & ((1 << 8 * self.id_size) - 1)
-        wire_id = packed_id.to_bytes(self.id_size, "big") if self.wide_id else packed_id
-        digest = self.checksum(content)
-        if self.magic:
-            return self.header.pack(self.magic, code, len(content), digest, wire_id)
-        return self.header.pack(code, len(content), digest, timestamp if self.clock else b"", wire_id)
+        return self.packer(lambda: timestamp)(code, content, request_id & ((1 << 8 * self.id_size) - 1))
 
     def unpack(self, data: bytes | bytearray) -> Header:
         """Return the header at the start of ``data``, which has at least ``header_size`` bytes."""

@@ -1,0 +1,590 @@
+"""Rewrites the generated blocks of the documentation from the package's own tables.
+
+Run it after a change of a table, a setting or a docstring::
+
+    python docs/generate.py            # rewrite what differs
+    python docs/generate.py --check    # only say what differs; exit status 1 if anything does
+
+A block stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; its name is a key of BLOCKS.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, fields
+from itertools import groupby
+from pathlib import Path
+
+import veltix_tx
+from veltix_tx import errors, settings, testing
+from veltix_tx.app.hub import Hub
+from veltix_tx.app.router import Router
+from veltix_tx.net import flow, protocol, turns
+from veltix_tx.wire import handshake, requests
+from veltix_tx.wire.connection import STATES, VeltixConnection
+from veltix_tx.wire.frames import Refusal
+from veltix_tx.wire.handshake import SCRIPTS, Role, Step
+from veltix_tx.wire.layouts import ALL_LAYOUTS, Layout
+from veltix_tx.wire.messages import SYSTEM_TYPES, CodeRange, MessageRegistry, MessageType
+from veltix_tx.wire.releases import AUTO_HELLOS, RELEASES, HandshakeKind, Release
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a Markdown table."""
+    lines = [list(head)]
+    lines += [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def first_sentence(thing: object) -> str:
+    """Return the first sentence of a docstring as Markdown."""
+    paragraph = (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+    return as_markdown(re.split(r"(?<=[.])\s", paragraph)[0].rstrip(".") + ".")
+
+
+def as_markdown(text: str) -> str:
+    """Return docstring text as Markdown: roles and double backquotes become single ones."""
+    text = re.sub(r":[a-z]+:`[~]?([^`]*)`", lambda found: f"`{found[1].split('.')[-1]}`", text)
+    return text.replace("``", "`")
+
+
+# The wire.
+
+_KINDS = {HandshakeKind.NONE: "none", HandshakeKind.HELLO: "HELLO frames", HandshakeKind.JSON: "JSON"}
+_DIGESTS = {4: "CRC-32", 32: "SHA-256"}
+_NUMBERS = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
+
+
+def digest_name(layout: Layout) -> str:
+    """Return the name of a layout's checksum."""
+    digest = layout.checksum(b"")
+    return _DIGESTS[4 if isinstance(digest, int) else len(digest)]
+
+
+def of_layout(layout: Layout) -> list[Release]:
+    """Return the releases that use a layout."""
+    return [release for release in RELEASES.values() if release.layout is layout]
+
+
+def span(releases: list[Release]) -> str:
+    """Return consecutive releases as a range."""
+    first, last = releases[0].name, releases[-1].name
+    if first == last:
+        return f"{first} (on paper only)" if first == "1.0" else first
+    return f"{first} - {last}" if len(releases) > 2 else f"{first}, {last}"
+
+
+def layouts() -> str:
+    """The six layouts in one table."""
+    return table(
+        ["layout", "releases", "header bytes", "`struct` notation", "magic", "checksum of the content", "clock", "request id"],
+        (
+            [
+                layout.name,
+                span(of_layout(layout)),
+                layout.header_size,
+                f"`{layout.format}`",
+                f"`{layout.magic.decode()}`" if layout.magic else "none",
+                digest_name(layout),
+                "u64, ms" if layout.clock else "none",
+                f"{layout.id_size} bytes" if layout.id_size else "none",
+            ]
+            for layout in ALL_LAYOUTS
+        ),
+    )
+
+
+def _parts(layout: Layout) -> list[tuple[str, int, str]]:
+    """Return name, bytes and meaning of each field of a header, in order."""
+    digest = digest_name(layout)
+    id_form = _NUMBERS.get(layout.id_size, f"{layout.id_size} bytes")
+    known = {
+        "magic": "the bytes `56 58`, ASCII `VX`",
+        "flags": "u8; sent as 0, any value is accepted and ignored",
+        "type": "u16, the type code",
+        "size": "u32, bytes of the content; the header does not count",
+        "checksum": f"{digest} of the content" + (", u32" if digest == "CRC-32" else ", 32 bytes"),
+        "timestamp": "u64, ms of the sender's clock",
+        "request id": id_form,
+    }
+    with_magic, without = (
+        ["magic", "type", "size", "checksum", "request id"],
+        ["type", "size", "checksum", "timestamp", "request id"],
+    )
+    names = iter(with_magic if layout.magic else without)
+    found = []
+    for count, kind in re.findall(r"(\d*)([a-zA-Z])", layout.format):
+        name = "flags" if kind == "x" else next(names)
+        size = int(count or 1) if kind in "sx" else {"H": 2, "I": 4, "Q": 8}[kind]
+        if size:
+            found.append((name, size, known[name]))
+    assert sum(size for _, size, _ in found) == layout.header_size, layout
+    return found
+
+
+def fields_of_layouts() -> str:
+    """Each layout field by field."""
+    blocks = []
+    for layout in ALL_LAYOUTS:
+        offset, rows = 0, []
+        for name, size, meaning in _parts(layout):
+            rows.append([offset, size, name, meaning])
+            offset += size
+        rows.append([offset, "size", "content", "the message's bytes, as they are"])
+        title = f"### {layout.name}: releases {span(of_layout(layout))}"
+        blocks.append(f"{title}\n\n{table(['offset', 'bytes', 'field', 'meaning'], rows)}")
+    return "\n\n".join(blocks)
+
+
+def _hello_meta(release: Release) -> str:
+    if release.handshake is not HandshakeKind.JSON:
+        return ""
+    pv = f'`pv` "{release.protocol}"' if release.protocol else "no `pv`"
+    return pv + ("; `meta` " + ", ".join(f"{key} {value}" for key, value in release.meta.items()) if release.meta else "")
+
+
+def releases() -> str:
+    """Every release: what it announces and whom it accepts."""
+    return table(
+        ["release", "layout", "handshake", "announces", "JSON hello", "accepts a peer that announces", "header clock"],
+        (
+            [
+                name,
+                release.layout.name,
+                _KINDS[release.handshake],
+                release.announces or "nothing",
+                _hello_meta(release) or "-",
+                ("every peer" if release.handshake is HandshakeKind.NONE else release.rule),
+                ("uptime" if release.monotonic else "calendar") if release.layout.clock else "-",
+            ]
+            for name, release in RELEASES.items()
+        ),
+    )
+
+
+def on_auto_port(release: Release) -> int | None:
+    """Return the stage of the auto port that a release's clients answer, None where they cannot."""
+    accepted: dict[str, int] = {}
+    for stage, hello in enumerate(AUTO_HELLOS):
+        if hello is not None and hello.layout is release.layout and hello.handshake is release.handshake:
+            mutual = release.accepts(hello.announces, hello.protocol) and hello.accepts(release.announces, release.protocol)
+            listed = hello.handshake is HandshakeKind.HELLO and release.announces in hello.welcome
+            if mutual or listed:
+                accepted[hello.announces] = stage
+    return accepted.get(release.announces, min(accepted.values(), default=None))
+
+
+def _waits(group: list[Release]) -> str:
+    stages = [on_auto_port(release) for release in group]
+    served = [stage for stage in stages if stage is not None]
+    if not served:
+        return "no: pin it"
+    low, high = (each * protocol._HELLO_GAP for each in (min(served), max(served)))
+    wait = f"{low:.2g} s" if low == high else f"{low:.2g} to {high:.2g} s"
+    without = [release.name for release in group if on_auto_port(release) is None]
+    return ("yes" if high == 0 else f"yes, after {wait}") + (f"; {', '.join(without)} no" if without else "")
+
+
+def generations() -> str:
+    """The releases by generation."""
+    groups = groupby(RELEASES.values(), lambda release: (release.layout, release.handshake))
+    rows = []
+    for (layout, kind), members in groups:
+        group = list(members)
+        rows.append([span(group), f"{layout.header_size} bytes", _KINDS[kind], "yes", _waits(group)])
+    return table(["releases", "header", "handshake", "pinned (`wire=`)", "on the auto port"], rows)
+
+
+_SAID = {
+    Step.SAY_HELLO: "send the hello",
+    Step.READ_ACK: "read HELLO_ACK: its request id is the HELLO's, its version one that this release's servers get",
+    Step.READ_CLIENT: "read the client's JSON; check its version",
+    Step.SEND_RESULT: 'send `{"result": "ok"}`',
+    Step.READ_HELLO: "read HELLO; check its version",
+    Step.SEND_ACK: "send HELLO_ACK with the HELLO's request id",
+    Step.READ_SERVER: "read the server's JSON; check its version",
+    Step.SEND_CLIENT: "send this side's JSON",
+    Step.READ_RESULT: 'read `{"result": "ok"}`',
+}
+
+
+def handshakes() -> str:
+    """The steps of every handshake in both roles."""
+    rows = []
+    for (kind, role), steps in SCRIPTS.items():
+        said = [f"{number}. {_SAID[step]}" for number, step in enumerate(steps, 1)]
+        rows.append([_KINDS[kind], role.value, "<br>".join(said) or "nothing: it is complete at once"])
+    return table(["handshake", "role", "steps"], rows)
+
+
+def states() -> str:
+    """The states of a connection."""
+    rows = [[state.name, trigger.name, target.name] for state, moves in STATES.items() for trigger, target in moves.items()]
+    return table(["in state", "on", "to state"], rows)
+
+
+def hellos() -> str:
+    """The stages of the auto port."""
+    rows = []
+    for stage, hello in enumerate(AUTO_HELLOS):
+        at = f"{stage * protocol._HELLO_GAP:.2f}"
+        if hello is None:
+            rows.append([at, "128 bytes `FF`", "nobody"])
+            continue
+        answers = [name for name, release in RELEASES.items() if on_auto_port(release) == stage]
+        what = (
+            f'JSON, v "{hello.announces}", pv "{hello.protocol}"'
+            if hello.handshake is HandshakeKind.JSON
+            else f"{hello.layout.name} HELLO {hello.announces}"
+        )
+        rows.append([at, what, span([RELEASES[name] for name in answers]) if hello.protocol else ", ".join(answers)])
+    return table(["seconds", "the server sends", "answered by clients of"], rows)
+
+
+def _spaced(layout: Layout, frame: bytes) -> str:
+    parts, offset = [], 0
+    for _, size, _ in _parts(layout):
+        parts.append(frame[offset : offset + size].hex())
+        offset += size
+    return " ".join([*parts, *([frame[offset:].hex()] if frame[offset:] else [])])
+
+
+def exchanges() -> str:
+    """The bytes of a whole conversation in one release of each generation."""
+    return "\n\n".join(
+        _exchange(RELEASES[name]) for name in ("1.3.0", "1.6.1", "1.6.3", "1.6.10", "1.7.5", "1.9.0", "2.0.3", "3.3.0")
+    )
+
+
+def _exchange(release: Release) -> str:
+    types = MessageRegistry()
+    chat = MessageType(200, "chat", registry=types)
+
+    def side(role: Role) -> VeltixConnection:
+        return VeltixConnection(
+            role,
+            release,
+            calendar_ms=lambda: 0x18BCFE56800,
+            uptime_ms=lambda: 1_000_000,
+            getrandbits=lambda bits: 0x00112233445566778899AABBCCDDEEFF >> (128 - bits),
+            types=types,
+        )
+
+    server, client = side(Role.SERVER), side(Role.CLIENT)
+    lines: list[str] = []
+
+    def deliver(sender: VeltixConnection, receiver: VeltixConnection, arrow: str, what: str, *, raw: bool) -> bool:
+        data = b"".join(sender.data_to_send())
+        if data:
+            shown = f"{data[:2].hex()} {data[2:].decode()}" if raw else _spaced(release.layout, data)
+            lines.append(f"{arrow} {what:<9} {shown}")
+            receiver.receive(data, 0)
+        return bool(data)
+
+    server.start(), client.start()
+    names = iter(("hello", "hello", "result") if release.handshake is HandshakeKind.JSON else ("HELLO", "HELLO_ACK"))
+    raw = release.handshake is HandshakeKind.JSON
+    while server.state.name == "HANDSHAKE" or client.state.name == "HANDSHAKE":
+        if not deliver(server, client, "server", next(names, ""), raw=raw):
+            break
+        deliver(client, server, "client", next(names, ""), raw=raw)
+    deliver(server, client, "server", next(names, ""), raw=raw)
+    request_id = client.fresh_id(())
+    client.send(chat, b"hello veltix", request_id)
+    deliver(client, server, "client", "type 200", raw=False)
+    server.send(chat, b"hello veltix", request_id)
+    deliver(server, client, "server", "reply", raw=False)
+    server.send_ping(server.fresh_id(()))
+    deliver(server, client, "server", "PING", raw=False)
+    deliver(client, server, "client", "PONG", raw=False)
+    body = "\n".join(lines)
+    return f"Release {release.name} ({release.layout.name}):\n\n```text\n{body}\n```"
+
+
+_RANGES = {
+    CodeRange.SYSTEM: "Veltix itself; not for applications",
+    CodeRange.USER: "applications",
+    CodeRange.PLUGIN: "plugins and libraries; applications may use them",
+}
+
+
+def codes() -> str:
+    """The ranges of type codes, and the system's codes."""
+    ranges = table(["codes", "for"], ([f"{owner.value[0]} - {owner.value[-1]}", _RANGES[owner]] for owner in CodeRange))
+    system = table(["code", "name", "meaning"], ([code, each.name, each.description] for code, each in SYSTEM_TYPES.items()))
+    return f"{ranges}\n\n{system}"
+
+
+def refusals() -> str:
+    """Why frames are refused."""
+    return ", ".join(f"`{each.name}` ({each.value})" for each in Refusal)
+
+
+def id_halves() -> str:
+    """Who uses which 16-bit ids."""
+
+    def row(who: str, half: range) -> list[object]:
+        return [who, f"{half[0]} - {half[-1]}", f"{half[0]:04x} - {half[-1]:04x}", half.stop]
+
+    return table(
+        ["side", "ids of its requests", "in hex", "id of a message that asks nothing"],
+        [
+            row("server", requests.SERVER_IDS),
+            row("client", requests.CLIENT_IDS),
+            row("client, to a server of 2.0.0 - 3.0.0", requests.LEGACY_CLIENT_IDS),
+        ],
+    )
+
+
+# Settings and limits.
+
+_UNITS = {
+    "hello_size": "bytes",
+    "json_hello_size": "bytes",
+    "strikes": "frames",
+    "inflight": "messages",
+    "pending": "requests",
+    "request": "seconds",
+    "close": "seconds",
+    "drain": "seconds",
+    "stall": "seconds",
+    "max_retries": "tries",
+    "initial_delay": "seconds",
+    "factor": "times",
+    "max_delay": "seconds",
+    "jitter": "yes or no",
+    "wire": "a release",
+    "max_message_size": "bytes",
+    "handshake_timeout": "seconds",
+    "limits": "`Limits`",
+    "timeouts": "`Timeouts`",
+    "host": "an address",
+    "port": "a port",
+    "endpoints": "endpoints",
+    "max_connections": "connections",
+    "server_addr": "an address",
+    "endpoint": "an endpoint",
+    "connect_timeout": "seconds",
+    "retry": "`RetryPolicy`",
+}
+"""Every setting must be named here, so that a new one gets its unit written down."""
+
+_DESCRIBED_ELSEWHERE = {"limits": "what one peer may make this side keep", "timeouts": "how long this side waits"}
+
+
+def _attributes(thing: type) -> dict[str, str]:
+    """Return the ``Attributes:`` section of a class and its bases."""
+    found: dict[str, str] = {}
+    for each in reversed(thing.__mro__):
+        section = inspect.cleandoc(each.__doc__ or "").partition("Attributes:\n")[2]
+        for name, text in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
+            found[name] = as_markdown(re.sub(r"\s+", " ", text))
+    return found | {name: text for name, text in _DESCRIBED_ELSEWHERE.items() if name not in found}
+
+
+def _default(field: object) -> str:
+    if field.default is not MISSING:  # type: ignore[attr-defined]
+        value = field.default  # type: ignore[attr-defined]
+        return f"{value} ({value // 2**20} MiB)" if isinstance(value, int) and value >= 2**20 else f"`{value!r}`"
+    made = field.default_factory()  # type: ignore[attr-defined]
+    return f"`{type(made).__name__}()`" if made == type(made)() else f"`{type(made).__name__}(max_retries={made.max_retries})`"
+
+
+def settings_tables() -> str:
+    """Every setting with its unit and default."""
+    blocks = []
+    for thing in (settings.ServerConfig, settings.ClientConfig, settings.Limits, settings.Timeouts, settings.RetryPolicy):
+        described = _attributes(thing)
+        rows = [[f"`{each.name}`", _UNITS[each.name], _default(each), described[each.name]] for each in fields(thing)]
+        blocks.append(f"### {thing.__name__}\n\n{table(['setting', 'unit', 'default', 'meaning'], rows)}")
+    return "\n\n".join(blocks)
+
+
+def fixed_limits() -> str:
+    """Numbers that are no settings."""
+    return table(
+        ["what", "value"],
+        [
+            ["replies a peer has not read, above which its next requests are not read", f"{flow._OWED // 1024} KiB"],
+            [
+                "slowest a peer may read its replies before it is given up",
+                f"{flow._SLOWEST // 1024} KiB/s, and `timeouts.stall` on top",
+            ],
+            [
+                "how much more may wait for its turn while this side waits for a reply itself",
+                f"{turns._OWN_REQUESTS_FACTOR} times `inflight`",
+            ],
+            ["requests given up whose late replies are recognised", f"{requests._REMEMBERED} per connection"],
+            ["gap between two hellos of the auto port", f"{protocol._HELLO_GAP:g} s and two round trips"],
+            ["silence after which a client asks whether the server has no handshake", f"{handshake._SILENCE:g} s"],
+        ],
+    )
+
+
+# Names.
+
+
+def _members(thing: type) -> list[str]:
+    """Return one line for each public method and property a class defines, by its docstring."""
+    lines = []
+    for name, member in vars(thing).items():
+        if name.startswith("_") or name in _CALLED_FROM_BELOW or not (callable(member) or isinstance(member, property)):
+            continue
+        if not (inspect.getdoc(member) and (isinstance(member, property) or inspect.isfunction(member))):
+            continue
+        shown = name if isinstance(member, property) else f"{name}()"
+        lines.append(f"  - `{shown}`: {first_sentence(member)}")
+    return lines
+
+
+def _name_lines(owner: str, names: Iterable[str], home: object) -> str:
+    lines = []
+    for name in names:
+        thing = getattr(home, name)
+        lines.append(f"- `{owner}.{name}`: {first_sentence(thing)}")
+        if inspect.isclass(thing) and name in _WITH_MEMBERS:
+            lines += _members(thing)
+    return "\n".join(lines)
+
+
+_GROUPS = {
+    "Doors": ["Server", "Client"],
+    "Settings": ["ServerConfig", "ClientConfig", "Limits", "Timeouts", "RetryPolicy"],
+    "Messages": ["MessageType", "MessageRegistry", "Request", "Response", "Events"],
+    "Sessions and applications": ["Session", "IVeltixApplication"],
+    "For your own Twisted code": ["VeltixServerFactory", "VeltixClientFactory", "VeltixProtocol"],
+    "Errors": None,
+}
+_CALLED_FROM_BELOW = {
+    *("encoding", "encode", "send_encoded", "begin", "receive", "pong", "end", "gone"),
+    *("startedConnecting", "buildProtocol", "clientConnectionFailed", "clientConnectionLost"),
+    *("connected", "received", "disconnected", "dataReceived", "connectionLost"),
+}
+"""Public to the package's other rooms or to Twisted, not to users."""
+
+_WITH_MEMBERS = {
+    "Server",
+    "Client",
+    "Session",
+    "MessageRegistry",
+    "Request",
+    "Response",
+    "RetryPolicy",
+    "MemoryNetwork",
+    "ScriptedPeer",
+    "VeltixClientFactory",
+    "Hub",
+    "Router",
+}
+
+
+def reference() -> str:
+    """The public names, one line each."""
+    placed = {name for names in _GROUPS.values() for name in names or ()}
+    blocks = []
+    for title, names in _GROUPS.items():
+        left = [name for name in veltix_tx.__all__ if name not in placed and name != "__version__"]
+        blocks.append(f"## {title}\n\n{_name_lines('veltix_tx', names or left, veltix_tx)}")
+    blocks.append(f"## Testing\n\n{_name_lines('veltix_tx.testing', testing.__all__, testing)}")
+    lower = [("veltix_tx.app.router", "Router", Router), ("veltix_tx.app.hub", "Hub", Hub)]
+    lines = [line for home, name, thing in lower for line in (f"- `{home}.{name}`: {first_sentence(thing)}", *_members(thing))]
+    blocks.append("## What a server is made of\n\n" + "\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def error_tree() -> str:
+    """The exceptions, indented by inheritance."""
+    lines: list[str] = []
+
+    def add(kind: type, depth: int) -> None:
+        also = [base.__name__ for base in kind.__bases__ if not issubclass(base, errors.VeltixError) and base is not Exception]
+        facts = ", ".join(f"`{name}`" for name in _attributes_of(kind))
+        where = "veltix_tx" if kind.__name__ in veltix_tx.__all__ else "veltix_tx.errors"
+        words = first_sentence(kind) + (f" Also a {also[0]}." if also else "") + (f" Facts: {facts}." if facts else "")
+        lines.append(f"{'  ' * depth}- `{where}.{kind.__name__}`: {words}")
+        for child in kind.__subclasses__():
+            if child.__module__ == errors.__name__:
+                add(child, depth + 1)
+
+    add(errors.VeltixError, 0)
+    return "\n".join(lines)
+
+
+def _attributes_of(kind: type) -> list[str]:
+    return re.findall(r"^    (\w+): ", inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2], re.MULTILINE)
+
+
+_WHY = {
+    "PEER_CLOSED": "the peer closed the connection politely; `SERVER_CLOSED` is another name for it",
+    "ERROR": "the transport failed in a way of its own",
+    "MANUAL": "this side closed it",
+    "RESET": "the connection broke off",
+    "PROTOCOL_ERROR": "the peer broke a rule of the wire; `cause` says which",
+    "HANDSHAKE_TIMEOUT": "the handshake was not complete in time",
+    "VERSION_REFUSED": "the versions do not go together",
+    "SERVER_FULL": "the server has as many connections as it may",
+    "STALLED": "the peer did not read its replies",
+}
+
+
+def reasons() -> str:
+    """The reasons of a disconnect."""
+    return table(
+        ["reason", "number", "meaning"], ([f"`{each.name}`", each.value, _WHY[each.name]] for each in errors.DisconnectReason)
+    )
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "layouts": layouts,
+    "layout fields": fields_of_layouts,
+    "releases": releases,
+    "generations": generations,
+    "handshakes": handshakes,
+    "states": states,
+    "hellos": hellos,
+    "exchanges": exchanges,
+    "codes": codes,
+    "refusals": refusals,
+    "id halves": id_halves,
+    "settings": settings_tables,
+    "fixed limits": fixed_limits,
+    "reference": reference,
+    "errors": error_tree,
+    "reasons": reasons,
+}
+
+_BLOCK = re.compile(r"(<!-- generated: ([a-z ]+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+
+
+def pages() -> list[Path]:
+    """Return every page of the documentation, the README first."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def rewritten(text: str) -> str:
+    """Return a page's text with its blocks as they must be."""
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]]()}\n{found[3]}", text)
+
+
+def main(arguments: list[str]) -> int:
+    """Rewrite the pages, or with ``--check`` say which differ."""
+    differing = 0
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        wanted = rewritten(text)
+        if wanted != text:
+            differing += 1
+            sys.stdout.write(f"{page.relative_to(ROOT)}\n")
+            if "--check" not in arguments:
+                page.write_text(wanted, encoding="utf-8")
+    return min(differing, 1) if "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

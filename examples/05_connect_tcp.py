@@ -1,0 +1,68 @@
+"""Without the doors: factories on ``reactor.listenTCP`` and ``reactor.connectTCP``, one application for each.
+
+    python 05_connect_tcp.py [PORT]
+
+A server that greets each client and a client that asks one question, in one process; ends by itself.
+PORT is 8080 by default; 0 lets the system choose.
+"""
+
+import sys
+
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from veltix_tx import IVeltixApplication, MessageType, VeltixClientFactory, VeltixServerFactory
+
+GREETING = MessageType(200, "greeting")
+QUESTION = MessageType(201, "question")
+
+
+@implementer(IVeltixApplication)
+class Greeter:
+    """The server's side."""
+
+    def connected(self, session):
+        session.send(GREETING, b"hello, " + str(session.address.host).encode())
+
+    def received(self, session, message):
+        return message.content.upper() if message.type == QUESTION else None
+
+    def disconnected(self, session, reason):
+        print(f"server: {reason}")
+
+
+@implementer(IVeltixApplication)
+class Asker:
+    """The client's side."""
+
+    def __init__(self):
+        self.answer = Deferred()
+
+    async def connected(self, session):
+        # Later messages of this session wait until this is done; the reply to its own request does not.
+        self.answer.callback(await session.send_and_wait(QUESTION, b"is anybody there?"))
+
+    def received(self, session, message):
+        print(f"client: {message.content.decode()}")
+
+    def disconnected(self, session, reason):
+        print(f"client: {reason}")
+
+
+async def main(reactor, port="8080"):
+    listening = reactor.listenTCP(int(port), VeltixServerFactory(Greeter(), reactor=reactor), interface="127.0.0.1")
+    print(f"listening on 127.0.0.1:{listening.getHost().port}")
+
+    asker = Asker()
+    factory = VeltixClientFactory(asker, reactor=reactor)
+    reactor.connectTCP("127.0.0.1", listening.getHost().port, factory)
+    await factory.when_ready()
+    answer = await asker.answer
+    print(f"client: the answer is {answer.content.decode()}")
+
+    await factory.stop()  # closes politely and tries no more
+    await listening.stopListening()
+
+
+task.react(main, sys.argv[1:])

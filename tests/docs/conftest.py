@@ -1,0 +1,293 @@
+"""Runs what the documentation shows: programs, test files and shell lines, page by page."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from veltix_tx.wire.connection import Pong, Ready, VeltixConnection
+from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.releases import AUTO, find_release
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = Path(sys.executable).parent
+PATIENCE = 20.0
+"""Seconds until what is waited for is given up; nothing waits that long unless it is broken."""
+
+
+class Program:
+    """A process and what it has printed. Stopped with SIGTERM, by its own id."""
+
+    def __init__(self, arguments: list[str], folder: Path, *, typed: bool = False) -> None:
+        self.log = folder / f"output-{len(list(folder.glob('output-*')))}.txt"
+        self.said = " ".join(arguments)
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                arguments,
+                cwd=folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE if typed else subprocess.DEVNULL,
+            )
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Return the first match of a pattern in the output, once it is there."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            running = self.process.poll() is None
+            found = re.search(pattern, self.output)
+            if found:
+                return found
+            if not running:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"{self.said}: no {pattern!r} in its output:\n{self.output}")
+
+    def finish(self) -> str:
+        """Wait until it ends by itself, with success; return what it printed."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        status = self.process.wait(PATIENCE)
+        assert status == 0, f"{self.said} ended with status {status}:\n{self.output}"
+        return self.output
+
+    def stop(self) -> None:
+        """End it if it runs, as an operator does; it must go quietly."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"{self.said} did not end after SIGTERM:\n{self.output}") from None
+        assert "Traceback" not in self.output, self.output
+        assert "Unhandled" not in self.output, self.output
+
+
+class Runner:
+    """Starts programs in a folder of a test, and stops what it started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started: list[Program] = []
+
+    def start(self, *arguments: str | Path, typed: bool = False) -> Program:
+        """Start a program; a ``*.py`` file runs with this Python, other names are of its scripts."""
+        words = [str(each) for each in arguments]
+        if words[0].endswith(".py"):
+            command = [sys.executable, "-u", *words]
+        elif words[0] == "trial":
+            command = [sys.executable, "-m", "twisted.trial", *words[1:]]
+        elif words[0] == "pytest":
+            command = [str(SCRIPTS / "pytest"), "-p", "no:cacheprovider", *words[1:]]
+        else:
+            command = [str(SCRIPTS / words[0]), *words[1:]]
+        program = Program(command, self.folder, typed=typed)
+        self.started.append(program)
+        return program
+
+    def run(self, *arguments: str | Path) -> str:
+        """Run a program to its end, which must be a success; return what it printed."""
+        return self.start(*arguments).finish()
+
+    def stop(self) -> None:
+        """Stop everything, newest first."""
+        failures = []
+        while self.started:
+            try:
+                self.started.pop().stop()
+            except AssertionError as failure:
+                failures.append(str(failure))
+        assert not failures, "\n\n".join(failures)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    """Start programs, and stop them at the end of the test."""
+    runner = Runner(tmp_path)
+    try:
+        yield runner
+    finally:
+        runner.stop()
+
+
+def ping(where: tuple[str, int] | str, wire: str = AUTO) -> VeltixConnection:
+    """Complete a handshake and a ping on a plain socket; return the connection.
+
+    ``where`` is a TCP address or the path of a UNIX socket. Waits until something listens there.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        link = socket.socket(socket.AF_UNIX if isinstance(where, str) else socket.AF_INET)
+        link.settimeout(PATIENCE)
+        try:
+            link.connect(where)
+            break
+        except OSError:
+            link.close()
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+    with link:
+        release = None if wire == AUTO else find_release(wire)
+        connection = VeltixConnection(
+            Role.CLIENT, release, calendar_ms=lambda: 0, uptime_ms=lambda: 0, getrandbits=lambda bits: 7, types=_no_types()
+        )
+        events = connection.start()
+        while True:
+            for event in events:
+                if isinstance(event, Ready):
+                    connection.send_ping(connection.fresh_id(()))
+                elif isinstance(event, Pong):
+                    return connection
+            link.sendall(b"".join(connection.data_to_send()))
+            data = link.recv(65536)
+            assert data, f"{where} closed the connection"
+            events = connection.receive(data, 0)
+
+
+def _no_types():
+    from veltix_tx import MessageRegistry
+
+    return MessageRegistry()
+
+
+@pytest.fixture(name="ping")
+def _ping() -> Callable[..., VeltixConnection]:
+    """Ask a server for a pong."""
+    return ping
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Page:
+    """A page of the documentation, run from top to bottom as a reader would.
+
+    A ``python`` fence begins with a comment that names its file. A ``sh`` fence holds lines to type:
+    ``twistd``, ``veltix``, ``pytest``, ``trial`` and ``python FILE``. A line that starts a server runs until the
+    page starts another one on the same port (or with twistd's same pid file); a line that ends
+    with ``&`` must end with success before the page does. Ports are replaced by free ones.
+
+    Args:
+        path: the page.
+        runner: what starts programs, in the page's own folder.
+    """
+
+    _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    _PORT = re.compile(r"\b80\d\d\b")
+
+    def __init__(self, path: Path, runner: Runner) -> None:
+        self.path = path
+        self.files: dict[str, str] = {}
+        self.used: set[str] = set()
+        self.servers: list[tuple[set[str], Program]] = []
+        self._runner = runner
+        text = path.read_text(encoding="utf-8")
+        ports = {port: str(free_port()) for port in sorted(set(self._PORT.findall(text)))}
+        self.ports = {int(own): int(shown) for shown, own in ports.items()}
+        self.fences = [
+            (language, self._PORT.sub(lambda found: ports[found[0]], body)) for language, body in self._FENCE.findall(text)
+        ]
+        self._waiting: list[Program] = []
+
+    def run(self) -> None:
+        """Run it all."""
+        for language, body in self.fences:
+            if language == "python":
+                self._write(body)
+            elif language == "sh":
+                for line in body.replace("\\\n", " ").splitlines():
+                    if line and not line.startswith("#"):
+                        self._type(line)
+        for program in self._waiting:
+            program.finish()
+        unused = set(self.files) - self.used
+        assert not unused, f"{self.path.name} shows {sorted(unused)} but never runs it"
+
+    def _write(self, body: str) -> None:
+        named = re.match(r"# (\w+\.py)\n", body)
+        assert named, f"a python fence of {self.path.name} has no '# file.py' line:\n{body}"
+        self.files[named[1]] = body
+        (self._runner.folder / named[1]).write_text(body, encoding="utf-8")
+
+    def _type(self, line: str) -> None:
+        *setup, line = line.split(" && ")
+        assert all(part.startswith(("python3 -m venv ", ".venv/bin/pip install ")) for part in setup), setup
+        background = line.endswith(" &")
+        words = shlex.split(line.removesuffix("&").replace(".venv/bin/", ""))
+        if words[0] == "python":
+            del words[0]
+        for word in words:
+            self.used |= {name for name in self.files if word.split(":")[0] in (name, name[:-3])}
+        for name in list(self.files):  # a file that a used one imports is used
+            if name not in self.used and any(re.search(rf"\b{name[:-3]}\b", self.files[used]) for used in self.used):
+                self.used.add(name)
+        text = self.files.get(words[0], "")
+        if words[0] == "twistd" or "reactor.run()" in text:
+            self._serve(words, text)
+        elif background:
+            self._waiting.append(self._runner.start(*words))
+        elif words == ["pytest"] and setup:
+            pass  # the package's own tests: this is one of them
+        else:
+            self._runner.run(*words)
+
+    def _serve(self, words: list[str], text: str) -> None:
+        app = words[words.index("--app") + 1].split(":")[0] + ".py" if "--app" in words else ""
+        line = " ".join(words)
+        named = set(re.findall(r"(?:(\d\.\d+\.\d+)@)?(?:tcp:|--port |port=)(\d{4,5})", line))
+        named = named or set(re.findall(r"(?:(\d\.\d+\.\d+)@)?(?:tcp:|port=)(\d{4,5})", text or self.files.get(app, "")))
+        sockets = set(re.findall(r"unix:([\w.]+)", line + text))
+        pinned = re.search(r"""wire[= ]"?(\d[\d.]+)""", line + text)
+        assert named or sockets, f"no port in {line!r} nor in what it runs"
+        taken = {port for _, port in named} | ({"twistd.pid"} if words[0] == "twistd" else set())
+        for earlier, program in self.servers:
+            if earlier & taken:
+                program.stop()
+        program = self._runner.start(*words)
+        self.servers.append((taken, program))
+        for wire, port in named:
+            ping(("127.0.0.1", int(port)), wire or (pinned[1] if pinned else AUTO))
+        for name in sockets:
+            ping(str(self._runner.folder / name))
+        assert program.process.poll() is None, program.output
+
+
+@pytest.fixture
+def run_page(runner: Runner) -> Callable[[str], Page]:
+    """Run a page of the checkout by its path."""
+
+    def run(path: str) -> Page:
+        page = Page(ROOT / path, runner)
+        page.run()
+        return page
+
+    return run

@@ -1,0 +1,109 @@
+"""Every example runs as its docstring says, on ports the system chooses."""
+
+from __future__ import annotations
+
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+LISTENING = r"listening on 127\.0\.0\.1:(\d+)"
+
+
+def test_each_example_has_a_test():
+    """An example without a test of its own fails here."""
+    tested = Path(__file__).read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in tested] == []
+
+
+def test_each_example_says_how_to_run_it():
+    """A docstring names the file in an indented line to type."""
+    for path in EXAMPLES.glob("*.py"):
+        docstring = path.read_text(encoding="utf-8").split('"""')[1]
+        assert any(path.stem in line for line in docstring.splitlines() if line.startswith("    ")), path.name
+
+
+def test_client_talks_to_server(runner):
+    """The client of the examples gets its answer from the server of the examples."""
+    server = runner.start(EXAMPLES / "01_server.py", "0")
+    port = server.wait_for(LISTENING)[1]
+
+    said = runner.run(EXAMPLES / "02_client.py", port)
+
+    assert "the server says: delivered to 0" in said
+    assert "round trip: " in said
+    server.wait_for("connected, it speaks Veltix .*\n.* is gone: the peer closed the connection")
+
+
+def test_chat_reaches_everybody_else(runner):
+    """What one types the others read; who comes and goes is told."""
+    port = runner.start(EXAMPLES / "03_chat.py", "serve", "0").wait_for(LISTENING)[1]
+    ann = runner.start(EXAMPLES / "03_chat.py", "join", "ann", port, typed=True)
+    ann.wait_for("you are in")
+    bob = runner.start(EXAMPLES / "03_chat.py", "join", "bob", port, typed=True)
+    ann.wait_for(r"\* bob joins")
+
+    ann.type("hello, bob")
+    bob.wait_for("ann: hello, bob")
+    bob.finish()
+
+    ann.wait_for(r"\* bob leaves")
+    assert "hello, bob" not in ann.output
+    ann.finish()
+
+
+def test_web_page_and_veltix_share_a_process(runner):
+    """A page shows what a Veltix client sent, and its form reaches the clients."""
+    server = runner.start(EXAMPLES / "04_twisted_web.py", "0", "0")
+    port = server.wait_for(LISTENING)[1]
+    page = server.wait_for(r"http://\S+")[0]
+    listener = runner.start("veltix", "listen", f"127.0.0.1:{port}")
+    while "send to 1 clients" not in urllib.request.urlopen(page, timeout=5).read().decode():
+        assert listener.process.poll() is None, listener.output
+
+    said = runner.run("veltix", "send", f"127.0.0.1:{port}", "200", "<hello>", "--wait")
+    assert "noted" in said
+    assert "&lt;hello&gt;" in urllib.request.urlopen(page, timeout=5).read().decode()
+
+    urllib.request.urlopen(page, urllib.parse.urlencode({"note": "from the page"}).encode(), timeout=5).close()
+    listener.wait_for("200 from the page")
+
+
+def test_factories_work_on_plain_tcp(runner):
+    """Both factories, without the doors, talk to each other and end."""
+    said = runner.run(EXAMPLES / "05_connect_tcp.py", "0")
+
+    assert "client: hello, 127.0.0.1" in said
+    assert "client: the answer is IS ANYBODY THERE?" in said
+    assert "server: the peer closed the connection" in said
+    assert "client: this side closed the connection" in said
+
+
+def test_module_is_served_by_twistd(runner, tmp_path):
+    """Both ways to name what is served: a Server and a function that returns one."""
+    (tmp_path / "06_chatserver.py").write_bytes((EXAMPLES / "06_chatserver.py").read_bytes())
+    for number, name in enumerate(("server", "make_server")):
+        app = f"06_chatserver:{name}"
+        server = runner.start(
+            "twistd", "-n", f"--pidfile={number}", "veltix", "--port", "0", "--interface", "127.0.0.1", "--app", app
+        )
+        port = server.wait_for(r"speaks Veltix .* on 127\.0\.0\.1:(\d+)")[1]
+        assert "delivered" in runner.run("veltix", "send", f"127.0.0.1:{port}", "200", "hello", "--wait")
+
+
+def test_tests_run_under_pytest_and_trial(runner, tmp_path):
+    """The tests of the example pass in both runners."""
+    for name in ("06_chatserver.py", "07_testing_yours.py"):
+        (tmp_path / name).write_bytes((EXAMPLES / name).read_bytes())
+
+    assert "4 passed" in runner.run("pytest", "07_testing_yours.py")
+    assert "PASSED (successes=2)" in runner.run("trial", "07_testing_yours.py")
+
+
+def test_old_releases_have_ports_of_their_own(runner, ping):
+    """Each port answers a client of the release it is for."""
+    server = runner.start(EXAMPLES / "08_old_releases.py", "0")
+    for wire in ("auto", "1.8.0", "1.8.1", "1.9.0", "1.6.3"):
+        port = server.wait_for(rf"(?m)^{wire}: {LISTENING}")[1]
+        connection = ping(("127.0.0.1", int(port)), "3.3.0" if wire == "auto" else wire)
+        assert connection.peer.version == ("2.0.0" if wire == "auto" else wire)

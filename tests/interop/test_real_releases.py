@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from veltix_tx import DisconnectReason
+
+from .driver import OWN_PORT_ONLY, RELEASES, OurClient, OurServer, RealError, converse, each_release, running
+
+pytestmark = pytest.mark.deadline(30)
+
+
+@pytest.mark.parametrize("release", each_release(*RELEASES))
+async def test_pinned_server_serves_the_real_client(release: str, folders: dict[str, Path]) -> None:
+    """A server pinned to a release is to that release's client what a real server is, until the client leaves."""
+    async with OurServer(wire=release) as ours, running(folders[release], "client") as real:
+        assert await real.call("connect", ours.port) is True
+        session = await ours.connected.get()
+        await real.next("connected")
+        await converse(session, ours.noted, real)
+        await real.call("disconnect")
+        assert await real.next("disconnected") == ["MANUAL"]
+        assert await ours.disconnected.get() is session
+        assert session.closed is not None
+        assert session.closed.reason is DisconnectReason.PEER_CLOSED
+        assert session.refused == 0
+
+
+@pytest.mark.parametrize("release", each_release(*(each for each in RELEASES if each not in OWN_PORT_ONLY)))
+async def test_auto_server_serves_the_real_client(release: str, folders: dict[str, Path]) -> None:
+    """A server that finds out serves every client but those of 1.8 and 1.9, until the server closes."""
+    async with OurServer(wire="auto") as ours, running(folders[release], "client") as real:
+        assert await real.call("connect", ours.port) is True
+        session = await ours.connected.get()
+        await real.next("connected")
+        await converse(session, ours.noted, real)
+        await session.disconnect()
+        assert await real.next("disconnected") == ["SERVER_CLOSED"]
+        assert await ours.disconnected.get() is session
+        assert session.closed is not None
+        assert session.closed.reason is DisconnectReason.MANUAL
+        assert session.refused == 0
+
+
+@pytest.mark.parametrize("release", each_release(*RELEASES))
+async def test_pinned_client_talks_to_the_real_server(release: str, folders: dict[str, Path]) -> None:
+    """A client pinned to a release is to that release's server what a real client is, until the client leaves."""
+    async with running(folders[release], "server") as real, OurClient(await real.call("listen"), wire=release) as ours:
+        session = await ours.client.connect()
+        await real.next("connected")
+        await converse(session, ours.noted, real)
+        await ours.client.disconnect()
+        assert (await ours.disconnected.get()).reason is DisconnectReason.MANUAL
+        await real.next("disconnected")
+        assert session.refused == 0
+
+
+@pytest.mark.parametrize("release", each_release(*RELEASES))
+async def test_auto_client_talks_to_the_real_server(release: str, folders: dict[str, Path]) -> None:
+    """A client that finds out talks to every server, until the server closes."""
+    async with running(folders[release], "server") as real, OurClient(await real.call("listen"), wire="auto") as ours:
+        session = await ours.client.connect()
+        await real.next("connected")
+        await converse(session, ours.noted, real)
+        await real.call("disconnect")
+        assert (await ours.disconnected.get()).reason is DisconnectReason.PEER_CLOSED
+        assert session.refused == 0
+
+
+@pytest.mark.parametrize("release", each_release("2.0.3", "3.3.0"))
+async def test_full_server_tells_the_real_client(release: str, folders: dict[str, Path]) -> None:
+    """A full server tells the clients that have an error for it so, pinned to their release or not."""
+    async with running(folders[release], "client") as real:
+        for wire in ("auto", release):
+            async with OurServer(wire=wire, max_connections=1) as full, OurClient(full.port, wire=wire) as first:
+                await first.client.connect()
+                with pytest.raises(RealError, match="ServerFullError"):
+                    await real.call("connect", full.port)
+                assert first.client.is_connected
+
+
+async def test_auto_server_gives_1_6_9_its_uptime(folders: dict[str, Path]) -> None:
+    """Pings of 1.6.9, which puts its uptime where others put the calendar, are round trips, not decades."""
+    async with OurServer(wire="auto") as ours, running(folders["1.6.9"], "client") as real:
+        assert await real.call("connect", ours.port) is True
+        for _ in range(5):
+            assert 0 <= await real.call("ping") < 1000

@@ -1,0 +1,180 @@
+"""One protocol on a string transport, its peer a bare wire connection that a test moves by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from veltix_tx.errors import SessionClosed
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.protocol import VeltixProtocol
+from veltix_tx.net.session import Session
+from veltix_tx.settings import ClientConfig, Limits, ServerConfig, Timeouts
+from veltix_tx.wire.connection import Event, VeltixConnection
+from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
+from veltix_tx.wire.releases import find_release
+
+NOW = 1_700_000_000.0
+PEER = IPv4Address("TCP", "127.0.0.1", 54321)
+
+
+class CountingTransport(StringTransport):
+    """Counts writes, aborts and closes; lenient as a real one after loseConnection."""
+
+    def __init__(self) -> None:
+        super().__init__(peerAddress=PEER, lenient=True)
+        self.writes = 0
+        self.aborted = 0
+        self.lost = 0
+
+    def write(self, data: bytes) -> None:
+        self.writes += 1
+        super().write(data)
+
+    def writeSequence(self, data: Any) -> None:
+        self.writes += 1
+        super().writeSequence(data)
+
+    def loseConnection(self) -> None:
+        self.lost += 1
+        super().loseConnection()
+
+    def abortConnection(self) -> None:
+        self.aborted += 1
+        self.disconnected = self.disconnecting = True
+
+
+@implementer(IVeltixApplication)
+class Recorder:
+    """Writes down every call; ``on_message`` makes the result of ``received``."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.on_message: Callable[[Session, Response], object] = lambda session, message: None
+        self.on_connected: Callable[[Session], object] = lambda session: None
+
+    def connected(self, session: Session) -> object:
+        self.calls.append(("connected",))
+        return self.on_connected(session)
+
+    def received(self, session: Session, message: Response) -> object:
+        self.calls.append(("received", message.content))
+        return self.on_message(session, message)
+
+    def disconnected(self, session: Session, reason: SessionClosed) -> None:
+        self.calls.append(("disconnected", reason))
+
+    @property
+    def contents(self) -> list[bytes]:
+        return [call[1] for call in self.calls if call[0] == "received"]
+
+
+class Line:
+    """A protocol under test, on a transport and a clock of its own, with the far end of its wire."""
+
+    def __init__(
+        self,
+        role: Role,
+        wire: str,
+        *,
+        application: Any = None,
+        pinned: bool = True,
+        limits: Limits | None = None,
+        timeouts: Timeouts | None = None,
+        **protocol_settings: Any,
+    ) -> None:
+        settings = {
+            key: protocol_settings.pop(key) for key in ("max_message_size", "handshake_timeout") if key in protocol_settings
+        }
+        self.clock = Clock()
+        self.clocks = Clocks(self.clock, lambda: NOW + self.clock.seconds(), self.clock.seconds)
+        self.types = MessageRegistry()
+        self.chat = MessageType(200, "chat", registry=self.types)
+        self.news = MessageType(201, "news", registry=self.types)
+        self.application = application or Recorder()
+        config_type = ServerConfig if role is Role.SERVER else ClientConfig
+        self.config = config_type(
+            wire=wire if pinned else "auto", limits=limits or Limits(), timeouts=timeouts or Timeouts(), **settings
+        )
+        self.protocol = VeltixProtocol(
+            self.application, self.config, self.clocks, types=self.types, random=Random(1), **protocol_settings
+        )
+        self.transport = CountingTransport()
+        self.far = VeltixConnection(
+            Role.CLIENT if role is Role.SERVER else Role.SERVER,
+            find_release(wire),
+            calendar_ms=self.clocks.calendar_ms,
+            uptime_ms=self.clocks.uptime_ms,
+            getrandbits=Random(2).getrandbits,
+            types=self.types,
+        )
+
+    def connect(self) -> None:
+        """Make the connection; nothing is delivered yet."""
+        self.far.start()
+        self.protocol.makeConnection(self.transport)
+
+    def shake(self) -> Session:
+        """Make the connection and walk through the handshake."""
+        self.connect()
+        for _ in range(6):
+            self.deliver()
+            self.take()
+        assert self.protocol.session is not None
+        self.transport.writes = 0
+        return self.protocol.session
+
+    def take(self) -> list[Event]:
+        """Return what the protocol has said since, as the far end understands it."""
+        said = self.transport.value()
+        self.transport.clear()
+        return self.far.receive(said, 0)
+
+    def deliver(self) -> None:
+        """Let the protocol read what the far end has to send, in one piece."""
+        data = b"".join(self.far.data_to_send())
+        if data:
+            self.protocol.dataReceived(data)
+
+    def say(self, *contents: bytes, request_id: int | None = None, message_type: MessageType | None = None) -> None:
+        """Let the protocol read messages of the far end, in one piece."""
+        for content in contents:
+            self.far.send(message_type or self.chat, content, request_id)
+        self.deliver()
+
+    def answers(self) -> list[bytes]:
+        """Return the contents of the messages said since."""
+        return [event.content for event in self.take() if isinstance(event, Response)]
+
+    def lose(self, error: BaseException | None = None) -> None:
+        """Let the transport be gone."""
+        self.protocol.connectionLost(Failure(error or ConnectionDone()))
+
+
+@pytest.fixture
+def server_line() -> Callable[..., Line]:
+    """Make a server's protocol whose peer speaks one release."""
+    return lambda wire="3.3.0", **settings: Line(Role.SERVER, wire, **settings)
+
+
+@pytest.fixture
+def client_line() -> Callable[..., Line]:
+    """Make a client's protocol whose peer speaks one release."""
+    return lambda wire="3.3.0", **settings: Line(Role.CLIENT, wire, **settings)
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """Return an application that writes down every call."""
+    return Recorder()

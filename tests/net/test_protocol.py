@@ -1,0 +1,464 @@
+"""The protocol: one deadline, every kind of bad input, one write per read, the polite close."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport, StringTransportWithDisconnection
+
+from veltix_tx.errors import (
+    DisconnectReason,
+    EarlyMessage,
+    FrameTooLarge,
+    HandshakeError,
+    HandshakeTimeout,
+    MalformedHello,
+    SessionClosed,
+    TooManyStrikes,
+    VersionRefused,
+)
+from veltix_tx.net.factory import VeltixServerFactory
+from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.protocol import _round_trip
+from veltix_tx.settings import Limits, ServerConfig, Timeouts
+from veltix_tx.wire.layouts import W15, W22
+from veltix_tx.wire.messages import MessageRegistry, MessageType
+from veltix_tx.wire.releases import AUTO_HELLOS
+
+
+def warnings_of(log_events: list[Any]) -> list[str]:
+    return [event["log_format"].format(**event) for event in log_events if event["log_level"].name == "warn"]
+
+
+def outcome(deferred: Deferred[Any]) -> list[Any]:
+    results: list[Any] = []
+    deferred.addBoth(results.append)
+    return results
+
+
+GENERATIONS = ["1.4.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0", "2.0.2", "3.3.0"]
+
+
+# The handshake and its deadline.
+
+
+@pytest.mark.parametrize("wire", ["1.3.0", *GENERATIONS])
+@pytest.mark.parametrize("role", ["server", "client"])
+def test_each_generation_becomes_ready_in_both_roles(role: str, wire: str, server_line: Any, client_line: Any) -> None:
+    """A pinned side and its peer of the same release end in a session, told to the application first."""
+    line = (server_line if role == "server" else client_line)(wire)
+    session = line.shake()
+    line.say(b"hello")
+    assert line.application.calls == [("connected",), ("received", b"hello")]
+    session.send(line.chat, b"back")
+    assert line.answers() == [b"back"]
+    assert line.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("wire", ["1.3.0", *GENERATIONS])
+def test_a_client_that_finds_out_becomes_ready(wire: str, client_line: Any) -> None:
+    """A client on auto finds out what a server of each generation speaks."""
+    line = client_line(wire, pinned=False)
+    line.connect()
+    if wire == "1.3.0":
+        line.clock.advance(1.6)
+    for _ in range(6):
+        line.take()
+        line.deliver()
+    assert line.protocol.session is not None
+
+
+def test_a_transport_without_tcp_gets_no_tcp_calls(server_line: Any) -> None:
+    """A protocol works on a transport that has neither TCP options nor a host in its address."""
+    line = server_line()
+    line.transport.peerAddr = UNIXAddress(b"/somewhere")
+    session = line.shake()
+    assert (session.ip, session.port) == ("", 0)
+
+
+@pytest.mark.parametrize("role", ["server", "client"])
+def test_the_handshake_deadline_is_absolute(role: str, server_line: Any, client_line: Any, log_events: list[Any]) -> None:
+    """Bytes never prolong the handshake's deadline; the late peer is aborted and logged once, with its address."""
+    line = (server_line if role == "server" else client_line)("1.6.3", handshake_timeout=3.0)
+    line.connect()
+    line.take()
+    hello = W22.pack(11 if role == "server" else 10, b"\0\x051.6.3", 1, 0)
+    closed = outcome(line.protocol.when_lost())
+    for position in range(5):
+        line.clock.advance(0.5)
+        line.protocol.dataReceived(hello[position : position + 1])
+    line.clock.advance(0.499)
+    assert line.transport.aborted == 0
+    line.clock.advance(0.001)
+    assert line.transport.aborted == 1
+    line.lose(ConnectionLost())
+    assert closed[0].reason is DisconnectReason.HANDSHAKE_TIMEOUT
+    assert isinstance(closed[0].cause, HandshakeTimeout)
+    assert closed[0].cause.seconds == 3.0
+    (said,) = warnings_of(log_events)
+    assert "54321" in said
+    assert "handshake was not complete after 3 s" in said
+    assert line.application.calls == []
+    assert line.clock.getDelayedCalls() == []
+
+
+def test_the_handshake_deadline_is_lifted_when_it_is_complete(server_line: Any) -> None:
+    """A ready connection may be silent for ever."""
+    line = server_line()
+    line.shake()
+    line.clock.advance(100_000)
+    assert not line.transport.disconnecting
+
+
+def test_a_peer_that_closes_in_its_handshake_is_told_from_one_that_closes_later(client_line: Any) -> None:
+    """A close in the middle of the handshake has a HandshakeError for its cause, a later one has none."""
+    line = client_line()
+    line.connect()
+    closed = outcome(line.protocol.when_lost())
+    line.lose()
+    assert closed[0].reason is DisconnectReason.PEER_CLOSED
+    assert isinstance(closed[0].cause, HandshakeError)
+    assert outcome(line.protocol.when_lost())[0].reason is DisconnectReason.PEER_CLOSED
+    late = client_line()
+    late.shake()
+    closed = outcome(late.protocol.when_lost())
+    late.lose()
+    assert (closed[0].reason, closed[0].cause) == (DisconnectReason.PEER_CLOSED, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectionDone(), DisconnectReason.PEER_CLOSED),
+        (ConnectionLost(), DisconnectReason.RESET),
+        (RuntimeError("tls"), DisconnectReason.ERROR),
+    ],
+)
+def test_the_reason_of_a_lost_connection_is_named(error: Exception, reason: DisconnectReason, server_line: Any) -> None:
+    """A clean end, a reset and any other error of the transport are three different reasons."""
+    line = server_line()
+    session = line.shake()
+    closed = outcome(session.when_closed())
+    line.lose(error)
+    assert closed[0].reason is reason
+    assert line.application.calls[-1][1].reason is reason
+
+
+def test_a_cancelled_listener_is_forgotten(server_line: Any) -> None:
+    """Cancelling when_lost only takes that one listener away."""
+    line = server_line()
+    line.shake()
+    first, second = line.protocol.when_lost(), line.protocol.when_lost()
+    cancelled = outcome(first)
+    first.cancel()
+    closed = outcome(second)
+    line.lose()
+    assert isinstance(closed[0], SessionClosed)
+    assert len(cancelled) == 1
+
+
+# The hellos of a server that finds out.
+
+
+def test_the_hellos_of_an_auto_server_are_staged_and_stop_at_the_first_byte(server_line: Any) -> None:
+    """A server on auto says one hello after another on its clock, and nothing after the client's first byte."""
+    line = server_line(pinned=False)
+    line.connect()
+    sizes = [len(line.transport.value())]
+    line.clock.advance(0.14)
+    assert len(line.transport.value()) == sizes[0]
+    for _ in range(3):
+        line.clock.advance(0.16)
+        sizes.append(len(line.transport.value()))
+    assert sizes == sorted(set(sizes))
+    line.protocol.dataReceived(b"\0")
+    line.clock.pump([0.2] * 10)
+    assert len(line.transport.value()) == sizes[-1]
+    assert not line.transport.disconnecting
+
+
+def test_an_auto_server_says_each_hello_once(server_line: Any) -> None:
+    """After the last of its hellos a server on auto is silent until the deadline."""
+    line = server_line(pinned=False)
+    line.connect()
+    line.clock.pump([0.15] * (len(AUTO_HELLOS) + 1))
+    everything = line.transport.value()
+    line.clock.advance(1)
+    assert line.transport.value() == everything
+    assert b'"v": "2.0.0"' in everything
+    assert b"1.7.0" in everything
+
+
+async def test_the_round_trip_of_a_real_socket_is_known() -> None:
+    """The kernel's round trip of a loopback connection is a small number of seconds, 0 or more; of anything else, 0."""
+    from twisted.internet import reactor
+
+    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(Protocol))
+    protocol = Protocol()
+    gone: Deferred[None] = Deferred()
+    protocol.connectionLost = lambda reason=None: gone.callback(None)  # type: ignore[method-assign]
+    await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), protocol)
+    assert 0 <= _round_trip(protocol.transport) < 1
+    protocol.transport.loseConnection()  # type: ignore[union-attr]
+    await gone
+    await port.stopListening()
+    assert _round_trip(StringTransport()) == 0.0
+
+
+def test_a_kernel_that_does_not_tell_the_round_trip_is_no_error() -> None:
+    """A socket option that is missing or shorter than expected counts as no delay."""
+
+    class Handle:
+        def __init__(self, answer: bytes | None) -> None:
+            self.answer = answer
+
+        def getsockopt(self, *_: int) -> bytes:
+            if self.answer is None:
+                raise OSError
+            return self.answer
+
+    for answer in (None, b"short"):
+        transport = StringTransport()
+        transport.getHandle = lambda answer=answer: Handle(answer)  # type: ignore[attr-defined]
+        assert _round_trip(transport) == 0.0
+
+
+# Bad input.
+
+TYPES = MessageRegistry()
+CHAT = MessageType(200, "chat", registry=TYPES)
+
+
+@pytest.mark.parametrize(
+    ("wire", "data", "kind"),
+    [
+        ("auto", b"GET / HTTP/1.1\r\n\r\n", FrameTooLarge),
+        ("auto", b"\0\x05hello", MalformedHello),
+        ("auto", b"\0\x02[]", MalformedHello),
+        ("auto", b'\0\x0d{"v":"9.9.9"}', VersionRefused),
+        ("1.6.3", W22.pack(200, b"", 1, 0), EarlyMessage),
+        ("1.6.3", W22.pack(11, b"\0\x059.9.9", 1, 0) + b"\0\x059.9.9", MalformedHello),
+        ("1.7.5", b"\0" * 64, MalformedHello),
+        ("3.3.0", b"\xff" * 64, FrameTooLarge),
+    ],
+    ids=["http", "no json", "no object", "version", "early", "strange id", "no magic", "padding"],
+)
+def test_bad_handshakes_close_that_connection_only(
+    wire: str, data: bytes, kind: type, recorder: Any, log_events: list[Any]
+) -> None:
+    """Bad input in a handshake closes with the reason logged once, with the address; the factory's others feel nothing."""
+    clock = Clock()
+    clocks = Clocks(clock, clock.seconds, clock.seconds)
+    factory = VeltixServerFactory(recorder, ServerConfig(wire=wire), reactor=clocks, types=TYPES)
+    bad, good = factory.buildProtocol(None), factory.buildProtocol(None)
+    transports = [StringTransportWithDisconnection(), StringTransportWithDisconnection()]
+    for protocol, transport in zip((bad, good), transports, strict=True):
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+    closed = outcome(bad.when_lost())
+    bad.dataReceived(data)
+    assert isinstance(closed[0].cause, kind)
+    assert not transports[0].connected
+    (said,) = warnings_of(log_events)
+    assert "54321" in said
+    assert str(closed[0].cause) in said
+    assert transports[1].connected
+    assert list(factory.connections) == [good]
+    good.abort(SessionClosed(DisconnectReason.MANUAL))
+    assert clock.getDelayedCalls() == []
+    assert recorder.calls == []
+
+
+@pytest.mark.parametrize("role", ["server", "client"])
+def test_an_oversized_frame_closes_before_it_is_buffered(
+    role: str, server_line: Any, client_line: Any, log_events: list[Any]
+) -> None:
+    """A header that declares too much closes at once, is logged once with the address, and fails what waits."""
+    line = (server_line if role == "server" else client_line)("3.3.0", max_message_size=1000)
+    session = line.shake()
+    waiting = outcome(session.send_and_wait(line.chat, b"?"))
+    header = bytearray(W15.pack(200, b"", 1, 0))
+    header[5:9] = (986).to_bytes(4, "big")
+    line.protocol.dataReceived(bytes(header))
+    assert line.transport.lost == 1
+    assert session.closed is not None
+    assert session.closed.reason is DisconnectReason.PROTOCOL_ERROR
+    assert isinstance(session.closed.cause, FrameTooLarge)
+    assert waiting[0].value.cause is session.closed.cause
+    (said,) = warnings_of(log_events)
+    assert "54321" in said
+    assert "1001 bytes" in said
+    line.lose()
+    line.protocol.dataReceived(b"more")
+    assert len(warnings_of(log_events)) == 1
+    assert line.application.calls[-1] == ("disconnected", session.closed)
+
+
+def test_strikes_close_when_there_are_too_many(server_line: Any, log_events: list[Any]) -> None:
+    """Frames with a bad checksum are dropped whole and counted; the last strike closes, logged once."""
+    line = server_line("3.3.0", limits=Limits(strikes=3))
+    session = line.shake()
+    bad = W15.pack(200, b"right", 1, 0) + b"wrong"
+    line.protocol.dataReceived(bad + bad)
+    line.say(b"good")
+    assert line.application.contents == [b"good"]
+    assert session.refused == 2
+    line.protocol.dataReceived(bad)
+    assert isinstance(session.closed.cause, TooManyStrikes)
+    assert line.transport.lost == 1
+    assert len(warnings_of(log_events)) == 1
+    line.lose()
+
+
+def test_garbage_between_frames_is_scanned_over(server_line: Any) -> None:
+    """On a layout with a magic, garbage and unknown types are dropped and the next message arrives."""
+    line = server_line("3.3.0")
+    session = line.shake()
+    line.protocol.dataReceived(b"garbage" + W15.pack(300, b"", 1, 0) + W15.pack(200, b"x", 1, 0) + b"x")
+    assert line.application.contents == [b"x"]
+    assert session.refused == 2
+
+
+def test_bytes_behind_a_close_are_not_read(server_line: Any) -> None:
+    """Nothing that arrives after this side closed reaches the application."""
+    line = server_line()
+    session = line.shake()
+    session.disconnect()
+    line.say(b"late")
+    assert line.application.contents == []
+    line.lose()
+
+
+def test_a_message_in_the_read_that_completes_the_handshake_is_handled(server_line: Any) -> None:
+    """A message right behind the handshake's last byte is handled after connected()."""
+    line = server_line("1.6.3")
+    line.connect()
+    line.take()
+    line.far.send(line.chat, b"first")
+    line.deliver()
+    assert line.application.calls == [("connected",), ("received", b"first")]
+
+
+def test_one_byte_at_a_time_is_the_same(server_line: Any) -> None:
+    """A connection that arrives byte by byte, handshake and all, is no different."""
+    line = server_line("3.3.0")
+    line.connect()
+    for _ in range(3):
+        line.take()
+        for byte in b"".join(line.far.data_to_send()):
+            line.protocol.dataReceived(bytes([byte]))
+    line.far.send(line.chat, b"slowly")
+    for byte in b"".join(line.far.data_to_send()):
+        line.protocol.dataReceived(bytes([byte]))
+    assert line.application.contents == [b"slowly"]
+
+
+# Writing.
+
+
+def test_the_answers_of_one_read_leave_in_one_write(server_line: Any) -> None:
+    """However many messages and pings one read holds, their answers and the handlers' sends are written at once."""
+    line = server_line()
+    session = line.shake()
+
+    def answer(session: Any, message: Any) -> bytes:
+        session.send(line.news, b"news")
+        return b"re " + bytes(message.content)
+
+    line.application.on_message = answer
+    line.far.send_ping(5)
+    line.say(b"1", b"2", b"3")
+    assert line.transport.writes == 1
+    assert line.answers() == [b"news", b"re 1", b"news", b"re 2", b"news", b"re 3"]
+    session.send(line.chat, b"own")
+    assert line.transport.writes == 2
+
+
+def test_a_read_without_answers_writes_nothing(server_line: Any) -> None:
+    """A read that causes nothing to be sent causes no write."""
+    line = server_line()
+    line.shake()
+    line.say(b"1")
+    assert line.transport.writes == 0
+
+
+# Closing.
+
+
+def test_a_close_writes_what_is_queued_first(server_line: Any) -> None:
+    """disconnect() in a handler sends the answers queued so far, then closes once."""
+    line = server_line()
+    session = line.shake()
+
+    def answer(session: Any, message: Any) -> bytes | None:
+        if message.content == b"bye":
+            session.disconnect()
+            session.disconnect()
+            return None
+        return bytes(message.content)
+
+    line.application.on_message = answer
+    line.say(b"1", b"2", b"bye", b"3")
+    assert line.answers() == [b"1", b"2"]
+    assert (line.transport.lost, line.transport.aborted) == (1, 0)
+    assert line.application.contents == [b"1", b"2", b"bye"]
+    assert line.transport.producer is None
+    line.lose()
+    assert session.closed.reason is DisconnectReason.MANUAL
+    assert line.application.calls[-1][0] == "disconnected"
+    assert line.clock.getDelayedCalls() == []
+
+
+def test_a_close_that_hangs_is_aborted(server_line: Any) -> None:
+    """A polite close that takes longer than timeouts.close is aborted at exactly that time."""
+    line = server_line(timeouts=Timeouts(close=2.0))
+    session = line.shake()
+    closed = outcome(session.disconnect())
+    line.clock.advance(1.999)
+    assert (line.transport.aborted, closed) == (0, [])
+    line.clock.advance(0.001)
+    assert line.transport.aborted == 1
+    line.lose(ConnectionLost())
+    assert closed[0].reason is DisconnectReason.MANUAL
+
+
+def test_the_first_reason_stays(server_line: Any) -> None:
+    """An abort or a loss after a close does not change why the connection ended."""
+    line = server_line()
+    session = line.shake()
+    closed = outcome(session.disconnect())
+    line.protocol.abort(SessionClosed(DisconnectReason.ERROR))
+    line.lose(ConnectionLost())
+    assert closed[0].reason is DisconnectReason.MANUAL
+
+
+def test_a_protocol_without_a_transport_can_be_closed(server_line: Any) -> None:
+    """Closing, aborting or flushing before there is a transport does nothing."""
+    protocol = server_line().protocol
+    protocol.close(SessionClosed(DisconnectReason.MANUAL))
+    protocol.abort(SessionClosed(DisconnectReason.MANUAL))
+    protocol.flush(owed=False)
+    assert protocol.session is None
+
+
+def test_a_full_server_says_so_to_a_peer_that_understands_it(server_line: Any, log_events: list[Any]) -> None:
+    """A refused peer gets the JSON error where its release knows it, nothing otherwise, and is closed and logged once."""
+    for wire, said in (("3.3.0", b"server_full"), ("1.6.3", b"")):
+        log_events.clear()
+        line = server_line(wire, full=True)
+        line.connect()
+        assert said in line.transport.value()
+        assert bool(line.transport.value()) is bool(said)
+        assert line.transport.lost == 1
+        closed = outcome(line.protocol.when_lost())
+        line.lose()
+        assert closed[0].reason is DisconnectReason.SERVER_FULL
+        assert len(warnings_of(log_events)) == 1
+        assert line.clock.getDelayedCalls() == []

@@ -1,0 +1,452 @@
+"""Reconnecting: how long between tries, what ends them, what stop() leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost, NotConnectingError
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.interfaces import IConnector, IStreamClientEndpoint
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from veltix_tx.errors import DisconnectReason, HandshakeError, HandshakeTimeout, SessionClosed, VersionRefused
+from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
+from veltix_tx.settings import ClientConfig, RetryPolicy
+from veltix_tx.wire.layouts import W22
+
+POLICY = RetryPolicy(initial_delay=1, factor=2, max_delay=10, jitter=False)
+HELLO = W22.pack(10, b"\0\x051.6.3", 1, 0) + b"\0\x051.6.3"
+OTHER_HELLO = W22.pack(10, b"\0\x051.6.4", 1, 0) + b"\0\x051.6.4"
+
+
+def outcome(deferred: Deferred[Any]) -> list[Any]:
+    results: list[Any] = []
+    deferred.addCallbacks(results.append, lambda failure: results.append(failure.value))
+    return results
+
+
+class Transport(StringTransport):
+    """Tells its driver of the end in the next turn of the clock, as a real one does."""
+
+    def __init__(self, clock: Clock, lost: Callable[[BaseException], None]) -> None:
+        super().__init__(lenient=True)
+        self._clock, self._lost, self._ended = clock, lost, False
+
+    def loseConnection(self) -> None:
+        super().loseConnection()
+        self.end(ConnectionDone())
+
+    def abortConnection(self) -> None:
+        self.disconnected = True
+        self.end(ConnectionLost())
+
+    def end(self, error: BaseException) -> None:
+        if not self._ended:
+            self._ended = True
+            self._clock.callLater(0, self._lost, error)
+
+
+class Network:
+    """Tries of one client factory, which a test lets succeed or fail; times are those of the tries."""
+
+    def __init__(self, retry: RetryPolicy, application: Any, wire: str) -> None:
+        self.clock = MemoryReactorClock()
+        clocks = Clocks(self.clock, self.clock.seconds, self.clock.seconds)
+        config = ClientConfig(wire=wire, handshake_timeout=0.5)
+        self.factory = VeltixClientFactory(application, config, retry=retry, reactor=clocks, random=Random(1))
+        self.times: list[float] = []
+        self.protocol: Any = None
+        self.transport: Any = None
+
+    def _connected(self, protocol: Any, lost: Callable[[Failure], None]) -> None:
+        def gone(error: BaseException) -> None:
+            protocol.connectionLost(Failure(error))
+            lost(Failure(error))
+
+        self.protocol = protocol
+        self.transport = Transport(self.clock, gone)
+        protocol.makeConnection(self.transport)
+
+    def accept(self) -> None:
+        raise NotImplementedError
+
+    def refuse(self) -> None:
+        raise NotImplementedError
+
+    @property
+    def trying(self) -> bool:
+        raise NotImplementedError
+
+    def ready(self) -> None:
+        """Accept, and complete the handshake."""
+        self.accept()
+        self.protocol.dataReceived(HELLO)
+
+    def drop(self) -> None:
+        """Let the server close."""
+        self.transport.end(ConnectionDone())
+        self.clock.advance(0)
+
+    def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+
+class ByConnector(Network):
+    """The factory as given to reactor.connectTCP."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._trying = True
+        self.times.append(0)
+        self.connector = self.clock.connectTCP("127.0.0.1", 8080, self.factory)
+        self.connector.connect = self._connect  # type: ignore[method-assign]
+        self.connector.stopConnecting = self._stop  # type: ignore[method-assign]
+
+    def _connect(self) -> None:
+        self.times.append(self.clock.seconds())
+        self._trying = True
+        self.factory.startedConnecting(self.connector)
+
+    def _stop(self) -> None:
+        if not self._trying:
+            raise NotConnectingError
+        self._trying = False
+        self.factory.clientConnectionFailed(self.connector, Failure(CancelledError()))
+
+    @property
+    def trying(self) -> bool:
+        return self._trying
+
+    def accept(self) -> None:
+        self._trying = False
+        protocol = self.factory.buildProtocol(None)
+        self._connected(protocol, lambda reason: self.factory.clientConnectionLost(self.connector, reason))
+
+    def refuse(self) -> None:
+        self._trying = False
+        self.factory.clientConnectionFailed(self.connector, Failure(Refused()))
+
+
+@implementer(IStreamClientEndpoint)
+class ByEndpoint(Network):
+    """The factory behind an EndpointConnector."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._attempt: Deferred[Any] | None = None
+        self.connector = EndpointConnector(self, self.factory)
+        self.connector.connect()
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        self.times.append(self.clock.seconds())
+        self._attempt = Deferred()
+        return self._attempt
+
+    @property
+    def trying(self) -> bool:
+        return self._attempt is not None and not self._attempt.called
+
+    def accept(self) -> None:
+        assert self._attempt is not None
+        protocol = self.factory.buildProtocol(None)
+        self._connected(protocol, lambda reason: None)
+        self._attempt.callback(protocol)
+
+    def refuse(self) -> None:
+        assert self._attempt is not None
+        self._attempt.errback(Failure(Refused()))
+
+
+@pytest.fixture(params=[ByConnector, ByEndpoint])
+def network(request: Any, recorder: Any) -> Iterator[Callable[..., Any]]:
+    """Make a network by connectTCP or an endpoint; nothing may be left on its clock in the end."""
+    made: list[Network] = []
+
+    def make(retry: RetryPolicy = POLICY, wire: str = "1.6.3") -> Network:
+        made.append(request.param(retry, recorder, wire))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.factory.stop()
+        each.wait(10)
+        assert each.clock.getDelayedCalls() == []
+        assert not each.trying
+
+
+def test_the_wait_grows_as_the_policy_says(network: Any) -> None:
+    """After refused connections the tries follow the RetryPolicy up to its longest wait, without end."""
+    net = network()
+    for _ in range(7):
+        net.refuse()
+        net.wait(10)
+    waits = [0, 1, 2, 4, 8, 10, 10, 10]
+    assert net.factory.retries == 7
+    assert len(net.times) == 8
+    net = network()
+    for wait in waits[1:]:
+        net.refuse()
+        net.wait(wait - 0.001)
+        assert not net.trying
+        net.wait(0.001)
+        assert net.trying
+
+
+def test_jitter_draws_the_wait(network: Any) -> None:
+    """With jitter the wait is drawn between nothing and the policy's."""
+    net = network(RetryPolicy(initial_delay=1, factor=1, max_delay=1))
+    waits = []
+    for _ in range(20):
+        net.refuse()
+        (call,) = net.clock.getDelayedCalls()
+        waits.append(call.getTime() - net.clock.seconds())
+        net.wait(1)
+    assert all(0 <= wait <= 1 for wait in waits)
+    assert len(set(waits)) == 20
+
+
+def test_a_server_that_accepts_and_refuses_is_no_success(network: Any) -> None:
+    """Connections without a finished handshake make the wait grow like refused ones."""
+    net = network()
+    for wait in (1, 2, 4, 8, 10):
+        net.accept()
+        net.drop()
+        assert not net.trying
+        net.wait(wait - 0.001)
+        assert not net.trying
+        net.wait(0.001)
+        assert net.trying
+
+
+def test_a_silent_server_is_no_success(network: Any) -> None:
+    """A handshake that times out makes the wait grow, too."""
+    net = network()
+    for wait in (1, 2, 4):
+        net.accept()
+        net.wait(0.5)
+        net.wait(0)
+        net.wait(wait - 0.001)
+        assert not net.trying
+        net.wait(0.001)
+        assert net.trying
+
+
+def test_only_a_finished_handshake_starts_the_count_again(network: Any) -> None:
+    """After a session the first wait is the shortest again."""
+    net = network()
+    for _ in range(3):
+        net.refuse()
+        net.wait(10)
+    net.ready()
+    assert net.factory.session is not None
+    assert net.factory.retries == 0
+    net.drop()
+    assert net.factory.session is None
+    net.wait(0.999)
+    assert not net.trying
+    net.wait(0.001)
+    assert net.trying
+
+
+def test_when_ready_waits_through_the_tries(network: Any) -> None:
+    """when_ready gives each caller a Deferred, fires with the session of whichever try succeeds, then at once."""
+    net = network()
+    cancelled = net.factory.when_ready()
+    waiting = [outcome(net.factory.when_ready()) for _ in range(2)]
+    gone = outcome(cancelled)
+    cancelled.cancel()
+    assert isinstance(gone[0], CancelledError)
+    net.refuse()
+    net.wait(1)
+    assert waiting == [[], []]
+    net.ready()
+    assert waiting == [[net.factory.session], [net.factory.session]]
+    assert outcome(net.factory.when_ready()) == [net.factory.session]
+    net.drop()
+    again = outcome(net.factory.when_ready())
+    net.wait(1)
+    assert again == []
+    net.ready()
+    assert again == [net.factory.session]
+    assert again != waiting[0]
+
+
+def test_a_closed_session_is_never_ready(network: Any) -> None:
+    """when_ready does not fire with a session that is closed but whose connection is not gone yet."""
+    net = network()
+    net.ready()
+    closing = net.factory.session
+    closing.disconnect()
+    ready = outcome(net.factory.when_ready())
+    assert ready == []
+    net.wait(0)
+    net.wait(1)
+    net.ready()
+    assert ready == [net.factory.session]
+    assert net.factory.session is not closing
+
+
+def test_a_refused_version_ends_the_tries(network: Any) -> None:
+    """VersionRefused fails when_ready at once with the error itself, and no further try is made."""
+    net = network()
+    waiting = outcome(net.factory.when_ready())
+    net.accept()
+    net.protocol.dataReceived(OTHER_HELLO)
+    net.wait(0)
+    assert isinstance(waiting[0], VersionRefused)
+    assert "1.6.4" in str(waiting[0])
+    net.wait(1000)
+    assert len(net.times) == 1
+    assert net.factory.idle
+    assert outcome(net.factory.when_ready()) == waiting
+
+
+@pytest.mark.parametrize("tries", [0, 2])
+def test_the_last_error_is_told_when_the_tries_are_used_up(tries: int, network: Any) -> None:
+    """After max_retries when_ready errbacks with the error of the last try."""
+    net = network(RetryPolicy(max_retries=tries, initial_delay=1, factor=1, jitter=False))
+    waiting = outcome(net.factory.when_ready())
+    for _ in range(tries):
+        net.refuse()
+        net.wait(1)
+        assert waiting == []
+    net.accept()
+    net.wait(0.5)
+    net.wait(0)
+    assert isinstance(waiting[0], HandshakeTimeout)
+    net.wait(100)
+    assert len(net.times) == tries + 1
+    assert net.factory.idle
+
+
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [
+        (lambda net: net.refuse(), Refused),
+        (lambda net: (net.accept(), net.drop()), HandshakeError),
+        (lambda net: (net.accept(), net.transport.end(ConnectionLost()), net.wait(0)), SessionClosed),
+    ],
+)
+def test_each_failure_is_told_by_its_own_error(end: Any, kind: type, network: Any) -> None:
+    """A refused connection, a close in the handshake and a reset are told apart."""
+    net = network(RetryPolicy(max_retries=0))
+    waiting = outcome(net.factory.when_ready())
+    end(net)
+    assert isinstance(waiting[0], kind)
+
+
+# stop()
+
+
+@pytest.mark.parametrize("state", ["connecting", "handshake", "ready", "waiting"])
+def test_stop_ends_everything(state: str, network: Any) -> None:
+    """stop() in any state fires when the connection is gone, fails what waits, and no try follows."""
+    net = network()
+    waiting = outcome(net.factory.when_ready())
+    if state == "handshake":
+        net.accept()
+    elif state == "ready":
+        net.ready()
+        net.factory.session.send_and_wait  # noqa: B018
+    elif state == "waiting":
+        net.refuse()
+    stopped = outcome(net.factory.stop())
+    again = outcome(net.factory.stop())
+    net.wait(0)
+    assert stopped == again == [None]
+    if state == "ready":
+        assert waiting[0].closed.reason is DisconnectReason.MANUAL
+    else:
+        assert waiting[0].reason is DisconnectReason.MANUAL
+    assert net.factory.idle
+    assert net.clock.getDelayedCalls() == []
+    net.wait(1000)
+    assert len(net.times) == 1
+    assert net.factory.session is None
+    assert isinstance(outcome(net.factory.when_ready())[0], SessionClosed)
+
+
+def test_stop_in_the_handshake_is_not_resurrected(network: Any) -> None:
+    """A handshake that would be complete after stop() brings no session and no further tries."""
+    net = network()
+    net.accept()
+    net.factory.stop()
+    net.protocol.dataReceived(HELLO)
+    net.wait(0)
+    assert net.factory.session is None
+    net.wait(1000)
+    assert len(net.times) == 1
+
+
+def test_stop_before_the_first_try_is_allowed(recorder: Any) -> None:
+    """A factory that never tried can be stopped."""
+    factory = VeltixClientFactory(recorder, reactor=Clock())  # type: ignore[arg-type]
+    assert outcome(factory.stop()) == [None]
+    assert isinstance(outcome(factory.when_ready())[0], SessionClosed)
+
+
+# The connector for endpoints.
+
+
+@implementer(IStreamClientEndpoint)
+class Endpoint:
+    def __init__(self, result: Callable[[], Deferred[Any]]) -> None:
+        self._result = result
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        return self._result()
+
+
+def test_the_endpoint_connector_is_a_connector(recorder: Any) -> None:
+    """It provides IConnector, tells its endpoint, and has nothing to stop when nothing is under way."""
+    factory = VeltixClientFactory(recorder, retry=RetryPolicy(max_retries=0), reactor=Clock())  # type: ignore[arg-type]
+    endpoint = Endpoint(lambda: fail(Refused()))
+    connector = EndpointConnector(endpoint, factory)
+    assert verifyObject(IConnector, connector)
+    assert connector.getDestination() is endpoint
+    assert "Endpoint" in repr(connector)
+    with pytest.raises(NotConnectingError):
+        connector.stopConnecting()
+    connector.connect()
+    assert factory.idle
+    with pytest.raises(NotConnectingError):
+        connector.stopConnecting()
+
+
+def test_disconnect_of_the_connector_stops_the_factory(recorder: Any) -> None:
+    """disconnect() cancels a try under way and makes the factory idle."""
+    attempt: Deferred[Any] = Deferred()
+    factory = VeltixClientFactory(recorder, reactor=Clock())  # type: ignore[arg-type]
+    connector = EndpointConnector(Endpoint(lambda: attempt), factory)
+    connector.connect()
+    connector.disconnect()
+    assert attempt.called
+    assert factory.idle
+
+
+def test_a_connection_that_is_lost_at_once_is_tried_again(recorder: Any) -> None:
+    """A protocol that is gone before the endpoint tells of it counts as a failed try."""
+    clock = Clock()
+    factory = VeltixClientFactory(recorder, retry=POLICY, reactor=Clocks(clock, clock.seconds, clock.seconds))
+
+    def connect() -> Deferred[Any]:
+        protocol = factory.buildProtocol(None)
+        protocol.makeConnection(StringTransport())
+        protocol.connectionLost(Failure(ConnectionDone()))
+        return succeed(protocol)
+
+    connector = EndpointConnector(Endpoint(connect), factory)
+    connector.connect()
+    (call,) = clock.getDelayedCalls()
+    assert call.getTime() == 1
+    factory.stop()
+    assert clock.getDelayedCalls() == []

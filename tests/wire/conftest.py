@@ -1,0 +1,75 @@
+"""Connections with fixed clocks and dice, and a wire between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from veltix_tx.wire.connection import Event, VeltixConnection
+from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.messages import MessageRegistry
+from veltix_tx.wire.releases import RELEASES
+
+CALENDAR_MS = 1_795_000_000_000
+UPTIME_MS = 1_000_000
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., VeltixConnection]:
+    """Makes a connection that has not started; every message type is known unless ``types`` says otherwise."""
+
+    def make_connection(role: Role, release: str | None = None, *, seed: int = 0, **settings: Any) -> VeltixConnection:
+        settings.setdefault("types", MessageRegistry(open=True))
+        return VeltixConnection(
+            role,
+            RELEASES[release] if release else None,
+            calendar_ms=lambda: CALENDAR_MS,
+            uptime_ms=lambda: UPTIME_MS,
+            getrandbits=Random(f"{role} {seed}").getrandbits,
+            **settings,
+        )
+
+    return make_connection
+
+
+@pytest.fixture(scope="session")
+def converse() -> Callable[..., tuple[list[Event], list[Event]]]:
+    """Carries bytes between two connections until both are quiet; returns each one's events."""
+
+    def carry(server: VeltixConnection, client: VeltixConnection, *, start: bool = True) -> tuple[list[Event], list[Event]]:
+        heard: dict[VeltixConnection, list[Event]] = {server: [], client: []}
+        if start:
+            for side in (server, client):
+                heard[side] += side.start()
+        quiet = False
+        while not quiet:
+            quiet = True
+            for near, far in ((server, client), (client, server)):
+                data = b"".join(near.data_to_send())
+                if data:
+                    quiet = False
+                    heard[far] += far.receive(data, CALENDAR_MS)
+        return heard[server], heard[client]
+
+    return carry
+
+
+# This floor knows no reactor and no log: nothing to start, watch or wait for.
+
+
+@pytest.fixture(scope="session", autouse=True)
+def running_reactor() -> None:
+    """No reactor is needed here."""
+
+
+@pytest.fixture(autouse=True)
+def logged_failures() -> None:
+    """Nothing here logs."""
+
+
+@pytest.fixture(autouse=True)
+def clean_reactor() -> None:
+    """Nothing here can leave a delayed call or a connection behind."""

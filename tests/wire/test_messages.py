@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from typing import Any
+from zlib import crc32
+
+import pytest
+
+from veltix_tx.errors import MessageTypeError
+from veltix_tx.wire.layouts import ALL_LAYOUTS, W15, W22, W62
+from veltix_tx.wire.messages import (
+    ERROR,
+    HELLO,
+    HELLO_ACK,
+    INVALID_REQUEST,
+    PING,
+    PONG,
+    PROCESS_TYPES,
+    CodeRange,
+    MessageRegistry,
+    MessageType,
+    Request,
+    Response,
+    as_content,
+)
+
+TYPES = MessageRegistry()
+CHAT = MessageType(200, "chat", "what people say", TYPES)
+
+
+def test_a_message_type_joins_its_registry() -> None:
+    """A type is found by its code where it was registered, and only there."""
+    types = MessageRegistry()
+    news = MessageType(201, "news", registry=types)
+    assert types.get(201) is news
+    assert list(types) == [news]
+    assert len(types) == 1
+    assert TYPES.get(201) is None
+
+
+def test_a_message_type_joins_the_process_wide_registry_by_default() -> None:
+    """Without a registry of its own a type is known to the whole process."""
+    kind = MessageType(64999, "test_messages: process wide")
+    assert PROCESS_TYPES.get(64999) is kind
+
+
+def test_a_message_type_has_a_name_even_if_not_given() -> None:
+    """The default name says the code."""
+    assert MessageType(345, registry=MessageRegistry()).name == "type_345"
+
+
+@pytest.mark.parametrize("code", [-1, 65536, 2**40, True, False, 200.0, "200", None, b"\x00\xc8"])
+def test_a_code_is_a_whole_number_of_16_bits(code: Any) -> None:
+    """What cannot be a code is refused with what was given."""
+    with pytest.raises(MessageTypeError, match="whole number up to 65535") as caught:
+        MessageType(code, registry=MessageRegistry())
+    assert repr(code) in str(caught.value)
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 10, 11, 20, 21, 100, 199])
+def test_system_codes_are_reserved(code: int) -> None:
+    """Codes below 200 are Veltix's own."""
+    with pytest.raises(MessageTypeError, match=f"code {code} is not one of 200 to 65535"):
+        MessageType(code, registry=MessageRegistry())
+
+
+@pytest.mark.parametrize(
+    ("code", "owner"),
+    [(200, CodeRange.USER), (499, CodeRange.USER), (500, CodeRange.PLUGIN), (65535, CodeRange.PLUGIN)],
+)
+def test_a_code_says_whose_it_is(code: int, owner: CodeRange) -> None:
+    """200 to 499 are for applications, 500 to 65535 for plugins."""
+    assert MessageType(code, registry=MessageRegistry()).range is owner
+
+
+def test_a_code_is_taken_once() -> None:
+    """A second type with the same code in one registry is an error that names both and says what to do."""
+    with pytest.raises(MessageTypeError, match="code 200 is taken by 'chat'.*'talk'.*MessageRegistry") as caught:
+        MessageType(200, "talk", registry=TYPES)
+    assert isinstance(caught.value, ValueError)
+    assert TYPES.get(200) is CHAT
+
+
+def test_separate_registries_may_use_the_same_code() -> None:
+    """Two libraries in one process can each have their own code 200."""
+    theirs = MessageRegistry()
+    talk = MessageType(200, "talk", registry=theirs)
+    assert theirs.get(200) is talk
+    assert TYPES.get(200) is CHAT
+
+
+def test_message_types_are_equal_by_code() -> None:
+    """Name, description and registry make no difference."""
+    same = MessageType(200, "talk", "else", MessageRegistry())
+    other = MessageType(201, "chat", "what people say", MessageRegistry())
+    assert same == CHAT
+    assert hash(same) == hash(CHAT)
+    assert other != CHAT
+
+
+def test_message_types_do_not_change() -> None:
+    """A type is frozen."""
+    with pytest.raises(AttributeError):
+        CHAT.code = 201  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "name"),
+    [
+        (PING, 0, "PING"),
+        (PONG, 1, "PONG"),
+        (HELLO, 10, "HELLO"),
+        (HELLO_ACK, 11, "HELLO_ACK"),
+        (ERROR, 20, "ERROR"),
+        (INVALID_REQUEST, 21, "INVALID_REQUEST"),
+    ],
+)
+def test_every_registry_knows_the_system_types(kind: MessageType, code: int, name: str) -> None:
+    """Veltix's own types are known everywhere without being listed."""
+    types = MessageRegistry()
+    assert types.get(code) is kind
+    assert (kind.code, kind.name, kind.range) == (code, name, CodeRange.SYSTEM)
+    assert len(types) == 0
+
+
+def test_an_open_registry_takes_every_code_that_is_free_to_use() -> None:
+    """An unknown user or plugin code gets a type when first seen, the same one each time; system codes do not."""
+    types = MessageRegistry(open=True)
+    chat = MessageType(200, "chat", registry=types)
+    assert types.get(200) is chat
+    first = types.get(4711)
+    assert first is not None
+    assert first.name == "type_4711"
+    assert types.get(4711) is first
+    assert types.get(100) is None
+    assert types.get(199) is None
+    assert types.get(0) is PING
+
+
+def test_a_closed_registry_knows_only_what_it_was_told() -> None:
+    """Without ``open`` an unknown code stays unknown."""
+    assert MessageRegistry().get(4711) is None
+
+
+@pytest.mark.parametrize("value", [b"hi", bytearray(b"hi"), memoryview(b"hi"), memoryview(b"-hi-")[1:3]])
+def test_content_is_bytes_of_any_kind(value: bytes) -> None:
+    """Bytes, bytearrays and memoryviews are content; what is kept is bytes."""
+    content = Request(CHAT, value).content
+    assert content == b"hi"
+    assert type(content) is bytes
+
+
+def test_content_is_not_aliased() -> None:
+    """A bytearray changed afterwards does not change the message."""
+    value = bytearray(b"hi")
+    request = Request(CHAT, value)
+    value[:] = b"no"
+    assert request.content == b"hi"
+
+
+@pytest.mark.parametrize("value", ["text", None, 5, 5.0, ["x"], {"a": 1}, object])
+def test_other_content_is_a_type_error_that_says_what_to_do(value: Any) -> None:
+    """Text and other objects are refused with their type."""
+    with pytest.raises(TypeError, match=f"message content is bytes, not {type(value).__name__}.*encode text first"):
+        Request(CHAT, value)
+    with pytest.raises(TypeError):
+        as_content(value)
+
+
+def test_bytes_are_taken_as_they_are() -> None:
+    """Content that is bytes already is not copied."""
+    value = b"x" * 1000
+    assert as_content(value) is value
+
+
+def test_respond_takes_the_request_id() -> None:
+    """An answer carries the id of what it answers, and is still the same request."""
+    asked = Response(CHAT, b"?", 77, 0, 0)
+    answer = Request(CHAT, b"!")
+    assert answer.request_id is None
+    assert answer.respond(asked) is answer
+    assert answer.request_id == 77
+
+
+def test_a_request_without_an_id_compiles_to_id_zero() -> None:
+    """As upstream does, no id is 0 on the wire; the newest layout is the default."""
+    assert Request(CHAT, b"hi").compile() == W15.pack(200, b"hi", 0, 0) + b"hi"
+
+
+def test_compile_carries_the_clock_where_the_layout_has_one() -> None:
+    """The timestamp is in a header with a clock and nowhere else."""
+    for layout in ALL_LAYOUTS:
+        header = layout.unpack(Request(CHAT, b"hi", 3).compile(layout, timestamp=1_700_000_000_123))
+        assert header.timestamp == (1_700_000_000_123 if layout.clock else 0)
+
+
+def test_hash_is_the_checksum_as_on_the_wire() -> None:
+    """4 bytes of CRC-32, big-endian and with leading zeros, or 32 bytes of SHA-256."""
+    assert Response(CHAT, b"", 1, 0, 0).hash == bytes(4)
+    assert Response(CHAT, b"hi", 1, crc32(b"hi"), 0).hash == W22.pack(200, b"hi", 1, 0)[6:10]
+    digest = W62.checksum(b"hi")
+    assert Response(CHAT, b"hi", 1, digest, 0).hash == digest
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "received_at", "latency"),
+    [
+        (1_700_000_000_000, 1_700_000_000_025, 25),
+        (1_700_000_000_000, 1_700_000_000_000, 0),
+        (1_700_000_000_100, 1_700_000_000_000, 0),
+        (2**64 - 1, 1_700_000_000_000, 0),
+        (10**12, 10**12 + 1, 1),
+        (10**12 - 1, 1_700_000_000_000, None),
+        (1_006_736, 1_700_000_000_000, None),
+        (None, 1_700_000_000_000, None),
+    ],
+)
+def test_latency_is_what_two_calendars_can_tell(timestamp: int | None, received_at: int, latency: int | None) -> None:
+    """Latency is never below 0, and None without a clock or with an uptime clock (release 1.6.9)."""
+    assert Response(CHAT, b"", 1, 0, received_at, timestamp).latency == latency
+
+
+def test_responses_are_equal_only_to_themselves() -> None:
+    """Two messages with the same content are two messages."""
+    first, second = Response(CHAT, b"x", 1, 0, 0), Response(CHAT, b"x", 1, 0, 0)
+    assert first != second
+    assert len({first, second}) == 2

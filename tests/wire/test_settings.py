@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import math
+from dataclasses import FrozenInstanceError, fields
+from typing import Any
+
+import pytest
+
+from veltix_tx.errors import SettingsError, VeltixError
+from veltix_tx.settings import ClientConfig, Limits, RetryPolicy, ServerConfig, Timeouts
+
+ALL = (Limits, Timeouts, RetryPolicy, ServerConfig, ClientConfig)
+
+NOT_WHOLE = (True, 1.5, "5", None, math.nan)
+NOT_SECONDS = (True, "5", None, math.nan, math.inf, -math.inf, -0.001)
+NOT_TEXT = ("", None, 5, b"127.0.0.1")
+
+WRONG: dict[tuple[type, str], tuple[Any, ...]] = {
+    (Limits, "hello_size"): (31, 65536, *NOT_WHOLE),
+    (Limits, "json_hello_size"): (63, 65536, *NOT_WHOLE),
+    (Limits, "strikes"): (0, -1, *NOT_WHOLE),
+    (Limits, "inflight"): (0, *NOT_WHOLE),
+    (Limits, "pending"): (0, *NOT_WHOLE),
+    **{(Timeouts, name): (0, 0.0, *NOT_SECONDS) for name in ("request", "close", "drain", "stall")},
+    (RetryPolicy, "max_retries"): (-1, True, 1.5, "5"),
+    (RetryPolicy, "initial_delay"): NOT_SECONDS,
+    (RetryPolicy, "max_delay"): NOT_SECONDS,
+    (RetryPolicy, "factor"): (0.99, 0, -1, math.inf, math.nan, "2", None),
+}
+for config in (ServerConfig, ClientConfig):
+    WRONG |= {
+        (config, "wire"): NOT_TEXT,
+        (config, "max_message_size"): (127, 2**32, *NOT_WHOLE),
+        (config, "handshake_timeout"): (0, *NOT_SECONDS),
+        (config, "limits"): (None, {}, Timeouts()),
+        (config, "timeouts"): (None, 5.0, Limits()),
+    }
+WRONG |= {
+    (ServerConfig, "host"): NOT_TEXT,
+    (ServerConfig, "port"): (-1, 65536, *NOT_WHOLE),
+    (ServerConfig, "max_connections"): (0, *NOT_WHOLE),
+    (ServerConfig, "endpoints"): ("tcp:1", ["tcp:1"], None, ("",)),
+    (ClientConfig, "server_addr"): NOT_TEXT,
+    (ClientConfig, "port"): (0, 65536, *NOT_WHOLE),
+    (ClientConfig, "endpoint"): ("",),
+    (ClientConfig, "connect_timeout"): (0, *NOT_SECONDS),
+    (ClientConfig, "retry"): (None, 3, {}),
+}
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_every_setting_has_wrong_values_listed_here(kind: type) -> None:
+    """No setting goes unchecked; the jitter switch alone takes anything."""
+    listed = {name for owner, name in WRONG if owner is kind}
+    assert {field.name for field in fields(kind)} - listed <= {"jitter"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [(kind, name, value) for (kind, name), values in WRONG.items() for value in values],
+    ids=lambda each: each.__name__ if isinstance(each, type) else str(each),
+)
+def test_a_wrong_value_is_refused_where_it_is_given(kind: type, name: str, value: Any) -> None:
+    """A setting that cannot be is an error that names the setting, the value and the rule."""
+    with pytest.raises(SettingsError) as caught:
+        kind(**{name: value})
+    error = caught.value
+    assert isinstance(error, VeltixError)
+    assert isinstance(error, ValueError)
+    assert error.name == name
+    shown = "" if name == "endpoints" and value == ("",) else value
+    assert repr(error.value) == repr(shown)
+    assert str(error) == f"{name} is {shown!r}: it must be {error.rule}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (Limits, "hello_size", 32),
+        (Limits, "hello_size", 65535),
+        (Limits, "strikes", 1),
+        (Timeouts, "request", 1),
+        (RetryPolicy, "max_retries", 0),
+        (RetryPolicy, "max_retries", None),
+        (RetryPolicy, "initial_delay", 0),
+        (RetryPolicy, "max_delay", 0),
+        (RetryPolicy, "factor", 1),
+        (ServerConfig, "port", 0),
+        (ServerConfig, "port", 65535),
+        (ServerConfig, "max_message_size", 128),
+        (ServerConfig, "max_message_size", 2**32 - 1),
+        (ServerConfig, "endpoints", ("tcp:1", object())),
+        (ClientConfig, "port", 1),
+        (ClientConfig, "endpoint", "tcp:host=h:port=1"),
+    ],
+)
+def test_the_edges_of_a_rule_are_allowed(kind: type, name: str, value: Any) -> None:
+    """The last allowed value of each rule is allowed."""
+    assert getattr(kind(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_settings_do_not_change(kind: type) -> None:
+    """Settings are frozen, and two of the same values are equal."""
+    made = kind()
+    assert made == kind()
+    with pytest.raises(FrozenInstanceError):
+        setattr(made, fields(kind)[0].name, 1)
+
+
+def test_the_defaults_are_upstreams_where_it_has_them() -> None:
+    """Host, port, size limit and handshake timeout are what an upstream user expects; a client does not retry."""
+    server, client = ServerConfig(), ClientConfig()
+    assert (server.host, server.port, client.server_addr, client.port) == ("0.0.0.0", 8080, "127.0.0.1", 8080)
+    for config in (server, client):
+        assert (config.wire, config.max_message_size, config.handshake_timeout) == ("auto", 10 * 1024 * 1024, 5.0)
+    assert client.retry == RetryPolicy(max_retries=0)
+
+
+def test_a_long_wrong_value_is_cut_in_the_message() -> None:
+    """The sentence of a SettingsError stays short."""
+    with pytest.raises(SettingsError) as caught:
+        Limits(strikes="9" * 10_000)  # type: ignore[arg-type]
+    assert len(str(caught.value)) < 200
+
+
+def test_delays_grow_to_the_longest() -> None:
+    """Each wait is the factor times the last, up to max_delay."""
+    policy = RetryPolicy(initial_delay=0.5, factor=2.0, max_delay=5.0, jitter=False)
+    assert [policy.delay(attempt, lambda: 0.0) for attempt in range(1, 7)] == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+
+
+def test_a_factor_of_one_is_a_constant_delay() -> None:
+    """Factor 1 does not grow."""
+    policy = RetryPolicy(initial_delay=0.5, factor=1, jitter=False)
+    assert {policy.delay(attempt, lambda: 0.0) for attempt in (1, 10, 10**6)} == {0.5}
+
+
+def test_jitter_draws_from_zero_to_the_delay() -> None:
+    """With jitter the wait is the delay times what the dice show."""
+    policy = RetryPolicy(initial_delay=2.0, factor=3.0, max_delay=10.0)
+    assert [policy.delay(2, lambda drawn=drawn: drawn) for drawn in (0.0, 0.25, 1.0)] == [0.0, 1.5, 6.0]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("factor", [2.0, 1e308, 10**400])
+def test_a_delay_that_overflows_is_the_longest(factor: float) -> None:
+    """However many tries there have been, the wait is a number: the longest one."""
+    policy = RetryPolicy(factor=factor, max_delay=7.0, jitter=False)
+    assert policy.delay(100_000, lambda: 0.0) == 7.0
+
+
+def test_a_first_delay_longer_than_the_longest_is_cut() -> None:
+    """max_delay holds for the first try as well."""
+    assert RetryPolicy(initial_delay=9.0, max_delay=1.0, jitter=False).delay(1, lambda: 0.0) == 1.0
