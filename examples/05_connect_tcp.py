@@ -22,6 +22,9 @@ QUESTION = MessageType(201, "question")
 class Greeter:
     """The server's side."""
 
+    def __init__(self):
+        self.left = Deferred()
+
     def connected(self, session):
         session.send(GREETING, b"hello, " + str(session.address.host).encode())
 
@@ -30,6 +33,7 @@ class Greeter:
 
     def disconnected(self, session, reason):
         print(f"server: {reason}")
+        self.left.callback(None)
 
 
 @implementer(IVeltixApplication)
@@ -51,7 +55,8 @@ class Asker:
 
 
 async def main(reactor, port="8080"):
-    listening = reactor.listenTCP(int(port), VeltixServerFactory(Greeter(), reactor=reactor), interface="127.0.0.1")
+    greeter = Greeter()
+    listening = reactor.listenTCP(int(port), VeltixServerFactory(greeter, reactor=reactor), interface="127.0.0.1")
     print(f"listening on 127.0.0.1:{listening.getHost().port}")
 
     asker = Asker()
@@ -62,6 +67,7 @@ async def main(reactor, port="8080"):
     print(f"client: the answer is {answer.content.decode()}")
 
     await factory.stop()  # closes politely and tries no more
+    await greeter.left
     await listening.stopListening()
 
 

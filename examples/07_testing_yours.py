@@ -70,8 +70,7 @@ class ChatTest(SynchronousTestCase):
         bob.set_callback("on_recv", lambda message: heard["bob"].append(message.content))
         network = start(ann, bob)
 
-        ann.send(CHAT, b"hello, bob")
-        network.pump()
+        network.result(ann.send_and_wait(CHAT, b"hello, bob"))
 
         self.assertEqual(heard, {"ann": [], "bob": [b"hello, bob"]})
 

@@ -54,8 +54,6 @@ class Client(Service):
         SettingsError: a setting cannot be; the message names it and what it must be.
     """
 
-    name = "veltix client"
-
     def __init__(
         self,
         server: str | ClientConfig | None = None,
@@ -137,7 +135,7 @@ class Client(Service):
             a Deferred of the session, ready to use. It errbacks when no further try will be made
             (``config.retry``: by default after the first): with the handshake's error
             (VersionRefused, HandshakeTimeout, ServerFull, …), with SessionClosed, or with
-            Twisted's ConnectError. Cancelling it gives up.
+            Twisted's ConnectError. Cancelling it gives up, for everyone who waits.
 
         Raises:
             SettingsError: the endpoint is none.
@@ -154,12 +152,14 @@ class Client(Service):
             )
             EndpointConnector(self._endpoint(clocks), self._factory).connect()
         factory = self._factory
+        waiting = factory.when_ready()
 
         def give_up(_: Deferred[Session]) -> None:
+            waiting.cancel()
             factory.stop()
 
         ready: Deferred[Session] = Deferred(give_up)
-        factory.when_ready().chainDeferred(ready)
+        waiting.chainDeferred(ready)
         return ready
 
     def disconnect(self) -> Deferred[None]:
@@ -199,7 +199,7 @@ class Client(Service):
     def startService(self) -> None:
         """Connect; a failure is logged."""
         super().startService()
-        self.connect().addErrback(lambda reason: _log.failure("{client} could not connect", reason, client=self.name))
+        self.connect().addErrback(lambda reason: _log.failure("could not connect to {server}", reason, server=self._target))
 
     def stopService(self) -> Deferred[None]:
         """Close politely."""
@@ -207,6 +207,11 @@ class Client(Service):
         return self.disconnect()
 
     # Inside.
+
+    @property
+    def _target(self) -> str:
+        config = self.config
+        return f"{config.server_addr}:{config.port}" if config.endpoint is None else str(config.endpoint)
 
     def _open_session(self) -> Session:
         session = self.session

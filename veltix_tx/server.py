@@ -20,6 +20,7 @@ from veltix_tx.app.hub import Hub
 from veltix_tx.app.router import Events, Handler, Router
 from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.addresses import is_local, shown
 from veltix_tx.net.factory import Connections, VeltixServerFactory, check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
@@ -55,8 +56,6 @@ class Server(Service):
     Raises:
         SettingsError: a setting cannot be; the message names it and what it must be.
     """
-
-    name = "veltix"
 
     def __init__(
         self,
@@ -168,7 +167,12 @@ class Server(Service):
         Returns:
             a Deferred that fires when every endpoint listens. It errbacks with the first
             CannotListenError; then none is left open.
+
+        Raises:
+            SettingsError: an endpoint is none, or the server listens already.
         """
+        if self._listening is not None:
+            raise SettingsError("listen", "called again", "called once until the service stops")
         clocks = resolve_clocks(self.reactor)
         kept = _Kept(self._application, self._hub)
         attempts = []
@@ -181,7 +185,7 @@ class Server(Service):
                 random=self._random,
                 connections=self._connections,
             )
-            attempts.append(_endpoint(clocks, where).listen(factory).addCallback(self._opened, wire))
+            attempts.append(_endpoint(clocks, where).listen(factory).addCallback(self._opened, wire, where))
         self._listening = gatherResults(attempts, consumeErrors=True)
         return self._listening.addErrback(self._not_listening).addCallback(lambda _: None)
 
@@ -230,13 +234,14 @@ class Server(Service):
         interface = self.config.host.replace(":", r"\:")
         return f"tcp:{self.config.port}:interface={interface}:backlog=1024"
 
-    def _opened(self, port: IListeningPort, wire: str) -> IListeningPort:
+    def _opened(self, port: IListeningPort, wire: str, where: str | IStreamServerEndpoint) -> IListeningPort:
         self._ports.append(port)
-        host: Any = port.getHost()
+        address = port.getHost()
         speaks = "Veltix 1.4 to 3.3 but 1.8 and 1.9 (wire auto)" if wire == AUTO else f"Veltix {wire}"
-        _log.info("veltix_tx {version} speaks {wire} on {host}", version=__version__, wire=speaks, host=_where(host))
-        if getattr(host, "host", "127.0.0.1") not in ("127.0.0.1", "::1") and host.type == "TCP":
-            _log.warn("anyone who reaches {host} can connect: there is neither TLS nor authentication", host=_where(host))
+        _log.info("veltix_tx {version} speaks {wire} on {where}", version=__version__, wire=speaks, where=shown(address))
+        encrypted = isinstance(where, str) and where.startswith(("ssl:", "tls:"))
+        if not encrypted and not is_local(address):
+            _log.warn("anyone who reaches {where} can connect: there is neither TLS nor authentication", where=shown(address))
         return port
 
     def _not_listening(self, reason: Failure) -> Failure:
@@ -284,8 +289,3 @@ def _endpoint(clocks: Clocks, where: str | IStreamServerEndpoint) -> IStreamServ
     except Exception as error:
         raise SettingsError("endpoint", where, f"a Twisted server endpoint ({error})") from error
     return endpoint
-
-
-def _where(host: Any) -> str:
-    name = getattr(host, "name", None)
-    return f"{host.host}:{host.port}" if hasattr(host, "port") else f"unix:{name.decode() if isinstance(name, bytes) else name}"

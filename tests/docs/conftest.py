@@ -20,7 +20,7 @@ from veltix_tx.wire.releases import AUTO, find_release
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(sys.executable).parent
-PATIENCE = 20.0
+PATIENCE = 10.0
 """Seconds until what is waited for is given up; nothing waits that long unless it is broken."""
 
 
@@ -112,6 +112,13 @@ class Runner:
     def run(self, *arguments: str | Path) -> str:
         """Run a program to its end, which must be a success; return what it printed."""
         return self.start(*arguments).finish()
+
+    def until(self, true: Callable[[], bool], program: Program) -> None:
+        """Wait until something is true while a program runs."""
+        end = time.monotonic() + PATIENCE
+        while not true():
+            assert program.process.poll() is None and time.monotonic() < end, program.output
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """Stop everything, newest first."""

@@ -10,6 +10,12 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LISTENING = r"listening on 127\.0\.0\.1:(\d+)"
 
 
+def _get(page: str, form: dict[str, str] | None = None) -> str:
+    data = urllib.parse.urlencode(form).encode() if form else None
+    with urllib.request.urlopen(page, data, timeout=5) as answer:
+        return answer.read().decode()
+
+
 def test_each_example_has_a_test():
     """An example without a test of its own fails here."""
     tested = Path(__file__).read_text(encoding="utf-8")
@@ -58,14 +64,13 @@ def test_web_page_and_veltix_share_a_process(runner):
     port = server.wait_for(LISTENING)[1]
     page = server.wait_for(r"http://\S+")[0]
     listener = runner.start("veltix", "listen", f"127.0.0.1:{port}")
-    while "send to 1 clients" not in urllib.request.urlopen(page, timeout=5).read().decode():
-        assert listener.process.poll() is None, listener.output
+    runner.until(lambda: "send to 1 clients" in _get(page), listener)
 
     said = runner.run("veltix", "send", f"127.0.0.1:{port}", "200", "<hello>", "--wait")
     assert "noted" in said
-    assert "&lt;hello&gt;" in urllib.request.urlopen(page, timeout=5).read().decode()
+    assert "&lt;hello&gt;" in _get(page)
 
-    urllib.request.urlopen(page, urllib.parse.urlencode({"note": "from the page"}).encode(), timeout=5).close()
+    _get(page, {"note": "from the page"})
     listener.wait_for("200 from the page")
 
 

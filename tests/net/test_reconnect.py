@@ -356,7 +356,6 @@ def test_stop_ends_everything(state: str, network: Any) -> None:
         net.accept()
     elif state == "ready":
         net.ready()
-        net.factory.session.send_and_wait  # noqa: B018
     elif state == "waiting":
         net.refuse()
     stopped = outcome(net.factory.stop())

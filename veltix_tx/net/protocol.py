@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from veltix_tx.errors import DisconnectReason, HandshakeError, HandshakeTimeout, RemoteProtocolError, SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks, Deadlines
 from veltix_tx.net.session import Session
@@ -94,7 +95,7 @@ class VeltixProtocol(Protocol):
         """Begin the handshake, with one absolute deadline."""
         self._prepare()
         if self._full:
-            _log.warn("refusing {peer}: the server is full", peer=self.address)
+            _log.warn("refusing {peer}: the server is full", peer=shown(self.address))
             self.connection.refuse_full()
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
             return
@@ -215,16 +216,16 @@ class VeltixProtocol(Protocol):
         self._fault(event.error)
 
     def _fault(self, error: RemoteProtocolError) -> None:
-        _log.warn("closing {peer}: {error}", peer=self.address, error=error)
+        _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
         self.close(SessionClosed(error.reason, error))
 
     def _handshake_late(self) -> None:
         error = HandshakeTimeout(self._config.handshake_timeout)
-        _log.warn("closing {peer}: {error}", peer=self.address, error=error)
+        _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
         self.abort(SessionClosed(error.reason, error))
 
     def _stalled(self) -> None:
-        _log.warn("closing {peer}: it does not read its replies", peer=self.address)
+        _log.warn("closing {peer}: it does not read its replies", peer=shown(self.address))
         self.abort(SessionClosed(DisconnectReason.STALLED))
 
     def _end(self, closed: SessionClosed) -> SessionClosed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from random import Random
 from typing import Any
 
@@ -52,6 +53,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
     noisy = False
     jitter = None  # type: ignore[assignment]  # the policy draws the wait
     factor = 1
+    maxDelay = inf  # type: ignore[assignment]  # the policy has its own
 
     def __init__(
         self,

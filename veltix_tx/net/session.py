@@ -19,6 +19,7 @@ from veltix_tx.errors import (
     excerpt,
 )
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks, Deadlines
 from veltix_tx.net.turns import Turns
@@ -88,7 +89,7 @@ class Session:
         self._when_closed: list[Deferred[SessionClosed]] = []
 
     def __repr__(self) -> str:
-        return f"<Session with {self.address} ({'closed' if self.closed else self.peer.version or self.peer.layout.name})>"
+        return f"<Session with {shown(self.address)} ({'closed' if self.closed else self.peer.version or self.peer.layout.name})>"
 
     @property
     def ip(self) -> str:

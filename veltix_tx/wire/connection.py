@@ -14,7 +14,7 @@ peer stays silent. :class:`VeltixConnection` is the wire of Veltix.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -34,7 +34,7 @@ from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
 from veltix_tx.wire.handshake import Handshake, Peer, Role
 from veltix_tx.wire.layouts import W15, Layout
 from veltix_tx.wire.messages import ERROR, FIRST_USER_CODE, PING, PONG, PROCESS_TYPES, MessageRegistry, MessageType, Response
-from veltix_tx.wire.releases import HandshakeKind, Release, release_of
+from veltix_tx.wire.releases import Release, release_of
 from veltix_tx.wire.requests import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS, RequestIds
 
 __all__ = [
@@ -145,7 +145,7 @@ class WireConnection(Protocol):
     def data_to_send(self) -> list[bytes]:
         """Return what is to be written now, in order, and forget it."""
 
-    def fresh_id(self, taken: Container[int]) -> int:
+    def fresh_id(self, taken: Collection[int]) -> int:
         """Return a request id that is not in ``taken``."""
 
     def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
@@ -272,7 +272,7 @@ class VeltixConnection:
         out, self._out = self._out, []
         return out
 
-    def fresh_id(self, taken: Container[int]) -> int:
+    def fresh_id(self, taken: Collection[int]) -> int:
         """Return a request id of this side that is not in ``taken``.
 
         Raises:
@@ -286,7 +286,7 @@ class VeltixConnection:
             raise LocalProtocolError("the 46-byte wire has no request ids: only send() works on it")
         request_id = self._ids.fresh(taken)
         if request_id is None:
-            raise TooManyRequests(len(CLIENT_IDS))
+            raise TooManyRequests(len(taken))
         return request_id
 
     def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
@@ -354,8 +354,8 @@ class VeltixConnection:
     def _half(self, peer: Peer) -> range:
         if self._role is Role.SERVER:
             return SERVER_IDS
-        legacy = "id_window" in peer.meta or (peer.version == "3.0.0" and peer.handshake is HandshakeKind.JSON)
-        return LEGACY_CLIENT_IDS if legacy else CLIENT_IDS
+        counts_from_0 = peer.version in ("2.0.3", "3.0.0") if peer.protocol else "id_window" in peer.meta
+        return LEGACY_CLIENT_IDS if counts_from_0 else CLIENT_IDS
 
     def _receive_frames(self, data: bytes, received_at: int) -> list[Event]:
         decoder = self._decoder

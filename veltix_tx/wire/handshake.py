@@ -86,12 +86,14 @@ class Peer:
         version: the version it announced, ``""`` where it announces none.
         layout: the header layout agreed on.
         handshake: the handshake that was used.
+        protocol: the ``pv`` of its JSON hello, None where it sends none.
         meta: the ``meta`` of its JSON hello.
     """
 
     version: str
     layout: Layout
     handshake: HandshakeKind
+    protocol: str | None = None
     meta: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -128,6 +130,7 @@ class Handshake:
         self._layout = release.layout if release else None
         self._steps: list[Step] = []
         self._version = ""
+        self._protocol: str | None = None
         self._meta: Mapping[str, object] = {}
         self._reply_to = 0
         self._reply_json: dict[str, object] = {}
@@ -196,7 +199,7 @@ class Handshake:
             del self._steps[0]
         if self._kind is not None:
             assert self._layout is not None
-            self.peer = Peer(self._version, self._layout, self._kind, self._meta)
+            self.peer = Peer(self._version, self._layout, self._kind, self._protocol, self._meta)
 
     # Saying: each of these is done at once.
 
@@ -315,12 +318,13 @@ class Handshake:
         return True
 
     def _check_json(self, message: Mapping[str, object], release: Release | None) -> None:
-        version, meta = message.get("v"), message.get("meta")
+        version, protocol, meta = message.get("v"), message.get("pv"), message.get("meta")
         if not isinstance(version, str) or not version or len(version) > 64:
             raise MalformedHello(f"the JSON hello's version is {excerpt(version)}")
-        if release is not None and not release.accepts(version, message.get("pv")):
-            raise VersionRefused(f"{version} (pv {message.get('pv')})" if "pv" in message else version, release.rule)
+        if release is not None and not release.accepts(version, protocol):
+            raise VersionRefused(version if protocol is None else f"{version} (pv {protocol})", release.rule)
         self._version = version
+        self._protocol = protocol if isinstance(protocol, str) else None
         self._meta = meta if isinstance(meta, dict) else {}
 
     def _take_json(self) -> dict[str, object] | None:

@@ -1,0 +1,144 @@
+"""The hub: broadcasts and the drain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from veltix_tx.errors import MessageTooLarge
+from veltix_tx.wire.connection import VeltixConnection
+from veltix_tx.wire.layouts import W22
+
+
+def test_a_broadcast_reaches_every_client_once(town: Any) -> None:
+    """Every ready client hears a broadcast once, and the number is told."""
+    place = town()
+    assert place.server.broadcast(place.chat, b"nobody") == 0
+    for name in "abc":
+        place.client(name)
+    assert place.server.broadcast(place.chat, b"all") == 3
+    place.network.pump()
+    assert place.heard == {"a": [b"all"], "b": [b"all"], "c": [b"all"]}
+
+
+def test_a_broadcast_can_be_told_to_whom(town: Any) -> None:
+    """exclude leaves sessions out, to names the only ones, and both go together."""
+    place = town()
+    for name in "abc":
+        place.client(name)
+    a, b, c = place.server.clients
+    assert place.server.broadcast(place.chat, b"1", exclude=[a]) == 2
+    assert place.server.broadcast(place.chat, b"2", to=[a, b]) == 2
+    assert place.server.broadcast(place.chat, b"3", to=iter([a, c]), exclude=iter([c])) == 1
+    assert place.server.broadcast(place.chat, b"4", to=[]) == 0
+    place.network.pump()
+    assert place.heard == {"a": [b"2", b"3"], "b": [b"1", b"2"], "c": [b"1"]}
+
+
+def test_each_generation_is_encoded_once(town: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers of mixed releases each get what they can read; a message is encoded once per generation."""
+    place = town()
+    for name, wire in {"new": "3.3.0", "newer": "3.0.1"}.items():
+        place.client(name, wire=wire)
+    old = [place.old_peer(), place.old_peer()]
+    encoded = []
+    encode = VeltixConnection.encode
+    monkeypatch.setattr(
+        VeltixConnection, "encode", lambda self, *arguments: (encoded.append(self.peer.layout.name), encode(self, *arguments))[1]
+    )
+    assert place.server.broadcast(place.chat, b"all") == 4
+    place.network.pump()
+    assert sorted(encoded) == ["W15", "W22"]
+    assert place.heard == {"new": [b"all"], "newer": [b"all"]}
+    assert [bytes(peer.received[22:]) for peer in old] == [b"all", b"all"]
+    assert W22.unpack(old[0].received).code == 200
+
+
+def test_closed_sessions_are_left_out(town: Any) -> None:
+    """A session that is closed, gone or not yet, is neither counted nor written to."""
+    place = town()
+    place.client("a")
+    place.client("b")
+    closing, _ = place.server.clients
+    closing.disconnect()
+    assert place.server.broadcast(place.chat, b"1") == 1
+    assert place.server.broadcast(place.chat, b"2", to=[closing]) == 0
+    place.network.pump()
+    assert place.heard == {"a": [], "b": [b"1"]}
+    assert len(place.server.clients) == 1
+    assert place.server.broadcast(place.chat, b"3", to=[closing]) == 0
+
+
+def test_a_client_in_its_handshake_hears_no_broadcast(town: Any) -> None:
+    """A broadcast during a handshake does not disturb it, and the peer hears only later ones."""
+    place = town()
+    place.client("a")
+    half = place.network.dial()
+    before = bytes(half.received)
+    assert place.server.broadcast(place.chat, b"1") == 1
+    place.network.pump()
+    assert bytes(half.received) == before
+    assert place.heard["a"] == [b"1"]
+
+
+def test_a_broadcast_that_is_too_large_reaches_nobody(town: Any) -> None:
+    """A message over the limit of any generation raises MessageTooLarge and is sent to nobody."""
+    place = town(max_message_size=1000)
+    place.client("new", wire="3.3.0")
+    old = place.old_peer()
+    with pytest.raises(MessageTooLarge):
+        place.server.broadcast(place.chat, b"x" * 985)
+    place.network.pump()
+    assert place.heard == {"new": []}
+    assert not old.received
+    assert place.server.broadcast(place.chat, b"x" * 978) == 2
+
+
+@pytest.mark.parametrize("content", ["text", None, 5])
+def test_a_broadcast_is_bytes(content: Any, town: Any) -> None:
+    """Content that is not bytes raises TypeError, also when nobody is connected."""
+    place = town()
+    with pytest.raises(TypeError):
+        place.server.broadcast(place.chat, content)
+
+
+def test_the_drain_lets_handlers_finish(town: Any) -> None:
+    """Stopping waits for running handlers and what waits behind them, sends their replies, then closes."""
+    place = town()
+    client, _ = place.client("a")
+    gate: Deferred[bytes] = Deferred()
+    place.server.route(place.chat)(lambda session, message: gate if message.content == b"1" else b"re 2")
+    replies = [client.send_and_wait(place.chat, b"1", timeout=60), client.send_and_wait(place.chat, b"2", timeout=60)]
+    place.network.pump()
+    stopped = place.server.stopService()
+    place.network.advance(5)
+    assert client.is_connected
+    gate.callback(b"re 1")
+    assert [place.network.result(reply).content for reply in replies] == [b"re 1", b"re 2"]
+    assert place.network.result(stopped) is None
+    assert not client.is_connected
+    assert place.network.clock.getDelayedCalls() == []
+
+
+def test_the_drain_has_an_end(town: Any) -> None:
+    """A handler that never finishes is cut off after timeouts.drain: every connection is gone, nothing is logged as lost."""
+    place = town()
+    client, session = place.client("a")
+    place.client("b")
+    place.server.route(place.chat)(lambda session, message: Deferred())
+    waiting = client.send_and_wait(place.chat, b"1", timeout=60)
+    failed: list[Any] = []
+    waiting.addErrback(failed.append)
+    place.network.pump()
+    fired: list[Any] = []
+    place.server.stopService().addBoth(fired.append)
+    place.network.advance(9.9)
+    assert fired == []
+    place.network.advance(0.2)
+    assert fired == [None]
+    assert session.closed is not None
+    assert len(failed) == 1
+    assert place.server.clients == []
+    assert place.network.clock.getDelayedCalls() == []

@@ -1,0 +1,124 @@
+"""Routes and callbacks: which function a message goes to, and how it is called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from zope.interface.verify import verifyObject
+
+from veltix_tx.app.router import Events, Router
+from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
+
+TYPES = MessageRegistry()
+CHAT = MessageType(200, "chat", registry=TYPES)
+NEWS = MessageType(201, "news", registry=TYPES)
+CLIENT: Any = object()
+GONE = SessionClosed(DisconnectReason.PEER_CLOSED)
+
+
+def message(message_type: MessageType = CHAT) -> Response:
+    return Response(message_type, b"x", 1, 0, 0)
+
+
+@pytest.fixture
+def router() -> Router:
+    """Return a server's router."""
+    return Router(Role.SERVER)
+
+
+def test_a_route_goes_before_on_recv(router: Router) -> None:
+    """A message goes to its type's route, and to on_recv where there is none."""
+    router.route(CHAT)(lambda client, message: b"route")
+    router.set_callback("on_recv", lambda client, message: b"on_recv")
+    assert router.received(CLIENT, message()) == b"route"
+    assert router.received(CLIENT, message(NEWS)) == b"on_recv"
+    assert router.unhandled == 0
+
+
+def test_messages_without_a_handler_are_counted(router: Router) -> None:
+    """A message with neither route nor on_recv is dropped and counted; callbacks are not needed either."""
+    assert router.received(CLIENT, message()) is None
+    assert router.unhandled == 1
+    assert router.connected(CLIENT) is None
+    assert router.disconnected(CLIENT, GONE) is None
+
+
+def test_a_type_has_one_route(router: Router) -> None:
+    """A second route for a type raises SettingsError until the first is unregistered."""
+    first = router.route(CHAT)(lambda client, message: b"first")
+    assert callable(first)
+    with pytest.raises(SettingsError, match="chat"):
+        router.register_route(CHAT, lambda client, message: b"second")
+    assert router.received(CLIENT, message()) == b"first"
+    assert router.unregister_route(CHAT)
+    assert not router.unregister_route(CHAT)
+    router.register_route(CHAT, lambda client, message: b"second")
+    assert router.received(CLIENT, message()) == b"second"
+
+
+@pytest.mark.parametrize("event", ["on_recv", Events.ON_RECV])
+def test_callbacks_are_set_by_call_or_decorator(router: Router, event: Any) -> None:
+    """set_callback works as a function and as a decorator, returns the function, and replaces the earlier one."""
+
+    def first(client: Any, message: Any) -> bytes:
+        return b"first"
+
+    assert router.set_callback(event, first) is first
+    assert router.received(CLIENT, message()) == b"first"
+
+    @router.set_callback(event)
+    def second(client: Any, message: Any) -> bytes:
+        return b"second"
+
+    assert router.received(CLIENT, message()) == b"second"
+    assert second(None, None) == b"second"
+
+
+@pytest.mark.parametrize("event", ["on_receive", None, 5])
+def test_an_unknown_event_is_refused(router: Router, event: Any) -> None:
+    """A name that is no event raises SettingsError, which names those there are."""
+    with pytest.raises(SettingsError, match="on_recv or on_connect or on_disconnect"):
+        router.set_callback(event, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [
+        (Role.SERVER, [("on_connect", CLIENT), ("on_recv", CLIENT, "message"), ("on_disconnect", CLIENT)]),
+        (Role.CLIENT, [("on_connect",), ("on_recv", "message"), ("on_disconnect", GONE)]),
+    ],
+)
+def test_a_server_names_the_client_and_a_client_does_not(role: Role, expected: list[Any]) -> None:
+    """A server's functions are called with the client first, a client's without."""
+    router, calls = Router(role), []
+    for event in Events:
+        router.set_callback(event, lambda *arguments, event=event: calls.append((event.value, *arguments)))
+    received = message()
+    router.connected(CLIENT)
+    router.received(CLIENT, received)
+    router.disconnected(CLIENT, GONE)
+    assert calls == [tuple(received if part == "message" else part for part in call) for call in expected]
+
+
+def test_a_router_is_an_application(router: Router) -> None:
+    """The router provides what servers and clients ask of an application."""
+    assert verifyObject(IVeltixApplication, router)
+
+
+def test_a_concurrent_route_answers_by_the_session(router: Router) -> None:
+    """A concurrent route's result is given to the session to answer when it comes; it holds nothing back."""
+    answered = []
+
+    class Session:
+        def answer(self, message: Response, result: object) -> None:
+            answered.append((message, result))
+
+    router.route(CHAT, concurrent=True)(lambda client, message: b"later")
+    received = message()
+    session: Any = Session()
+    assert router.received(session, received) is None
+    assert answered == [(received, b"later")]

@@ -1,0 +1,314 @@
+"""The server's door: listening, refusing, stopping."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.error import ConnectionRefusedError as Refused
+from zope.interface import implementer
+
+from veltix_tx import Client, MessageRegistry, MessageType, Server, ServerConfig, ServerFull, SessionClosed, SettingsError, Timeouts
+from veltix_tx.app.applications import Echo
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.testing import MemoryNetwork
+
+
+async def echoes(client: Client, message_type: MessageType) -> bool:
+    await client.connect()
+    return (await client.send_and_wait(message_type, b"hello")).content == b"hello"
+
+
+@pytest.mark.deadline(15)
+async def test_every_generation_is_served_on_one_port(loopback: Any) -> None:
+    """A server on auto answers clients that find out, over real sockets, both ways."""
+    server = await loopback.server()
+    clients = [loopback.client(server.port) for _ in range(3)]
+    for client in clients:
+        assert await echoes(client, loopback.chat)
+        assert 0 < await client.ping_server() < 5000
+    assert len(server.clients) == 3
+    assert 0 < await server.clients[0].ping() < 5000
+
+
+@pytest.mark.parametrize("wire", ["1.3.0", "1.4.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0", "2.0.0", "3.3.0"])
+async def test_each_endpoint_may_speak_its_own_wire(wire: str, loopback: Any) -> None:
+    """Several endpoints of one server each speak what stands before their @, and share the routes."""
+    server = await loopback.server(endpoints=(f"{wire}@tcp:0:interface=127.0.0.1", "tcp:0:interface=127.0.0.1"), wire="1.6.2")
+    pinned, other = (port.getHost().port for port in server._ports)
+    assert await echoes(loopback.client(pinned), loopback.chat)
+    assert await echoes(loopback.client(other, wire="1.6.2"), loopback.chat)
+    first, second = server.clients
+    assert first.peer.version in ("", wire)
+    assert second.peer.version == "1.6.2"
+    assert server.broadcast(loopback.chat, b"all") == 2
+
+
+async def test_an_endpoint_object_will_do(loopback: Any) -> None:
+    """endpoint may be an IStreamServerEndpoint."""
+    from twisted.internet import reactor
+
+    server = await loopback.server(endpoint=TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"))
+    assert await echoes(loopback.client(server.port), loopback.chat)
+
+
+async def test_a_unix_socket_is_served(loopback: Any, tmp_path: Path, log_events: list[Any]) -> None:
+    """A unix endpoint works at both ends; its sessions have no address, and no word is said of strangers."""
+    path = tmp_path / "s"
+    server = await loopback.server(endpoint=f"unix:{path}")
+    client = Client(endpoint=f"unix:{path}", types=loopback.types)
+    assert await echoes(client, loopback.chat)
+    (session,) = server.clients
+    assert (session.ip, session.port) == ("", 0)
+    said = [event["log_format"].format(**event) for event in log_events if event.get("log_namespace") == "veltix_tx.server"]
+    assert len(said) == 1
+    assert said[0].endswith(f"on unix:{path}")
+    await client.disconnect()
+
+
+async def test_the_start_line_says_what_is_spoken_and_where(loopback: Any, log_events: list[Any]) -> None:
+    """One line per endpoint says what it speaks and where; a public one is warned of."""
+    server = await loopback.server(host="0.0.0.0", wire="1.6.3")
+    said = [event["log_format"].format(**event) for event in log_events if event.get("log_namespace") == "veltix_tx.server"]
+    assert said[0].endswith(f"speaks Veltix 1.6.3 on 0.0.0.0:{server.port}")
+    assert "anyone" in said[1]
+    assert len(said) == 2
+
+
+async def test_port_tells_where_it_listens(loopback: Any) -> None:
+    """port is the system's choice while listening, the setting otherwise."""
+    server = loopback.made_server()
+    assert server.port == 0
+    await server.listen()
+    assert server.port > 0
+    await server.stopService()
+
+
+# Ports that cannot be had.
+
+
+async def test_a_busy_port_raises_from_start_and_errbacks_from_listen(loopback: Any) -> None:
+    """CannotListenError comes out of startService and listen(); the server can then be configured and started elsewhere."""
+    first = await loopback.server()
+    second = loopback.made_server(port=first.port)
+    with pytest.raises(CannotListenError, match=str(first.port)):
+        second.startService()
+    assert not second.running
+    with pytest.raises(CannotListenError):
+        await second.listen()
+    second.configure(port=0)
+    second.startService()
+    assert second.port not in (0, first.port)
+
+
+async def test_one_busy_port_closes_the_others(loopback: Any) -> None:
+    """When one of several endpoints cannot listen, none is left open."""
+    first = await loopback.server()
+    second = loopback.made_server(endpoints=("tcp:0:interface=127.0.0.1", f"tcp:{first.port}:interface=127.0.0.1"))
+    with pytest.raises(CannotListenError):
+        second.startService()
+    second.configure(endpoints=("tcp:0:interface=127.0.0.1",))
+
+
+@pytest.mark.parametrize("bad", ["8080", "tcp:", "nonsense:1", "tcp:port=x"])
+async def test_a_bad_endpoint_is_a_settings_error_and_leaves_no_port(bad: str, loopback: Any) -> None:
+    """An endpoint that is none raises SettingsError naming it; endpoints before it are not left open."""
+    server = loopback.made_server(endpoints=("tcp:0:interface=127.0.0.1", bad))
+    with pytest.raises(SettingsError, match="endpoint"):
+        server.startService()
+    assert not server.running
+    opened = list(server._ports)
+    for port in opened:
+        await port.stopListening()
+    assert opened == []
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"port": -1}, "port"),
+        ({"port": "8080"}, "port"),
+        ({"wire": "7.0"}, "wire"),
+        ({"endpoint": ""}, "endpoints"),
+        ({"endpoint": "7.0@tcp:1"}, "wire"),
+        ({"max_connections": 0}, "max_connections"),
+        ({"unknown": 1}, "unknown"),
+        ({"timeouts": 5}, "timeouts"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], named: str) -> None:
+    """A wrong setting raises SettingsError where it is given, naming it."""
+    with pytest.raises(SettingsError, match=named):
+        Server(**settings)
+    server = Server()
+    if "endpoint" not in settings:
+        with pytest.raises(SettingsError, match=named):
+            server.configure(**settings)
+        assert server.config == ServerConfig()
+
+
+def test_settings_are_given_before_listening() -> None:
+    """configure() changes single fields, takes a whole config, and raises while the server listens."""
+    server = Server(ServerConfig(port=1234), handshake_timeout=3)
+    assert (server.config.port, server.config.handshake_timeout) == (1234, 3)
+    server.configure(ServerConfig(max_connections=5), port=99)
+    assert (server.config.max_connections, server.config.port) == (5, 99)
+    network = MemoryNetwork()
+    network.serve(server)
+    with pytest.raises(SettingsError, match="before the server listens"):
+        server.configure(port=5)
+    network.result(server.stopService())
+    server.configure(port=5)
+
+
+def test_an_application_takes_the_place_of_routes() -> None:
+    """A server with an application of its own has its types, and refuses routes and callbacks."""
+    application = Echo()
+    server = Server(application=application)
+    for attempt in (lambda: server.route(MessageType(200, registry=MessageRegistry())), lambda: server.set_callback("on_recv")):
+        with pytest.raises(SettingsError, match="application"):
+            attempt()
+
+
+# Its life.
+
+
+async def test_a_full_server_refuses_and_recovers(loopback: Any) -> None:
+    """The client over max_connections is told ServerFull; when another is gone there is room again."""
+    server = await loopback.server(max_connections=1)
+    first = loopback.client(server.port)
+    await first.connect()
+    second = loopback.client(server.port)
+    with pytest.raises(ServerFull):
+        await second.connect()
+    gone = server.clients[0].when_closed()
+    await first.disconnect()
+    await gone
+    assert await echoes(second, loopback.chat)
+
+
+async def test_a_broadcast_does_not_disturb_a_handshake(loopback: Any) -> None:
+    """A client whose handshake is under way hears nothing of a broadcast and becomes ready."""
+    server = await loopback.server(wire="3.3.0")
+    ready = loopback.client(server.port)
+    await ready.connect()
+    heard: Deferred[bytes] = Deferred()
+    ready.set_callback("on_recv", lambda message: heard.callback(message.content))
+    raw = await loopback.raw(server.port)
+    hello = await raw.some()
+    assert server.broadcast(loopback.chat, b"all") == 1
+    assert await heard == b"all"
+    text = b'{"v": "3.3.0", "pv": "1.0", "meta": {}}'
+    raw.transport.write(len(text).to_bytes(2, "big") + text)
+    said = await raw.some(len(hello) + 2)
+    assert said[len(hello) :] == b'\0\x10{"result": "ok"}'
+
+
+async def test_a_server_can_be_started_again(loopback: Any) -> None:
+    """After stopService nothing listens; startService listens again, with the same routes."""
+    server = await loopback.server()
+    assert server.running
+    client = loopback.client(server.port)
+    assert await echoes(client, loopback.chat)
+    old = server.port
+    await server.stopService()
+    assert (server.running, client.is_connected, server.clients) == (False, False, [])
+    with pytest.raises(Refused):
+        await loopback.client(old).connect()
+    server.startService()
+    assert await echoes(loopback.client(server.port), loopback.chat)
+
+
+async def test_stopping_finishes_what_was_received(loopback: Any) -> None:
+    """stopService lets running handlers finish and flushes their replies; new connections are refused meanwhile."""
+    server = loopback.made_server()
+    started: Deferred[None] = Deferred()
+    gate: Deferred[bytes] = Deferred()
+
+    @server.route(loopback.chat)
+    async def slow(client: Any, message: Any) -> bytes:
+        started.callback(None)
+        await gate
+        return b"x" * 3_000_000
+
+    server.startService()
+    port = server.port
+    client = loopback.client(port)
+    await client.connect()
+    reply = client.send_and_wait(loopback.chat, b"?")
+    await started
+    stopped = server.stopService()
+    with pytest.raises(Refused):
+        await loopback.client(port).connect()
+    gate.callback(b"")
+    assert len((await reply).content) == 3_000_000
+    await stopped
+
+
+async def test_stopping_cuts_what_takes_too_long(loopback: Any) -> None:
+    """A handler that does not finish within timeouts.drain does not hold the stop: its client is cut off."""
+    server = loopback.made_server(timeouts=Timeouts(drain=0.2))
+    started: Deferred[None] = Deferred()
+
+    @server.route(loopback.chat)
+    def never(client: Any, message: Any) -> Deferred[None]:
+        started.callback(None)
+        return Deferred()
+
+    server.startService()
+    client = loopback.client(server.port)
+    await client.connect()
+    reply = client.send_and_wait(loopback.chat, b"?", timeout=3)
+    await started
+    await server.stopService()
+    assert len(server._connections) == 0
+    with pytest.raises(SessionClosed):
+        await reply
+
+
+async def test_stopping_ends_half_open_connections(loopback: Any) -> None:
+    """A connection in its handshake is gone when stopService fires, and leaves nothing in the reactor."""
+    server = await loopback.server(wire="3.3.0")
+    raw = await loopback.raw(server.port)
+    await raw.some()
+    await server.stopService()
+    assert len(server._connections) == 0
+    await raw.gone
+
+
+async def test_the_application_may_be_of_the_users_own(loopback: Any) -> None:
+    """An IVeltixApplication is told of the session, its messages and its end, in this order."""
+    calls: list[str] = []
+    ended: Deferred[None] = Deferred()
+
+    @implementer(IVeltixApplication)
+    class Mine:
+        types = loopback.types
+
+        def connected(self, session: Any) -> None:
+            calls.append("connected")
+
+        def received(self, session: Any, message: Any) -> bytes:
+            calls.append("received")
+            return b"mine"
+
+        def disconnected(self, session: Any, reason: SessionClosed) -> None:
+            calls.append("disconnected")
+            ended.callback(None)
+
+    server = Server(port=0, host="127.0.0.1", application=Mine())
+    server.startService()
+    client = loopback.client(server.port)
+    await client.connect()
+    assert (await client.send_and_wait(loopback.chat, b"?")).content == b"mine"
+    await client.disconnect()
+    await ended
+    assert calls == ["connected", "received", "disconnected"]
+    await server.stopService()

@@ -1,0 +1,142 @@
+"""``twistd veltix`` inside this process: options to a service."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.testing import MemoryReactorClock
+from twisted.plugin import getPlugins
+
+from veltix_tx.tap import Options, makeService
+
+
+def options(*arguments: str) -> Options:
+    parsed = Options()
+    parsed.parseOptions(arguments)
+    return parsed
+
+
+def started(*arguments: str) -> MemoryReactorClock:
+    reactor = MemoryReactorClock()
+    service: Any = makeService(options(*arguments), reactor)
+    service.privilegedStartService()
+    service.startService()
+    assert service.running
+    service.stopService()
+    return reactor
+
+
+@pytest.mark.parametrize(
+    ("arguments", "listening"),
+    [
+        ((), [(8080, "0.0.0.0")]),
+        (("--port", "0", "--interface", "127.0.0.1"), [(0, "127.0.0.1")]),
+        (("-p", "9000", "-i", "::1", "-w", "1.6.3", "-a", "relay"), [(9000, "::1")]),
+        (("--listen", "tcp:9001", "-l", "1.9.0@tcp:9002:interface=127.0.0.1"), [(9001, ""), (9002, "127.0.0.1")]),
+    ],
+)
+def test_options_say_where_to_listen(arguments: tuple[str, ...], listening: list[tuple[int, str]]) -> None:
+    """Port, interface and endpoints of the options are listened on, on the reactor that was given."""
+    reactor = started(*arguments)
+    assert [(port, interface) for port, _, _, interface in reactor.tcpServers] == listening
+    assert reactor.getDelayedCalls() == []
+
+
+def test_options_reach_the_settings() -> None:
+    """Every option sets its field; one that is not given leaves the default."""
+    reactor = started("--max-connections=5", "--max-message-size=1000", "--handshake-timeout=2.5", "--wire=3.3.0")
+    config = reactor.tcpServers[0][1].config
+    assert (config.max_connections, config.max_message_size, config.handshake_timeout) == (5, 1000, 2.5)
+    assert config.wire == "3.3.0"
+    assert started().tcpServers[0][1].config.wire == "auto"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--port", "x"), "--port x: it must be a whole number from 0 to 65535"),
+        (("--port", "65536"), "--port 65536"),
+        (("--max-connections", "0"), "--max-connections 0"),
+        (("--max-message-size", "5"), "--max-message-size 5"),
+        (("--handshake-timeout", "x"), "--handshake-timeout x"),
+        (("--interface", ""), "--interface "),
+        (("--wire", "7.0"), "--wire 7.0"),
+        (("--listen", "7.0@tcp:1"), "--wire 7.0"),
+        (("--listen", ""), "--listen "),
+        (("--app", "nothing"), "--app nothing: it must be echo, relay or module:object"),
+        (("--app", ":server"), "--app :server"),
+        (("--app", "no_such_module:server"), "--app no_such_module:server"),
+        (("--app", "os:nothing"), "--app os:nothing"),
+        (("--app", "os:sep"), "it is str"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: tuple[str, ...], said: str) -> None:
+    """A wrong option ends in SystemExit with one line that names the option and what it must be."""
+    with pytest.raises(SystemExit) as caught:
+        makeService(options(*arguments), MemoryReactorClock())
+    text = str(caught.value)
+    assert text.startswith("twistd veltix: ")
+    assert said in text
+    assert "\n" not in text
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a new folder; modules imported from it are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "server = Server(port=7777, types=MessageRegistry())",
+        "def server(): return Server(port=7777, types=MessageRegistry())",
+        "class app:\n    server = Server(port=7777, types=MessageRegistry())\nserver = app.server",
+    ],
+)
+def test_a_servers_own_settings_hold_where_no_option_is_given(folder: Path, text: str) -> None:
+    """--app module:object takes a Server or a function; options change only what they name."""
+    (folder / "tap_app.py").write_text(f"from veltix_tx import MessageRegistry, Server\n{text}\n")
+    service: Any = makeService(options("--app", "tap_app:server", "--wire", "1.6.3"))
+    (server,) = list(service)
+    assert (server.config.port, server.config.wire) == (7777, "1.6.3")
+
+
+@pytest.mark.parametrize("text", ["application = Echo()", "application = Echo", "def application(): return Echo()"])
+def test_an_application_is_served(folder: Path, text: str) -> None:
+    """--app module:object takes an application, its class or a function that makes one."""
+    (folder / "tap_app.py").write_text(f"from veltix_tx.app.applications import Echo\n{text}\n")
+    assert len(started("--app", "tap_app:application").tcpServers) == 1
+
+
+def test_a_module_that_raises_is_told_with_its_line(folder: Path) -> None:
+    """An error inside the user's module is named with file and line, on one line."""
+    (folder / "tap_broken.py").write_text("x = 1\nraise ValueError('inside')\n")
+    with pytest.raises(SystemExit, match=r"ValueError: inside, .*tap_broken\.py:2\)") as caught:
+        makeService(options("--app", "tap_broken:server"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wire_is_a_message_on_one_line_only_for_known_errors() -> None:
+    """What is no mistake of the user's is raised as it is."""
+    service: Any = makeService(options(), MemoryReactorClock())
+    (server,) = list(service)
+    server.listen = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        service.privilegedStartService()
+
+
+def test_the_plugin_is_known_to_twistd() -> None:
+    """twistd finds the veltix command, with these options."""
+    from twisted.application.service import IServiceMaker
+
+    (found,) = [plugin for plugin in getPlugins(IServiceMaker) if plugin.tapname == "veltix"]
+    assert found.options is Options
+    assert found.makeService is makeService

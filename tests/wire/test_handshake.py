@@ -1,0 +1,706 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from veltix_tx.errors import (
+    EarlyMessage,
+    FrameTooLarge,
+    HandshakeError,
+    MalformedHello,
+    RemoteProtocolError,
+    ServerFull,
+    VersionRefused,
+)
+from veltix_tx.settings import Limits
+from veltix_tx.wire.connection import Event, Failed, Ready, State, VeltixConnection
+from veltix_tx.wire.handshake import _ACTIONS, SCRIPTS, Handshake, Role, Step
+from veltix_tx.wire.layouts import W14, W15, W16, W22, W46, W62, Layout
+from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, Response
+from veltix_tx.wire.releases import AUTO_HELLOS, PAD, RELEASES, HandshakeKind
+
+Make = Callable[..., VeltixConnection]
+Converse = Callable[..., tuple[list[Event], list[Event]]]
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors.json").read_text())
+SERVER, CLIENT = Role.SERVER, Role.CLIENT
+ALL = list(RELEASES)
+HELLO_FRAMES = [name for name, release in RELEASES.items() if release.handshake is HandshakeKind.HELLO]
+JSON = [name for name, release in RELEASES.items() if release.handshake is HandshakeKind.JSON]
+SILENT = [name for name, release in RELEASES.items() if release.handshake is HandshakeKind.NONE]
+FULL = "00187b226572726f72223a20227365727665725f66756c6c227d"
+
+
+def framed(layout: Layout, code: int, content: bytes, request_id: int = 5) -> bytes:
+    return layout.pack(code, content, request_id, 0) + content
+
+
+def versioned(version: bytes, tail: bytes = b"") -> bytes:
+    return len(version).to_bytes(2, "big") + version + tail
+
+
+def lengthed(message: object) -> bytes:
+    text = message if isinstance(message, bytes) else json.dumps(message).encode()
+    return len(text).to_bytes(2, "big") + text
+
+
+def taken(connection: VeltixConnection) -> bytes:
+    return b"".join(connection.data_to_send())
+
+
+def started(connection: VeltixConnection) -> VeltixConnection:
+    assert connection.start() == []
+    return connection
+
+
+def failure(events: list[Event]) -> RemoteProtocolError:
+    """The error of a batch that failed and did nothing else."""
+    (event,) = events
+    assert isinstance(event, Failed)
+    return event.error
+
+
+def readied(events: list[Event]) -> Ready:
+    event = events[0]
+    assert isinstance(event, Ready)
+    return event
+
+
+# The tables
+
+
+def test_every_handshake_has_a_script_for_both_roles() -> None:
+    """The script table is complete, and every step of it can be walked."""
+    assert set(SCRIPTS) == {(kind, role) for kind in HandshakeKind for role in Role}
+    assert set(_ACTIONS) == set(Step)
+
+
+def test_the_server_speaks_first() -> None:
+    """In every handshake the server's script begins by speaking and the client's by reading."""
+    for (_, role), script in SCRIPTS.items():
+        if script:
+            assert (script[0] is Step.SAY_HELLO) == (role is SERVER)
+
+
+# Who talks to whom
+
+
+@pytest.mark.parametrize("release", ALL)
+def test_both_sides_pinned_to_a_release_agree(make: Make, converse: Converse, release: str) -> None:
+    """Our server and our client of one release become ready on its layout, each knowing the other's version."""
+    server, client = make(SERVER, release), make(CLIENT, release)
+    for heard in converse(server, client):
+        peer = readied(heard).peer
+        assert peer.layout is RELEASES[release].layout
+        assert peer.handshake is RELEASES[release].handshake
+        assert peer.version == RELEASES[release].announces
+    assert server.state is client.state is State.READY
+
+
+@pytest.mark.parametrize("release", [*HELLO_FRAMES, *JSON])
+def test_a_client_finds_out_what_a_pinned_server_speaks(make: Make, converse: Converse, release: str) -> None:
+    """Our auto client mirrors the version of a server pinned to any release."""
+    server, client = make(SERVER, release), make(CLIENT)
+    heard_by_server, heard_by_client = converse(server, client)
+    for heard in (heard_by_server, heard_by_client):
+        peer = readied(heard).peer
+        assert peer.layout is RELEASES[release].layout
+        assert peer.version == RELEASES[release].announces
+    assert readied(heard_by_client).peer.meta == RELEASES[release].meta
+    assert client.wake_after is None
+
+
+def test_two_sides_that_find_out_agree_on_the_newest(make: Make, converse: Converse) -> None:
+    """Our auto server and our auto client need no stage but the first."""
+    server, client = make(SERVER), make(CLIENT)
+    for heard in converse(server, client):
+        peer = readied(heard).peer
+        assert (peer.layout, peer.version, peer.handshake) == (W15, "2.0.0", HandshakeKind.JSON)
+    assert server.wake_after is None
+
+
+@pytest.mark.parametrize("release", ["1.2.0", "1.2.1", "1.3.0"])
+def test_a_silent_server_is_asked(make: Make, converse: Converse, release: str) -> None:
+    """Our auto client asks a server that says nothing with a W62 PING, and is ready with the PONG, not before."""
+    server, client = make(SERVER, release), started(make(CLIENT))
+    assert isinstance(server.start()[0], Ready)
+    assert taken(server) == b""
+    assert client.wake_after == 1.5
+    client.wake()
+    assert client.wake_after is None
+    ping = taken(client)
+    header = W62.unpack(ping)
+    assert (len(ping), header.code, header.size) == (62, PING.code, 0)
+    assert client.state is State.HANDSHAKE
+    assert server.receive(ping, 0) == []
+    pong = taken(server)
+    for at in range(len(pong) - 1):
+        assert client.receive(pong[at : at + 1], 0) == []
+    peer = readied(client.receive(pong[-1:], 0)).peer
+    assert (peer.layout, peer.version, peer.handshake) == (W62, "", HandshakeKind.NONE)
+
+
+def test_another_pong_does_not_make_a_silent_server_ready(make: Make) -> None:
+    """Only the PONG with the PING's id proves that the server understands."""
+    client = started(make(CLIENT))
+    client.wake()
+    request_id = W62.unpack(taken(client)).request_id
+    assert client.receive(framed(W62, PONG.code, b"", request_id ^ 1), 0) == []
+    assert client.state is State.HANDSHAKE
+    assert isinstance(client.receive(framed(W62, PONG.code, b"", request_id), 0)[0], Ready)
+
+
+@pytest.mark.parametrize("answer", [framed(W62, 200, b"news"), b"\xff" * 62, lengthed({"v": "3.3.0", "pv": "1.0"}) + bytes(62)])
+def test_a_silent_server_that_answers_otherwise_is_refused(make: Make, answer: bytes) -> None:
+    """After the PING anything but a PONG ends the handshake."""
+    client = started(make(CLIENT))
+    client.wake()
+    assert isinstance(failure(client.receive(answer, 0)), MalformedHello)
+
+
+def stand_in(make: Make, release: str, server: VeltixConnection) -> tuple[VeltixConnection, list[Event]]:
+    """A real client of the release: it survives hellos it does not understand and answers the first it does."""
+    for _ in range(len(AUTO_HELLOS) + 1):
+        hello = taken(server)
+        client = started(make(CLIENT, release))
+        events = client.receive(hello, 0)
+        if not any(isinstance(event, Failed) for event in events) and client.state is not State.CLOSED:
+            answer = taken(client)
+            if answer:
+                return client, server.receive(answer, 0)
+        assert server.wake_after
+        server.wake()
+    raise AssertionError("no hello was understood")
+
+
+@pytest.mark.parametrize("release", [name for name in [*HELLO_FRAMES, *JSON] if not name.startswith(("1.8", "1.9"))])
+def test_a_server_that_finds_out_is_understood_by_every_release(make: Make, release: str) -> None:
+    """A client of each release that is not excluded finds its hello among the staged ones, and the server its layout."""
+    server = started(make(SERVER))
+    client, events = stand_in(make, release, server)
+    peer = readied(events).peer
+    assert peer.layout is RELEASES[release].layout
+    assert peer.version == RELEASES[release].announces
+    assert server.wake_after is None
+    if client.state is not State.READY:
+        assert isinstance(client.receive(taken(server), 0)[0], Ready)
+
+
+def test_the_stages_of_a_server_that_finds_out(make: Make) -> None:
+    """Hellos go out in the documented order, each after the gap (the first after two), the last with nothing to wake for."""
+    server = started(make(SERVER, gap=0.25))
+    for number, stage in enumerate(AUTO_HELLOS):
+        hello = taken(server)
+        if stage is PAD:
+            assert hello == b"\xff" * 128
+        elif stage.handshake is HandshakeKind.JSON:
+            assert hello.hex() == VECTORS["extra"]["superset_hello"]
+        else:
+            header = stage.layout.unpack(hello)
+            assert (header.code, hello[stage.layout.header_size :]) == (HELLO.code, versioned(stage.announces.encode()))
+        if number < len(AUTO_HELLOS) - 1:
+            assert server.wake_after == (0.25 if number else 0.5)
+            server.wake()
+    assert server.wake_after is None
+    assert server.state is State.HANDSHAKE
+
+
+def test_the_first_byte_of_an_answer_stops_the_stages(make: Make) -> None:
+    """Once a client has begun to answer no further hello is said."""
+    server = started(make(SERVER))
+    taken(server)
+    assert server.receive(b"\x00", 0) == []
+    assert server.wake_after is None
+
+
+def test_an_answer_to_an_earlier_stage_counts(make: Make) -> None:
+    """A client may answer any hello that was said, not only the last."""
+    server = started(make(SERVER))
+    hellos = []
+    for _ in AUTO_HELLOS:
+        hellos.append(taken(server))
+        if server.wake_after is not None:
+            server.wake()
+    client = started(make(CLIENT, "1.6.3"))
+    client.receive(hellos[3], 0)
+    assert readied(server.receive(taken(client), 0)).peer.version == "1.6.3"
+
+
+PAIRS = [(server, client) for names in (HELLO_FRAMES, JSON) for server in names for client in names]
+
+
+@pytest.mark.parametrize("server_release", [*HELLO_FRAMES, *JSON])
+def test_pinned_sides_agree_exactly_where_real_ones_do(make: Make, converse: Converse, server_release: str) -> None:
+    """Two pinned releases of one handshake become ready if the client's table names the server, and refuse otherwise."""
+    ours = RELEASES[server_release]
+    for client_release in HELLO_FRAMES if server_release in HELLO_FRAMES else JSON:
+        theirs = RELEASES[client_release]
+        server, client = make(SERVER, server_release), make(CLIENT, client_release)
+        heard_by_server, heard_by_client = converse(server, client)
+        accepted = theirs.layout is ours.layout and theirs.accepts(ours.announces, ours.protocol)
+        mutual = accepted and (ours.handshake is HandshakeKind.HELLO or ours.accepts(theirs.announces, theirs.protocol))
+        assert (server.state is State.READY) == mutual, client_release
+        if mutual:
+            assert client.state is State.READY
+        else:
+            failed = [event for event in heard_by_server + heard_by_client if isinstance(event, Failed)]
+            assert len(failed) <= 1, client_release  # none where a longer header is waited for, until the deadline
+            assert all(isinstance(event.error, (VersionRefused, MalformedHello)) for event in failed)
+            assert client.state is not State.READY
+
+
+MIXING = {
+    "1.7.0": "1.7.0 1.7.1 1.7.2 1.7.5",
+    "1.7.5": "1.7.5",
+    "1.6.6": "1.6.6 1.6.8 1.6.9",
+    "1.6.8": "1.6.8 1.6.9",
+    "1.6.9": "1.6.9",
+    "1.6.4": "1.6.4 1.6.5",
+    "1.6.5": "1.6.4 1.6.5",
+    "1.6.1": "1.4.0 1.5.0 1.6.1",
+    "1.9.0": "1.9.0",
+    "2.0.0": "2.0.0",
+    "2.0.2": "2.0.2",
+    "2.0.3": "2.0.3 3.0.0 3.0.1 3.0.2 3.1.0 3.1.1 3.2.0 3.2.1 3.3.0",
+    "3.3.0": "2.0.3 3.0.0 3.0.1 3.0.2 3.1.0 3.1.1 3.2.0 3.2.1 3.3.0",
+}
+
+
+@pytest.mark.parametrize("server_release", MIXING)
+def test_the_compatibility_matrix(make: Make, converse: Converse, server_release: str) -> None:
+    """Which clients a server of a release gets is the matrix that real ones were run to find."""
+    got = []
+    for client_release in ALL:
+        server, client = make(SERVER, server_release), make(CLIENT, client_release)
+        if RELEASES[client_release].handshake is RELEASES[server_release].handshake:
+            converse(server, client)
+            if server.state is client.state is State.READY:
+                got.append(client_release)
+    assert got == MIXING[server_release].split()
+
+
+# Recorded handshakes
+
+
+@pytest.mark.parametrize("release", [name for name in VECTORS["sessions"] if name in JSON])
+def test_a_recorded_json_handshake_is_reproduced(make: Make, release: str) -> None:
+    """With a recorded peer our server and our clients say, byte for byte, what the real one said."""
+    hello, answer, result = (bytes.fromhex(each["hex"]) for each in VECTORS["sessions"][release] if "json" in each)
+    for client in (make(CLIENT, release), make(CLIENT)):
+        started(client)
+        for at in range(len(hello)):
+            assert client.receive(hello[at : at + 1], 0) == []
+        assert taken(client) == answer
+        assert client.receive(result[:-1], 0) == []
+        assert isinstance(client.receive(result[-1:], 0)[0], Ready)
+    server = started(make(SERVER, release))
+    assert taken(server) == hello
+    for at in range(len(answer) - 1):
+        assert server.receive(answer[at : at + 1], 0) == []
+    assert isinstance(server.receive(answer[-1:], 0)[0], Ready)
+    assert taken(server) == result
+
+
+@pytest.mark.parametrize("release", [name for name in VECTORS["sessions"] if name in HELLO_FRAMES])
+def test_a_recorded_hello_handshake_is_reproduced(release: str) -> None:
+    """With a recorded peer our side's HELLO or HELLO_ACK is the real one's but for the clock."""
+    layout = RELEASES[release].layout
+    hello, answer = (bytes.fromhex(each["hex"]) for each in VECTORS["sessions"][release] if each.get("code") in (10, 11))
+
+    def timeless(data: bytes) -> bytes:
+        header = layout.unpack(data)
+        content = data[layout.header_size :]
+        return layout.pack(header.code, content, header.request_id, 0) + content
+
+    for pinned in (RELEASES[release], None):
+        client = Handshake(CLIENT, pinned, Random(1).getrandbits, Limits(), 0.15)
+        client.start()
+        for at in range(len(hello)):
+            assert client.peer is None
+            client.receive(hello[at : at + 1])
+        assert b"".join(client.outgoing) == timeless(answer)
+        assert client.peer is not None
+        assert client.peer.layout is layout
+    server = Handshake(SERVER, RELEASES[release], lambda bits: layout.unpack(hello).request_id, Limits(), 0.15)
+    server.start()
+    assert b"".join(server.outgoing) == timeless(hello)
+    for at in range(len(answer)):
+        assert server.peer is None
+        server.receive(answer[at : at + 1])
+    assert server.peer is not None
+
+
+@pytest.mark.parametrize("release", VECTORS["sessions"])
+def test_a_recorded_session_runs_to_its_end(make: Make, release: str) -> None:
+    """Each side of a recorded session, fed at once what the real peer said, hears every message of it."""
+    frames = VECTORS["sessions"][release]
+    said = {side: b"".join(bytes.fromhex(each["hex"]) for each in frames if each["from"] == side) for side in ("server", "client")}
+    client = make(CLIENT, release)
+    events = [*client.start(), *client.receive(said["server"], 0)]
+    expected = [each["content"] for each in frames if each["from"] == "server" and each.get("code", 0) >= 200]
+    assert isinstance(events[0], Ready)
+    assert [event.content.hex() for event in events if isinstance(event, Response)] == expected
+    assert not any(isinstance(event, Failed) for event in events)
+
+
+def test_the_hello_every_17_client_accepts_is_taken(make: Make) -> None:
+    """The recorded HELLO of 1.7.0 is understood by our 1.7.x clients and by the one that finds out."""
+    for release in (None, "1.7.0", "1.7.1", "1.7.2", "1.7.5"):
+        client = started(make(CLIENT, release))
+        assert isinstance(client.receive(bytes.fromhex(VECTORS["extra"]["hello_1.7.0"]), 0)[0], Ready)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("pv", ["1.0", "1.1", "1.99"])
+@pytest.mark.parametrize("release", ["2.0.3", "3.3.0", None])
+def test_any_minor_protocol_version_is_accepted(make: Make, release: str | None, pv: str) -> None:
+    """From 2.0.3 on ``pv`` 1.x is accepted by server and client, whatever the version says."""
+    hello = lengthed({"v": "whatever", "pv": pv, "meta": {}})
+    server = started(make(SERVER, release))
+    assert readied(server.receive(hello, 0)).peer.version == "whatever"
+    client = started(make(CLIENT, release))
+    assert client.receive(hello, 0) == []
+    assert isinstance(client.receive(lengthed({"result": "ok"}), 0)[0], Ready)
+
+
+@pytest.mark.parametrize("pv", ["2.0", "0.9", "1", "1.0.0", "x", "", 1.0, None, [], {"1": 0}])
+@pytest.mark.parametrize("release", ["2.0.3", "3.3.0", None])
+def test_another_protocol_version_is_refused(make: Make, release: str | None, pv: object) -> None:
+    """A ``pv`` that is not 1.x is refused by server and client, and nothing is sent in answer."""
+    hello = lengthed({"v": "3.3.0", "pv": pv, "meta": {}})
+    for role in (SERVER, CLIENT):
+        side = started(make(role, release))
+        taken(side)
+        error = failure(side.receive(hello, 0))
+        assert isinstance(error, VersionRefused)
+        assert "3.3.0" in str(error)
+        assert "pv 1.x" in str(error)
+        assert taken(side) == b""
+        assert side.state is State.CLOSED
+
+
+@pytest.mark.parametrize("release", ["2.0.3", "3.0.0", "3.3.0"])
+def test_a_missing_protocol_version_is_refused(make: Make, release: str) -> None:
+    """From 2.0.3 on a hello without ``pv`` is refused on both sides."""
+    for role in (SERVER, CLIENT):
+        assert isinstance(failure(started(make(role, release)).receive(lengthed({"v": release, "meta": {}}), 0)), VersionRefused)
+
+
+def test_a_refused_hello_is_refused_for_its_version(make: Make) -> None:
+    """Server and client with HELLO frames refuse a version their table does not name, and send nothing."""
+    client = started(make(CLIENT, "1.6.6"))
+    error = failure(client.receive(framed(W22, HELLO.code, versioned(b"1.6.9")), 0))
+    assert isinstance(error, VersionRefused)
+    assert (error.version, error.accepted) == ("1.6.9", "1.6.6")
+    assert taken(client) == b""
+    server = started(make(SERVER, "1.6.8"))
+    request_id = W22.unpack(taken(server)).request_id
+    error = failure(server.receive(framed(W22, HELLO_ACK.code, versioned(b"1.6.6"), request_id), 0))
+    assert isinstance(error, VersionRefused)
+    assert (error.version, error.accepted) == ("1.6.6", "1.6.8 1.6.9")
+
+
+@pytest.mark.parametrize("release", HELLO_FRAMES)
+@pytest.mark.parametrize("code", [0, 1, 10, 200, 65535])
+def test_a_message_before_the_handshake_is_refused(make: Make, release: str, code: int) -> None:
+    """A server takes no message of any type before the HELLO_ACK, even with the HELLO's id."""
+    server = started(make(SERVER, release))
+    layout = RELEASES[release].layout
+    request_id = layout.unpack(taken(server)).request_id
+    error = failure(server.receive(framed(layout, code, b"early", request_id), 0))
+    assert isinstance(error, EarlyMessage)
+    assert error.code == code
+    assert server.receive(framed(layout, HELLO_ACK.code, versioned(RELEASES[release].announces.encode()), request_id), 0) == []
+
+
+@pytest.mark.parametrize("release", [*HELLO_FRAMES, None])
+def test_a_hello_ack_with_another_id_is_refused(make: Make, release: str | None) -> None:
+    """An acknowledgement counts only with the id of a HELLO that was said."""
+    server = started(make(SERVER, release))
+    server.wake() if release is None else None
+    layout = RELEASES[release or "1.6.6"].layout
+    said = layout.unpack(taken(server)[-layout.header_size - 7 :]) if release is None else layout.unpack(taken(server))
+    version = RELEASES[release or "1.6.6"].announces.encode()
+    answer = framed(layout, HELLO_ACK.code, versioned(version), said.request_id ^ 1)
+    error = failure(server.receive(answer, 0))
+    assert isinstance(error, MalformedHello)
+    assert "another id" in str(error)
+
+
+def test_a_hello_ack_on_another_layout_than_its_hello_is_refused(make: Make) -> None:
+    """An id said on one layout is no answer on another, and one of a stage not said yet neither."""
+    server = started(make(SERVER))
+    taken(server)
+    server.wake()
+    request_id = W22.unpack(taken(server)).request_id
+    for layout in (W14, W16):
+        other = started(make(SERVER))
+        other.wake()
+        assert isinstance(
+            failure(other.receive(framed(layout, HELLO_ACK.code, versioned(b"1.6.6"), request_id), 0)), MalformedHello
+        )
+
+
+BAD_JSON: dict[str, bytes] = {
+    "a list": b"[1]",
+    "a number": b"7",
+    "null": b"null",
+    "a text": b'"3.3.0"',
+    "nothing": b"",
+    "not JSON": b"GET / HTTP/1.1",
+    "cut": b'{"v": "3.3.0", "pv": "1.0"',
+    "trailing": b'{"v": "3.3.0", "pv": "1.0"} x',
+    "not UTF-8": b'{"v": "\xff\xfe", "pv": "1.0"}',
+    "deep": b"[" * 2000,
+    "deep inside": b'{"v": ' + b"[" * 2000,
+    "a huge int": b'{"v": ' + b"9" * 4000 + b"}",
+    "no version": b'{"pv": "1.0", "meta": {}}',
+    "an empty version": b'{"v": "", "pv": "1.0"}',
+    "a numeric version": b'{"v": 3, "pv": "1.0"}',
+    "a list as version": b'{"v": ["3.3.0"], "pv": "1.0"}',
+    "a long version": b'{"v": "' + b"3" * 65 + b'", "pv": "1.0"}',
+    "a deep version": b'{"v": ' + b"[" * 900 + b"]" * 900 + b', "pv": "1.0"}',
+    "an empty object": b"{}",
+}
+
+
+@pytest.mark.parametrize("text", BAD_JSON.values(), ids=BAD_JSON)
+@pytest.mark.parametrize("release", ["1.9.0", "3.3.0", None])
+def test_malformed_json_is_refused(make: Make, release: str | None, text: bytes) -> None:
+    """Whatever is not a JSON object with a version ends the handshake with a HandshakeError, in both roles."""
+    for role in (SERVER, CLIENT):
+        if release is None and len(text) in (10, 11):
+            continue
+        side = started(make(role, release))
+        error = failure(side.receive(lengthed(text), 0))
+        assert isinstance(error, MalformedHello)
+        assert len(str(error)) < 300
+        assert str(error).isprintable()
+
+
+def test_the_reply_that_kills_a_real_server_is_refused(make: Make) -> None:
+    """The recorded five bytes that end real servers' selector threads end one handshake here."""
+    for release in ("1.8.0", "3.0.0", None):
+        assert isinstance(
+            failure(started(make(SERVER, release)).receive(bytes.fromhex(VECTORS["extra"]["json_list"]), 0)), MalformedHello
+        )
+
+
+@pytest.mark.parametrize("meta", [None, 7, "x", [1], [[[[]]]]])
+def test_a_meta_that_is_no_object_is_none(make: Make, meta: object) -> None:
+    """``meta`` is never validated by real peers: one that is no object counts as empty."""
+    server = started(make(SERVER, "3.3.0"))
+    assert readied(server.receive(lengthed({"v": "3.3.0", "pv": "1.0", "meta": meta}), 0)).peer.meta == {}
+
+
+def test_unknown_keys_are_ignored_and_meta_is_kept(make: Make) -> None:
+    """Extra keys make no difference in hello and result; those of ``meta`` are handed on (our room for extensions)."""
+    meta = {"tx": ["a", {"b": 1}], "more": "x"}
+    hello = lengthed({"x": [1, 2], "meta": meta, "pv": "1.0", "v": "3.3.0"})
+    assert readied(started(make(SERVER, "3.3.0")).receive(hello, 0)).peer.meta == meta
+    client = started(make(CLIENT))
+    client.receive(hello, 0)
+    assert json.loads(taken(client)[2:]) == {"v": "3.3.0", "pv": "1.0", "meta": {}}
+    assert readied(client.receive(lengthed({"motd": "hi", "result": "ok"}), 0)).peer.meta == meta
+
+
+@pytest.mark.parametrize("tail", [b"\x00", b" extra", b"\xff" * 100])
+@pytest.mark.parametrize("release", HELLO_FRAMES)
+def test_bytes_behind_the_version_are_ignored(make: Make, release: str, tail: bytes) -> None:
+    """What follows the version text in HELLO and HELLO_ACK makes no difference (our room for extensions)."""
+    layout, version = RELEASES[release].layout, RELEASES[release].announces.encode()
+    client = started(make(CLIENT, release))
+    assert isinstance(client.receive(framed(layout, HELLO.code, versioned(version, tail)), 0)[0], Ready)
+    server = started(make(SERVER, release))
+    request_id = layout.unpack(taken(server)).request_id
+    peer = readied(server.receive(framed(layout, HELLO_ACK.code, versioned(version, tail), request_id), 0)).peer
+    assert peer.version == version.decode()
+
+
+@pytest.mark.parametrize(("said", "version"), [(b"v1.6.3", "1.6.3"), (b"1.6.3.post1", "1.6.3"), (b"1.6.3.dev0+x", "1.6.3")])
+def test_a_version_is_read_as_real_peers_do(make: Make, said: bytes, version: str) -> None:
+    """A leading v and whatever follows the third number make no difference."""
+    client = started(make(CLIENT))
+    assert readied(client.receive(framed(W22, HELLO.code, versioned(said)), 0)).peer.version == version
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00",
+        versioned(b""),
+        b"\x00\x051.6",
+        b"\xff\xff1.6.3",
+        versioned(b"1.6.3\n"),
+        versioned(b"1.6.\xff"),
+        versioned("1.6.٣".encode()),
+        versioned(b"1.6 3"),
+        versioned(b"\x1b[2J"),
+        versioned(b"1" * 200),
+        versioned(b"..."),
+    ],
+)
+def test_a_malformed_version_is_refused(make: Make, content: bytes) -> None:
+    """A version that is cut, empty, too long or no version at all ends the handshake in both roles."""
+    client = started(make(CLIENT, "1.6.3"))
+    assert isinstance(failure(client.receive(framed(W22, HELLO.code, content), 0)), MalformedHello)
+    server = started(make(SERVER, "1.6.3"))
+    request_id = W22.unpack(taken(server)).request_id
+    error = failure(server.receive(framed(W22, HELLO_ACK.code, content, request_id), 0))
+    assert isinstance(error, MalformedHello)
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("release", HELLO_FRAMES)
+def test_an_oversize_hello_is_refused_on_its_header(make: Make, release: str) -> None:
+    """A HELLO or HELLO_ACK that declares more than hello_size is refused before its content comes."""
+    layout = RELEASES[release].layout
+    for role, code in ((CLIENT, HELLO.code), (SERVER, HELLO_ACK.code)):
+        for size, refused in ((64, False), (65, True)):
+            side = started(make(role, release, limits=Limits(hello_size=64)))
+            events = side.receive(framed(layout, code, bytes(size))[: layout.header_size], 0)
+            if refused:
+                error = failure(events)
+                assert isinstance(error, FrameTooLarge)
+                assert (error.size, error.limit) == (layout.header_size + 65, layout.header_size + 64)
+            else:
+                assert events == []
+
+
+@pytest.mark.parametrize("release", [*JSON, None])
+def test_an_oversize_json_message_is_refused_on_its_length(make: Make, release: str | None) -> None:
+    """A JSON message longer than json_hello_size is refused on its first two bytes, in both roles."""
+    for role in (CLIENT, SERVER):
+        side = started(make(role, release, limits=Limits(json_hello_size=1000)))
+        assert side.receive((1000).to_bytes(2, "big"), 0) == []
+        side = started(make(role, release, limits=Limits(json_hello_size=1000)))
+        error = failure(side.receive((1001).to_bytes(2, "big"), 0))
+        assert isinstance(error, FrameTooLarge)
+        assert (error.size, error.limit) == (1001, 1000)
+
+
+@pytest.mark.parametrize("release", HELLO_FRAMES)
+def test_a_hello_with_a_bad_checksum_is_refused(make: Make, release: str) -> None:
+    """The handshake's frames are checked as every frame is."""
+    layout = RELEASES[release].layout
+    for pinned in (release, None):
+        client = started(make(CLIENT, pinned))
+        hello = framed(layout, HELLO.code, versioned(b"1.6.3"))
+        error = failure(client.receive(hello[:-1] + b"9" + bytes(64), 0))
+        assert isinstance(error, MalformedHello)
+        assert "checksum" in str(error)
+
+
+@pytest.mark.parametrize("release", [*HELLO_FRAMES, *JSON, "1.2.0", "1.3.0"])
+def test_a_client_tells_a_foreign_server(make: Make, release: str) -> None:
+    """Bytes of another protocol end a client's handshake at once or within the bytes of a header."""
+    for foreign in (b"SSH-2.0-OpenSSH_9.6\r\n" + bytes(80), b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(80)):
+        client = make(CLIENT, release)
+        client.start()
+        events = client.receive(foreign, 0)
+        assert isinstance(events[-1], Failed)
+
+
+def test_a_pinned_client_says_how_to_find_out(make: Make) -> None:
+    """A client that meets another generation points to wire='auto'."""
+    client = started(make(CLIENT, "1.6.3"))
+    error = failure(client.receive(framed(W16, HELLO.code, versioned(b"1.7.0")), 0))
+    assert "wire='auto'" in str(error)
+
+
+# A full server
+
+
+@pytest.mark.parametrize("release", [None, "2.0.3", "3.3.0"])
+def test_a_full_server_says_so_where_clients_understand(make: Make, release: str | None) -> None:
+    """In place of a hello goes server_full, byte for byte as real servers send it, and the connection is over."""
+    server = make(SERVER, release)
+    server.refuse_full()
+    assert taken(server).hex() == FULL == VECTORS["extra"]["server_full"]
+    assert server.state is State.CLOSED
+    assert server.wake_after is None
+
+
+@pytest.mark.parametrize("release", ["1.2.0", "1.6.3", "1.7.5", "1.9.0", "2.0.2"])
+def test_a_full_server_of_an_old_release_just_closes(make: Make, release: str) -> None:
+    """Before 2.0.3 there are no words for it."""
+    server = make(SERVER, release)
+    server.refuse_full()
+    assert taken(server) == b""
+    assert server.state is State.CLOSED
+
+
+@pytest.mark.parametrize("release", [None, "1.9.0", "3.3.0"])
+@pytest.mark.parametrize("detail", ["server_full", "go away", 7, None, {"x": []}])
+def test_a_client_is_told_that_the_server_is_full(make: Make, release: str | None, detail: object) -> None:
+    """Any error in place of the hello or the result is a ServerFull with the server's words."""
+    client = started(make(CLIENT, release))
+    error = failure(client.receive(lengthed({"error": detail}), 0))
+    assert isinstance(error, ServerFull)
+    assert error.detail == detail
+    client = started(make(CLIENT, release))
+    client.receive(lengthed({"v": release or "3.3.0", "meta": {}, **({} if release == "1.9.0" else {"pv": "1.0"})}), 0)
+    assert isinstance(failure(client.receive(lengthed({"error": detail}), 0)), ServerFull)
+
+
+@pytest.mark.parametrize("result", [{}, {"result": "no"}, {"result": None}, {"result": ["ok"]}, {"result": "OK"}, {"v": "3.3.0"}])
+def test_a_result_that_is_not_ok_is_refused(make: Make, result: object) -> None:
+    """The handshake is complete with ``ok`` and nothing else."""
+    client = started(make(CLIENT, "3.3.0"))
+    client.receive(lengthed({"v": "3.3.0", "pv": "1.0", "meta": {}}), 0)
+    assert isinstance(failure(client.receive(lengthed(result), 0)), MalformedHello)
+
+
+# What follows
+
+
+@pytest.mark.parametrize("release", [*HELLO_FRAMES, *JSON])
+def test_frames_glued_to_the_handshake_are_delivered(make: Make, release: str) -> None:
+    """Messages right behind the handshake, in the same read, are not lost; however they are cut."""
+    layout = RELEASES[release].layout
+    server, client = started(make(SERVER, release)), started(make(CLIENT, release))
+    client.receive(taken(server), 0)
+    behind = framed(layout, 200, b"first") + framed(layout, 201, b"x" * 5000)
+    answer = taken(client) + behind
+    for size in (len(answer), 1, 7, 20):
+        other = started(make(SERVER, release))
+        taken(other)
+        events = [event for at in range(0, len(answer), size) for event in other.receive(answer[at : at + size], 9)]
+        assert isinstance(events[0], Ready)
+        contents = [(event.content, event.received_at) for event in events if isinstance(event, Response)]
+        assert contents == [(b"first", 9), (b"x" * 5000, 9)]
+        said = taken(other) + behind
+        if release in JSON:
+            again = started(make(CLIENT, release))
+            hello = started(make(SERVER, release))
+            again.receive(taken(hello), 0)
+            heard = [event for at in range(0, len(said), size) for event in again.receive(said[at : at + size], 9)]
+            assert [type(event) for event in heard] == [Ready, Response, Response]
+
+
+def test_a_client_without_a_handshake_is_served_at_once(make: Make) -> None:
+    """Releases before 1.4.0 are ready with the connection."""
+    for release in SILENT:
+        for role in Role:
+            side = make(role, release)
+            assert isinstance(side.start()[0], Ready)
+            assert taken(side) == b""
+            assert side.wake_after is None
+            layout = RELEASES[release].layout
+            assert layout in (W46, W62)
+            (event,) = side.receive(framed(layout, 200, b"hi"), 0)
+            assert isinstance(event, Response)
+
+
+def test_every_handshake_error_is_a_peers_fault() -> None:
+    """What a handshake raises is a RemoteProtocolError: the connection ends, the program goes on."""
+    assert issubclass(HandshakeError, RemoteProtocolError)
+    assert issubclass(FrameTooLarge, RemoteProtocolError)

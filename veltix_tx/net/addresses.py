@@ -1,0 +1,25 @@
+"""Network addresses as people write them."""
+
+from __future__ import annotations
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+
+__all__ = ["is_local", "shown"]
+
+
+def shown(address: IAddress) -> str:
+    """Return an address for logs: ``127.0.0.1:8080``, ``[::1]:8080``, ``unix:/run/veltix.sock``."""
+    if isinstance(address, IPv4Address):
+        return f"{address.host}:{address.port}"
+    if isinstance(address, IPv6Address):
+        return f"[{address.host}]:{address.port}"
+    if isinstance(address, UNIXAddress):
+        name = address.name
+        return f"unix:{name.decode(errors='backslashreplace') if isinstance(name, bytes) else name or ''}"
+    return str(address)
+
+
+def is_local(address: IAddress) -> bool:
+    """Whether only this machine can reach a listener on this address."""
+    return not isinstance(address, (IPv4Address, IPv6Address)) or address.host in ("127.0.0.1", "::1")
