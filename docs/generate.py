@@ -50,7 +50,7 @@ def first_sentence(thing: object) -> str:
 
 def as_markdown(text: str) -> str:
     """Return docstring text as Markdown: roles and double backquotes become single ones."""
-    text = re.sub(r":[a-z]+:`[~]?([^`]*)`", lambda found: f"`{found[1].split('.')[-1]}`", text)
+    text = re.sub(r":[a-z]+:`[~]?([^`]*)`", lambda found: f"`{re.sub(r'^veltix_tx[.].*[.]', '', found[1])}`", text)
     return text.replace("``", "`")
 
 
@@ -243,7 +243,7 @@ def hellos() -> str:
             if hello.handshake is HandshakeKind.JSON
             else f"{hello.layout.name} HELLO {hello.announces}"
         )
-        rows.append([at, what, span([RELEASES[name] for name in answers]) if hello.protocol else ", ".join(answers)])
+        rows.append([at, what, span([RELEASES[name] for name in answers]) if len(answers) > 4 else ", ".join(answers)])
     return table(["seconds", "the server sends", "answered by clients of"], rows)
 
 
@@ -559,7 +559,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "reasons": reasons,
 }
 
-_BLOCK = re.compile(r"(<!-- generated: ([a-z ]+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- generated: ([a-z ]+) -->\n)(?:(?!<!--).*\n)*(<!-- end -->)")
 
 
 def pages() -> list[Path]:
@@ -569,7 +569,7 @@ def pages() -> list[Path]:
 
 def rewritten(text: str) -> str:
     """Return a page's text with its blocks as they must be."""
-    return _BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]]()}\n{found[3]}", text)
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]]()}\n\n{found[3]}", text)
 
 
 def main(arguments: list[str]) -> int:

@@ -58,10 +58,12 @@ class Keyboard(LineOnlyReceiver):
         self.client = client
         self.left = left
 
-    def lineReceived(self, line):
+    def lineReceived(self, line):  # noqa: N802
+        """One line, without its end."""
         self.client.send(SAY, line)
 
     def connectionLost(self, reason):
+        """The end of the input."""
         self.left.callback(None)
 
 

@@ -29,7 +29,7 @@ PAGE = """<!DOCTYPE html>
 class Notes(Resource):
     """The page."""
 
-    isLeaf = True
+    isLeaf = True  # noqa: N815
 
     def __init__(self, veltix):
         super().__init__()
@@ -38,15 +38,18 @@ class Notes(Resource):
         veltix.route(NOTE)(self.on_note)
 
     def on_note(self, client, message):
+        """Keep what a Veltix client sent, and answer it."""
         self.seen.append(message.content.decode("utf-8", "replace"))
         return b"noted"
 
-    def render_GET(self, request):
+    def render_GET(self, request):  # noqa: N802
+        """Show what was sent."""
         request.setHeader("content-type", "text/html; charset=utf-8")
         notes = "".join(f"<li>{escape(note)}</li>" for note in self.seen)
         return PAGE.format(notes=notes, clients=len(self.veltix.clients)).encode()
 
-    def render_POST(self, request):
+    def render_POST(self, request):  # noqa: N802
+        """Send what was typed to every Veltix client."""
         note = request.args.get(b"note", [b""])[0]
         self.veltix.broadcast(NOTE, note)
         request.redirect(b"/")

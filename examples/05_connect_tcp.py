@@ -26,12 +26,15 @@ class Greeter:
         self.left = Deferred()
 
     def connected(self, session):
+        """The handshake is complete."""
         session.send(GREETING, b"hello, " + str(session.address.host).encode())
 
     def received(self, session, message):
+        """A message came; what is returned answers it."""
         return message.content.upper() if message.type == QUESTION else None
 
     def disconnected(self, session, reason):
+        """The session is gone."""
         print(f"server: {reason}")
         self.left.callback(None)
 
@@ -44,13 +47,16 @@ class Asker:
         self.answer = Deferred()
 
     async def connected(self, session):
+        """The handshake is complete."""
         # Later messages of this session wait until this is done; the reply to its own request does not.
         self.answer.callback(await session.send_and_wait(QUESTION, b"is anybody there?"))
 
     def received(self, session, message):
+        """A message came; what is returned answers it."""
         print(f"client: {message.content.decode()}")
 
     def disconnected(self, session, reason):
+        """The session is gone."""
         print(f"client: {reason}")
 
 

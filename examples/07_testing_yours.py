@@ -1,10 +1,12 @@
 """Tests of 06_chatserver.py, in memory: no port, no reactor, no waiting.
 
     pytest 07_testing_yours.py
-    trial 07_testing_yours.py
+    trial ./07_testing_yours.py
 
 pytest runs all of it, trial the TestCase.
 """
+
+# ruff: noqa: PT009
 
 from importlib import util
 from pathlib import Path

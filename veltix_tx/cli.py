@@ -24,17 +24,14 @@ __all__ = ["main"]
 _Main = Callable[[Client], Coroutine[Deferred[Any], Any, None]]
 
 
-class _Address(click.ParamType[tuple[str, int]]):
-    name = "HOST:PORT"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            self.fail(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080", param, ctx)
-        return host.strip("[]"), int(port)
+def _parse(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, int]:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080")
+    return host.strip("[]"), int(port)
 
 
-_address = click.argument("address", type=_Address(), metavar="HOST:PORT")
+_address = click.argument("address", callback=_parse, metavar="HOST:PORT")
 _wire = click.option("--wire", default=AUTO, show_default=True, help="The upstream release to speak, such as 1.6.3.")
 _timeout = click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for an answer.")
 

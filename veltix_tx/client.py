@@ -87,7 +87,7 @@ class Client(Service):
             SettingsError: a setting cannot be, or the client is connected.
         """
         if self._factory is not None and not self._factory.idle:
-            raise SettingsError("settings", sorted(settings), "given before the client connects")
+            raise SettingsError("settings", sorted(settings), "given before the client connects, or after disconnect()")
         unknown = sorted(set(settings) - set(ClientConfig.__dataclass_fields__))
         if unknown:
             raise SettingsError("settings", unknown, "fields of ClientConfig")

@@ -91,7 +91,7 @@ class Server(Service):
             SettingsError: a setting cannot be, or the server listens already.
         """
         if self._listening is not None:
-            raise SettingsError("settings", sorted(settings), "given before the server listens")
+            raise SettingsError("settings", sorted(settings), "given before the server listens, or after its service has stopped")
         unknown = sorted(set(settings) - set(ServerConfig.__dataclass_fields__))
         if unknown:
             raise SettingsError("settings", unknown, "fields of ServerConfig")

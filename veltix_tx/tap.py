@@ -55,7 +55,7 @@ class Options(UsageOptions):
             "w",
             None,
             f"The release to speak, of {', '.join(RELEASES)}; or {AUTO}: found out for each client "
-            f"(all but 1.8 and 1.9, which need a port of their own). [default: {AUTO}]",
+            f"(all from 1.4.0 on but 1.8 and 1.9, which need a port of their own). [default: {AUTO}]",
         ],
         [
             "app",

@@ -36,8 +36,10 @@ class Town:
     def old_peer(self) -> ScriptedPeer:
         """Connect a scripted client of 1.6.6, whose messages have another layout."""
         peer = self.network.dial()
-        peer.received.clear()
-        self.network.advance(0.15)
+        hello = peer.received
+        while W22.pack(10, b"\0\x051.6.6", 0, 0)[:10] not in hello:
+            hello.clear()
+            self.network.advance(0.05)
         hello = W22.unpack(peer.received)
         version = b"\0\x051.6.6"
         peer.send(W22.pack(11, version, hello.request_id, 0) + version)

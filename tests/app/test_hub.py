@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from veltix_tx.app.hub import Hub
 from veltix_tx.errors import MessageTooLarge
 from veltix_tx.wire.connection import VeltixConnection
 from veltix_tx.wire.layouts import W22
@@ -24,7 +25,7 @@ def test_a_broadcast_reaches_every_client_once(town: Any) -> None:
 
 
 def test_a_broadcast_can_be_told_to_whom(town: Any) -> None:
-    """exclude leaves sessions out, to names the only ones, and both go together."""
+    """Exclude leaves sessions out, to names the only ones, and both go together."""
     place = town()
     for name in "abc":
         place.client(name)
@@ -142,3 +143,19 @@ def test_the_drain_has_an_end(town: Any) -> None:
     assert len(failed) == 1
     assert place.server.clients == []
     assert place.network.clock.getDelayedCalls() == []
+
+
+def test_a_hub_keeps_sessions_while_they_are_open(town: Any) -> None:
+    """A hub counts and lists what was added to it until it is gone."""
+    place = town()
+    hub = Hub()
+    clients = [place.client(name)[0] for name in "ab"]
+    for session in place.server.clients:
+        hub.add(session)
+    assert len(hub) == 2
+    assert list(hub) == place.server.clients
+    place.network.result(clients[0].disconnect())
+    assert len(hub) == 1
+    place.network.result(hub.drain())
+    assert list(hub) == []
+    assert not clients[1].is_connected

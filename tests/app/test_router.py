@@ -21,6 +21,7 @@ GONE = SessionClosed(DisconnectReason.PEER_CLOSED)
 
 
 def message(message_type: MessageType = CHAT) -> Response:
+    """Make a message as received."""
     return Response(message_type, b"x", 1, 0, 0)
 
 

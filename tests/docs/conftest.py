@@ -16,11 +16,12 @@ import pytest
 
 from veltix_tx.wire.connection import Pong, Ready, VeltixConnection
 from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.messages import MessageRegistry
 from veltix_tx.wire.releases import AUTO, find_release
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(sys.executable).parent
-PATIENCE = 10.0
+PATIENCE = 20.0
 """Seconds until what is waited for is given up; nothing waits that long unless it is broken."""
 
 
@@ -102,7 +103,7 @@ class Runner:
         elif words[0] == "trial":
             command = [sys.executable, "-m", "twisted.trial", *words[1:]]
         elif words[0] == "pytest":
-            command = [str(SCRIPTS / "pytest"), "-p", "no:cacheprovider", *words[1:]]
+            command = [str(SCRIPTS / "pytest"), "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *words[1:]]
         else:
             command = [str(SCRIPTS / words[0]), *words[1:]]
         program = Program(command, self.folder, typed=typed)
@@ -117,7 +118,8 @@ class Runner:
         """Wait until something is true while a program runs."""
         end = time.monotonic() + PATIENCE
         while not true():
-            assert program.process.poll() is None and time.monotonic() < end, program.output
+            assert program.process.poll() is None, program.output
+            assert time.monotonic() < end, f"{program.said}: waited in vain\n{program.output}"
             time.sleep(0.02)
 
     def stop(self) -> None:
@@ -126,7 +128,7 @@ class Runner:
         while self.started:
             try:
                 self.started.pop().stop()
-            except AssertionError as failure:
+            except AssertionError as failure:  # noqa: PERF203 (the others are stopped all the same)
                 failures.append(str(failure))
         assert not failures, "\n\n".join(failures)
 
@@ -161,7 +163,7 @@ def ping(where: tuple[str, int] | str, wire: str = AUTO) -> VeltixConnection:
     with link:
         release = None if wire == AUTO else find_release(wire)
         connection = VeltixConnection(
-            Role.CLIENT, release, calendar_ms=lambda: 0, uptime_ms=lambda: 0, getrandbits=lambda bits: 7, types=_no_types()
+            Role.CLIENT, release, calendar_ms=lambda: 0, uptime_ms=lambda: 0, getrandbits=lambda bits: 7, types=MessageRegistry()
         )
         events = connection.start()
         while True:
@@ -174,12 +176,6 @@ def ping(where: tuple[str, int] | str, wire: str = AUTO) -> VeltixConnection:
             data = link.recv(65536)
             assert data, f"{where} closed the connection"
             events = connection.receive(data, 0)
-
-
-def _no_types():
-    from veltix_tx import MessageRegistry
-
-    return MessageRegistry()
 
 
 @pytest.fixture(name="ping")
@@ -253,11 +249,11 @@ class Page:
         if words[0] == "python":
             del words[0]
         for word in words:
-            self.used |= {name for name in self.files if word.split(":")[0] in (name, name[:-3])}
+            self.used |= {name for name in self.files if word.split(":")[0].removeprefix("./") in (name, name[:-3])}
         for name in list(self.files):  # a file that a used one imports is used
             if name not in self.used and any(re.search(rf"\b{name[:-3]}\b", self.files[used]) for used in self.used):
                 self.used.add(name)
-        text = self.files.get(words[0], "")
+        text = next((self.files[word] for word in words if word in self.files), "")
         if words[0] == "twistd" or "reactor.run()" in text:
             self._serve(words, text)
         elif background:

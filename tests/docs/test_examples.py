@@ -102,7 +102,7 @@ def test_tests_run_under_pytest_and_trial(runner, tmp_path):
         (tmp_path / name).write_bytes((EXAMPLES / name).read_bytes())
 
     assert "4 passed" in runner.run("pytest", "07_testing_yours.py")
-    assert "PASSED (successes=2)" in runner.run("trial", "07_testing_yours.py")
+    assert "PASSED (successes=2)" in runner.run("trial", "./07_testing_yours.py")
 
 
 def test_old_releases_have_ports_of_their_own(runner, ping):

@@ -14,5 +14,11 @@ from .driver import install_all
 @pytest.fixture(scope="session")
 def folders(running_reactor: None) -> dict[str, Path]:
     """Each release's folder."""
-    installed: dict[str, Path] = pytest_twisted.blockon(Deferred.fromCoroutine(install_all()))
+    installed: dict[str, Path]
+    installed, failed = pytest_twisted.blockon(Deferred.fromCoroutine(install_all()))
+    if failed:
+        pytest.fail(
+            f"{len(failed)} of {len(installed)} releases of veltix could not be installed, the first with: {failed[0]}",
+            pytrace=False,
+        )
     return installed

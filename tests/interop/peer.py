@@ -127,6 +127,7 @@ class Server(Both):
 
     def disconnect(self) -> Any:
         """Close everything."""
+        self.client = None  # 1.6.2 to 1.6.5 and 1.7 leave closing to the garbage collector
         return self.end.close_all()
 
     def on_connect(self, client: Any) -> None:

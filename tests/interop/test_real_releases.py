@@ -8,7 +8,7 @@ from veltix_tx import DisconnectReason
 
 from .driver import OWN_PORT_ONLY, RELEASES, OurClient, OurServer, RealError, converse, each_release, running
 
-pytestmark = pytest.mark.deadline(30)
+pytestmark = pytest.mark.deadline(10)
 
 
 @pytest.mark.parametrize("release", each_release(*RELEASES))
@@ -47,7 +47,7 @@ async def test_auto_server_serves_the_real_client(release: str, folders: dict[st
 async def test_pinned_client_talks_to_the_real_server(release: str, folders: dict[str, Path]) -> None:
     """A client pinned to a release is to that release's server what a real client is, until the client leaves."""
     async with running(folders[release], "server") as real, OurClient(await real.call("listen"), wire=release) as ours:
-        session = await ours.client.connect()
+        session = await ours.connect()
         await real.next("connected")
         await converse(session, ours.noted, real)
         await ours.client.disconnect()
@@ -60,7 +60,7 @@ async def test_pinned_client_talks_to_the_real_server(release: str, folders: dic
 async def test_auto_client_talks_to_the_real_server(release: str, folders: dict[str, Path]) -> None:
     """A client that finds out talks to every server, until the server closes."""
     async with running(folders[release], "server") as real, OurClient(await real.call("listen"), wire="auto") as ours:
-        session = await ours.client.connect()
+        session = await ours.connect()
         await real.next("connected")
         await converse(session, ours.noted, real)
         await real.call("disconnect")
@@ -74,7 +74,7 @@ async def test_full_server_tells_the_real_client(release: str, folders: dict[str
     async with running(folders[release], "client") as real:
         for wire in ("auto", release):
             async with OurServer(wire=wire, max_connections=1) as full, OurClient(full.port, wire=wire) as first:
-                await first.client.connect()
+                await first.connect()
                 with pytest.raises(RealError, match="ServerFullError"):
                     await real.call("connect", full.port)
                 assert first.client.is_connected

@@ -39,18 +39,22 @@ class CountingTransport(StringTransport):
         self.lost = 0
 
     def write(self, data: bytes) -> None:
+        """Count and keep."""
         self.writes += 1
         super().write(data)
 
-    def writeSequence(self, data: Any) -> None:
+    def writeSequence(self, data: Any) -> None:  # noqa: N802
+        """Count and keep."""
         self.writes += 1
         super().writeSequence(data)
 
-    def loseConnection(self) -> None:
+    def loseConnection(self) -> None:  # noqa: N802
+        """Take note of the close."""
         self.lost += 1
         super().loseConnection()
 
-    def abortConnection(self) -> None:
+    def abortConnection(self) -> None:  # noqa: N802
+        """Take note of the abort."""
         self.aborted += 1
         self.disconnected = self.disconnecting = True
 
@@ -65,18 +69,22 @@ class Recorder:
         self.on_connected: Callable[[Session], object] = lambda session: None
 
     def connected(self, session: Session) -> object:
+        """Write it down."""
         self.calls.append(("connected",))
         return self.on_connected(session)
 
     def received(self, session: Session, message: Response) -> object:
+        """Write it down."""
         self.calls.append(("received", message.content))
         return self.on_message(session, message)
 
     def disconnected(self, session: Session, reason: SessionClosed) -> None:
+        """Write it down."""
         self.calls.append(("disconnected", reason))
 
     @property
     def contents(self) -> list[bytes]:
+        """Contents of the messages received."""
         return [call[1] for call in self.calls if call[0] == "received"]
 
 

@@ -26,6 +26,7 @@ class Transport:
 
 
 def make() -> tuple[Transport, Clock, Flow, list[str]]:
+    """Make what is tested, on a clock."""
     transport, clock, stalled = Transport(), Clock(), list[str]()
     flow = Flow(transport, Deadlines(clock), 30, lambda: stalled.append("stalled"))
     flow.start()

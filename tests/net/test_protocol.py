@@ -34,10 +34,12 @@ from veltix_tx.wire.releases import AUTO_HELLOS
 
 
 def warnings_of(log_events: list[Any]) -> list[str]:
+    """The warnings among the events, as text."""
     return [event["log_format"].format(**event) for event in log_events if event["log_level"].name == "warn"]
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:
+    """Collect what a Deferred fires with, failures as their errors."""
     results: list[Any] = []
     deferred.addBoth(results.append)
     return results

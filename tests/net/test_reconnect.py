@@ -29,6 +29,7 @@ OTHER_HELLO = W22.pack(10, b"\0\x051.6.4", 1, 0) + b"\0\x051.6.4"
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:
+    """Collect what a Deferred fires with, failures as their errors."""
     results: list[Any] = []
     deferred.addCallbacks(results.append, lambda failure: results.append(failure.value))
     return results
@@ -41,15 +42,18 @@ class Transport(StringTransport):
         super().__init__(lenient=True)
         self._clock, self._lost, self._ended = clock, lost, False
 
-    def loseConnection(self) -> None:
+    def loseConnection(self) -> None:  # noqa: N802
+        """Take note of the close."""
         super().loseConnection()
         self.end(ConnectionDone())
 
-    def abortConnection(self) -> None:
+    def abortConnection(self) -> None:  # noqa: N802
+        """Take note of the abort."""
         self.disconnected = True
         self.end(ConnectionLost())
 
     def end(self, error: BaseException) -> None:
+        """Tell of the end in the next turn, once."""
         if not self._ended:
             self._ended = True
             self._clock.callLater(0, self._lost, error)
@@ -77,13 +81,16 @@ class Network:
         protocol.makeConnection(self.transport)
 
     def accept(self) -> None:
+        """Let the try under way connect."""
         raise NotImplementedError
 
     def refuse(self) -> None:
+        """Let the try under way fail."""
         raise NotImplementedError
 
     @property
     def trying(self) -> bool:
+        """Whether a try is under way."""
         raise NotImplementedError
 
     def ready(self) -> None:
@@ -97,6 +104,7 @@ class Network:
         self.clock.advance(0)
 
     def wait(self, seconds: float) -> None:
+        """Let time pass."""
         self.clock.advance(seconds)
 
 
@@ -124,14 +132,17 @@ class ByConnector(Network):
 
     @property
     def trying(self) -> bool:
+        """Whether a try is under way."""
         return self._trying
 
     def accept(self) -> None:
+        """Let the try under way connect."""
         self._trying = False
         protocol = self.factory.buildProtocol(None)
         self._connected(protocol, lambda reason: self.factory.clientConnectionLost(self.connector, reason))
 
     def refuse(self) -> None:
+        """Let the try under way fail."""
         self._trying = False
         self.factory.clientConnectionFailed(self.connector, Failure(Refused()))
 
@@ -147,21 +158,25 @@ class ByEndpoint(Network):
         self.connector.connect()
 
     def connect(self, factory: Any) -> Deferred[Any]:
+        """Begin a try."""
         self.times.append(self.clock.seconds())
         self._attempt = Deferred()
         return self._attempt
 
     @property
     def trying(self) -> bool:
+        """Whether a try is under way."""
         return self._attempt is not None and not self._attempt.called
 
     def accept(self) -> None:
+        """Let the try under way connect."""
         assert self._attempt is not None
         protocol = self.factory.buildProtocol(None)
         self._connected(protocol, lambda reason: None)
         self._attempt.callback(protocol)
 
     def refuse(self) -> None:
+        """Let the try under way fail."""
         assert self._attempt is not None
         self._attempt.errback(Failure(Refused()))
 
@@ -344,7 +359,7 @@ def test_each_failure_is_told_by_its_own_error(end: Any, kind: type, network: An
     assert isinstance(waiting[0], kind)
 
 
-# stop()
+# Stopping.
 
 
 @pytest.mark.parametrize("state", ["connecting", "handshake", "ready", "waiting"])
@@ -393,6 +408,17 @@ def test_stop_before_the_first_try_is_allowed(recorder: Any) -> None:
     assert isinstance(outcome(factory.when_ready())[0], SessionClosed)
 
 
+def test_a_loss_without_a_protocol_is_tried_again(recorder: Any) -> None:
+    """A connection that is lost before it has a protocol counts as a failed try."""
+    clock = MemoryReactorClock()
+    factory = VeltixClientFactory(recorder, retry=POLICY, reactor=clock)
+    factory.clientConnectionLost(clock.connectTCP("127.0.0.1", 8080, factory), Failure(ConnectionLost()))
+    (call,) = clock.getDelayedCalls()
+    assert call.getTime() == 1
+    factory.stop()
+    assert clock.getDelayedCalls() == []
+
+
 # The connector for endpoints.
 
 
@@ -402,6 +428,7 @@ class Endpoint:
         self._result = result
 
     def connect(self, factory: Any) -> Deferred[Any]:
+        """Begin a try."""
         return self._result()
 
 

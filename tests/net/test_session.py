@@ -40,6 +40,7 @@ def outcome(deferred: Deferred[Any]) -> list[Any]:
 
 
 def asked(line: Any) -> list[Response]:
+    """Messages said since."""
     return [event for event in line.take() if isinstance(event, Response)]
 
 

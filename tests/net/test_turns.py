@@ -17,6 +17,7 @@ OLD = ["1.3.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0"]
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:
+    """Collect what a Deferred fires with, failures as their errors."""
     results: list[Any] = []
     deferred.addCallbacks(results.append, lambda failure: results.append(failure.value))
     return results
@@ -30,6 +31,7 @@ class Slow:
         self.running: list[Deferred[Any]] = []
 
     def __call__(self, session: Any, message: Any) -> Any:
+        """Start one more."""
         deferred: Deferred[Any] = Deferred()
         self.running.append(deferred)
 
@@ -64,6 +66,7 @@ def test_a_returned_value_answers(make: Any, expected: bytes, server_line: Any) 
 
 
 async def coroutine(value: Any) -> Any:
+    """Return or raise the value later."""
     if isinstance(value, Exception):
         raise value
     return value
@@ -376,20 +379,21 @@ def test_answers_that_come_later_leave_at_once(server_line: Any) -> None:
 
 
 def test_reading_pauses_while_too_much_waits(server_line: Any) -> None:
-    """Reading pauses at limits.inflight waiting messages, not before, and resumes at half of it."""
+    """Reading pauses at limits.inflight messages that wait or are handled, not before, and resumes at half of it."""
     line = server_line(limits=Limits(inflight=4))
     line.shake()
     line.application.on_message = slow = Slow()
-    line.say(*[b"x"] * 4)
+    line.say(*[b"x"] * 3)
     assert line.transport.producerState == "producing"
-    line.say(b"x")
+    line.say(b"x", b"x")
     assert line.transport.producerState == "paused"
     slow.running[0].callback(None)
     assert line.transport.producerState == "paused"
     slow.running[1].callback(None)
+    slow.running[2].callback(None)
     assert line.transport.producerState == "producing"
-    for number in range(2, 5):
-        slow.running[number].callback(None)
+    slow.running[3].callback(None)
+    slow.running[4].callback(None)
     assert len(line.application.contents) == 5
 
 

@@ -12,11 +12,13 @@ from veltix_tx.net.waiting import Waiting
 
 
 def make() -> tuple[Clock, Waiting]:
+    """Make what is tested, on a clock."""
     clock = Clock()
     return clock, Waiting(clock.seconds, Deadlines(clock), "requests")
 
 
 def collect(deferred: Any) -> list[Any]:
+    """Collect what a Deferred fires with."""
     results: list[Any] = []
     deferred.addCallbacks(results.append, lambda failure: results.append(failure.value))
     return results

@@ -26,15 +26,18 @@ class Raw(Protocol):
         self._wanted: list[tuple[int, Deferred[bytes]]] = []
 
     def connectionMade(self) -> None:
+        """Tell of the connection."""
         self.made.callback(None)
 
     def dataReceived(self, data: bytes) -> None:
+        """Keep what comes."""
         self.received += data
         for wanted in [each for each in self._wanted if len(self.received) >= each[0]]:
             self._wanted.remove(wanted)
             wanted[1].callback(bytes(self.received))
 
     def connectionLost(self, reason: Any = None) -> None:
+        """Tell of the end."""
         self.gone.callback(reason.value)
 
     def some(self, size: int = 1) -> Deferred[bytes]:

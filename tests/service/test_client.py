@@ -31,6 +31,7 @@ QUICK = RetryPolicy(initial_delay=0.01, factor=1, jitter=False)
 
 
 def free_port() -> int:
+    """Return a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -210,12 +211,11 @@ async def test_a_client_connects_again_after_disconnect(loopback: Any) -> None:
     """After disconnect() the client can connect again; its routes are still there."""
     server = await loopback.server()
     client = loopback.client(server.port)
-    heard: list[Deferred[bytes]] = [Deferred(), Deferred()]
-    client.route(loopback.news)(lambda message: heard[0].callback(message.content))
+    client.route(loopback.news)(lambda message: b"again, " + message.content)
     for _ in range(2):
         session = await client.connect()
-        assert server.broadcast(loopback.news, b"news") == 1
-        assert await heard.pop(0) == b"news"
+        assert (await client.send_and_wait(loopback.chat, b"here")).content == b"here"
+        assert (await server.clients[0].send_and_wait(loopback.news, b"news")).content == b"again, news"
         gone = server.clients[0].when_closed()
         await client.disconnect()
         await gone
@@ -287,13 +287,12 @@ async def test_connecting_again_when_told_of_the_end_gives_a_new_session(where: 
 
 
 async def test_the_service_connects_and_disconnects(loopback: Any) -> None:
-    """startService connects, stopService closes."""
+    """StartService connects, stopService closes."""
     server = await loopback.server()
-    arrived: Deferred[None] = Deferred()
-    server.set_callback("on_connect", lambda session: arrived.callback(None))
     client = loopback.client(server.port)
     client.startService()
-    await arrived
+    await client.connect()
+    assert client.running
     gone = server.clients[0].when_closed()
     await client.stopService()
     assert (await gone).reason is DisconnectReason.PEER_CLOSED
@@ -304,13 +303,14 @@ async def test_a_service_that_cannot_connect_logs_it(loopback: Any, logged_failu
     """A failure to connect at service start is logged, not lost."""
     client = loopback.client(free_port())
     client.startService()
-    await _turns(5)
+    with pytest.raises(Refused):
+        await client.connect()
     assert len(logged_failures.flush(Refused)) == 1
     await client.stopService()
 
 
 async def test_stopping_a_service_that_still_connects_is_no_failure(loopback: Any, logged_failures: Any) -> None:
-    """stopService while connecting is the user's wish, not a failure to be logged with a traceback."""
+    """StopService while connecting is the user's wish, not a failure to be logged with a traceback."""
     port = await loopback.raw_server()
     client = loopback.client(port.getHost().port)
     client.startService()

@@ -19,6 +19,7 @@ from veltix_tx.testing import MemoryNetwork
 
 
 async def echoes(client: Client, message_type: MessageType) -> bool:
+    """Connect, and tell whether a message comes back."""
     await client.connect()
     return (await client.send_and_wait(message_type, b"hello")).content == b"hello"
 
@@ -49,7 +50,7 @@ async def test_each_endpoint_may_speak_its_own_wire(wire: str, loopback: Any) ->
 
 
 async def test_an_endpoint_object_will_do(loopback: Any) -> None:
-    """endpoint may be an IStreamServerEndpoint."""
+    """Endpoint may be an IStreamServerEndpoint."""
     from twisted.internet import reactor
 
     server = await loopback.server(endpoint=TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"))
@@ -80,12 +81,21 @@ async def test_the_start_line_says_what_is_spoken_and_where(loopback: Any, log_e
 
 
 async def test_port_tells_where_it_listens(loopback: Any) -> None:
-    """port is the system's choice while listening, the setting otherwise."""
+    """Port is the system's choice while listening, the setting otherwise."""
     server = loopback.made_server()
     assert server.port == 0
     await server.listen()
     assert server.port > 0
     await server.stopService()
+
+
+async def test_listening_twice_is_refused(loopback: Any) -> None:
+    """listen() of a server that listens already raises SettingsError and changes nothing."""
+    server = await loopback.server()
+    port = server.port
+    with pytest.raises(SettingsError, match="until the service stops"):
+        server.listen()
+    assert server.port == port
 
 
 # Ports that cannot be had.
@@ -218,8 +228,10 @@ async def test_a_server_can_be_started_again(loopback: Any) -> None:
     client = loopback.client(server.port)
     assert await echoes(client, loopback.chat)
     old = server.port
+    gone = client.session.when_closed()
     await server.stopService()
-    assert (server.running, client.is_connected, server.clients) == (False, False, [])
+    await gone
+    assert (bool(server.running), client.is_connected, server.clients) == (False, False, [])
     with pytest.raises(Refused):
         await loopback.client(old).connect()
     server.startService()
@@ -227,7 +239,7 @@ async def test_a_server_can_be_started_again(loopback: Any) -> None:
 
 
 async def test_stopping_finishes_what_was_received(loopback: Any) -> None:
-    """stopService lets running handlers finish and flushes their replies; new connections are refused meanwhile."""
+    """StopService lets running handlers finish and flushes their replies; new connections are refused meanwhile."""
     server = loopback.made_server()
     started: Deferred[None] = Deferred()
     gate: Deferred[bytes] = Deferred()
@@ -264,18 +276,18 @@ async def test_stopping_cuts_what_takes_too_long(loopback: Any) -> None:
 
     server.startService()
     client = loopback.client(server.port)
-    await client.connect()
-    reply = client.send_and_wait(loopback.chat, b"?", timeout=3)
+    session = await client.connect()
+    reset = session.when_closed()
+    client.send(loopback.chat, b"?")
     await started
     await server.stopService()
     assert len(server._connections) == 0
-    with pytest.raises(SessionClosed):
-        await reply
+    assert isinstance(await reset, SessionClosed)
 
 
 async def test_stopping_ends_half_open_connections(loopback: Any) -> None:
     """A connection in its handshake is gone when stopService fires, and leaves nothing in the reactor."""
-    server = await loopback.server(wire="3.3.0")
+    server = await loopback.server(wire="3.3.0", handshake_timeout=60, timeouts=Timeouts(drain=60))
     raw = await loopback.raw(server.port)
     await raw.some()
     await server.stopService()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 
@@ -14,12 +16,14 @@ from veltix_tx.tap import Options, makeService
 
 
 def options(*arguments: str) -> Options:
+    """Parse options."""
     parsed = Options()
     parsed.parseOptions(arguments)
     return parsed
 
 
 def started(*arguments: str) -> MemoryReactorClock:
+    """Make, start and stop a service in memory."""
     reactor = MemoryReactorClock()
     service: Any = makeService(options(*arguments), reactor)
     service.privilegedStartService()
@@ -134,9 +138,29 @@ def test_a_wire_is_a_message_on_one_line_only_for_known_errors() -> None:
 
 
 def test_the_plugin_is_known_to_twistd() -> None:
-    """twistd finds the veltix command, with these options."""
+    """Twistd finds the veltix command, with these options."""
     from twisted.application.service import IServiceMaker
 
     (found,) = [plugin for plugin in getPlugins(IServiceMaker) if plugin.tapname == "veltix"]
     assert found.options is Options
     assert found.makeService is makeService
+
+
+def test_a_busy_port_is_shown_as_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that cannot be had is raised, and shown without a traceback; any other error is shown as usual."""
+    shown, usual = io.StringIO(), []
+    monkeypatch.setattr(sys, "__stderr__", shown)
+    monkeypatch.setattr(sys, "excepthook", lambda *details: usual.append(details[0]))
+    reactor = MemoryReactorClock()
+    busy = CannotListenError("127.0.0.1", 8080, OSError(98, "in use"))
+    monkeypatch.setattr(reactor, "listenTCP", lambda *_, **__: (_ for _ in ()).throw(busy))
+    service: Any = makeService(options("--interface", "127.0.0.1"), reactor)
+    with pytest.raises(CannotListenError) as caught:
+        service.startService()
+    sys.excepthook(ZeroDivisionError, ZeroDivisionError(), None)
+    sys.excepthook(CannotListenError, caught.value, None)
+    assert usual == [ZeroDivisionError]
+    (line,) = shown.getvalue().splitlines()
+    assert line.startswith("twistd veltix: ")
+    assert "8080" in line
+    assert "--port or --listen" in line

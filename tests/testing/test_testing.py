@@ -18,6 +18,7 @@ ACK = W22.pack(11, b"\0\x051.6.3", 1, 0) + b"\0\x051.6.3"
 
 
 def json(text: bytes) -> bytes:
+    """Return one message of the JSON handshake."""
     return len(text).to_bytes(2, "big") + text
 
 

@@ -59,11 +59,11 @@ def test_an_error_has_its_facts_and_says_them(error: VeltixError, facts: dict[st
         assert word in str(error)
 
 
-@pytest.mark.parametrize("error", [error for error, _, _ in SAID], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error", [error for error, _, _ in SAID if vars(error).get("cause") is None], ids=lambda error: type(error).__name__
+)
 def test_an_error_survives_pickling(error: VeltixError) -> None:
     """An error can be carried to another process with its facts."""
-    if isinstance(error, SessionClosed) and error.cause is not None:
-        pytest.skip("its cause is compared by identity")
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert (str(copy), copy.args, vars(copy)) == (str(error), error.args, vars(error))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veltix_tx.errors import FrameTooLarge
+from veltix_tx.errors import FrameTooLarge, TooManyStrikes
 from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
 from veltix_tx.wire.layouts import ALL_LAYOUTS, W14, W15, W16, W22, W46, W62, Layout
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
@@ -45,11 +45,13 @@ magic_layouts = pytest.mark.parametrize("layout", [W16, W15], ids=lambda layout:
 Seen = tuple[Any, ...]
 
 
-def decoder_of(layout: Layout, limit: int = LIMIT) -> FrameDecoder:
-    return FrameDecoder(layout, TYPES.get, limit)
+def decoder_of(layout: Layout, limit: int = LIMIT, strikes: int = 32) -> FrameDecoder:
+    """A decoder that knows the types of this module."""
+    return FrameDecoder(layout, TYPES.get, limit, strikes)
 
 
 def seen(events: Iterable[Response | Refused]) -> list[Seen]:
+    """Events in a form that compares equal."""
     return [
         (event.type.code, event.content, event.request_id, event.digest, event.timestamp)
         if isinstance(event, Response)
@@ -59,18 +61,22 @@ def seen(events: Iterable[Response | Refused]) -> list[Seen]:
 
 
 def fed(decoder: FrameDecoder, chunks: Iterable[bytes]) -> list[Seen]:
+    """The events of all chunks."""
     return [event for chunk in chunks for event in seen(decoder.feed(chunk, MS))]
 
 
 def one_by_one(data: bytes) -> Iterator[bytes]:
+    """The data byte by byte."""
     return (data[at : at + 1] for at in range(len(data)))
 
 
 def chopped(data: bytes, cuts: Iterable[int]) -> list[bytes]:
+    """The data cut at the given places."""
     return [data[start:stop] for start, stop in pairwise([0, *sorted(cuts), len(data)])]
 
 
 def frame(layout: Layout, content: bytes = b"", message_type: MessageType = CHAT, request_id: int = 7) -> bytes:
+    """A message as a frame."""
     return Request(message_type, content, request_id).compile(layout, timestamp=MS)
 
 
@@ -81,10 +87,12 @@ def spoiled(data: bytes, layout: Layout) -> bytes:
 
 
 def contents(events: Iterable[Seen]) -> list[Any]:
+    """The contents of the messages among the events."""
     return [event[1] for event in events if not isinstance(event[0], Refusal)]
 
 
 def refusals(events: Iterable[Seen]) -> list[Any]:
+    """The refusals among the events."""
     return [event for event in events if isinstance(event[0], Refusal)]
 
 
@@ -171,7 +179,7 @@ def test_content_of_any_size_arrives_whole(layout: Layout, size: int) -> None:
             assert decoder.buffered <= header + size + header
         assert contents(events) == [b"before", content, b"after", b"last"]
         assert decoder.buffered == 0
-        assert decoder.strikes == 0
+        assert decoder.error is None
 
 
 @every_layout
@@ -224,12 +232,14 @@ def test_a_bad_checksum_drops_the_frame_whole_and_counts_a_strike(layout: Layout
     """A frame with a bad checksum is dropped whole, the peer gets a strike, the next frame counts."""
     bad = spoiled(frame(layout, bytes(size)), layout)
     for chunks in ([bad + frame(layout, b"next")], one_by_one(bad + frame(layout, b"next"))):
-        decoder = decoder_of(layout)
+        decoder = decoder_of(layout, strikes=2)
         events = fed(decoder, chunks)
         assert events[0] == (Refusal.BAD_CHECKSUM, 200)
         assert contents(events) == [b"next"]
-        assert decoder.strikes == 1
         assert decoder.error is None
+        assert refusals(fed(decoder, [bad])) == [(Refusal.BAD_CHECKSUM, 200)]
+        assert isinstance(decoder.error, TooManyStrikes)
+        assert decoder.error.strikes == 2
 
 
 @every_layout
@@ -238,19 +248,33 @@ def test_an_unknown_type_drops_the_frame_whole_without_a_strike(layout: Layout, 
     """A frame of an unknown type is dropped whole and told of; it is no strike."""
     data = frame(layout, bytes(size), UNKNOWN) + frame(layout, b"next")
     for chunks in ([data], one_by_one(data)):
-        decoder = decoder_of(layout)
+        decoder = decoder_of(layout, strikes=1)
         events = fed(decoder, chunks)
         assert events[0] == (Refusal.UNKNOWN_TYPE, 300)
         assert contents(events) == [b"next"]
-        assert decoder.strikes == 0
+        assert decoder.error is None
 
 
 @every_layout
 def test_a_bad_checksum_of_an_unknown_type_is_a_strike(layout: Layout) -> None:
     """What the checksum does not vouch for is refused for that, whatever type it claims."""
-    decoder = decoder_of(layout)
+    decoder = decoder_of(layout, strikes=1)
     assert fed(decoder, [spoiled(frame(layout, b"x", UNKNOWN), layout)]) == [(Refusal.BAD_CHECKSUM, 300)]
-    assert decoder.strikes == 1
+    assert isinstance(decoder.error, TooManyStrikes)
+
+
+@every_layout
+def test_the_last_strike_ends_the_stream(layout: Layout) -> None:
+    """Nothing behind the strike that was one too many is decoded, in the same read or a later one."""
+    bad = spoiled(frame(layout, b"bad"), layout)
+    data = bad + frame(layout, b"between") + bad + bad + frame(layout, b"behind")
+    for chunks in ([data], one_by_one(data)):
+        decoder = decoder_of(layout, strikes=3)
+        events = fed(decoder, chunks)
+        assert contents(events) == [b"between"]
+        assert len(refusals(events)) == 3
+        assert isinstance(decoder.error, TooManyStrikes)
+        assert fed(decoder, [frame(layout, b"later")]) == []
 
 
 @every_layout
@@ -290,7 +314,7 @@ def test_a_header_over_the_limit_is_refused_as_soon_as_it_is_there(layout: Layou
     assert fed(decoder, [huge[:-1]]) == []
     assert decoder.error is None
     assert fed(decoder, [huge[-1:]]) == []
-    assert decoder.error is not None
+    assert isinstance(decoder.error, FrameTooLarge)
     assert decoder.error.size == layout.header_size + 2**32 - 1
 
 
@@ -343,20 +367,21 @@ def test_garbage_is_scanned_to_the_next_magic(layout: Layout, garbage: bytes) ->
     """One refusal and one strike for a whole run of garbage; the frame behind it is delivered."""
     data = frame(layout, b"before") + garbage.replace(b"VX", b"") + frame(layout, b"after")
     for chunks in ([data], one_by_one(data), chopped(data, range(0, len(data), 7))):
-        decoder = decoder_of(layout)
+        decoder = decoder_of(layout, strikes=2)
         events = fed(decoder, chunks)
         assert contents(events) == [b"before", b"after"]
         assert refusals(events) == [(Refusal.GARBAGE, -1)]
-        assert decoder.strikes == 1
+        assert decoder.error is None
 
 
 @magic_layouts
 def test_each_run_of_garbage_is_a_strike(layout: Layout) -> None:
-    """Garbage before and after a sound frame is two runs."""
-    decoder = decoder_of(layout)
-    events = fed(decoder, [b"#" * 50 + frame(layout, b"1") + b"#" * 50 + frame(layout, b"2")])
-    assert contents(events) == [b"1", b"2"]
-    assert decoder.strikes == 2
+    """Garbage before and after a sound frame is two runs, and two strikes."""
+    data = b"#" * 50 + frame(layout, b"1") + b"#" * 50 + frame(layout, b"2")
+    assert contents(fed(decoder_of(layout, strikes=3), [data])) == [b"1", b"2"]
+    decoder = decoder_of(layout, strikes=2)
+    assert contents(fed(decoder, [data])) == [b"1"]
+    assert isinstance(decoder.error, TooManyStrikes)
 
 
 @magic_layouts
@@ -383,7 +408,7 @@ def test_without_a_magic_nothing_is_resynchronised(layout: Layout) -> None:
     """On layouts without a magic garbage is read as a header: a size over the limit ends the stream."""
     decoder = decoder_of(layout)
     assert fed(decoder, [b"GET / HTTP/1.1\r\n" * 10 + frame(layout, b"after")]) == []
-    assert decoder.error is not None
+    assert isinstance(decoder.error, FrameTooLarge)
     assert decoder.error.size == layout.header_size + int.from_bytes(b"T / ", "big")
 
 
@@ -415,14 +440,13 @@ def test_any_bytes_are_events_and_the_chunking_does_not_matter(stream: tuple[Lay
     """Any bytes make events or end the stream, never another exception, the same however they arrive, within the limit."""
     layout, data = stream
     limit = 6000
-    whole, parts = decoder_of(layout, limit), decoder_of(layout, limit)
+    whole, parts = decoder_of(layout, limit, 4), decoder_of(layout, limit, 4)
     expected = fed(whole, [data])
     events: list[Seen] = []
     for chunk in chopped(data, (cut for cut in cuts if cut < len(data))):
         events += fed(parts, [chunk])
         assert parts.buffered <= limit
     assert events == expected
-    assert (parts.strikes, parts.buffered) == (whole.strikes, whole.buffered)
     assert str(parts.error) == str(whole.error)
 
 

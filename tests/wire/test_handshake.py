@@ -37,23 +37,28 @@ FULL = "00187b226572726f72223a20227365727665725f66756c6c227d"
 
 
 def framed(layout: Layout, code: int, content: bytes, request_id: int = 5) -> bytes:
+    """The frame of these fields."""
     return layout.pack(code, content, request_id, 0) + content
 
 
 def versioned(version: bytes, tail: bytes = b"") -> bytes:
+    """The content of a HELLO or HELLO_ACK."""
     return len(version).to_bytes(2, "big") + version + tail
 
 
 def lengthed(message: object) -> bytes:
+    """A message of the JSON handshake."""
     text = message if isinstance(message, bytes) else json.dumps(message).encode()
     return len(text).to_bytes(2, "big") + text
 
 
 def taken(connection: VeltixConnection) -> bytes:
+    """All bytes a connection has to send."""
     return b"".join(connection.data_to_send())
 
 
 def started(connection: VeltixConnection) -> VeltixConnection:
+    """The connection, started; it says at most a hello."""
     assert connection.start() == []
     return connection
 
@@ -66,6 +71,7 @@ def failure(events: list[Event]) -> RemoteProtocolError:
 
 
 def readied(events: list[Event]) -> Ready:
+    """The Ready that a batch begins with."""
     event = events[0]
     assert isinstance(event, Ready)
     return event
@@ -155,6 +161,15 @@ def test_another_pong_does_not_make_a_silent_server_ready(make: Make) -> None:
     assert isinstance(client.receive(framed(W62, PONG.code, b"", request_id), 0)[0], Ready)
 
 
+def test_the_right_pong_behind_another_in_one_read_counts(make: Make) -> None:
+    """How a silent server's PONGs are cut into reads makes no difference."""
+    client = started(make(CLIENT))
+    client.wake()
+    request_id = W62.unpack(taken(client)).request_id
+    both = framed(W62, PONG.code, b"", request_id ^ 1) + framed(W62, PONG.code, b"", request_id)
+    assert any(isinstance(event, Ready) for event in client.receive(both, 0))
+
+
 @pytest.mark.parametrize("answer", [framed(W62, 200, b"news"), b"\xff" * 62, lengthed({"v": "3.3.0", "pv": "1.0"}) + bytes(62)])
 def test_a_silent_server_that_answers_otherwise_is_refused(make: Make, answer: bytes) -> None:
     """After the PING anything but a PONG ends the handshake."""
@@ -229,9 +244,6 @@ def test_an_answer_to_an_earlier_stage_counts(make: Make) -> None:
     client = started(make(CLIENT, "1.6.3"))
     client.receive(hellos[3], 0)
     assert readied(server.receive(taken(client), 0)).peer.version == "1.6.3"
-
-
-PAIRS = [(server, client) for names in (HELLO_FRAMES, JSON) for server in names for client in names]
 
 
 @pytest.mark.parametrize("server_release", [*HELLO_FRAMES, *JSON])
@@ -364,7 +376,8 @@ def test_any_minor_protocol_version_is_accepted(make: Make, release: str | None,
     """From 2.0.3 on ``pv`` 1.x is accepted by server and client, whatever the version says."""
     hello = lengthed({"v": "whatever", "pv": pv, "meta": {}})
     server = started(make(SERVER, release))
-    assert readied(server.receive(hello, 0)).peer.version == "whatever"
+    peer = readied(server.receive(hello, 0)).peer
+    assert (peer.version, peer.protocol) == ("whatever", pv)
     client = started(make(CLIENT, release))
     assert client.receive(hello, 0) == []
     assert isinstance(client.receive(lengthed({"result": "ok"}), 0)[0], Ready)

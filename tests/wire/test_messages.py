@@ -74,7 +74,7 @@ def test_a_code_says_whose_it_is(code: int, owner: CodeRange) -> None:
 
 def test_a_code_is_taken_once() -> None:
     """A second type with the same code in one registry is an error that names both and says what to do."""
-    with pytest.raises(MessageTypeError, match="code 200 is taken by 'chat'.*'talk'.*MessageRegistry") as caught:
+    with pytest.raises(MessageTypeError, match=r"code 200 is taken by 'chat'.*'talk'.*MessageRegistry") as caught:
         MessageType(200, "talk", registry=TYPES)
     assert isinstance(caught.value, ValueError)
     assert TYPES.get(200) is CHAT

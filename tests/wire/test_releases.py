@@ -6,10 +6,41 @@ from veltix_tx.errors import SettingsError
 from veltix_tx.wire.layouts import W14, W15, W16, W22, W46, W62
 from veltix_tx.wire.releases import AUTO_HELLOS, PAD, RELEASES, SUPERSET, HandshakeKind, find_release, release_of
 
-PUBLISHED = (
-    "1.2.0 1.2.1 1.3.0 1.4.0 1.5.0 1.6.1 1.6.2 1.6.3 1.6.4 1.6.5 1.6.6 1.6.8 1.6.9 1.6.10 1.7.0 1.7.1 1.7.2 1.7.5 "
-    "1.8.0 1.8.1 1.9.0 2.0.0 2.0.1 2.0.2 2.0.3 3.0.0 3.0.1 3.0.2 3.1.0 3.1.1 3.2.0 3.2.1 3.3.0"
-).split()
+PUBLISHED = [
+    "1.2.0",
+    "1.2.1",
+    "1.3.0",
+    "1.4.0",
+    "1.5.0",
+    "1.6.1",
+    "1.6.2",
+    "1.6.3",
+    "1.6.4",
+    "1.6.5",
+    "1.6.6",
+    "1.6.8",
+    "1.6.9",
+    "1.6.10",
+    "1.7.0",
+    "1.7.1",
+    "1.7.2",
+    "1.7.5",
+    "1.8.0",
+    "1.8.1",
+    "1.9.0",
+    "2.0.0",
+    "2.0.1",
+    "2.0.2",
+    "2.0.3",
+    "3.0.0",
+    "3.0.1",
+    "3.0.2",
+    "3.1.0",
+    "3.1.1",
+    "3.2.0",
+    "3.2.1",
+    "3.3.0",
+]
 
 
 def test_every_published_release_is_in_the_table() -> None:
@@ -107,7 +138,8 @@ def test_from_203_on_the_major_protocol_version_decides(name: str) -> None:
         "1.0 ",
         "1.0\n",
         "-1.0",
-        "١.0",
+        "\u0661.0",
+        "1.\u0661",
         "",
         "11.0",
         1.0,

@@ -12,6 +12,7 @@ WIDE = pytest.mark.parametrize("layout", [W14, W16, W22, W62], ids=lambda layout
 
 
 def no_dice(bits: int) -> int:
+    """Dice that must not be thrown."""
     pytest.fail("16-bit ids are counted, not drawn")
 
 

@@ -87,7 +87,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         try will be made: with the handshake's error (VersionRefused, HandshakeTimeout,
         ServerFull, …), the SessionClosed, or Twisted's connection error.
         """
-        if self.session is not None:
+        if self.session is not None and self.session.closed is None:
             return succeed(self.session)
         if self._given_up is not None:
             return fail(self._given_up)

@@ -93,13 +93,15 @@ class Turns:
     def answer(self, message: Response, result: object) -> Deferred[None]:
         """Answer a message with a handler's result; see :meth:`Session.answer`."""
         self._answering += 1
+        if self._answering >= self._inflight:
+            self.balance()
         done = _as_deferred(result).addCallback(self._reply, message)
         return done.addErrback(self._failed, message).addBoth(self._answered)
 
     def balance(self) -> None:
-        """Pause reading while too much waits for its turn."""
+        """Pause reading while too much waits for its turn or is being answered."""
         factor = _OWN_REQUESTS_FACTOR if self._session.waiting else 1
-        messages, size = len(self._inbox), self._inbox_bytes
+        messages, size = len(self._inbox) + self._answering, self._inbox_bytes
         most, most_bytes = self._inflight * factor, self._connection.max_message_size * factor
         if messages >= most or size >= most_bytes:
             self._flow.pause("handlers busy")
@@ -164,6 +166,8 @@ class Turns:
 
     def _answered(self, _: object) -> None:
         self._answering -= 1
+        if self._flow.paused:
+            self.balance()
         self._check_idle()
 
     def _check_idle(self) -> None:

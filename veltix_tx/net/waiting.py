@@ -79,7 +79,7 @@ class Waiting:
         """Fail everything that waits, each with an error of its own."""
         self._deadlines.clear(self._name)
         for deferred, _ in self._table.drain():
-            deferred.errback(error())
+            _fail(deferred, error())
 
     def _arm(self, seconds: float) -> None:
         self._sweep_at = self._uptime() + seconds
@@ -93,4 +93,10 @@ class Waiting:
         if earliest is not None and earliest < math.inf:
             self._arm(max(earliest - now, _SWEEP_FLOOR))
         for deferred, seconds in due:
-            deferred.errback(RequestTimeout(seconds))
+            _fail(deferred, RequestTimeout(seconds))
+
+
+def _fail(deferred: Deferred[Any], error: Exception) -> None:
+    """Fail a Deferred, unless the failure of one before it made the user cancel this one."""
+    if not deferred.called:
+        deferred.errback(error)

@@ -27,7 +27,6 @@ from veltix_tx.errors import (
     NotReady,
     RemoteProtocolError,
     TooManyRequests,
-    TooManyStrikes,
 )
 from veltix_tx.settings import Limits
 from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
@@ -348,7 +347,7 @@ class VeltixConnection:
         self._pack = peer.layout.packer(self._uptime_ms if self._monotonic else self._calendar_ms)
         self._max_content = self.max_message_size - peer.layout.header_size
         self._ids = RequestIds(peer.layout, self._half(peer), self._getrandbits)
-        self._decoder = FrameDecoder(peer.layout, self._types.get, self.max_message_size)
+        self._decoder = FrameDecoder(peer.layout, self._types.get, self.max_message_size, self._limits.strikes)
         return [Ready(peer), *(self._receive_frames(rest, received_at) if rest else ())]
 
     def _half(self, peer: Peer) -> range:
@@ -365,8 +364,6 @@ class VeltixConnection:
             events = self._answer_system(events)
         if decoder.error is not None:
             events.append(self._fail(decoder.error))
-        elif decoder.strikes >= self._limits.strikes:
-            events.append(self._fail(TooManyStrikes(decoder.strikes)))
         return events
 
     def _answer_system(self, events: list[Event]) -> list[Event]:

@@ -8,6 +8,8 @@ bad checksum           dropped whole, :data:`Refusal.BAD_CHECKSUM`
 unknown type           dropped whole, :data:`Refusal.UNKNOWN_TYPE`
 no ``VX`` where one    scan on to the next ``VX``, one :data:`Refusal.GARBAGE`
 is due (W16, W15)      for the whole run
+too many of the first  :class:`~veltix_tx.errors.TooManyStrikes`; the stream ends here
+and the third
 size over the limit    :class:`~veltix_tx.errors.FrameTooLarge`, before anything of it is
                        buffered; the stream ends here
 =====================  ========================================================
@@ -19,9 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from io import BytesIO
+from math import inf
 from typing import Any
 
-from veltix_tx.errors import FrameTooLarge
+from veltix_tx.errors import FrameTooLarge, RemoteProtocolError, TooManyStrikes
 from veltix_tx.wire.layouts import Layout
 from veltix_tx.wire.messages import FIRST_USER_CODE, MessageType, Response
 
@@ -64,10 +67,11 @@ class FrameDecoder:
         layout: the header layout.
         lookup: type code -> message type, None for an unknown one.
         max_message_size: the most bytes a message may have, header included.
+        max_strikes: bad checksums and runs of garbage at which the stream ends; no end without.
 
     Attributes:
         error: what ended the stream, None while it is sound. After an error nothing more is decoded.
-        strikes: refusals that count against the peer so far: bad checksums and runs of garbage.
+        strikes: refusals that count against the peer so far.
         system_seen: whether the last batch holds a message with a system code.
     """
 
@@ -78,6 +82,7 @@ class FrameDecoder:
         "_layout",
         "_lookup",
         "_max_content",
+        "_max_strikes",
         "_missing",
         "_tail",
         "error",
@@ -85,7 +90,13 @@ class FrameDecoder:
         "system_seen",
     )
 
-    def __init__(self, layout: Layout, lookup: Callable[[int], MessageType | None], max_message_size: int) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        lookup: Callable[[int], MessageType | None],
+        max_message_size: int,
+        max_strikes: float = inf,
+    ) -> None:
         self._layout = layout
         self._lookup = lookup
         self._max_content = max_message_size - layout.header_size
@@ -94,8 +105,9 @@ class FrameDecoder:
         self._filling: BytesIO | None = None
         self._missing = 0
         self._in_garbage = False
-        self.error: FrameTooLarge | None = None
+        self._max_strikes = max_strikes
         self.strikes = 0
+        self.error: RemoteProtocolError | None = None
         self.system_seen = False
 
     @property
@@ -145,6 +157,8 @@ class FrameDecoder:
                     mark, code, size, digest, request_id = unpack(data, position)
                     if mark != magic:
                         position = self._skip_garbage(data, position, events)
+                        if position < 0:
+                            break
                         continue
                     self._in_garbage = False
                 else:
@@ -167,8 +181,8 @@ class FrameDecoder:
             if code != last_code:
                 last_code, message_type = code, lookup(code)
             if checksum(content) != digest:
-                self.strikes += 1
-                events.append(Refused(Refusal.BAD_CHECKSUM, code))
+                if self._strike(Refused(Refusal.BAD_CHECKSUM, code), events):
+                    break
             elif message_type is None:
                 events.append(Refused(Refusal.UNKNOWN_TYPE, code))
             else:
@@ -195,12 +209,21 @@ class FrameDecoder:
         self._missing -= used
         return used
 
+    def _strike(self, refused: Refused, events: list[Response | Refused]) -> bool:
+        """Count a refusal against the peer; return whether the stream ends with it."""
+        events.append(refused)
+        self.strikes += 1
+        if self.strikes < self._max_strikes:
+            return False
+        self.error = TooManyStrikes(self.strikes)
+        return True
+
     def _skip_garbage(self, data: bytes, position: int, events: list[Response | Refused]) -> int:
-        """Return where the next magic may start, at the end but for a lone first byte of it."""
+        """Return where the next magic may start, at the end but for a lone first byte of it; -1 for the end of the stream."""
         if not self._in_garbage:
             self._in_garbage = True
-            self.strikes += 1
-            events.append(Refused(Refusal.GARBAGE))
+            if self._strike(Refused(Refusal.GARBAGE), events):
+                return -1
         magic = self._layout.magic
         found = data.find(magic, position)
         if found >= 0:

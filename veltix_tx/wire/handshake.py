@@ -278,8 +278,10 @@ class Handshake:
         return True
 
     def _read_pong(self) -> bool:
-        frame = self._take_frame(PONG)
-        return frame is not None and frame[0].request_id == self._reply_to
+        while (frame := self._take_frame(PONG)) is not None:
+            if frame[0].request_id == self._reply_to:
+                return True
+        return False
 
     def _read_client(self) -> bool:
         message = self._take_json()

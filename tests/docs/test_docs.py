@@ -1,0 +1,76 @@
+"""The documentation works, is complete and says what the package's tables say."""
+
+from __future__ import annotations
+
+import re
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_FENCES = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def _name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def _languages(page: Path) -> set[str]:
+    return {language for language, _ in _FENCES.findall(page.read_text(encoding="utf-8"))}
+
+
+RUNNABLE = [_name(page) for page in PAGES if page.name != "README.md" and _languages(page) & {"python", "sh"}]
+
+
+@pytest.mark.parametrize("page", RUNNABLE)
+def test_page_runs_from_top_to_bottom(run_page, page):
+    """Every program, test and shell line of a page works, on free ports."""
+    run_page(page)
+
+
+def test_fences_are_of_known_kinds():
+    """A fence is Python or shell, which is run, or plain text."""
+    assert set().union(*map(_languages, PAGES)) <= {"python", "sh", "text"}
+
+
+def test_generated_blocks_are_up_to_date():
+    """The tables in the pages are those of the package; ``python docs/generate.py`` makes them so."""
+    spec = util.spec_from_file_location("generate_docs", ROOT / "docs" / "generate.py")
+    generate = util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+
+    assert [
+        _name(page)
+        for page in generate.pages()
+        if generate.rewritten(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")
+    ] == []
+    shown = set(re.findall(r"<!-- generated: ([a-z ]+) -->", "".join(page.read_text(encoding="utf-8") for page in PAGES)))
+    assert shown == set(generate.BLOCKS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links_lead_somewhere(page):
+    """A relative link names a file of the checkout, and a heading that is in it."""
+    for target in re.findall(r"\]\(([^)]+)\)", _FENCES.sub("", page.read_text(encoding="utf-8"))):
+        assert "://" not in target, target
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        headings = re.findall(r"^#+ (.*)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not anchor or anchor in [heading.lower().replace(" ", "-") for heading in headings], target
+
+
+def test_every_page_is_reached():
+    """The overview links every page."""
+    overview = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert [page for page in PAGES if "docs" in page.parts and page.name != "index.md" and page.name not in overview] == []
+
+
+def test_pages_name_no_machine():
+    """No absolute path, no address but this machine's and every interface's."""
+    for page in [*PAGES, *(ROOT / "examples").glob("*.py")]:
+        text = page.read_text(encoding="utf-8")
+        assert not re.findall(r"(?<![\w.:/])/(?:home|work|tmp|usr|run|var)/", text), page
+        assert set(re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", text)) <= {"127.0.0.1", "0.0.0.0"}, page
