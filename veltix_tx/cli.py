@@ -10,7 +10,7 @@ from typing import Any
 import click
 from twisted.internet import task
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, DNSLookupError
 
 from veltix_tx._version import __version__
 from veltix_tx.client import Client
@@ -33,7 +33,9 @@ def _parse(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
 
 _address = click.argument("address", callback=_parse, metavar="HOST:PORT")
 _wire = click.option("--wire", default=AUTO, show_default=True, help="The upstream release to speak, such as 1.6.3.")
-_timeout = click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for an answer.")
+_timeout = click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="Seconds to wait for an answer."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,7 +49,7 @@ def main() -> None:
 
 @main.command()
 @_address
-@click.option("-c", "--count", default=4, show_default=True, help="How many pings.")
+@click.option("-c", "--count", type=click.IntRange(1), default=4, show_default=True, help="How many pings.")
 @_wire
 @_timeout
 def ping(address: tuple[str, int], count: int, wire: str, timeout: float) -> None:
@@ -135,7 +137,7 @@ def _run(
         return Deferred.fromCoroutine(talking(reactor)).addErrback(failed)
 
     def failed(failure: Any) -> None:
-        failure.trap(VeltixError, ConnectError)
+        failure.trap(VeltixError, ConnectError, DNSLookupError, ValueError)
         click.echo(f"veltix: {address[0]}:{address[1]}: {failure.value}", err=True)
         sys.exit(1)
 

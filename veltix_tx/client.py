@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import HostnameEndpoint, clientFromString
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from veltix_tx.app.router import Events, Handler, Router
+from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import NotReady, SettingsError, VeltixError
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.factory import check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.net.session import Session
-from veltix_tx.settings import ClientConfig
+from veltix_tx.settings import ClientConfig, changed
 from veltix_tx.wire.handshake import Role
-from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType, Request, Response
+from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
 
 __all__ = ["Client"]
 
 _log = Logger()
-H = TypeVar("H", bound=Handler)
 
 
-class Client(Service):
+class Client(RoutedService):
     """A Veltix client, a ``twisted.application`` Service.
 
     Routes and callbacks belong to the client, not to one connection: they outlive reconnects.
@@ -71,12 +68,7 @@ class Client(Service):
         self.config = ClientConfig()
         self._factory: VeltixClientFactory | None = None
         self.configure(server if isinstance(server, ClientConfig) else None, **settings)
-        self._router = Router(Role.CLIENT) if application is None else None
-        self._application: IVeltixApplication = self._router or application  # type: ignore[assignment]
-        own_types: MessageRegistry = getattr(application, "types", PROCESS_TYPES)
-        self._types = own_types if types is None else types
-        self.reactor = reactor
-        self._random = random or Random()
+        super().__init__(Role.CLIENT, application, types, reactor, random)
 
     # What users say.
 
@@ -88,34 +80,9 @@ class Client(Service):
         """
         if self._factory is not None and not self._factory.idle:
             raise SettingsError("settings", sorted(settings), "given before the client connects, or after disconnect()")
-        unknown = sorted(set(settings) - set(ClientConfig.__dataclass_fields__))
-        if unknown:
-            raise SettingsError("settings", unknown, "fields of ClientConfig")
-        self.config = replace(config or self.config, **settings)
-        check_wire(self.config.wire)
-
-    def route(self, message_type: MessageType, *, concurrent: bool = False) -> Callable[[H], H]:
-        """Return a decorator: its function handles one type of message, ``handler(message)``; see :meth:`Server.route`."""
-        return self.router.route(message_type, concurrent=concurrent)
-
-    def set_callback(self, event: Events | str, callback: Handler | None = None) -> Any:
-        """Set ``on_recv(message)``, ``on_connect()`` or ``on_disconnect(reason)``; without a callback, decorate one.
-
-        Raises:
-            SettingsError: there is no such event, or the client has an application of its own.
-        """
-        return self.router.set_callback(event, callback) if callback else self.router.set_callback(event)
-
-    @property
-    def router(self) -> Router:
-        """The routes and callbacks.
-
-        Raises:
-            SettingsError: the client has an application of its own in their place.
-        """
-        if self._router is None:
-            raise SettingsError("application", self._application, "None for routes and callbacks to be used")
-        return self._router
+        wanted = changed(config or self.config, settings)
+        check_wire(wanted.wire)
+        self.config = wanted
 
     @property
     def session(self) -> Session | None:
@@ -142,6 +109,7 @@ class Client(Service):
         """
         if self._factory is None or self._factory.idle:
             clocks = resolve_clocks(self.reactor)
+            endpoint = self._endpoint(clocks)
             self._factory = VeltixClientFactory(
                 self._application,
                 self.config,
@@ -150,7 +118,7 @@ class Client(Service):
                 types=self._types,
                 random=self._random,
             )
-            EndpointConnector(self._endpoint(clocks), self._factory).connect()
+            EndpointConnector(endpoint, self._factory).connect()
         factory = self._factory
         waiting = factory.when_ready()
 
@@ -199,7 +167,7 @@ class Client(Service):
     def startService(self) -> None:
         """Connect; a failure is logged."""
         super().startService()
-        self.connect().addErrback(lambda reason: _log.failure("could not connect to {server}", reason, server=self._target))
+        self.connect().addErrback(self._not_connected)
 
     def stopService(self) -> Deferred[None]:
         """Close politely."""
@@ -207,6 +175,10 @@ class Client(Service):
         return self.disconnect()
 
     # Inside.
+
+    def _not_connected(self, reason: Failure) -> None:
+        if self.running:
+            _log.failure("could not connect to {server}", reason, server=self._target)
 
     @property
     def _target(self) -> str:

@@ -63,7 +63,10 @@ _EXCERPT = 64
 
 def excerpt(value: object) -> str:
     """Return ``repr(value)``, cut short: the only form in which peer-supplied data is shown."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:  # a peer's JSON, nested as deep as its parser allows
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
 
 

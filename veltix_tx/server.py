@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime, IStreamServerEndpoint
@@ -17,25 +16,24 @@ from zope.interface import implementer
 
 from veltix_tx._version import __version__
 from veltix_tx.app.hub import Hub
-from veltix_tx.app.router import Events, Handler, Router
+from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import is_local, shown
 from veltix_tx.net.factory import Connections, VeltixServerFactory, check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
-from veltix_tx.settings import ServerConfig
+from veltix_tx.settings import ServerConfig, changed
 from veltix_tx.wire.handshake import Role
-from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType
+from veltix_tx.wire.messages import MessageRegistry, MessageType
 from veltix_tx.wire.releases import AUTO
 
 __all__ = ["Server"]
 
 _log = Logger()
-H = TypeVar("H", bound=Handler)
 
 
-class Server(Service):
+class Server(RoutedService):
     """A Veltix server, a ``twisted.application`` Service.
 
     Args:
@@ -73,12 +71,7 @@ class Server(Service):
         self.config = ServerConfig()
         self._listening: Deferred[list[IListeningPort]] | None = None
         self.configure(config, **settings)
-        self._router = Router(Role.SERVER) if application is None else None
-        self._application: IVeltixApplication = self._router or application  # type: ignore[assignment]
-        own_types: MessageRegistry = getattr(application, "types", PROCESS_TYPES)
-        self._types = own_types if types is None else types
-        self.reactor = reactor
-        self._random = random or Random()
+        super().__init__(Role.SERVER, application, types, reactor, random)
         self._hub = Hub()
         self._ports: list[IListeningPort] = []
 
@@ -92,44 +85,11 @@ class Server(Service):
         """
         if self._listening is not None:
             raise SettingsError("settings", sorted(settings), "given before the server listens, or after its service has stopped")
-        unknown = sorted(set(settings) - set(ServerConfig.__dataclass_fields__))
-        if unknown:
-            raise SettingsError("settings", unknown, "fields of ServerConfig")
-        self.config = replace(config or self.config, **settings)
-        check_wire(self.config.wire)
-        self._listens = [_split_wire(each, self.config.wire) for each in self.config.endpoints]
+        wanted = changed(config or self.config, settings)
+        check_wire(wanted.wire)
+        self._listens = [_split_wire(each, wanted.wire) for each in wanted.endpoints]
+        self.config = wanted
         self._connections = Connections(self.config.max_connections)
-
-    def route(self, message_type: MessageType, *, concurrent: bool = False) -> Callable[[H], H]:
-        """Return a decorator: its function handles one type of message, ``handler(client, message)``.
-
-        What it returns (bytes, a Request, or a Deferred or coroutine of one) answers the message.
-        One client's messages are handled one after another; with ``concurrent`` the later ones
-        go ahead while this handler's Deferred or coroutine is not done.
-
-        Raises:
-            SettingsError: the type has a route already, or the server has an application of its own.
-        """
-        return self.router.route(message_type, concurrent=concurrent)
-
-    def set_callback(self, event: Events | str, callback: Handler | None = None) -> Any:
-        """Set ``on_recv(client, message)``, ``on_connect(client)`` or ``on_disconnect(client)``; without a callback, decorate one.
-
-        Raises:
-            SettingsError: there is no such event, or the server has an application of its own.
-        """
-        return self.router.set_callback(event, callback) if callback else self.router.set_callback(event)
-
-    @property
-    def router(self) -> Router:
-        """The routes and callbacks.
-
-        Raises:
-            SettingsError: the server has an application of its own in their place.
-        """
-        if self._router is None:
-            raise SettingsError("application", self._application, "None for routes and callbacks to be used")
-        return self._router
 
     @property
     def clients(self) -> list[Session]:
@@ -176,7 +136,9 @@ class Server(Service):
         clocks = resolve_clocks(self.reactor)
         kept = _Kept(self._application, self._hub)
         attempts = []
-        for wire, where in self._listens or [(self.config.wire, self._own_endpoint())]:
+        listens = self._listens or [(self.config.wire, self._own_endpoint())]
+        endpoints = [_endpoint(clocks, where) for _, where in listens]
+        for (wire, where), endpoint in zip(listens, endpoints, strict=True):
             factory = VeltixServerFactory(
                 kept,
                 replace(self.config, wire=wire),
@@ -185,7 +147,7 @@ class Server(Service):
                 random=self._random,
                 connections=self._connections,
             )
-            attempts.append(_endpoint(clocks, where).listen(factory).addCallback(self._opened, wire, where))
+            attempts.append(endpoint.listen(factory).addCallback(self._opened, wire, where))
         self._listening = gatherResults(attempts, consumeErrors=True)
         return self._listening.addErrback(self._not_listening).addCallback(lambda _: None)
 
@@ -213,20 +175,25 @@ class Server(Service):
         """Stop listening, let messages already received be handled and answered, close.
 
         Returns:
-            a Deferred that fires when every connection is gone, after ``timeouts.drain`` +
-            ``timeouts.close`` seconds at the most.
+            a Deferred that fires when every connection is gone: what is not done after
+            ``timeouts.drain`` seconds is cut off.
         """
         super().stopService()
-        clocks = resolve_clocks(self.reactor)
         ports, self._ports, self._listening = self._ports, [], None
-        closing = DeferredList([maybeDeferred(port.stopListening) for port in ports])
         manual = SessionClosed(DisconnectReason.MANUAL)
+        gone: list[Deferred[Any]] = [protocol.when_lost() for protocol in self._connections]
+        gone += [maybeDeferred(port.stopListening) for port in ports]
         for protocol in self._connections.half_open():
             protocol.abort(manual)
-        drained = self._hub.drain()
-        drained.addTimeout(self.config.timeouts.drain, clocks.reactor)
-        drained.addErrback(lambda _: self._cut(manual))
-        return closing.addCallback(lambda _: drained)
+        self._hub.drain()
+        drain = self.config.timeouts.drain
+        cut = resolve_clocks(self.reactor).reactor.callLater(drain, self._cut, manual) if len(self._connections) else None
+
+        def stopped(_: object) -> None:
+            if cut is not None and cut.active():
+                cut.cancel()
+
+        return DeferredList(gone).addCallback(stopped)
 
     # Inside.
 

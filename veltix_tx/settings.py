@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 from veltix_tx.errors import SettingsError
 
-__all__ = ["ClientConfig", "Limits", "RetryPolicy", "ServerConfig", "Timeouts"]
+__all__ = ["ClientConfig", "Limits", "RetryPolicy", "ServerConfig", "Timeouts", "changed"]
+
+_LONGEST = 10**9
+"""Seconds, some 30 years."""
 
 
 def _whole(name: str, value: object, low: int, high: float = math.inf) -> None:
@@ -23,8 +26,9 @@ def _whole(name: str, value: object, low: int, high: float = math.inf) -> None:
 
 def _seconds(name: str, value: object, *, zero: bool = False) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0 or (value == 0 and not zero):  # type: ignore[arg-type, operator]
-        raise SettingsError(name, value, "a number of seconds, " + ("0 or more" if zero else "more than 0"))
+    if not number or not 0 <= value <= _LONGEST or (value == 0 and not zero):  # type: ignore[operator]
+        rule = f"a number of seconds, {'0 or more' if zero else 'more than 0'}, at most {_LONGEST}"
+        raise SettingsError(name, value, rule)
 
 
 def _text(name: str, value: object) -> None:
@@ -107,15 +111,17 @@ class RetryPolicy:
             _whole("max_retries", self.max_retries, 0)
         _seconds("initial_delay", self.initial_delay, zero=True)
         _seconds("max_delay", self.max_delay, zero=True)
-        if not isinstance(self.factor, (int, float)) or not 1 <= self.factor < math.inf:
-            raise SettingsError("factor", self.factor, "a number, 1 or more")
+        if isinstance(self.factor, bool) or not isinstance(self.factor, (int, float)) or not 1 <= self.factor <= 1000:
+            raise SettingsError("factor", self.factor, "a number from 1 to 1000")
+        if not isinstance(self.jitter, bool):
+            raise SettingsError("jitter", self.jitter, "True or False")
 
     def delay(self, attempt: int, random: Callable[[], float]) -> float:
         """Return the seconds to wait before try ``attempt`` (from 1); ``random`` gives floats from 0 to 1."""
         try:
-            wait = min(self.initial_delay * self.factor ** (attempt - 1), self.max_delay)
+            wait = min(self.initial_delay * float(self.factor) ** (attempt - 1), self.max_delay)
         except OverflowError:
-            wait = self.max_delay
+            wait = self.max_delay if self.initial_delay else 0.0
         return wait * random() if self.jitter else wait
 
 
@@ -170,7 +176,7 @@ class ServerConfig(_Common):
         _whole("max_connections", self.max_connections, 1)
         if not isinstance(self.endpoints, tuple):
             raise SettingsError("endpoints", self.endpoints, "a tuple of endpoints")
-        if "" in self.endpoints:
+        if "" in self.endpoints or b"" in self.endpoints:
             raise SettingsError("endpoints", "", "a text that is not empty")
 
 
@@ -201,3 +207,18 @@ class ClientConfig(_Common):
         _seconds("connect_timeout", self.connect_timeout)
         if not isinstance(self.retry, RetryPolicy):
             raise SettingsError("retry", self.retry, "a RetryPolicy")
+
+
+C = TypeVar("C", ServerConfig, ClientConfig)
+
+
+def changed(config: C, settings: dict[str, Any]) -> C:
+    """Return a config with some fields changed.
+
+    Raises:
+        SettingsError: there is no such field, or a value cannot be.
+    """
+    unknown = sorted(set(settings) - {known.name for known in fields(config)})
+    if unknown:
+        raise SettingsError("settings", ", ".join(unknown), f"fields of {type(config).__name__}")
+    return replace(config, **settings)

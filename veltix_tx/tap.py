@@ -142,7 +142,10 @@ def _settings(options: Options) -> dict[str, Any]:
 def _server(app: str, reactor: IReactorTime | Clocks | None) -> Server:
     made = _APPLICATIONS[app]() if app in _APPLICATIONS else _load(app)
     if callable(made) and not isinstance(made, Server) and not IVeltixApplication.providedBy(made):
-        made = made()
+        try:
+            made = made()
+        except Exception as error:
+            raise SettingsError("app", app, f"a function that works ({_said(error)})") from error
     if isinstance(made, Server):
         return made
     if IVeltixApplication.providedBy(made):
@@ -161,9 +164,12 @@ def _load(app: str) -> object:
         for name in path.split("."):
             made = getattr(made, name)
     except Exception as error:
-        where = [
-            f", {at.filename}:{at.lineno}" for at in traceback.extract_tb(error.__traceback__) if "importlib" not in at.filename
-        ]
-        said = f"{type(error).__name__}: {error}{where[-1] if len(where) > 1 else ''}"
-        raise SettingsError("app", app, f"something to import from this folder or PYTHONPATH ({said})") from error
+        raise SettingsError("app", app, f"something to import from this folder or PYTHONPATH ({_said(error)})") from error
     return made
+
+
+def _said(error: Exception) -> str:
+    """Return an error of the user's own code with the line it comes from."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    lines = [f", {frame.filename}:{frame.lineno}" for frame in frames if "importlib" not in frame.filename]
+    return f"{type(error).__name__}: {error}{lines[-1] if lines else ''}"

@@ -115,9 +115,15 @@ class MemoryNetwork:
         """
         self.pump()
         outcome: list[Any] = []
-        deferred.addBoth(outcome.append)
+
+        def look(value: Any) -> Any:
+            outcome.append(value)
+            return value
+
+        deferred.addBoth(look)
         if not outcome:
             raise AssertionError(f"{deferred} has not fired yet: use advance() if it waits for time to pass")
+        deferred.addErrback(lambda _: None)
         result = outcome[0]
         if isinstance(result, Failure):
             result.raiseException()

@@ -10,6 +10,7 @@ Ends with stdin. It imports the release and the standard library, nothing of vel
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -125,10 +126,11 @@ class Server(Both):
         server.start()
         return port
 
-    def disconnect(self) -> Any:
+    def disconnect(self) -> None:
         """Close everything."""
         self.client = None  # 1.6.2 to 1.6.5 and 1.7 leave closing to the garbage collector
-        return self.end.close_all()
+        self.end.close_all()
+        gc.collect()
 
     def on_connect(self, client: Any) -> None:
         """Take note."""

@@ -99,7 +99,6 @@ def free_port() -> int:
         (("send", "{free}", "200", "x"), "refused"),
         (("ping", "{server}", "--wire", "1.6.3"), "wire='auto'"),
         (("ping", "{server}", "--wire", "7.0"), "a release"),
-        (("ping", "{server}", "--timeout", "0"), "timeout"),
         (("ping", "a..b:8080"), "a..b"),
         (("send", "{server}", "201", "x", "--wait", "--timeout", "0.2"), "no reply within 0.2 s"),
     ],
@@ -118,7 +117,15 @@ async def test_an_error_is_one_line_and_status_1(arguments: tuple[str, ...], sai
 
 
 @pytest.mark.parametrize(
-    "arguments", [("ping",), ("ping", "nowhere"), ("ping", "127.0.0.1:0"), ("send", "127.0.0.1:1", "5", "x"), ("fly",)]
+    "arguments",
+    [
+        ("ping",),
+        ("ping", "nowhere"),
+        ("ping", "127.0.0.1:0"),
+        ("ping", "127.0.0.1:1", "--timeout", "0"),
+        ("send", "127.0.0.1:1", "5", "x"),
+        ("fly",),
+    ],
 )
 def test_wrong_usage_is_told(arguments: tuple[str, ...], run: Any, scripts: str) -> None:
     """Wrong arguments end with status 2 and a usage line."""

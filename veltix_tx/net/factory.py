@@ -116,6 +116,7 @@ class VeltixServerFactory(ServerFactory):
             full=self.connections.full,
         )
         protocol.factory = self
-        self.connections.add(protocol)
-        protocol.when_lost().addCallback(lambda _: self.connections.discard(protocol))
+        if not self.connections.full:
+            self.connections.add(protocol)
+            protocol.when_lost().addCallback(lambda _: self.connections.discard(protocol))
         return protocol

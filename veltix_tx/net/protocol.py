@@ -112,12 +112,12 @@ class VeltixProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Settle everything that waits."""
         closed = self._end(self._closed or _why(reason, ready=self.session is not None))
-        if self.session is not None:
-            self.session.gone()
         self._gone = True
         listeners, self._when_lost = self._when_lost, []
         for deferred in listeners:
             deferred.callback(closed)
+        if self.session is not None:
+            self.session.gone()
 
     # From the session and the factory.
 

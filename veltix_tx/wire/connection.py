@@ -238,6 +238,8 @@ class VeltixConnection:
 
     def wake(self) -> None:
         """Go on after ``wake_after`` seconds of silence."""
+        if self.state is not State.HANDSHAKE:
+            return
         self._handshake.wake()
         self._out += self._handshake.outgoing
         self._handshake.outgoing.clear()

@@ -12,7 +12,7 @@ Which kind and layout it is may be open at first (``wire="auto"``). A server the
 hellos in stages until the client answers one of them: clients never speak before a hello they
 understand, and each survives the others'. A client reads it off the server's first bytes and
 mirrors the server's version; a server that says nothing is asked with a PING of the releases
-that have no handshake.
+that have no handshake, and its PONG is the handshake.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ class Step(Enum):
     READ_SERVER = auto()
     SEND_CLIENT = auto()
     READ_RESULT = auto()
-    SEND_PING = auto()
     READ_PONG = auto()
 
 
@@ -72,7 +71,6 @@ SCRIPTS: dict[tuple[HandshakeKind, Role], tuple[Step, ...]] = {
 }
 """Every handshake, in both roles."""
 
-_SILENT_SERVER = (Step.SEND_PING, Step.READ_PONG)
 _ANSWER_TO_HELLO = {Role.SERVER: HELLO_ACK, Role.CLIENT: HELLO}
 _BARE_LAYOUTS = (W14, W22, W62)
 """HELLO frames without a magic, shortest header first: the one whose checksum fits is it."""
@@ -133,6 +131,7 @@ class Handshake:
         self._protocol: str | None = None
         self._meta: Mapping[str, object] = {}
         self._reply_to = 0
+        self._asked = False
         self._reply_json: dict[str, object] = {}
 
     def start(self) -> None:
@@ -147,12 +146,13 @@ class Handshake:
 
     def wake(self) -> None:
         """Go on after ``wake_after`` seconds of silence: the next hello, or a client's question."""
+        if self.wake_after is None:
+            return
         if self._role is Role.SERVER:
             self._say_hello()
         else:
             self.wake_after = None
-            self._kind, self._layout, self._steps = HandshakeKind.NONE, W62, list(_SILENT_SERVER)
-            self._advance()
+            self._send_ping()
 
     def receive(self, data: bytes) -> bytes:
         """Take the peer's bytes; return those behind the handshake once it is complete.
@@ -182,9 +182,13 @@ class Handshake:
         if len(self._buffer) < 2:
             return False
         first = bytes(self._buffer[:2])
+        code = int.from_bytes(first, "big")
+        if self._asked and code == PONG.code:
+            self._kind, self._layout, self._steps = HandshakeKind.NONE, W62, [Step.READ_PONG]
+            return True
         if first == W16.magic:
             self._kind, self._layout = HandshakeKind.HELLO, W16
-        elif int.from_bytes(first, "big") == _ANSWER_TO_HELLO[self._role].code:
+        elif code == _ANSWER_TO_HELLO[self._role].code:
             self._kind = HandshakeKind.HELLO
         else:
             self._kind = HandshakeKind.JSON
@@ -236,10 +240,10 @@ class Handshake:
         self._send_json({"result": "ok"})
         return True
 
-    def _send_ping(self) -> bool:
+    def _send_ping(self) -> None:
+        self._asked = True
         self._reply_to = self._getrandbits(32)
         self.outgoing.append(W62.pack(PING.code, b"", self._reply_to, 0))
-        return True
 
     def _send_frame(self, layout: Layout, message_type: MessageType, request_id: int, version: str) -> None:
         text = version.encode("ascii")
@@ -324,7 +328,7 @@ class Handshake:
         if not isinstance(version, str) or not version or len(version) > 64:
             raise MalformedHello(f"the JSON hello's version is {excerpt(version)}")
         if release is not None and not release.accepts(version, protocol):
-            raise VersionRefused(version if protocol is None else f"{version} (pv {protocol})", release.rule)
+            raise VersionRefused(version if protocol is None else f"{version} (pv {excerpt(protocol)})", release.rule)
         self._version = version
         self._protocol = protocol if isinstance(protocol, str) else None
         self._meta = meta if isinstance(meta, dict) else {}
@@ -383,7 +387,6 @@ _ACTIONS: Mapping[Step, Callable[[Handshake], bool]] = {
     Step.READ_SERVER: Handshake._read_server,
     Step.SEND_CLIENT: Handshake._send_client,
     Step.READ_RESULT: Handshake._read_result,
-    Step.SEND_PING: Handshake._send_ping,
     Step.READ_PONG: Handshake._read_pong,
 }
 

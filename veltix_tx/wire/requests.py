@@ -17,6 +17,9 @@ LEGACY_CLIENT_IDS = range(30000, 0x7FFF)
 """For a server of 2.0.0 to 3.0.0, which numbers its own requests from 0 to 29999 and takes any
 frame with such an id for their reply.
 
+A client of 3.0.0 counts through all 16 bits: after 32768 requests one of its own ids may be one a
+server waits for. Nothing on the wire tells that message from a reply.
+
 The last id of each half answers nothing and asks nothing: no release ever waits for it, so that
 a plain message is never taken for a reply (a real 2.x client waits for ids from 0 on).
 """
