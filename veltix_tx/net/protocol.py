@@ -20,6 +20,7 @@ from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks, Deadlines
+from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
 from veltix_tx.settings import ClientConfig, ServerConfig
 from veltix_tx.wire.connection import Event, Failed, Pong, Ready, VeltixConnection
@@ -76,7 +77,7 @@ class VeltixProtocol(Protocol):
         self._random = random or Random()
         self._ready = ready
         self._gone = False
-        self._when_lost: list[Deferred[SessionClosed]] = []
+        self._when_lost: Listeners[SessionClosed] = Listeners()
         self._full = full
         self._closed: SessionClosed | None = None
         self.corked = False
@@ -113,9 +114,7 @@ class VeltixProtocol(Protocol):
         """Settle everything that waits."""
         closed = self._end(self._closed or _why(reason, ready=self.session is not None))
         self._gone = True
-        listeners, self._when_lost = self._when_lost, []
-        for deferred in listeners:
-            deferred.callback(closed)
+        self._when_lost.fire(closed)
         if self.session is not None:
             self.session.gone()
 
@@ -125,9 +124,7 @@ class VeltixProtocol(Protocol):
         """Return a new Deferred that fires with the reason once the connection is gone, ready or not. Never errbacks."""
         if self._gone and self._closed is not None:
             return succeed(self._closed)
-        deferred: Deferred[SessionClosed] = Deferred(self._when_lost.remove)
-        self._when_lost.append(deferred)
-        return deferred
+        return self._when_lost.wait()
 
     def flush(self, *, owed: bool) -> None:
         """Write what the connection has to send, unless a read is being handled, which then writes it.

@@ -18,6 +18,7 @@ from veltix_tx.errors import DisconnectReason, SessionClosed, VeltixError, Versi
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.factory import check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.net.session import Session
 from veltix_tx.settings import ClientConfig, RetryPolicy
@@ -77,8 +78,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._protocol: VeltixProtocol | None = None
         self._closed: SessionClosed | None = None
         self._given_up: Failure | None = None
-        self._when_ready: list[Deferred[Session]] = []
-        self._when_gone: list[Deferred[None]] = []
+        self._when_ready: Listeners[Session] = Listeners()
+        self._when_gone: Listeners[None] = Listeners()
 
     def when_ready(self) -> Deferred[Session]:
         """Return a new Deferred of the session.
@@ -91,9 +92,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
             return succeed(self.session)
         if self._given_up is not None:
             return fail(self._given_up)
-        deferred: Deferred[Session] = Deferred(self._when_ready.remove)
-        self._when_ready.append(deferred)
-        return deferred
+        return self._when_ready.wait()
 
     @property
     def idle(self) -> bool:
@@ -111,8 +110,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self.stopTrying()
         if self._protocol is None:
             return succeed(None)
-        gone: Deferred[None] = Deferred(self._when_gone.remove)
-        self._when_gone.append(gone)
+        gone = self._when_gone.wait()
         if self.session is not None:
             self._protocol.close(manual)
         else:
@@ -157,16 +155,12 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self.session = session
         if self.continueTrying:
             self.resetDelay()
-        listeners, self._when_ready = self._when_ready, []
-        for deferred in listeners:
-            deferred.callback(session)
+        self._when_ready.fire(session)
 
     def _session_lost(self, closed: SessionClosed) -> None:
         self._protocol = self.session = None
         self._closed = closed
-        listeners, self._when_gone = self._when_gone, []
-        for deferred in listeners:
-            deferred.callback(None)
+        self._when_gone.fire(None)
 
     def _try_again(self, connector: IConnector, reason: Failure) -> None:
         if self.clock is None:
@@ -182,9 +176,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
 
     def _give_up(self, reason: Failure) -> None:
         self._given_up = self._given_up or reason
-        listeners, self._when_ready = self._when_ready, []
-        for deferred in listeners:
-            deferred.errback(reason)
+        self._when_ready.fire(reason)
 
 
 @implementer(IConnector)

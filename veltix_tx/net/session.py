@@ -22,6 +22,7 @@ from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks, Deadlines
+from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.turns import Turns
 from veltix_tx.net.waiting import Waiting
 from veltix_tx.settings import Limits, Timeouts
@@ -86,7 +87,7 @@ class Session:
         self._asked, self._given_up = self._requests.entries, self._requests.given_up
         self._gone = False
         self._turns = Turns(self, link, application)
-        self._when_closed: list[Deferred[SessionClosed]] = []
+        self._when_closed: Listeners[SessionClosed] = Listeners()
 
     def __repr__(self) -> str:
         return f"<Session with {shown(self.address)} ({'closed' if self.closed else self.peer.version or self.peer.layout.name})>"
@@ -170,9 +171,7 @@ class Session:
         """Return a new Deferred that fires with the reason once the connection is gone. Never errbacks."""
         if self._gone and self.closed is not None:
             return succeed(self.closed)
-        deferred: Deferred[SessionClosed] = Deferred(self._when_closed.remove)
-        self._when_closed.append(deferred)
-        return deferred
+        return self._when_closed.wait()
 
     def when_idle(self) -> Deferred[None]:
         """Return a new Deferred that fires once every message received so far has been handled and answered."""
@@ -249,9 +248,7 @@ class Session:
         """Take note that the connection is gone: tell who listens, and the application in its turn."""
         assert self.closed is not None
         self._gone = True
-        listeners, self._when_closed = self._when_closed, []
-        for deferred in listeners:
-            deferred.callback(self.closed)
+        self._when_closed.fire(self.closed)
         self._turns.end(self.closed)
 
     # Inside.

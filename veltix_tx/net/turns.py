@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.listeners import Listeners
 from veltix_tx.wire.messages import MessageType, Request, Response, as_content
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Turns:
         self._inbox: deque[Response | SessionClosed] = deque()
         self._inbox_bytes = 0
         self._answering = 0
-        self._when_idle: list[Deferred[None]] = []
+        self._when_idle: Listeners[None] = Listeners()
 
     def begin(self) -> None:
         """Tell the application of the session, before any message."""
@@ -86,9 +87,7 @@ class Turns:
         """Return a new Deferred that fires once every message so far has been handled and answered."""
         if self._idle:
             return succeed(None)
-        deferred: Deferred[None] = Deferred(self._when_idle.remove)
-        self._when_idle.append(deferred)
-        return deferred
+        return self._when_idle.wait()
 
     def answer(self, message: Response, result: object) -> Deferred[None]:
         """Answer a message with a handler's result; see :meth:`Session.answer`."""
@@ -172,9 +171,7 @@ class Turns:
 
     def _check_idle(self) -> None:
         if self._when_idle and self._idle:
-            listeners, self._when_idle = self._when_idle, []
-            for deferred in listeners:
-                deferred.callback(None)
+            self._when_idle.fire(None)
 
 
 def _as_deferred(result: object) -> Deferred[object]:
