@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -95,6 +96,15 @@ def test_the_metadata_says_what_is_needed(wheel: Path) -> None:
 def test_the_sdist_has_everything_to_build_test_and_read(sdist_files: set[str], name: str) -> None:
     """Whoever has the source distribution has the project."""
     assert name in sdist_files
+
+
+def test_the_sdist_makes_the_same_wheel(sdist: Path, wheel_files: set[str], tmp_path: Path) -> None:
+    """Who installs from the source distribution gets what the wheel holds."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, sdist]
+    subprocess.run([str(word) for word in command], check=True, cwd=tmp_path)
+    (built,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        assert {name for name in archive.namelist() if not name.endswith("/")} == wheel_files
 
 
 def test_the_sdist_is_the_project(sdist_files: set[str], tree: Path) -> None:

@@ -233,7 +233,7 @@ class VeltixConnection:
     def refuse_full(self) -> None:
         """Instead of :meth:`start`: refuse the client because the server is full."""
         self._handshake.refuse_full()
-        self._out += self._handshake.outgoing
+        self._collect()
         self._move(Trigger.END)
 
     def wake(self) -> None:
@@ -241,8 +241,7 @@ class VeltixConnection:
         if self.state is not State.HANDSHAKE:
             return
         self._handshake.wake()
-        self._out += self._handshake.outgoing
-        self._handshake.outgoing.clear()
+        self._collect()
 
     def receive(self, data: bytes, received_at: int) -> list[Event]:
         """Take the peer's bytes.
@@ -261,6 +260,7 @@ class VeltixConnection:
         try:
             rest = self._handshake.receive(data)
         except (HandshakeError, FrameTooLarge) as error:
+            self._collect()
             return [self._fail(error)]
         return self._check_agreed(rest, received_at)
 
@@ -329,6 +329,10 @@ class VeltixConnection:
         self.send(ERROR, b"", request_id)
         return True
 
+    def _collect(self) -> None:
+        self._out += self._handshake.outgoing
+        self._handshake.outgoing.clear()
+
     def _move(self, trigger: Trigger) -> None:
         self.state = STATES[self.state][trigger]
 
@@ -337,8 +341,7 @@ class VeltixConnection:
         return Failed(error)
 
     def _check_agreed(self, rest: bytes, received_at: int) -> list[Event]:
-        self._out += self._handshake.outgoing
-        self._handshake.outgoing.clear()
+        self._collect()
         peer = self._handshake.peer
         if peer is None:
             return []
