@@ -185,15 +185,20 @@ class Server(RoutedService):
         gone += [maybeDeferred(port.stopListening) for port in ports]
         for protocol in self._connections.half_open():
             protocol.abort(manual)
-        self._hub.drain()
-        drain = self.config.timeouts.drain
-        cut = resolve_clocks(self.reactor).reactor.callLater(drain, self._cut, manual) if len(self._connections) else None
+        drained = self._hub.drain()
+
+        def cut() -> None:
+            drained.cancel()
+            for protocol in self._connections:
+                protocol.abort(manual)
+
+        late = resolve_clocks(self.reactor).reactor.callLater(self.config.timeouts.drain, cut)
 
         def stopped(_: object) -> None:
-            if cut is not None and cut.active():
-                cut.cancel()
+            if late.active():
+                late.cancel()
 
-        return DeferredList(gone).addCallback(stopped)
+        return DeferredList([*gone, drained]).addCallback(stopped)
 
     # Inside.
 
@@ -217,10 +222,6 @@ class Server(RoutedService):
             port.stopListening()
         return reason.value.subFailure if isinstance(reason.value, FirstError) else reason
 
-    def _cut(self, closed: SessionClosed) -> None:
-        for protocol in self._connections:
-            protocol.abort(closed)
-
 
 @implementer(IVeltixApplication)
 class _Kept:
@@ -228,13 +229,16 @@ class _Kept:
 
     def __init__(self, application: IVeltixApplication, hub: Hub) -> None:
         self.received = application.received
-        self.disconnected = application.disconnected
         self._application = application
         self._hub = hub
 
     def connected(self, session: Session) -> object:
         self._hub.add(session)
         return self._application.connected(session)
+
+    def disconnected(self, session: Session, reason: SessionClosed) -> object:
+        self._hub.discard(session)
+        return self._application.disconnected(session, reason)
 
 
 def _split_wire(endpoint: str | IStreamServerEndpoint, default: str) -> tuple[str, str | IStreamServerEndpoint]:

@@ -264,6 +264,33 @@ async def test_stopping_finishes_what_was_received(loopback: Any) -> None:
     await stopped
 
 
+async def test_stopping_finishes_what_was_received_from_a_peer_that_left(loopback: Any) -> None:
+    """A message that was accepted is handled to its end although its sender is gone when the service stops."""
+    server = loopback.made_server()
+    gone: Deferred[None] = Deferred()
+    gate: Deferred[None] = Deferred()
+    handled: list[bytes] = []
+
+    @server.route(loopback.chat)
+    async def slow(client: Any, message: Any) -> None:
+        client.when_closed().addCallback(lambda _: gone.called or gone.callback(None))
+        await gate
+        handled.append(message.content)
+
+    server.startService()
+    client = loopback.client(server.port)
+    await client.connect()
+    client.send(loopback.chat, b"1")
+    client.send(loopback.chat, b"2")
+    await client.disconnect()
+    await gone
+    stopped = server.stopService()
+    assert not stopped.called
+    gate.callback(None)
+    await stopped
+    assert handled == [b"1", b"2"]
+
+
 async def test_stopping_cuts_what_takes_too_long(loopback: Any) -> None:
     """A handler that does not finish within timeouts.drain does not hold the stop: its client is cut off."""
     server = loopback.made_server(timeouts=Timeouts(drain=0.2))

@@ -48,4 +48,5 @@ class Relay:
         self._hub.broadcast(message.type, message.content, exclude=[session])
 
     def disconnected(self, session: Session, reason: SessionClosed) -> None:
-        """Nothing to do: the hub lets go of closed sessions."""
+        """Let go of the session."""
+        self._hub.discard(session)

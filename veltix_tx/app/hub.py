@@ -13,7 +13,7 @@ __all__ = ["Hub"]
 
 
 class Hub:
-    """Keeps sessions while they are open."""
+    """Keeps sessions from the completed handshake until their last message has been handled."""
 
     def __init__(self) -> None:
         self._sessions: dict[Session, None] = {}
@@ -25,9 +25,12 @@ class Hub:
         return iter(list(self._sessions))
 
     def add(self, session: Session) -> None:
-        """Keep a session until it is gone."""
+        """Keep a session."""
         self._sessions[session] = None
-        session.when_closed().addCallback(lambda _: self._sessions.pop(session))
+
+    def discard(self, session: Session) -> None:
+        """Keep it no more."""
+        self._sessions.pop(session, None)
 
     def broadcast(
         self,
@@ -66,13 +69,15 @@ class Hub:
     def drain(self) -> Deferred[None]:
         """Let every session finish what it has received, then close it.
 
+        Sessions whose peer has left already finish, too: what was accepted is handled.
+
         Returns:
-            a Deferred that fires when all are gone. Cancelling it stops waiting.
+            a Deferred that fires when all are gone. Cancelling it stops waiting, and fires it.
         """
 
         async def finish(session: Session) -> None:
             await session.when_idle()
             await session.disconnect()
 
-        finished = DeferredList([Deferred.fromCoroutine(finish(session)) for session in self])
+        finished = DeferredList([Deferred.fromCoroutine(finish(session)) for session in self], consumeErrors=True)
         return finished.addCallback(lambda _: None)
