@@ -8,6 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, ITCPTransport
@@ -162,7 +163,8 @@ class VeltixProtocol(Protocol):
     def _prepare(self) -> None:
         transport = self.transport
         gap = _HELLO_GAP
-        if ITCPTransport.providedBy(transport):
+        # Both, because UNIX transports of Twisted before 25 claim to be TCP and fail at it.
+        if ITCPTransport.providedBy(transport) and isinstance(self.address, (IPv4Address, IPv6Address)):
             transport.setTcpNoDelay(True)
             gap += 2 * _round_trip(transport)
         config = self._config
