@@ -96,6 +96,14 @@ class Server(RoutedService):
         """The sessions whose handshake is complete and that are open."""
         return [session for session in self._hub if session.closed is None]
 
+    def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = ()) -> list[Session]:
+        """Return the clients with all of some tags and any of some others; see :meth:`Hub.select`."""
+        return self._hub.select(all_of, any_of)
+
+    def get_clients_by_tag(self, tag: str, value: object = None) -> list[Session]:
+        """Return the clients that have a tag, with this value unless it is None."""
+        return [client for client in self._hub.select([tag]) if value is None or client.get_tag(tag) == value]
+
     def broadcast(
         self,
         message_type: MessageType,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from twisted.internet.defer import Deferred, DeferredList
 
@@ -17,6 +18,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._sessions: dict[Session, None] = {}
+        self._tagged: dict[str, dict[Session, None]] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -27,10 +29,39 @@ class Hub:
     def add(self, session: Session) -> None:
         """Keep a session."""
         self._sessions[session] = None
+        for name in session.tags:
+            self._index(session, name, True)
+        session.tags.changed = partial(self._index, session)
 
     def discard(self, session: Session) -> None:
         """Keep it no more."""
-        self._sessions.pop(session, None)
+        if session in self._sessions:
+            del self._sessions[session]
+            session.tags.changed = None
+            for name in session.tags:
+                self._index(session, name, False)
+
+    def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = ()) -> list[Session]:
+        """Return the open sessions with all of some tags, and with any of some others.
+
+        The time it takes grows with the sessions that have the rarest of ``all_of``, or without
+        it with those that have one of ``any_of``, not with all there are.
+
+        Args:
+            all_of: tags that must all be set; none excludes nobody.
+            any_of: tags of which one must be set; none excludes nobody.
+        """
+        required, either = list(all_of), list(any_of)
+        if required:
+            rarest = min((self._tagged.get(name, {}) for name in required), key=len)
+            found: Iterable[Session] = [session for session in rarest if session.has_all_tags(required)]
+            if either:
+                found = [session for session in found if session.has_any_tags(either)]
+        elif either:
+            found = {session: None for name in either for session in self._tagged.get(name, ())}
+        else:
+            found = self
+        return [session for session in found if session.closed is None]
 
     def broadcast(
         self,
@@ -65,6 +96,15 @@ class Hub:
         for session in chosen:
             session.send_encoded(encoded[session.encoding])
         return len(chosen)
+
+    def _index(self, session: Session, name: str, present: bool) -> None:
+        if present:
+            self._tagged.setdefault(name, {})[session] = None
+            return
+        tagged = self._tagged[name]
+        del tagged[session]
+        if not tagged:
+            del self._tagged[name]
 
     def drain(self) -> Deferred[None]:
         """Let every session finish what it has received, then close it.

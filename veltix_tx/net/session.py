@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -23,6 +23,7 @@ from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks, Deadlines
 from veltix_tx.net.listeners import Listeners
+from veltix_tx.net.tags import Tags
 from veltix_tx.net.turns import Turns
 from veltix_tx.net.waiting import Waiting
 from veltix_tx.settings import Limits, Timeouts
@@ -69,6 +70,7 @@ class Session:
         peer: the other side as the handshake made it known: its version, its layout.
         address: the other side's network address.
         closed: why nothing can be sent any more; None while the session is open.
+        tags: what the application notes about it; :meth:`add_tag` and the others change them.
         late_replies: replies dropped because their request had been given up.
         refused: frames refused and dropped (bad checksum, unknown type, garbage).
     """
@@ -77,6 +79,7 @@ class Session:
         self.peer = peer
         self.address = link.address
         self.closed: SessionClosed | None = None
+        self.tags = Tags()
         self.late_replies = 0
         self.refused = 0
         self._link = link
@@ -190,6 +193,36 @@ class Session:
             a Deferred that fires with None when this is done. Never errbacks.
         """
         return self._turns.answer(message, result)
+
+    # Tags, under upstream's names.
+
+    def add_tag(self, name: str, value: object = None) -> bool:
+        """Set a tag; return False, and leave its value as it is, where it is set already."""
+        return self.tags.add(name, value)
+
+    def has_tag(self, name: str) -> bool:
+        """Whether a tag is set."""
+        return name in self.tags
+
+    def has_all_tags(self, names: Iterable[str]) -> bool:
+        """Whether all of these tags are set; True for none."""
+        return self.tags.has_all(names)
+
+    def has_any_tags(self, names: Iterable[str]) -> bool:
+        """Whether any of these tags is set; False for none."""
+        return self.tags.has_any(names)
+
+    def get_tag(self, name: str) -> object:
+        """Return a tag's value, None where it is not set."""
+        return self.tags.get(name)
+
+    def remove_tag(self, name: str) -> bool:
+        """Take a tag away; return whether it was set."""
+        return self.tags.remove(name)
+
+    def clear_tags(self) -> None:
+        """Take every tag away."""
+        self.tags.clear()
 
     # From the hub: the same bytes for many sessions.
 
