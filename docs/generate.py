@@ -418,7 +418,7 @@ def fixed_limits() -> str:
             ],
             [
                 "how much more may wait for its turn while this side waits for a reply itself",
-                f"{turns._OWN_REQUESTS_FACTOR} times `inflight`",
+                f"{turns.OWN_REQUESTS_FACTOR} times `inflight`",
             ],
             ["requests given up whose late replies are recognised", f"{requests._REMEMBERED} per connection"],
             ["gap between two hellos of the auto port", f"{protocol._HELLO_GAP:g} s and two round trips"],

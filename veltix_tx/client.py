@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from veltix_tx.app.service import RoutedService
-from veltix_tx.errors import NotReady, SettingsError, VeltixError
+from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.factory import check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
@@ -78,7 +78,7 @@ class Client(RoutedService):
         Raises:
             SettingsError: a setting cannot be, or the client is connected.
         """
-        if self._factory is not None and not self._factory.idle:
+        if self._factory is not None and not self._factory.finished:
             raise SettingsError("settings", sorted(settings), "given before the client connects, or after disconnect()")
         wanted = changed(config or self.config, settings)
         check_wire(wanted.wire)
@@ -107,7 +107,7 @@ class Client(RoutedService):
         Raises:
             SettingsError: the endpoint is none.
         """
-        if self._factory is None or self._factory.idle:
+        if self._factory is None or self._factory.finished:
             clocks = resolve_clocks(self.reactor)
             endpoint = self._endpoint(clocks)
             self._factory = VeltixClientFactory(
@@ -142,7 +142,8 @@ class Client(RoutedService):
         """Send a message; see :meth:`Session.send`.
 
         Raises:
-            NotReady: the client is not connected; nothing was sent.
+            NotReady: the client has not been connected yet; nothing was sent.
+            SessionClosed: it is connected no more; nothing was sent.
         """
         self._open_session().send(message, content, request_id=request_id)
 
@@ -188,7 +189,8 @@ class Client(RoutedService):
     def _open_session(self) -> Session:
         session = self.session
         if session is None:
-            raise NotReady()
+            ended = self._factory.closed if self._factory else None
+            raise NotReady() if ended is None else SessionClosed(ended.reason, ended.cause)
         return session
 
     def _endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:

@@ -69,7 +69,7 @@ class Server(RoutedService):
         if endpoint is not None:
             settings["endpoints"] = (endpoint,)
         self.config = ServerConfig()
-        self._listening: Deferred[list[IListeningPort]] | None = None
+        self._listening: object = None  # a new one each time it begins to listen
         self.configure(config, **settings)
         super().__init__(Role.SERVER, application, types, reactor, random)
         self._hub = Hub()
@@ -146,6 +146,7 @@ class Server(RoutedService):
         attempts = []
         listens = self._listens or [(self.config.wire, self._own_endpoint())]
         endpoints = [_endpoint(clocks, where) for _, where in listens]
+        current = self._listening = object()
         for (wire, where), endpoint in zip(listens, endpoints, strict=True):
             factory = VeltixServerFactory(
                 kept,
@@ -155,9 +156,9 @@ class Server(RoutedService):
                 random=self._random,
                 connections=self._connections,
             )
-            attempts.append(endpoint.listen(factory).addCallback(self._opened, wire, where))
-        self._listening = gatherResults(attempts, consumeErrors=True)
-        return self._listening.addErrback(self._not_listening).addCallback(lambda _: None)
+            attempts.append(maybeDeferred(endpoint.listen, factory).addCallback(self._opened, wire, where, current))
+        opened = gatherResults(attempts, consumeErrors=True)
+        return opened.addErrback(self._not_listening).addCallback(lambda _: None)
 
     # From twisted.application.
 
@@ -169,9 +170,15 @@ class Server(RoutedService):
         """
         super().privilegedStartService()
         failures: list[Failure] = []
-        self.listen().addErrback(failures.append)
+        listening = self.listen().addErrback(failures.append)
         for failure in failures:
             failure.raiseException()
+
+        def late(_: object) -> None:
+            for failure in failures:
+                _log.failure("could not listen", failure)
+
+        listening.addCallback(late)
 
     def startService(self) -> None:
         """Begin to listen, unless that was done before; raises as :meth:`privilegedStartService` does."""
@@ -214,7 +221,10 @@ class Server(RoutedService):
         interface = self.config.host.replace(":", r"\:")
         return f"tcp:{self.config.port}:interface={interface}:backlog=1024"
 
-    def _opened(self, port: IListeningPort, wire: str, where: str | IStreamServerEndpoint) -> IListeningPort:
+    def _opened(self, port: IListeningPort, wire: str, where: str | IStreamServerEndpoint, current: object) -> None:
+        if self._listening is not current:
+            port.stopListening()  # stopped, or failed elsewhere, in the meantime
+            return
         self._ports.append(port)
         address = port.getHost()
         speaks = "Veltix 1.4 to 3.3 but 1.8 and 1.9 (wire auto)" if wire == AUTO else f"Veltix {wire}"
@@ -222,7 +232,6 @@ class Server(RoutedService):
         encrypted = isinstance(where, str) and where.startswith(("ssl:", "tls:"))
         if not encrypted and not is_local(address):
             _log.warn("anyone who reaches {where} can connect: there is neither TLS nor authentication", where=shown(address))
-        return port
 
     def _not_listening(self, reason: Failure) -> Failure:
         ports, self._ports, self._listening = self._ports, [], None
@@ -237,16 +246,13 @@ class _Kept:
 
     def __init__(self, application: IVeltixApplication, hub: Hub) -> None:
         self.received = application.received
+        self.disconnected = application.disconnected
         self._application = application
         self._hub = hub
 
     def connected(self, session: Session) -> object:
         self._hub.add(session)
         return self._application.connected(session)
-
-    def disconnected(self, session: Session, reason: SessionClosed) -> object:
-        self._hub.discard(session)
-        return self._application.disconnected(session, reason)
 
 
 def _split_wire(endpoint: str | IStreamServerEndpoint, default: str) -> tuple[str, str | IStreamServerEndpoint]:
@@ -256,7 +262,10 @@ def _split_wire(endpoint: str | IStreamServerEndpoint, default: str) -> tuple[st
     wire, at, rest = endpoint.partition("@")
     if not at or ":" in wire:
         return default, endpoint
-    check_wire(wire)
+    try:
+        check_wire(wire)
+    except SettingsError as error:
+        raise SettingsError("endpoint", endpoint, f"an endpoint, or RELEASE@endpoint with {error.rule}") from None
     return wire, rest
 
 

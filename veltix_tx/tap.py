@@ -12,6 +12,7 @@ from typing import Any
 from twisted.application.service import IService, MultiService
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions
 
 from veltix_tx.app.applications import Echo, Relay
@@ -37,6 +38,8 @@ _SETTINGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
 """Option -> field of ServerConfig, how to read it, what it must be."""
 
 _DEFAULTS = ServerConfig()
+
+_log = Logger()
 
 
 class Options(UsageOptions):
@@ -108,7 +111,7 @@ class _Reporting(MultiService):
     def _report(self, start: Callable[[], None]) -> None:
         try:
             start()
-        except (CannotListenError, SettingsError) as error:
+        except (CannotListenError, SettingsError, OSError) as error:
             shown, usual = error, sys.excepthook
 
             def hook(kind: Any, value: BaseException, trace: Any) -> None:
@@ -118,12 +121,15 @@ class _Reporting(MultiService):
                     usual(kind, value, trace)
 
             sys.excepthook = hook
+            _log.critical("{line}", line=_line(error))
             raise
 
 
-def _line(error: CannotListenError | SettingsError) -> str:
+def _line(error: CannotListenError | SettingsError | OSError) -> str:
     if isinstance(error, CannotListenError):
-        return f"twistd veltix: {error} Choose another with --port or --listen, or end what listens there."
+        return f"twistd veltix: {error} Choose another with --port, --interface or --listen, or end what listens there."
+    if isinstance(error, OSError):
+        return f"twistd veltix: cannot listen: {error}. Choose another place with --listen."
     names = {field: option for option, (field, _, _) in _SETTINGS.items()} | {"endpoint": "listen", "endpoints": "listen"}
     return f"twistd veltix: --{names.get(error.name, error.name)} {error.value}: it must be {error.rule}"
 

@@ -48,5 +48,4 @@ class Relay:
         self._hub.broadcast(message.type, message.content, exclude=[session])
 
     def disconnected(self, session: Session, reason: SessionClosed) -> None:
-        """Let go of the session."""
-        self._hub.discard(session)
+        """Nothing to do: the hub lets go of it."""

@@ -27,19 +27,12 @@ class Hub:
         return iter(list(self._sessions))
 
     def add(self, session: Session) -> None:
-        """Keep a session."""
+        """Keep a session until it is gone and the application knows."""
         self._sessions[session] = None
+        session.when_closed().addCallback(lambda _: session.when_idle()).addCallback(lambda _: self._discard(session))
         for name in session.tags:
             self._index(session, name, True)
         session.tags.changed = partial(self._index, session)
-
-    def discard(self, session: Session) -> None:
-        """Keep it no more."""
-        if session in self._sessions:
-            del self._sessions[session]
-            session.tags.changed = None
-            for name in session.tags:
-                self._index(session, name, False)
 
     def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = ()) -> list[Session]:
         """Return the open sessions with all of some tags, and with any of some others.
@@ -97,6 +90,12 @@ class Hub:
             session.send_encoded(encoded[session.encoding])
         return len(chosen)
 
+    def _discard(self, session: Session) -> None:
+        del self._sessions[session]
+        session.tags.changed = None
+        for name in session.tags:
+            self._index(session, name, False)
+
     def _index(self, session: Session, name: str, present: bool) -> None:
         if present:
             self._tagged.setdefault(name, {})[session] = None
@@ -114,10 +113,5 @@ class Hub:
         Returns:
             a Deferred that fires when all are gone. Cancelling it stops waiting, and fires it.
         """
-
-        async def finish(session: Session) -> None:
-            await session.when_idle()
-            await session.disconnect()
-
-        finished = DeferredList([Deferred.fromCoroutine(finish(session)) for session in self], consumeErrors=True)
+        finished = DeferredList([session.drain() for session in self], consumeErrors=True)
         return finished.addCallback(lambda _: None)

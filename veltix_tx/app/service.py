@@ -84,4 +84,4 @@ class RoutedService(Service):
         Raises:
             SettingsError: there is no such event, or there is an application in place of callbacks.
         """
-        return self.router.set_callback(event, callback) if callback else self.router.set_callback(event)
+        return self.router.set_callback(event, callback) if callback is not None else self.router.set_callback(event)

@@ -18,6 +18,10 @@ from veltix_tx.wire.releases import AUTO, find_release
 __all__ = ["Connections", "VeltixServerFactory", "check_wire", "resolve_clocks"]
 
 
+_REFUSED_AT_ONCE = 64
+"""How many connections over the limit may be open while they are told that the server is full."""
+
+
 def resolve_clocks(reactor: IReactorTime | Clocks | None) -> Clocks:
     """Return the clocks to use: those given, those of a given reactor, or those of the global one."""
     if isinstance(reactor, Clocks):
@@ -45,25 +49,27 @@ class Connections:
     def __init__(self, most: int) -> None:
         self.most = most
         self._open: set[VeltixProtocol] = set()
+        self._refused: set[VeltixProtocol] = set()
 
     def __len__(self) -> int:
         return len(self._open)
 
     def __iter__(self) -> Iterator[VeltixProtocol]:
-        return iter(list(self._open))
+        return iter([*self._open, *self._refused])
 
     @property
     def full(self) -> bool:
         """Whether no more may come."""
         return len(self._open) >= self.most
 
-    def add(self, protocol: VeltixProtocol) -> None:
-        """Count a connection."""
-        self._open.add(protocol)
-
-    def discard(self, protocol: VeltixProtocol) -> None:
-        """Count it no more."""
-        self._open.discard(protocol)
+    def admit(self, protocol: VeltixProtocol) -> bool:
+        """Keep a connection until it is lost; return False for one refused too many, which is not even told."""
+        kept = self._refused if self.full else self._open
+        if kept is self._refused and len(kept) >= _REFUSED_AT_ONCE:
+            return False
+        kept.add(protocol)
+        protocol.when_lost().addCallback(lambda _: kept.discard(protocol))
+        return True
 
     def half_open(self) -> list[VeltixProtocol]:
         """Return those still in their handshake."""
@@ -105,8 +111,8 @@ class VeltixServerFactory(ServerFactory):
         self._types = types
         self._random = random or Random()
 
-    def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol:
-        """Return the protocol of a new connection."""
+    def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
+        """Return the protocol of a new connection, None for one to close at once."""
         protocol = VeltixProtocol(
             self._application,
             self.config,
@@ -116,7 +122,4 @@ class VeltixServerFactory(ServerFactory):
             full=self.connections.full,
         )
         protocol.factory = self
-        if not self.connections.full:
-            self.connections.add(protocol)
-            protocol.when_lost().addCallback(lambda _: self.connections.discard(protocol))
-        return protocol
+        return protocol if self.connections.admit(protocol) else None

@@ -35,13 +35,15 @@ class Flow:
         deadlines: where the stall timer lives.
         stall: seconds, besides the time the owed bytes may take, until ``stalled`` is called.
         stalled: what to do then.
+        most: bytes of unread replies that may pile up while this side waits for a reply itself.
     """
 
-    def __init__(self, transport: Any, deadlines: Deadlines, stall: float, stalled: Callable[[], None]) -> None:
+    def __init__(self, transport: Any, deadlines: Deadlines, stall: float, stalled: Callable[[], None], most: int = 0) -> None:
         self._transport = transport
         self._deadlines = deadlines
         self._stall = stall
         self._stalled = stalled
+        self._most = max(most, _OWED)
         self._reasons: set[str] = set()
         self._producing = False
         self._blocked = False
@@ -59,20 +61,30 @@ class Flow:
 
     def stop(self) -> None:
         """Let go of the transport, which may close only then."""
+        if self._reasons:
+            # TLS closes only after it has read the peer's goodbye.
+            self._reasons.clear()
+            self._transport.resumeProducing()
         if self._producing:
             self._producing = False
             self._transport.unregisterProducer()
 
-    def owe(self, size: int) -> None:
-        """Count ``size`` bytes just written because the peer asked for them."""
+    def owe(self, size: int, *, patient: bool = False) -> None:
+        """Count ``size`` bytes just written because the peer asked for them.
+
+        With ``patient``, because this side waits for a reply itself, far more may pile up: were
+        both sides to stop reading while each waits for the other's replies, neither would go on.
+        """
         if self._blocked:
             self._owed += size
-            if self._owed > _OWED:
+            if self._owed > (self._most if patient else _OWED):
                 self.pause("replies unread")
                 self._deadlines.set("stall", self._stall + self._owed / _SLOWEST, self._stalled)
 
     def pause(self, reason: str) -> None:
         """Stop reading until every reason is gone."""
+        if not self._producing:
+            return
         if not self._reasons:
             self._transport.pauseProducing()
         self._reasons.add(reason)
@@ -94,6 +106,11 @@ class Flow:
         self._owed = 0
         self._deadlines.clear("stall")
         self.resume("replies unread")
+        if self._producing:
+            # A transport told to close while its producer was paused (TLS, when the peer said
+            # goodbye) looks at that again only when the producer is unregistered.
+            self._transport.unregisterProducer()
+            self._transport.registerProducer(self, True)
 
     def stopProducing(self) -> None:
         """The transport is gone."""

@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.interfaces import IAddress, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,12 +23,13 @@ from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks, Deadlines
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
+from veltix_tx.net.turns import OWN_REQUESTS_FACTOR
 from veltix_tx.settings import ClientConfig, ServerConfig
-from veltix_tx.wire.connection import Event, Failed, Pong, Ready, VeltixConnection
+from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready, VeltixConnection
 from veltix_tx.wire.frames import Refused
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, Response
-from veltix_tx.wire.releases import AUTO, find_release
+from veltix_tx.wire.releases import AUTO, SUPERSET, find_release
 
 __all__ = ["VeltixProtocol"]
 
@@ -82,6 +83,7 @@ class VeltixProtocol(Protocol):
         self._full = full
         self._closed: SessionClosed | None = None
         self.corked = False
+        self._own = 0
 
     transport: Any
 
@@ -127,28 +129,33 @@ class VeltixProtocol(Protocol):
             return succeed(self._closed)
         return self._when_lost.wait()
 
-    def flush(self, *, owed: bool) -> None:
-        """Write what the connection has to send, unless a read is being handled, which then writes it.
+    def flush(self) -> None:
+        """Write what the connection has to send, unless a read is being handled, which then writes it all.
 
-        Args:
-            owed: whether the peer asked for it: then its not reading it pauses our reading.
+        What is not this side's own is owed to the peer: its not reading it pauses our reading.
         """
-        if self.corked or self.transport is None:
+        if self.corked:
             return
+        own, self._own = self._own, 0
         out = self.connection.data_to_send()
         if out:
             self.transport.writeSequence(out)
-            if owed:
-                self.flow.owe(sum(map(len, out)))
+            waiting = self.session is not None and self.session.waiting > 0
+            self.flow.owe(sum(map(len, out)) - own, patient=waiting)
+
+    def sent(self, size: int) -> None:
+        """Write what this side sends of its own accord, with ``size`` bytes of content."""
+        self._own += size
+        self.flush()
 
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds."""
         if self.transport is None or self._closed is not None:
             return
         self.corked = False
-        self.flush(owed=False)
+        self.flush()
         self._end(closed)
-        self.deadlines.set("close", self.timeouts.close, self.transport.abortConnection)
+        self.deadlines.set("close", self.timeouts.close, self._abort_transport)
         self.flow.stop()
         self.transport.loseConnection()
 
@@ -156,7 +163,7 @@ class VeltixProtocol(Protocol):
         """Close at once; what is queued is lost."""
         if self.transport is not None:
             self._end(self._closed or closed)
-            self.transport.abortConnection()
+            self._abort_transport()
 
     # Inside.
 
@@ -168,9 +175,13 @@ class VeltixProtocol(Protocol):
             transport.setTcpNoDelay(True)
             gap += 2 * _round_trip(transport)
         config = self._config
+        role = Role.SERVER if isinstance(config, ServerConfig) else Role.CLIENT
+        release = None if config.wire == AUTO else find_release(config.wire)
+        if release is None and role is Role.SERVER and ISSLTransport.providedBy(transport):
+            release = SUPERSET  # no older release speaks TLS, and its handshake upsets the stages' timing
         self.connection = VeltixConnection(
-            Role.SERVER if isinstance(config, ServerConfig) else Role.CLIENT,
-            None if config.wire == AUTO else find_release(config.wire),
+            role,
+            release,
             calendar_ms=self.clocks.calendar_ms,
             uptime_ms=self.clocks.uptime_ms,
             getrandbits=self._random.getrandbits,
@@ -179,7 +190,12 @@ class VeltixProtocol(Protocol):
             limits=config.limits,
             gap=gap,
         )
-        self.flow = Flow(transport, self.deadlines, self.timeouts.stall, self._stalled)
+        most = OWN_REQUESTS_FACTOR * config.max_message_size
+        self.flow = Flow(transport, self.deadlines, self.timeouts.stall, self._stalled, most)
+
+    def _abort_transport(self) -> None:
+        # Not every transport has abortConnection: ITransport does not ask for it.
+        getattr(self.transport, "abortConnection", self.transport.loseConnection)()
 
     def _dispatch(self, events: list[Event]) -> None:
         self.corked = True
@@ -193,7 +209,7 @@ class VeltixProtocol(Protocol):
                     _ON_EVENT[type(event)](self, event)
         finally:
             self.corked = False
-            self.flush(owed=True)
+            self.flush()
 
     def _on_ready(self, event: Ready) -> None:
         self.deadlines.clear("handshake")
@@ -206,6 +222,10 @@ class VeltixProtocol(Protocol):
     def _on_pong(self, event: Pong) -> None:
         if self.session is not None:
             self.session.pong(event.request_id)
+
+    def _on_declined(self, event: Declined) -> None:
+        if self.session is not None:
+            self.session.declined(event.request_id, event.detail)
 
     def _on_refused(self, event: Refused) -> None:
         if self.session is not None:
@@ -242,13 +262,14 @@ class VeltixProtocol(Protocol):
 
     def _wake(self) -> None:
         self.connection.wake()
-        self.flush(owed=False)
+        self.flush()
         self._arm_wake()
 
 
 _ON_EVENT: dict[type, Callable[..., None]] = {
     Ready: VeltixProtocol._on_ready,
     Pong: VeltixProtocol._on_pong,
+    Declined: VeltixProtocol._on_declined,
     Refused: VeltixProtocol._on_refused,
     Failed: VeltixProtocol._on_failed,
 }

@@ -6,7 +6,7 @@ from math import inf
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import NotConnectingError
 from twisted.internet.interfaces import IAddress, IConnector, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import ReconnectingClientFactory
@@ -95,9 +95,19 @@ class VeltixClientFactory(ReconnectingClientFactory):
         return self._when_ready.wait()
 
     @property
-    def idle(self) -> bool:
-        """Whether there is no connection and no further try will be made."""
-        return self._given_up is not None and self._protocol is None
+    def connected(self) -> bool:
+        """Whether there is a connection, ready or not."""
+        return self._protocol is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether no further try will be made (the last connection may still be closing)."""
+        return self._given_up is not None
+
+    @property
+    def closed(self) -> SessionClosed | None:
+        """How the last connection ended, None before and while there is one."""
+        return self._closed
 
     def stop(self) -> Deferred[None]:
         """Try no more and close what is open, politely.
@@ -119,11 +129,15 @@ class VeltixClientFactory(ReconnectingClientFactory):
 
     def startedConnecting(self, connector: IConnector) -> None:
         """A try begins."""
+        if self._given_up is not None:
+            self.resetDelay()  # used again after a stop
         self.connector = connector  # so that stopTrying stops the first try, too
         self._given_up = None
 
-    def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol:
-        """Return the protocol of a new connection."""
+    def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
+        """Return the protocol of a new connection, None for one that comes after a stop."""
+        if self._given_up is not None:
+            return None
         self._closed = None
         self._protocol = VeltixProtocol(
             self._application,
@@ -147,7 +161,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if closed is None:
             self._try_again(connector, reason)
             return
-        if isinstance(closed.cause, VersionRefused):
+        if isinstance(closed.cause, VersionRefused) or closed.reason is DisconnectReason.MANUAL:
             self.stopTrying()
         self._try_again(connector, Failure(closed.cause if isinstance(closed.cause, VeltixError) else closed))
 
@@ -161,6 +175,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._protocol = self.session = None
         self._closed = closed
         self._when_gone.fire(None)
+        if isinstance(self.connector, EndpointConnector):
+            self.clientConnectionLost(self.connector, Failure(closed))
 
     def _try_again(self, connector: IConnector, reason: Failure) -> None:
         if self.clock is None:
@@ -168,6 +184,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self.delay = self.policy.delay(self.retries + 1, self._random.random)
         super().clientConnectionFailed(connector, reason)
         if self._callID is None:
+            if self.continueTrying and self.policy.max_retries:
+                _log.warn("giving up {connector}: {reason}", connector=connector, reason=reason.value)
             self._give_up(reason)
         else:
             _log.info(
@@ -201,7 +219,7 @@ class EndpointConnector:
     def connect(self) -> None:
         """Try once; how it went is told to the factory."""
         self._factory.startedConnecting(self)
-        attempt = self._attempt = self._endpoint.connect(self._factory)
+        attempt = self._attempt = maybeDeferred(self._endpoint.connect, self._factory)
         attempt.addCallbacks(self._connected, self._failed)
 
     def stopConnecting(self) -> None:
@@ -210,7 +228,7 @@ class EndpointConnector:
         Raises:
             NotConnectingError: there is none.
         """
-        if self._attempt is None:
+        if self._attempt is None or self._factory.connected:
             raise NotConnectingError("no try to connect is under way")
         self._attempt.cancel()
 
@@ -222,9 +240,8 @@ class EndpointConnector:
         """Return the endpoint."""
         return self._endpoint
 
-    def _connected(self, protocol: VeltixProtocol) -> None:
+    def _connected(self, _: object) -> None:
         self._attempt = None
-        protocol.when_lost().addCallback(lambda closed: self._factory.clientConnectionLost(self, Failure(closed)))
 
     def _failed(self, reason: Failure) -> None:
         self._attempt = None

@@ -29,7 +29,7 @@ from veltix_tx.net.waiting import Waiting
 from veltix_tx.settings import Limits, Timeouts
 from veltix_tx.wire.connection import WireConnection
 from veltix_tx.wire.handshake import Peer
-from veltix_tx.wire.messages import ERROR, MessageType, Request, Response, as_content
+from veltix_tx.wire.messages import MessageType, Request, Response, as_content
 
 __all__ = ["Link", "Session"]
 
@@ -52,8 +52,11 @@ class Link(Protocol):
     def address(self) -> IAddress:
         """The peer's network address."""
 
-    def flush(self, *, owed: bool) -> None:
-        """Write what the connection has to send; ``owed`` if the peer asked for it."""
+    def flush(self) -> None:
+        """Write what the connection has to send because the peer asked for it."""
+
+    def sent(self, size: int) -> None:
+        """Write what the connection has to send of this side's own accord, ``size`` bytes of content."""
 
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close politely, within a deadline."""
@@ -128,7 +131,7 @@ class Session:
         message_type, body, answers = _parts(message, content, request_id)
         self._check_open()
         self._connection.send(message_type, body, answers)
-        self._link.flush(owed=False)
+        self._link.sent(len(body))
 
     def send_and_wait(
         self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None
@@ -157,7 +160,7 @@ class Session:
             jumps. Fails as :meth:`send_and_wait` does.
         """
         sent_at = self._link.clocks.uptime()
-        pong = self._ask(self._pings, timeout, self._connection.send_ping)
+        pong = self._ask(self._pings, timeout, self._send_ping)
         return pong.addCallback(lambda _: (self._link.clocks.uptime() - sent_at) * 1000)
 
     def disconnect(self) -> Deferred[SessionClosed]:
@@ -180,6 +183,21 @@ class Session:
         """Return a new Deferred that fires once every message received so far has been handled and answered."""
         return self._turns.when_idle()
 
+    def drain(self) -> Deferred[None]:
+        """Take no further messages (replies still count), finish those taken, and close.
+
+        Returns:
+            a Deferred that fires when the session is gone and the application knows.
+        """
+        self._turns.close()
+
+        async def finish() -> None:
+            await self.when_idle()
+            await self.disconnect()
+            await self.when_idle()
+
+        return Deferred.fromCoroutine(finish())
+
     def answer(self, message: Response, result: object) -> Deferred[None]:
         """Answer a message with a handler's result, now or when it comes.
 
@@ -187,7 +205,7 @@ class Session:
             message: what is answered.
             result: what a handler may return: bytes, a Request, None, or a Deferred or coroutine
                 of one of these. A failure or anything else is logged, and the peer is told where
-                its generation has words for it (ERROR, releases up to 1.9.0).
+                its wire has words for it.
 
         Returns:
             a Deferred that fires with None when this is done. Never errbacks.
@@ -243,7 +261,7 @@ class Session:
         """
         self._check_open()
         self._connection.send_encoded(buffers)
-        self._link.flush(owed=False)
+        self._link.sent(sum(map(len, buffers)))
 
     # From the protocol.
 
@@ -254,16 +272,18 @@ class Session:
     def receive(self, message: Response) -> None:
         """Take one message: a reply, or something to handle in its turn."""
         request_id = message.request_id
-        if message.type is ERROR:
-            if not self._requests.settle(request_id, Failure(RemoteError(message.content))):
-                self.late_replies += 1
-        elif request_id in self._asked:
+        if request_id in self._asked:
             self._requests.settle(request_id, message)
         elif request_id in self._given_up:
             self._given_up.pop(request_id)
             self.late_replies += 1
         else:
             self._turns.take(message)
+
+    def declined(self, request_id: int, detail: bytes) -> None:
+        """Take word that a request failed."""
+        if not self._requests.settle(request_id, Failure(RemoteError(detail))):
+            self.late_replies += 1
 
     def pong(self, request_id: int) -> None:
         """Take the answer to a ping."""
@@ -281,8 +301,8 @@ class Session:
         """Take note that the connection is gone: tell who listens, and the application in its turn."""
         assert self.closed is not None
         self._gone = True
-        self._when_closed.fire(self.closed)
         self._turns.end(self.closed)
+        self._when_closed.fire(self.closed)
 
     # Inside.
 
@@ -290,7 +310,7 @@ class Session:
         if self.closed is not None:
             raise SessionClosed(self.closed.reason, self.closed.cause)
 
-    def _ask(self, waiting: Waiting, timeout: float | None, send: Callable[[int], None]) -> Deferred[Response]:
+    def _ask(self, waiting: Waiting, timeout: float | None, send: Callable[[int], int]) -> Deferred[Response]:
         seconds = self._link.timeouts.request if timeout is None else timeout
         if not (isinstance(seconds, (int, float)) and seconds > 0):
             raise ValueError(f"timeout is {excerpt(timeout)}: it must be a number of seconds above 0, or math.inf")
@@ -300,20 +320,25 @@ class Session:
             if self.waiting >= limit:
                 raise TooManyRequests(limit)
             request_id = self._connection.fresh_id(self._taken)
-            send(request_id)
+            size = send(request_id)
         except (SessionClosed, TooManyRequests, LocalProtocolError) as error:
             failed: Deferred[Response] = Deferred()
             failed.errback(error)
             return failed
         deferred = waiting.add(request_id, seconds)
-        self._link.flush(owed=False)
+        self._link.sent(size)
         if self._link.flow.paused:
             self._turns.balance()
         return deferred
 
-    def _send_request(self, message: MessageType | Request, content: bytes, request_id: int) -> None:
+    def _send_request(self, message: MessageType | Request, content: bytes, request_id: int) -> int:
         message_type, body, _ = _parts(message, content, None)
         self._connection.send(message_type, body, request_id)
+        return len(body)
+
+    def _send_ping(self, request_id: int) -> int:
+        self._connection.send_ping(request_id)
+        return 0
 
 
 def _parts(message: MessageType | Request, content: bytes, request_id: int | None) -> tuple[MessageType, bytes, int | None]:

@@ -19,11 +19,11 @@ from veltix_tx.wire.messages import MessageType, Request, Response, as_content
 if TYPE_CHECKING:
     from veltix_tx.net.session import Link, Session
 
-__all__ = ["Turns"]
+__all__ = ["OWN_REQUESTS_FACTOR", "Turns"]
 
 _log = Logger()
 
-_OWN_REQUESTS_FACTOR = 16
+OWN_REQUESTS_FACTOR = 16
 """How much more may wait for its turn while this side waits for a reply, which it only gets by reading."""
 
 
@@ -49,6 +49,7 @@ class Turns:
         self._inflight = link.limits.inflight
         self._busy = False
         self._draining = False
+        self._closing = False
         self._inbox: deque[Response | SessionClosed] = deque()
         self._inbox_bytes = 0
         self._answering = 0
@@ -59,12 +60,18 @@ class Turns:
         self._call(self._application.connected, self._session)
 
     def take(self, message: Response) -> None:
-        """Handle a message in its turn. The common case, an answer at once, costs no Deferred."""
+        """Handle a message in its turn."""
+        if self._closing:
+            return
         if self._busy:
             self._inbox.append(message)
             self._inbox_bytes += len(message.content)
             self.balance()
-            return
+        else:
+            self._handle(message)
+
+    def _handle(self, message: Response) -> None:
+        """Call the handler. The common case, an answer at once, costs no Deferred."""
         try:
             result = self._received(self._session, message)
             if result is None:
@@ -72,7 +79,7 @@ class Turns:
             if isinstance(result, bytes):
                 self._send(message.type, result, message.request_id)
                 return
-        except Exception:
+        except BaseException:  # as a Deferred does: a handler never ends a connection
             self._failed(Failure(), message)
             return
         self._wait_for(self.answer(message, result))
@@ -82,6 +89,10 @@ class Turns:
         self._inbox.append(closed)
         if not self._busy:
             self._next()
+
+    def close(self) -> None:
+        """Take no further messages; those taken already are handled."""
+        self._closing = True
 
     def when_idle(self) -> Deferred[None]:
         """Return a new Deferred that fires once every message so far has been handled and answered."""
@@ -99,7 +110,7 @@ class Turns:
 
     def balance(self) -> None:
         """Pause reading while too much waits for its turn or is being answered."""
-        factor = _OWN_REQUESTS_FACTOR if self._session.waiting else 1
+        factor = OWN_REQUESTS_FACTOR if self._session.waiting else 1
         messages, size = len(self._inbox) + self._answering, self._inbox_bytes
         most, most_bytes = self._inflight * factor, self._connection.max_message_size * factor
         if messages >= most or size >= most_bytes:
@@ -119,7 +130,7 @@ class Turns:
 
         try:
             done = _as_deferred(step(*arguments))
-        except Exception:
+        except BaseException:
             failed(Failure())
             return
         self._wait_for(done.addErrback(failed))
@@ -140,7 +151,7 @@ class Turns:
                 self._call(self._application.disconnected, self._session, item)
             else:
                 self._inbox_bytes -= len(item.content)
-                self.take(item)
+                self._handle(item)
         self._draining = False
         if self._flow.paused:
             self.balance()
@@ -156,12 +167,12 @@ class Turns:
         if self._session.closed is None:
             self._connection.send(message_type, content, request_id)
             if not self._link.corked:
-                self._link.flush(owed=True)
+                self._link.flush()
 
     def _failed(self, failure: Failure, message: Response) -> None:
         _log.failure("the handler of {type} failed for {session}", failure, type=message.type.name, session=self._session)
         if self._session.closed is None and self._connection.send_failure(message.request_id):
-            self._link.flush(owed=True)
+            self._link.flush()
 
     def _answered(self, _: object) -> None:
         self._answering -= 1

@@ -4,7 +4,7 @@ The floor above drives a :class:`WireConnection` and never knows which wire it i
 
     connection.start()                          # then send data_to_send()
     for event in connection.receive(data, ms):  # then send data_to_send()
-        ...                                     # Ready, Response, Pong, Refused, Failed
+        ...                                     # Ready, Response, Pong, Declined, …
     connection.send(message_type, content)      # then send data_to_send()
 
 ``wake_after`` tells in how many seconds :meth:`~WireConnection.wake` wants to be called if the
@@ -38,6 +38,7 @@ from veltix_tx.wire.requests import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS, R
 
 __all__ = [
     "STATES",
+    "Declined",
     "Event",
     "Failed",
     "Pong",
@@ -101,6 +102,19 @@ class Pong:
 
 
 @dataclass(frozen=True, slots=True)
+class Declined:
+    """The peer says that a request failed.
+
+    Attributes:
+        request_id: the request's.
+        detail: the peer's words.
+    """
+
+    request_id: int
+    detail: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The peer broke a rule: the connection must be closed, nothing more is read.
 
@@ -111,7 +125,7 @@ class Failed:
     error: RemoteProtocolError
 
 
-Event = Ready | Response | Pong | Refused | Failed
+Event = Ready | Response | Pong | Declined | Refused | Failed
 
 
 class WireConnection(Protocol):
@@ -375,12 +389,14 @@ class VeltixConnection:
         """Answer pings, tell of pongs and errors, and keep every other system message from the user."""
         passed: list[Event] = []
         for event in events:
-            if not isinstance(event, Response) or event.type.code >= FIRST_USER_CODE or event.type is ERROR:
+            if not isinstance(event, Response) or event.type.code >= FIRST_USER_CODE:
                 passed.append(event)
             elif event.type is PING:
                 self.send(PONG, b"", event.request_id)
             elif event.type is PONG:
                 passed.append(Pong(event.request_id))
+            elif event.type is ERROR:
+                passed.append(Declined(event.request_id, event.content))
             else:
                 passed.append(Refused(Refusal.UNKNOWN_TYPE, event.type.code))
         return passed

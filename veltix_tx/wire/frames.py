@@ -4,10 +4,13 @@ What happens to a frame that cannot be taken (design decision 7; a refused frame
 is never looked into):
 
 =====================  ========================================================
-bad checksum           dropped whole, :data:`Refusal.BAD_CHECKSUM`
+bad checksum           dropped whole, :data:`Refusal.BAD_CHECKSUM`; but where the same header
+                       comes again inside (W16, W15), the frame begins again there,
+                       :data:`Refusal.REPEATED`: releases 1.7.0 to 3.0.0 send a message again
+                       from its start when the socket took a part of it
 unknown type           dropped whole, :data:`Refusal.UNKNOWN_TYPE`
 no ``VX`` where one    scan on to the next ``VX``, one :data:`Refusal.GARBAGE`
-is due (W16, W15)      for the whole run
+is due (W16, W15)      for the whole run, or for each ``max_message_size`` of it
 too many of the first  :class:`~veltix_tx.errors.TooManyStrikes`; the stream ends here
 and the third
 size over the limit    :class:`~veltix_tx.errors.FrameTooLarge`, before anything of it is
@@ -34,6 +37,9 @@ _IN_PLACE = 4096
 """Content longer than this (bytes) is filled in place while it arrives; a shorter frame waits in
 the tail, which is joined to the next read."""
 
+_REPEATS = 16
+"""How often one frame may begin again; each time costs its checksum."""
+
 _Header = tuple[int, Any, Any, Any]
 """Of a frame being filled: code, digest, timestamp, request id, as unpacked."""
 
@@ -44,7 +50,7 @@ class Refusal(Enum):
     BAD_CHECKSUM = "bad checksum"
     UNKNOWN_TYPE = "unknown type"
     GARBAGE = "garbage between frames"
-    LATE_REPLY = "reply nobody waits for"
+    REPEATED = "beginning of a frame that was sent again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class FrameDecoder:
 
     __slots__ = (
         "_filling",
+        "_garbage",
         "_header",
         "_in_garbage",
         "_layout",
@@ -84,6 +91,7 @@ class FrameDecoder:
         "_max_content",
         "_max_strikes",
         "_missing",
+        "_repeats",
         "_tail",
         "error",
         "strikes",
@@ -105,6 +113,8 @@ class FrameDecoder:
         self._filling: BytesIO | None = None
         self._missing = 0
         self._in_garbage = False
+        self._garbage = 0
+        self._repeats = 0
         self._max_strikes = max_strikes
         self.strikes = 0
         self.error: RemoteProtocolError | None = None
@@ -131,7 +141,8 @@ class FrameDecoder:
             return events
         layout = self._layout
         magic, header_size, checksum, wide_id = layout.magic, layout.header_size, layout.checksum, layout.wide_id
-        unpack, lookup, max_content = layout.header.unpack_from, self._lookup, self._max_content
+        unpack, pack, lookup = layout.header.unpack_from, layout.header.pack, self._lookup
+        max_content = self._max_content
         content: bytes | None = None
         message_type: MessageType | None = None
         timestamp: int | None = None
@@ -181,6 +192,14 @@ class FrameDecoder:
             if code != last_code:
                 last_code, message_type = code, lookup(code)
             if checksum(content) != digest:
+                again = content.find(pack(magic, code, len(content), digest, request_id)) if magic else -1
+                if again >= 0 and self._repeats < _REPEATS:
+                    self._repeats += 1
+                    events.append(Refused(Refusal.REPEATED, code))
+                    data = content[again:] + data[position:]
+                    position, end, content = 0, len(data), None
+                    continue
+                self._repeats = 0
                 if self._strike(Refused(Refusal.BAD_CHECKSUM, code), events):
                     break
             elif message_type is None:
@@ -191,6 +210,8 @@ class FrameDecoder:
                 if wide_id:
                     request_id = int.from_bytes(request_id, "big")
                 events.append(Response(message_type, content, request_id, digest, received_at, timestamp or None))
+                if self._repeats:
+                    self._repeats = 0
             content = None
         return events
 
@@ -220,12 +241,13 @@ class FrameDecoder:
 
     def _skip_garbage(self, data: bytes, position: int, events: list[Response | Refused]) -> int:
         """Return where the next magic may start, at the end but for a lone first byte of it; -1 for the end of the stream."""
-        if not self._in_garbage:
-            self._in_garbage = True
-            if self._strike(Refused(Refusal.GARBAGE), events):
-                return -1
         magic = self._layout.magic
         found = data.find(magic, position)
-        if found >= 0:
-            return found
-        return len(data) - data.endswith(magic[:1])
+        next_position = found if found >= 0 else len(data) - data.endswith(magic[:1])
+        self._garbage = self._garbage + next_position - position if self._in_garbage else 0
+        if not self._in_garbage or self._garbage > self._max_content:
+            self._in_garbage = True
+            self._garbage = 0
+            if self._strike(Refused(Refusal.GARBAGE), events):
+                return -1
+        return next_position

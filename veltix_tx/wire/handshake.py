@@ -181,7 +181,7 @@ class Handshake:
         """Tell the handshake by the peer's first bytes; return whether there were enough."""
         if len(self._buffer) < 2:
             return False
-        first = bytes(self._buffer[:2])
+        first = self._buffer[:2]
         code = int.from_bytes(first, "big")
         if self._asked and code == PONG.code:
             self._kind, self._layout, self._steps = HandshakeKind.NONE, W62, [Step.READ_PONG]
@@ -216,10 +216,7 @@ class Handshake:
             self.outgoing.append(_PAD_BYTES)
         elif stage.handshake is HandshakeKind.JSON:
             self._offered_json = stage
-            hello: dict[str, object] = {"v": stage.announces}
-            if stage.protocol is not None:
-                hello["pv"] = stage.protocol
-            self._send_json({**hello, "meta": dict(stage.meta)})
+            self._send_json({**_hello(stage), "meta": dict(stage.meta)})
         else:
             request_id = self._getrandbits(8 * stage.layout.id_size)
             self._offered[stage.layout, request_id] = stage
@@ -306,11 +303,7 @@ class Handshake:
         if self._layout is None:
             self._layout = W15 if "pv" in message or "id_window" in self._meta else W16
         mirrored: dict[str, object] = {key: message[key] for key in ("v", "pv") if key in message}
-        if self._release is not None:
-            mirrored = {"v": self._release.announces}
-            if self._release.protocol is not None:
-                mirrored["pv"] = self._release.protocol
-        self._reply_json = {**mirrored, "meta": {}}
+        self._reply_json = {**(_hello(self._release) if self._release else mirrored), "meta": {}}
         return True
 
     def _read_result(self) -> bool:
@@ -325,7 +318,7 @@ class Handshake:
 
     def _check_json(self, message: Mapping[str, object], release: Release | None) -> None:
         version, protocol, meta = message.get("v"), message.get("pv"), message.get("meta")
-        if not isinstance(version, str) or not version or len(version) > 64:
+        if not (isinstance(version, str) and 0 < len(version) <= 64 and version.isascii() and version.isprintable()):
             raise MalformedHello(f"the JSON hello's version is {excerpt(version)}")
         if release is not None and not release.accepts(version, protocol):
             raise VersionRefused(version if protocol is None else f"{version} (pv {excerpt(protocol)})", release.rule)
@@ -389,6 +382,11 @@ _ACTIONS: Mapping[Step, Callable[[Handshake], bool]] = {
     Step.READ_RESULT: Handshake._read_result,
     Step.READ_PONG: Handshake._read_pong,
 }
+
+
+def _hello(release: Release) -> dict[str, object]:
+    """Return a release's JSON hello without its meta."""
+    return {"v": release.announces} if release.protocol is None else {"v": release.announces, "pv": release.protocol}
 
 
 def _version_in(content: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection
 from typing import Generic, TypeVar
 
 from veltix_tx.wire.layouts import Layout
@@ -54,8 +54,10 @@ class RequestIds:
         """Return an id for a message that asks nothing and answers nothing."""
         return self._half.stop if self._bits == 16 else self._getrandbits(self._bits)
 
-    def fresh(self, taken: Container[int]) -> int | None:
+    def fresh(self, taken: Collection[int]) -> int | None:
         """Return an id that is not in ``taken``, or None when every one is."""
+        if self._bits == 16 and len(taken) >= len(self._half):
+            return None
         for _ in self._half if self._bits == 16 else range(64):
             if self._bits == 16:
                 request_id = self._half[self._next]
