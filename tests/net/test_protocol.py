@@ -446,7 +446,7 @@ def test_a_protocol_without_a_transport_can_be_closed(server_line: Any) -> None:
     protocol = server_line().protocol
     protocol.close(SessionClosed(DisconnectReason.MANUAL))
     protocol.abort(SessionClosed(DisconnectReason.MANUAL))
-    protocol.flush(owed=False)
+    protocol.flush()
     assert protocol.session is None
 
 

@@ -300,7 +300,7 @@ def test_a_closed_session_is_never_ready(network: Any) -> None:
     net = network()
     net.ready()
     closing = net.factory.session
-    closing.disconnect()
+    net.protocol.close(SessionClosed(DisconnectReason.PROTOCOL_ERROR))
     ready = outcome(net.factory.when_ready())
     assert ready == []
     net.wait(0)
@@ -308,6 +308,17 @@ def test_a_closed_session_is_never_ready(network: Any) -> None:
     net.ready()
     assert ready == [net.factory.session]
     assert net.factory.session is not closing
+
+
+def test_a_disconnect_by_hand_is_final(network: Any) -> None:
+    """Who disconnects a session does not want it back: no further try is made."""
+    net = network()
+    net.ready()
+    net.factory.session.disconnect()
+    net.wait(0)
+    net.wait(100)
+    assert net.factory.session is None
+    assert net.factory.finished
 
 
 def test_a_refused_version_ends_the_tries(network: Any) -> None:
@@ -321,7 +332,7 @@ def test_a_refused_version_ends_the_tries(network: Any) -> None:
     assert "1.6.4" in str(waiting[0])
     net.wait(1000)
     assert len(net.times) == 1
-    assert net.factory.idle
+    assert net.factory.finished
     assert outcome(net.factory.when_ready()) == waiting
 
 
@@ -340,7 +351,7 @@ def test_the_last_error_is_told_when_the_tries_are_used_up(tries: int, network: 
     assert isinstance(waiting[0], HandshakeTimeout)
     net.wait(100)
     assert len(net.times) == tries + 1
-    assert net.factory.idle
+    assert net.factory.finished
 
 
 @pytest.mark.parametrize(
@@ -381,7 +392,7 @@ def test_stop_ends_everything(state: str, network: Any) -> None:
         assert waiting[0].closed.reason is DisconnectReason.MANUAL
     else:
         assert waiting[0].reason is DisconnectReason.MANUAL
-    assert net.factory.idle
+    assert net.factory.finished
     assert net.clock.getDelayedCalls() == []
     net.wait(1000)
     assert len(net.times) == 1
@@ -443,7 +454,7 @@ def test_the_endpoint_connector_is_a_connector(recorder: Any) -> None:
     with pytest.raises(NotConnectingError):
         connector.stopConnecting()
     connector.connect()
-    assert factory.idle
+    assert factory.finished
     with pytest.raises(NotConnectingError):
         connector.stopConnecting()
 
@@ -456,7 +467,7 @@ def test_disconnect_of_the_connector_stops_the_factory(recorder: Any) -> None:
     connector.connect()
     connector.disconnect()
     assert attempt.called
-    assert factory.idle
+    assert factory.finished
 
 
 def test_a_connection_that_is_lost_at_once_is_tried_again(recorder: Any) -> None:

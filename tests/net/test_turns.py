@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from veltix_tx.app.router import Router
 from veltix_tx.errors import RemoteError
 from veltix_tx.settings import Limits
+from veltix_tx.wire.connection import Declined
 from veltix_tx.wire.handshake import Role
-from veltix_tx.wire.messages import ERROR, Request, Response
+from veltix_tx.wire.messages import Request, Response
 
 OLD = ["1.3.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0"]
 
@@ -135,8 +136,7 @@ def test_older_peers_are_told_of_a_failure(wire: str, server_line: Any, logged_f
     line.application.on_message = lambda session, message: 1 / 0
     line.say(b"?", request_id=9)
     logged_failures.flush(ZeroDivisionError)
-    (answer,) = line.take()
-    assert (answer.type, answer.request_id, answer.content) == (ERROR, 9, b"")
+    assert line.take() == [Declined(9, b"")]
 
 
 @pytest.mark.parametrize("wire", ["2.0.0", "3.3.0"])
@@ -280,7 +280,7 @@ def test_a_failing_concurrent_handler_is_logged(server_line: Any, logged_failure
     line.shake()
     line.say(b"1", request_id=1)
     logged_failures.flush(ZeroDivisionError)
-    assert [event.type for event in line.take()] == [ERROR]
+    assert line.take() == [Declined(1, b"")]
 
 
 def test_concurrent_handlers_are_bounded(server_line: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.error import ConnectionRefusedError as Refused
@@ -147,7 +147,7 @@ async def test_a_bad_endpoint_is_a_settings_error_and_leaves_no_port(bad: str, l
         ({"port": "8080"}, "port"),
         ({"wire": "7.0"}, "wire"),
         ({"endpoint": ""}, "endpoints"),
-        ({"endpoint": "7.0@tcp:1"}, "wire"),
+        ({"endpoint": "7.0@tcp:1"}, "endpoint"),
         ({"max_connections": 0}, "max_connections"),
         ({"unknown": 1}, "unknown"),
         ({"timeouts": 5}, "timeouts"),
@@ -236,6 +236,28 @@ async def test_a_server_can_be_started_again(loopback: Any) -> None:
         await loopback.client(old).connect()
     server.startService()
     assert await echoes(loopback.client(server.port), loopback.chat)
+
+
+@pytest.mark.deadline(20)
+async def test_two_peers_that_ask_much_of_each_other_at_once_both_get_it(loopback: Any) -> None:
+    """Large requests in flight both ways, more than every buffer holds, do not stop each other."""
+    server = loopback.made_server()
+    asked: Deferred[list[Any]] = Deferred()
+    content = b"x" * 5_000_000
+
+    @server.set_callback("on_connect")
+    def ask_back(client: Any) -> None:
+        gatherResults([client.send_and_wait(loopback.chat, content, timeout=15) for _ in range(5)]).chainDeferred(asked)
+
+    server.route(loopback.chat)(lambda client, message: message.content)
+    server.startService()
+    client = loopback.client(server.port)
+    client.route(loopback.chat)(lambda message: message.content)
+    await client.connect()
+    replies = await gatherResults([client.send_and_wait(loopback.chat, content, timeout=15) for _ in range(5)])
+    assert [len(reply.content) for reply in [*replies, *await asked]] == [5_000_000] * 10
+    await client.disconnect()
+    await server.stopService()
 
 
 async def test_stopping_finishes_what_was_received(loopback: Any) -> None:

@@ -68,7 +68,7 @@ def test_options_reach_the_settings() -> None:
         (("--handshake-timeout", "x"), "--handshake-timeout x"),
         (("--interface", ""), "--interface "),
         (("--wire", "7.0"), "--wire 7.0"),
-        (("--listen", "7.0@tcp:1"), "--wire 7.0"),
+        (("--listen", "7.0@tcp:1"), "--listen 7.0@tcp:1"),
         (("--listen", ""), "--listen "),
         (("--app", "nothing"), "--app nothing: it must be echo, relay or module:object"),
         (("--app", ":server"), "--app :server"),
@@ -163,4 +163,4 @@ def test_a_busy_port_is_shown_as_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     (line,) = shown.getvalue().splitlines()
     assert line.startswith("twistd veltix: ")
     assert "8080" in line
-    assert "--port or --listen" in line
+    assert "--port, --interface or --listen" in line

@@ -498,3 +498,39 @@ def test_splits_of_a_sampled_stream_that_needs_every_rule() -> None:
         assert contents(expected) == [b"1", b"4", b"5"]
         for cut in range(400):
             assert fed(decoder_of(layout), chopped(data, [cut])) == expected
+
+
+@pytest.mark.parametrize("size", [100, 5000, 70_000])
+@pytest.mark.parametrize("unsent", [9, 12, 16, 200, 250])
+@pytest.mark.parametrize("step", [7, 4096, 10**6])
+def test_a_message_sent_again_after_a_part_of_it_arrives(size: int, unsent: int, step: int) -> None:
+    """Releases 1.7.0 to 3.0.0 repeat a message from its start after a partial send: it is delivered once, without a strike."""
+    for layout in (W16, W15):
+        content = bytes(range(256)) * (size // 256 + 1)
+        frame = layout.pack(200, content, 7, 0) + content
+        after = layout.pack(201, b"after", 8, 0) + b"after"
+        part = frame[:-unsent]
+        stream = part + part + frame + after
+        decoder = FrameDecoder(layout, MessageRegistry(open=True).get, 10**6)
+        events = [event for start in range(0, len(stream), step) for event in decoder.feed(stream[start : start + step], 0)]
+        assert [event.content for event in events if isinstance(event, Response)] == [content, b"after"]
+        assert decoder.strikes == 0
+
+
+def test_a_frame_that_begins_again_without_end_is_given_up() -> None:
+    """A peer cannot have the same bytes checked over and over: a frame begins again a few times, then it is refused."""
+    header = W15.pack(200, bytes(60_000), 7, 0)
+    decoder = FrameDecoder(W15, MessageRegistry(open=True).get, 10**6, 3)
+    stream = (header + b"x" * 45) * 5000
+    events = decoder.feed(stream, 0)
+    again = [event for event in events if isinstance(event, Refused) and event.refusal is Refusal.REPEATED]
+    assert len(again) <= 16 * 3
+    assert not any(isinstance(event, Response) for event in events)
+
+
+def test_garbage_without_end_is_more_than_one_strike() -> None:
+    """Each max_message_size of one run of garbage is a strike, so that it comes to an end."""
+    decoder = FrameDecoder(W15, MessageRegistry(open=True).get, 10_000, 4)
+    for _ in range(100):
+        decoder.feed(b"z" * 1000, 0)
+    assert isinstance(decoder.error, TooManyStrikes)

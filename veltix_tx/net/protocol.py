@@ -134,7 +134,7 @@ class VeltixProtocol(Protocol):
 
         What is not this side's own is owed to the peer: its not reading it pauses our reading.
         """
-        if self.corked:
+        if self.corked or self.transport is None:
             return
         own, self._own = self._own, 0
         out = self.connection.data_to_send()

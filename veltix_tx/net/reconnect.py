@@ -136,7 +136,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
         """Return the protocol of a new connection, None for one that comes after a stop."""
-        if self._given_up is not None:
+        if self._given_up is not None and not self.continueTrying:
             return None
         self._closed = None
         self._protocol = VeltixProtocol(

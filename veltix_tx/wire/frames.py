@@ -40,6 +40,9 @@ the tail, which is joined to the next read."""
 _REPEATS = 16
 """How often one frame may begin again; each time costs its checksum."""
 
+_TO_SIZE = 9
+"""Bytes of a W15 or W16 header that hold its magic, type code and size."""
+
 _Header = tuple[int, Any, Any, Any]
 """Of a frame being filled: code, digest, timestamp, request id, as unpacked."""
 
@@ -64,6 +67,19 @@ class Refused:
 
     refusal: Refusal
     code: int = -1
+
+
+def _again(header: bytes, content: bytes) -> int:
+    """Return where in a frame's content the same header begins again, -1 for nowhere.
+
+    At the very end its first bytes are enough, down to the size: a frame that begins there is
+    checked like any other.
+    """
+    found = content.find(header)
+    for length in range(len(header) - 1, _TO_SIZE - 1, -1) if found < 0 else ():
+        if content.endswith(header[:length]):
+            return len(content) - length
+    return found
 
 
 class FrameDecoder:
@@ -192,7 +208,7 @@ class FrameDecoder:
             if code != last_code:
                 last_code, message_type = code, lookup(code)
             if checksum(content) != digest:
-                again = content.find(pack(magic, code, len(content), digest, request_id)) if magic else -1
+                again = _again(pack(magic, code, len(content), digest, request_id), content) if magic else -1
                 if again >= 0 and self._repeats < _REPEATS:
                     self._repeats += 1
                     events.append(Refused(Refusal.REPEATED, code))
