@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
@@ -29,6 +28,7 @@ from veltix_tx.errors import (
     TooManyRequests,
 )
 from veltix_tx.settings import Limits
+from veltix_tx.wire.events import Declined, Event, Failed, Pong, Ready
 from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
 from veltix_tx.wire.handshake import Handshake, Peer, Role
 from veltix_tx.wire.layouts import W15, Layout
@@ -77,55 +77,6 @@ STATES: dict[State, dict[Trigger, State]] = {
     State.CLOSED: {Trigger.FAULT: State.CLOSED, Trigger.END: State.CLOSED},
 }
 """Everything that moves a connection. Messages are read and sent in READY alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The handshake is complete.
-
-    Attributes:
-        peer: the other side.
-    """
-
-    peer: Peer
-
-
-@dataclass(frozen=True, slots=True)
-class Pong:
-    """The peer answered a ping.
-
-    Attributes:
-        request_id: the ping's.
-    """
-
-    request_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """The peer says that a request failed.
-
-    Attributes:
-        request_id: the request's.
-        detail: the peer's words.
-    """
-
-    request_id: int
-    detail: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The peer broke a rule: the connection must be closed, nothing more is read.
-
-    Attributes:
-        error: the rule.
-    """
-
-    error: RemoteProtocolError
-
-
-Event = Ready | Response | Pong | Declined | Refused | Failed
 
 
 class WireConnection(Protocol):
