@@ -382,7 +382,12 @@ _UNITS = {
     "server_addr": "an address",
     "endpoint": "an endpoint",
     "connect_timeout": "seconds",
-    "retry": "`RetryPolicy`",
+    "retry": "tries, or a `RetryPolicy`",
+    "retry_delay": "seconds",
+    "buffer_size": "bytes",
+    "max_workers": "threads",
+    "performance_mode": "a `PerformanceMode`",
+    "socket_core": "a `SocketCore`",
 }
 """Every setting must be named here, so that a new one gets its unit written down."""
 
@@ -466,8 +471,11 @@ def _name_lines(owner: str, names: Iterable[str], home: object) -> str:
 
 _GROUPS = {
     "Doors": ["Server", "Client"],
-    "Settings": ["ServerConfig", "ClientConfig", "Limits", "Timeouts", "RetryPolicy"],
-    "Messages": ["MessageType", "MessageRegistry", "Request", "Response", "Events"],
+    "Settings": [
+        *("ServerConfig", "ClientConfig", "Limits", "Timeouts", "RetryPolicy"),
+        *("BufferSize", "PerformanceMode", "SocketCore"),
+    ],
+    "Messages": ["MessageType", "MessageRegistry", "Request", "Response", "Events", "DisconnectState"],
     "Sessions and applications": ["Session", "IVeltixApplication"],
     "For your own Twisted code": ["VeltixServerFactory", "VeltixClientFactory", "VeltixProtocol"],
     "Errors": None,

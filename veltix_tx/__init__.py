@@ -35,16 +35,27 @@ if TYPE_CHECKING:
     from veltix_tx.interfaces import IVeltixApplication
     from veltix_tx.net.factory import VeltixServerFactory
     from veltix_tx.net.protocol import VeltixProtocol
-    from veltix_tx.net.reconnect import VeltixClientFactory
+    from veltix_tx.net.reconnect import DisconnectState, VeltixClientFactory
     from veltix_tx.net.session import Session
     from veltix_tx.server import Server
-    from veltix_tx.settings import ClientConfig, Limits, RetryPolicy, ServerConfig, Timeouts
+    from veltix_tx.settings import (
+        BufferSize,
+        ClientConfig,
+        Limits,
+        PerformanceMode,
+        RetryPolicy,
+        ServerConfig,
+        SocketCore,
+        Timeouts,
+    )
     from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
 
 __all__ = [
+    "BufferSize",
     "Client",
     "ClientConfig",
     "DisconnectReason",
+    "DisconnectState",
     "Events",
     "HandshakeError",
     "HandshakeTimeout",
@@ -55,6 +66,7 @@ __all__ = [
     "MessageType",
     "MessageTypeError",
     "NotReady",
+    "PerformanceMode",
     "ProtocolError",
     "RemoteError",
     "Request",
@@ -68,6 +80,7 @@ __all__ = [
     "Session",
     "SessionClosed",
     "SettingsError",
+    "SocketCore",
     "Timeouts",
     "TooManyRequests",
     "VeltixClientFactory",
@@ -100,13 +113,17 @@ _HOMES = {
     "IVeltixApplication": "veltix_tx.interfaces",
     "VeltixServerFactory": "veltix_tx.net.factory",
     "VeltixProtocol": "veltix_tx.net.protocol",
+    "DisconnectState": "veltix_tx.net.reconnect",
     "VeltixClientFactory": "veltix_tx.net.reconnect",
     "Session": "veltix_tx.net.session",
     "Server": "veltix_tx.server",
+    "BufferSize": "veltix_tx.settings",
     "ClientConfig": "veltix_tx.settings",
     "Limits": "veltix_tx.settings",
+    "PerformanceMode": "veltix_tx.settings",
     "RetryPolicy": "veltix_tx.settings",
     "ServerConfig": "veltix_tx.settings",
+    "SocketCore": "veltix_tx.settings",
     "Timeouts": "veltix_tx.settings",
     "MessageRegistry": "veltix_tx.wire.messages",
     "MessageType": "veltix_tx.wire.messages",

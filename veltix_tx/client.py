@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -18,6 +19,7 @@ from veltix_tx.net.factory import check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.net.session import Session
+from veltix_tx.net.threads import Home, from_any_thread
 from veltix_tx.settings import ClientConfig, changed
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
@@ -50,6 +52,8 @@ class Client(RoutedService):
     Raises:
         SettingsError: a setting cannot be; the message names it and what it must be.
     """
+
+    config: ClientConfig
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class Client(RoutedService):
         """Whether messages can be sent now."""
         return self.session is not None
 
+    @from_any_thread
     def connect(self) -> Deferred[Session]:
         """Connect, unless that is done or under way.
 
@@ -109,14 +114,16 @@ class Client(RoutedService):
         """
         if self._factory is None or self._factory.finished:
             clocks = resolve_clocks(self.reactor)
+            self.home = Home(clocks.reactor)
             endpoint = self._endpoint(clocks)
             self._factory = VeltixClientFactory(
                 self._application,
                 self.config,
-                retry=self.config.retry,
+                retry=self.config.retry_policy,
                 reactor=clocks,
                 types=self._types,
                 random=self._random,
+                told=self._router.lost if self._router is not None else None,
             )
             EndpointConnector(endpoint, self._factory).connect()
         factory = self._factory
@@ -130,6 +137,37 @@ class Client(RoutedService):
         waiting.chainDeferred(ready)
         return ready
 
+    @from_any_thread
+    def stop_retry(self) -> None:
+        """Try no more: end the waiting for the next try, or make the present connection the last one.
+
+        ``on_disconnect`` is told, and ``connect()`` errbacks, as when the last try has failed.
+        """
+        if self._factory is not None:
+            self._factory.stop_retry()
+
+    @from_any_thread
+    def retry(self, max_: int | None = None) -> Deferred[Session]:
+        """Try at once, be it before the next try is due or after the last, and count the tries from 0.
+
+        Args:
+            max_: how many further tries may follow from now on, in place of the configured number.
+
+        Returns:
+            what :meth:`connect` returns: of a client that is connected already, its session.
+
+        Raises:
+            SettingsError: ``max_`` is not a whole number from 0.
+        """
+        policy = self.config.retry_policy
+        if max_ is not None:
+            policy = replace(policy, max_retries=max_)
+        self.config = replace(self.config, retry=policy)
+        if self._factory is not None and not self._factory.finished:
+            self._factory.try_now(policy)
+        return self.connect()
+
+    @from_any_thread
     def disconnect(self) -> Deferred[None]:
         """Close politely and try no more. It can be connected again.
 
@@ -138,6 +176,7 @@ class Client(RoutedService):
         """
         return self._factory.stop() if self._factory else succeed(None)
 
+    @from_any_thread
     def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> None:
         """Send a message; see :meth:`Session.send`.
 
@@ -147,6 +186,7 @@ class Client(RoutedService):
         """
         self._open_session().send(message, content, request_id=request_id)
 
+    @from_any_thread
     def send_and_wait(
         self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None
     ) -> Deferred[Response]:
@@ -156,6 +196,7 @@ class Client(RoutedService):
         except VeltixError as error:
             return fail(error)
 
+    @from_any_thread
     def ping_server(self, timeout: float | None = None) -> Deferred[float]:
         """Measure the round trip to the server in milliseconds; see :meth:`Session.ping`. Errbacks with NotReady, too."""
         try:
@@ -176,6 +217,10 @@ class Client(RoutedService):
         return self.disconnect()
 
     # Inside.
+
+    @property
+    def _in_use(self) -> bool:
+        return self._factory is not None and (self._factory.connected or not self._factory.finished)
 
     def _not_connected(self, reason: Failure) -> None:
         if self.running:

@@ -5,6 +5,7 @@
     VeltixError
     ├── SettingsError (ValueError)          a setting that cannot be
     ├── MessageTypeError (ValueError)       a message code that cannot be
+    ├── InvalidContent (ValueError)         a content that is not what it is taken for
     ├── ProtocolError
     │   ├── LocalProtocolError              this side asked for what the wire forbids
     │   │   ├── NotReady                    before the handshake is complete
@@ -38,6 +39,7 @@ __all__ = [
     "FrameTooLarge",
     "HandshakeError",
     "HandshakeTimeout",
+    "InvalidContent",
     "LocalProtocolError",
     "MalformedHello",
     "MessageTooLarge",
@@ -110,6 +112,23 @@ class SettingsError(VeltixError, ValueError):
 
 class MessageTypeError(VeltixError, ValueError):
     """A message type's code or name is out of range, reserved or already taken."""
+
+
+class InvalidContent(VeltixError, ValueError):
+    """A content is not what it is taken for, such as JSON or UTF-8.
+
+    Attributes:
+        value: the content, or the value that was to become one.
+        rule: what it must be.
+    """
+
+    def __init__(self, value: object, rule: str) -> None:
+        super().__init__(value, rule)
+        self.value = value
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return f"{excerpt(self.value)} is not {self.rule}"
 
 
 class ProtocolError(VeltixError):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from veltix_tx.app.router import Events
     from veltix_tx.errors import SessionClosed
     from veltix_tx.net.session import Session
-    from veltix_tx.wire.messages import Response
+    from veltix_tx.wire.messages import MessageType, Response
 
-__all__ = ["IVeltixApplication"]
+__all__ = ["IVeltixApplication", "IVeltixPlugin"]
 
 
 class IVeltixApplication(Interface):
@@ -40,3 +42,52 @@ class IVeltixApplication(Interface):
 
     def disconnected(session: Session, reason: SessionClosed) -> object:
         """Take note that the session is gone and all its messages have been handled."""
+
+
+class IVeltixPlugin(Interface):
+    """Message types of its own and their handler, brought to a server or a client that it does not know.
+
+    It is registered with ``register_plugin``. A plugin that twistd is to find provides
+    ``twisted.plugin.IPlugin``, too; :class:`veltix_tx.app.plugins.Plugin` does both. The four calls
+    for one session come in its turns, as an :class:`IVeltixApplication`'s do.
+    """
+
+    name: str = Attribute("""What it is called, unique on its server or client: ASCII letters, digits, ``_`` and ``-``.""")
+
+    description: str = Attribute("""What it is for, on one line.""")
+
+    types: Mapping[str, int | None] = Attribute(
+        """The message types it handles: a name (as ``name``) -> a code from 500 to 65535, or None for one that follows from the
+        two names and so is the same at both ends of a connection, see :func:`veltix_tx.app.plugins.plugin_code`."""
+    )
+
+    events: Iterable[Events | str] = Attribute("""The events it asks to see. It sees those of them that it is granted.""")
+
+    def registered(types: Mapping[str, MessageType]) -> None:
+        """Take its message types, by their names in ``types``. Called before anything else, once for each registration.
+
+        An error that it raises ends the registration, which then leaves no trace.
+        """
+
+    def connected(session: Session) -> object:
+        """Take note that a session is ready. Called only where ``on_connect`` is granted, before the application.
+
+        A returned Deferred or coroutine holds back the plugins after this one, the application and
+        the session's messages until it is done.
+        """
+
+    def observed(session: Session, message: Response) -> object:
+        """See a message that is about to be handled, by whomever. Called only where ``on_recv`` is granted.
+
+        A returned Deferred or coroutine is not waited for, and its result is ignored.
+        """
+
+    def received(session: Session, message: Response) -> object:
+        """Handle a message of one of its types, or of a type attached to it. This needs no grant.
+
+        Returns:
+            the answer, or none, as :meth:`IVeltixApplication.received` does.
+        """
+
+    def disconnected(session: Session, reason: SessionClosed) -> object:
+        """Take note that a session is gone. Called only where ``on_disconnect`` is granted, after the application."""

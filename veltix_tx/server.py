@@ -23,6 +23,7 @@ from veltix_tx.net.addresses import is_local, shown
 from veltix_tx.net.factory import Connections, VeltixServerFactory, check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
+from veltix_tx.net.threads import Home, from_any_thread
 from veltix_tx.settings import ServerConfig, changed
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType
@@ -54,6 +55,8 @@ class Server(RoutedService):
     Raises:
         SettingsError: a setting cannot be; the message names it and what it must be.
     """
+
+    config: ServerConfig
 
     def __init__(
         self,
@@ -96,14 +99,17 @@ class Server(RoutedService):
         """The sessions whose handshake is complete and that are open."""
         return [session for session in self._hub if session.closed is None]
 
+    @from_any_thread
     def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = ()) -> list[Session]:
         """Return the clients with all of some tags and any of some others; see :meth:`Hub.select`."""
         return self._hub.select(all_of, any_of)
 
+    @from_any_thread
     def get_clients_by_tag(self, tag: str, value: object = None) -> list[Session]:
         """Return the clients that have a tag, with this value unless it is None."""
         return [client for client in self._hub.select([tag]) if value is None or client.get_tag(tag) == value]
 
+    @from_any_thread
     def broadcast(
         self,
         message_type: MessageType,
@@ -115,6 +121,7 @@ class Server(RoutedService):
         """Send a message to all clients, or to those given, but for those excluded; see :meth:`Hub.broadcast`."""
         return self._hub.broadcast(message_type, content, to=to, exclude=exclude)
 
+    @from_any_thread
     def ping_client(self, client: Session, timeout: float | None = None) -> Deferred[float]:
         """Measure the round trip to a client in milliseconds; see :meth:`Session.ping`."""
         return client.ping(timeout)
@@ -142,6 +149,7 @@ class Server(RoutedService):
         if self._listening is not None:
             raise SettingsError("listen", "called again", "called once until the service stops")
         clocks = resolve_clocks(self.reactor)
+        self.home = Home(clocks.reactor)
         kept = _Kept(self._application, self._hub)
         attempts = []
         listens = self._listens or [(self.config.wire, self._own_endpoint())]
@@ -216,6 +224,10 @@ class Server(RoutedService):
         return DeferredList([*gone, drained]).addCallback(stopped)
 
     # Inside.
+
+    @property
+    def _in_use(self) -> bool:
+        return self._listening is not None or len(self._connections) > 0 or len(self._hub) > 0
 
     def _own_endpoint(self) -> str:
         interface = self.config.host.replace(":", r"\:")

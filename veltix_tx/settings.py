@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import InitVar, dataclass, field, fields, replace
+from enum import Enum, IntEnum
 from typing import Any, TypeVar
 
 from veltix_tx.errors import SettingsError
 
-__all__ = ["ClientConfig", "Limits", "RetryPolicy", "ServerConfig", "Timeouts", "changed"]
+__all__ = [
+    "BufferSize",
+    "ClientConfig",
+    "Limits",
+    "PerformanceMode",
+    "RetryPolicy",
+    "ServerConfig",
+    "SocketCore",
+    "Timeouts",
+    "changed",
+]
 
 _LONGEST = 10**9
 """Seconds, some 30 years."""
@@ -34,6 +45,37 @@ def _seconds(name: str, value: object, *, zero: bool = False) -> None:
 def _text(name: str, value: object) -> None:
     if not isinstance(value, str) or not value:
         raise SettingsError(name, value, "a text that is not empty")
+
+
+class BufferSize(IntEnum):
+    """Upstream's sizes for ``buffer_size``, in bytes."""
+
+    SMALL = 1024
+    MEDIUM = 8192
+    LARGE = 65536
+    HUGE = 1048576
+
+
+class PerformanceMode(Enum):
+    """Upstream's modes, which choose how often its threads look for a lost connection.
+
+    They have no effect here: the reactor is told of a lost connection at once, and looks for nothing.
+    """
+
+    LOW = 1
+    BALANCED = 2
+    HIGH = 3
+    AUTO = 4
+
+
+class SocketCore(Enum):
+    """Upstream's socket backends.
+
+    They have no effect here: the reactor serves every socket, and ``twistd --reactor`` chooses it.
+    """
+
+    THREADING = "threading"
+    ASYNC = "async"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +176,20 @@ class _Common:
         max_message_size: bytes of one message, header included, in both directions.
         handshake_timeout: seconds from the connection to the completed handshake; absolute,
             no byte of the peer prolongs it.
+        buffer_size: bytes read from a connection at once, a number or a BufferSize; also how many
+            wait to be written before a producer is paused.
+        max_workers: threads at once that run handlers of ``route(..., thread=True)``.
+        performance_mode: no effect, see PerformanceMode.
+        socket_core: no effect, see SocketCore.
     """
 
     wire: str = "auto"
     max_message_size: int = 10 * 1024 * 1024
     handshake_timeout: float = 5.0
+    buffer_size: int = BufferSize.LARGE
+    max_workers: int = 4
+    performance_mode: PerformanceMode = PerformanceMode.BALANCED
+    socket_core: SocketCore = SocketCore.ASYNC
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
@@ -146,10 +197,20 @@ class _Common:
         _text("wire", self.wire)
         _whole("max_message_size", self.max_message_size, 128, 2**32 - 1)
         _seconds("handshake_timeout", self.handshake_timeout)
-        if not isinstance(self.limits, Limits):
-            raise SettingsError("limits", self.limits, "a Limits object")
-        if not isinstance(self.timeouts, Timeouts):
-            raise SettingsError("timeouts", self.timeouts, "a Timeouts object")
+        _whole("buffer_size", self.buffer_size, 1, 2**30)
+        _whole("max_workers", self.max_workers, 1, 1024)
+        for name, kind in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise SettingsError(name, value, f"a {kind.__name__}")
+
+
+_KINDS: dict[str, type] = {
+    "performance_mode": PerformanceMode,
+    "socket_core": SocketCore,
+    "limits": Limits,
+    "timeouts": Timeouts,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +222,26 @@ class ServerConfig(_Common):
         port: the TCP port; 0 lets the system choose.
         endpoints: Twisted endpoints to listen on instead of ``host`` and ``port``: strings, each
             with its own wire if it starts with one (``"1.9.0@tcp:8090"``), or IStreamServerEndpoints.
-        max_connections: connections at once, those still in their handshake included.
+        max_connections: connections at once, those still in their handshake included; -1 for no limit.
+        max_connection: upstream's name for it.
     """
 
     host: str = "0.0.0.0"
     port: int = 8080
     endpoints: tuple[Any, ...] = ()
     max_connections: int = 10_000
+    max_connection: InitVar[int | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, max_connection: int | None) -> None:
+        if max_connection is not None:
+            object.__setattr__(self, "max_connections", max_connection)
         _Common.__post_init__(self)
         _text("host", self.host)
         _whole("port", self.port, 0, 65535)
-        _whole("max_connections", self.max_connections, 1)
+        most = self.max_connections
+        if isinstance(most, bool) or not isinstance(most, int) or (most < 1 and most != -1):
+            name = "max_connections" if max_connection is None else "max_connection"
+            raise SettingsError(name, most, "a whole number from 1, or -1 for no limit")
         if not isinstance(self.endpoints, tuple):
             raise SettingsError("endpoints", self.endpoints, "a tuple of endpoints")
         if "" in self.endpoints or b"" in self.endpoints:
@@ -189,14 +257,17 @@ class ClientConfig(_Common):
         port: its TCP port.
         endpoint: a Twisted client endpoint to connect to instead: a string or an IStreamClientEndpoint.
         connect_timeout: seconds for the TCP connection.
-        retry: when to try again after a failed or lost connection; the default never does.
+        retry: when to try again after a failed or lost connection: a RetryPolicy, or how many
+            times, every ``retry_delay`` seconds. By default never.
+        retry_delay: seconds before each try, for a ``retry`` that is a number.
     """
 
     server_addr: str = "127.0.0.1"
     port: int = 8080
     endpoint: Any = None
     connect_timeout: float = 5.0
-    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(max_retries=0))
+    retry: RetryPolicy | int = 0
+    retry_delay: float = 1.0
 
     def __post_init__(self) -> None:
         _Common.__post_init__(self)
@@ -205,8 +276,17 @@ class ClientConfig(_Common):
         if self.endpoint == "":
             raise SettingsError("endpoint", "", "a text that is not empty")
         _seconds("connect_timeout", self.connect_timeout)
-        if not isinstance(self.retry, RetryPolicy):
-            raise SettingsError("retry", self.retry, "a RetryPolicy")
+        _seconds("retry_delay", self.retry_delay, zero=True)
+        number = isinstance(self.retry, int) and not isinstance(self.retry, bool) and self.retry >= 0
+        if not number and not isinstance(self.retry, RetryPolicy):
+            raise SettingsError("retry", self.retry, "a RetryPolicy or a whole number from 0")
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """``retry`` and ``retry_delay`` as a policy."""
+        if isinstance(self.retry, RetryPolicy):
+            return self.retry
+        return RetryPolicy(self.retry, self.retry_delay, factor=1, max_delay=self.retry_delay, jitter=False)
 
 
 C = TypeVar("C", ServerConfig, ClientConfig)
@@ -218,7 +298,8 @@ def changed(config: C, settings: dict[str, Any]) -> C:
     Raises:
         SettingsError: there is no such field, or a value cannot be.
     """
-    unknown = sorted(set(settings) - {known.name for known in fields(config)})
+    known = {each.name for each in fields(config)} | ({"max_connection"} if isinstance(config, ServerConfig) else set())
+    unknown = sorted(set(settings) - known)
     if unknown:
         raise SettingsError("settings", ", ".join(unknown), f"fields of {type(config).__name__}")
     return replace(config, **settings)

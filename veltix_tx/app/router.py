@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
+from inspect import iscoroutinefunction
 from typing import TypeVar, overload
 
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from veltix_tx.errors import SessionClosed, SettingsError
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.reconnect import DisconnectState
 from veltix_tx.net.session import Session
+from veltix_tx.net.threads import Workers
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageType, Response
 
@@ -18,6 +24,8 @@ __all__ = ["Events", "Handler", "Router"]
 
 Handler = Callable[..., object]
 H = TypeVar("H", bound=Handler)
+
+_log = Logger()
 
 
 class Events(Enum):
@@ -35,47 +43,56 @@ class Router:
     On a server handlers are called ``route(client, message)``, ``on_recv(client, message)``,
     ``on_connect(client)`` and ``on_disconnect(client)`` (``client.closed`` tells why); on a client,
     which has one session only, ``route(message)``, ``on_recv(message)``, ``on_connect()`` and
-    ``on_disconnect(reason)`` with a SessionClosed. They are plain functions, return a Deferred, or are
+    ``on_disconnect(state)`` with a DisconnectState. They are plain functions, return a Deferred, or are
     coroutine functions; what a route or ``on_recv`` returns answers the message.
 
     Args:
         role: which of the two ways to call them.
+        workers: gives the threads for routes that ask for one, when the first message comes;
+            without it no route can.
 
     Attributes:
         unhandled: messages for which there was neither a route nor ``on_recv``.
+        taken: codes that no route can have, and who has them (see :class:`veltix_tx.app.plugins.Plugins`).
     """
 
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: Role, workers: Callable[[], Workers] | None = None) -> None:
         self.unhandled = 0
+        self.taken: dict[int, str] = {}
+        self._workers = workers
         self._server = role is Role.SERVER
         self._routes: dict[int, tuple[Handler, bool]] = {}
         self._callbacks: dict[Events, Handler] = {}
 
-    def route(self, message_type: MessageType, *, concurrent: bool = False) -> Callable[[H], H]:
-        """Return a decorator that registers a handler for one type.
+    def register_route(
+        self, message_type: MessageType, handler: Handler, *, concurrent: bool = False, thread: bool = False
+    ) -> None:
+        """Register a handler for one type.
 
         Args:
             message_type: the type.
+            handler: what handles its messages.
             concurrent: let the client's later messages go ahead while a handler's Deferred or
                 coroutine is not done; by default they wait, so that one client's messages are
                 handled in their order.
-        """
-
-        def register(handler: H) -> H:
-            self.register_route(message_type, handler, concurrent=concurrent)
-            return handler
-
-        return register
-
-    def register_route(self, message_type: MessageType, handler: Handler, *, concurrent: bool = False) -> None:
-        """Register a handler for one type; see :meth:`route`.
+            thread: call it in a thread, because it may block.
 
         Raises:
-            SettingsError: the type has a route already.
+            SettingsError: the type has a route already, or a coroutine function is to run in a thread.
         """
-        if message_type.code in self._routes:
+        if self.has_route(message_type):
             raise SettingsError("route", message_type.name, "a type that has no route yet: unregister it first")
+        if message_type.code in self.taken:
+            raise SettingsError("route", message_type.name, f"a type that {self.taken[message_type.code]} does not handle")
+        if thread:
+            if iscoroutinefunction(handler) or self._workers is None:
+                raise SettingsError("thread", True, "False for a coroutine function, and for a router without workers")
+            handler = partial(_in_thread, self._workers, handler)
         self._routes[message_type.code] = (handler, concurrent)
+
+    def has_route(self, message_type: MessageType) -> bool:
+        """Whether a type has a route."""
+        return message_type.code in self._routes
 
     def unregister_route(self, message_type: MessageType) -> bool:
         """Take a route back; return whether there was one."""
@@ -122,8 +139,16 @@ class Router:
         return result
 
     def disconnected(self, session: Session, reason: SessionClosed) -> object:
-        """Call ``on_disconnect``."""
+        """Call a server's ``on_disconnect``; for a client's see :meth:`lost`."""
         callback = self._callbacks.get(Events.ON_DISCONNECT)
-        if callback is None:
-            return None
-        return callback(session if self._server else reason)
+        return callback(session) if self._server and callback is not None else None
+
+    def lost(self, state: DisconnectState) -> None:
+        """Call a client's ``on_disconnect``, at each step of a lost or failed connection."""
+        callback = self._callbacks.get(Events.ON_DISCONNECT)
+        if callback is not None:
+            maybeDeferred(callback, state).addErrback(lambda failure: _log.failure("on_disconnect failed", failure))
+
+
+def _in_thread(workers: Callable[[], Workers], handler: Handler, *arguments: object) -> Deferred[object]:
+    return workers().run(handler, *arguments)

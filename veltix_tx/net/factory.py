@@ -43,7 +43,7 @@ class Connections:
     """The open connections of one server, ready or not, on however many ports.
 
     Args:
-        most: how many there may be.
+        most: how many there may be; -1 for no limit.
     """
 
     def __init__(self, most: int) -> None:
@@ -60,7 +60,7 @@ class Connections:
     @property
     def full(self) -> bool:
         """Whether no more may come."""
-        return len(self._open) >= self.most
+        return 0 <= self.most <= len(self._open)
 
     def admit(self, protocol: VeltixProtocol) -> bool:
         """Keep a connection until it is lost; return False for one refused too many, which is not even told."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from math import inf
 from random import Random
 from typing import Any
@@ -24,9 +26,32 @@ from veltix_tx.net.session import Session
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
 
-__all__ = ["EndpointConnector", "VeltixClientFactory"]
+__all__ = ["DisconnectState", "EndpointConnector", "VeltixClientFactory"]
 
 _log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectState:
+    """One step of a lost or failed connection, as ``on_disconnect`` of a client is told.
+
+    The first has attempt 0: the connection has just been lost, or could not be made. If tries
+    follow, one comes after each that failed. The last is permanent. (These are the steps of
+    upstream's releases from 1.6.9 on; the earlier ones left out the first.)
+
+    Attributes:
+        permanent: no further try will be made.
+        attempt: which try has just failed, 0 before the first.
+        retry_max: how many there may be, None for no end.
+        reason: why there is no connection: what happened before the first try.
+        error: what happened last, for people: a SessionClosed, a HandshakeError or Twisted's error.
+    """
+
+    permanent: bool
+    attempt: int
+    retry_max: int | None
+    reason: DisconnectReason
+    error: BaseException | None = field(default=None, compare=False)
 
 
 class VeltixClientFactory(ReconnectingClientFactory):
@@ -43,6 +68,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         reactor: a reactor, or Clocks for a test; None for the global reactor, when it is first needed.
         types: the message types known; the process-wide registry by default.
         random: for ids.
+        told: called with each DisconnectState.
 
     Attributes:
         session: the session while there is one.
@@ -65,11 +91,17 @@ class VeltixClientFactory(ReconnectingClientFactory):
         reactor: IReactorTime | Clocks | None = None,
         types: MessageRegistry = PROCESS_TYPES,
         random: Random | None = None,
+        told: Callable[[DisconnectState], object] | None = None,
     ) -> None:
         self.config = config or ClientConfig()
         check_wire(self.config.wire)
-        self.policy = RetryPolicy() if retry is None else retry
-        self.maxRetries = self.policy.max_retries  # type: ignore[assignment]
+        self._use(RetryPolicy() if retry is None else retry)
+        self._told = told
+        self._reason = DisconnectReason.ERROR
+        self._failed = 0
+        self._last: BaseException | None = None
+        self._last_session: Session | None = None
+        self._over = False
         self.session: Session | None = None
         self._application = application
         self._reactor = reactor
@@ -117,7 +149,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         """
         manual = SessionClosed(DisconnectReason.MANUAL)
         self._give_up(Failure(manual))
-        self.stopTrying()
+        self.stop_retry()
         if self._protocol is None:
             return succeed(None)
         gone = self._when_gone.wait()
@@ -127,12 +159,29 @@ class VeltixClientFactory(ReconnectingClientFactory):
             self._protocol.abort(manual)
         return gone
 
+    def stop_retry(self) -> None:
+        """Try no more; an open connection stays."""
+        waiting = self._callID is not None
+        self.stopTrying()
+        if waiting:
+            self._conclude(Failure(self._last))
+
+    def try_now(self, policy: RetryPolicy) -> None:
+        """Try at once instead of waiting, and count the tries from 0, by another policy from now on."""
+        self._use(policy)
+        waiting = self._callID
+        self.resetDelay()
+        if waiting is not None:
+            waiting.cancel()
+            self.connector.connect()  # type: ignore[union-attr]
+
     def startedConnecting(self, connector: IConnector) -> None:
         """A try begins."""
         if self._given_up is not None:
             self.resetDelay()  # used again after a stop
         self.connector = connector  # so that stopTrying stops the first try, too
         self._given_up = None
+        self._over = False
 
     def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
         """Return the protocol of a new connection, None for one that comes after a stop."""
@@ -153,20 +202,25 @@ class VeltixClientFactory(ReconnectingClientFactory):
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """The transport could not connect."""
-        self._try_again(connector, reason)
+        self._try_again(connector, reason.value, DisconnectReason.ERROR)
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
         """The transport is gone; why was told by the protocol."""
         closed = self._closed
         if closed is None:
-            self._try_again(connector, reason)
+            self._try_again(connector, reason.value, DisconnectReason.ERROR)
             return
         if isinstance(closed.cause, VersionRefused) or closed.reason is DisconnectReason.MANUAL:
             self.stopTrying()
-        self._try_again(connector, Failure(closed.cause if isinstance(closed.cause, VeltixError) else closed))
+        self._try_again(connector, closed.cause if isinstance(closed.cause, VeltixError) else closed, closed.reason)
+
+    def _use(self, policy: RetryPolicy) -> None:
+        self.policy = policy
+        self.maxRetries = policy.max_retries  # type: ignore[assignment]
 
     def _session_ready(self, session: Session) -> None:
-        self.session = session
+        self.session = self._last_session = session
+        self.retries = 0
         if self.continueTrying:
             self.resetDelay()
         self._when_ready.fire(session)
@@ -178,23 +232,47 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if isinstance(self.connector, EndpointConnector):
             self.clientConnectionLost(self.connector, Failure(closed))
 
-    def _try_again(self, connector: IConnector, reason: Failure) -> None:
+    def _try_again(self, connector: IConnector, error: BaseException | None, reason: DisconnectReason) -> None:
         if self.clock is None:
             self.clock = resolve_clocks(self._reactor).reactor  # type: ignore[assignment]
+        self._last, self._failed = error, self.retries
+        if self._failed == 0:
+            self._reason = reason
         self.delay = self.policy.delay(self.retries + 1, self._random.random)
-        super().clientConnectionFailed(connector, reason)
-        if self._callID is None:
-            if self.continueTrying and self.policy.max_retries:
-                _log.warn("giving up {connector}: {reason}", connector=connector, reason=reason.value)
-            self._give_up(reason)
-        else:
-            _log.info(
-                "trying {connector} again in {delay:.2f} s: {reason}", connector=connector, delay=self.delay, reason=reason.value
-            )
+        super().clientConnectionFailed(connector, Failure(error))
+        over = self._callID is None
+        if not over:
+            _log.info("trying {connector} again in {delay:.2f} s: {reason}", connector=connector, delay=self.delay, reason=error)
+            self._tell(False)
+            return
+        if self._failed and self._given_up is None:
+            self._tell(False)
+        if self.continueTrying and self.policy.max_retries:
+            _log.warn("giving up {connector}: {reason}", connector=connector, reason=error)
+        self._conclude(Failure(error))
+
+    def _conclude(self, reason: Failure) -> None:
+        """Take note that no further try will be made and no connection is left."""
+        waiting, self._when_ready = self._when_ready, Listeners()
+        if self._given_up is None:
+            self._given_up = reason
+        elif isinstance(self._given_up.value, SessionClosed):
+            self._last, self._reason = self._given_up.value, self._given_up.value.reason  # stopped by hand
+        if not self._over:
+            self._over = True
+            self._tell(True)
+        waiting.fire(reason)
 
     def _give_up(self, reason: Failure) -> None:
         self._given_up = self._given_up or reason
         self._when_ready.fire(reason)
+
+    def _tell(self, permanent: bool) -> None:
+        """Tell once the application has handled all messages of the last session."""
+        if self._told is not None:
+            state = DisconnectState(permanent, self._failed, self.policy.max_retries, self._reason, self._last)
+            idle = succeed(None) if self._last_session is None else self._last_session.when_idle()
+            idle.addCallback(lambda _, told: told(state), self._told)
 
 
 @implementer(IConnector)

@@ -24,6 +24,7 @@ from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks, Deadlines
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.tags import Tags
+from veltix_tx.net.threads import Home, from_any_thread
 from veltix_tx.net.turns import Turns
 from veltix_tx.net.waiting import Waiting
 from veltix_tx.settings import Limits, Timeouts
@@ -74,6 +75,8 @@ class Session:
         address: the other side's network address.
         closed: why nothing can be sent any more; None while the session is open.
         tags: what the application notes about it; :meth:`add_tag` and the others change them.
+        home: the thread it lives in, its reactor's. In another thread, such as one of a route with
+            ``thread=True``, what returns a Deferred blocks instead, and returns what that fires with.
         late_replies: replies dropped because their request had been given up.
         refused: frames refused and dropped (bad checksum, unknown type, garbage).
     """
@@ -83,6 +86,7 @@ class Session:
         self.address = link.address
         self.closed: SessionClosed | None = None
         self.tags = Tags()
+        self.home = Home(link.clocks.reactor)
         self.late_replies = 0
         self.refused = 0
         self._link = link
@@ -115,6 +119,7 @@ class Session:
 
     # Sending.
 
+    @from_any_thread
     def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> None:
         """Send a message.
 
@@ -133,6 +138,7 @@ class Session:
         self._connection.send(message_type, body, answers)
         self._link.sent(len(body))
 
+    @from_any_thread
     def send_and_wait(
         self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None
     ) -> Deferred[Response]:
@@ -152,6 +158,7 @@ class Session:
         """
         return self._ask(self._requests, timeout, lambda request_id: self._send_request(message, content, request_id))
 
+    @from_any_thread
     def ping(self, timeout: float | None = None) -> Deferred[float]:
         """Measure the round trip to the peer, which answers by itself.
 
@@ -163,6 +170,7 @@ class Session:
         pong = self._ask(self._pings, timeout, self._send_ping)
         return pong.addCallback(lambda _: (self._link.clocks.uptime() - sent_at) * 1000)
 
+    @from_any_thread
     def disconnect(self) -> Deferred[SessionClosed]:
         """Close politely: what is queued is written first, within ``timeouts.close`` seconds.
 
@@ -173,16 +181,19 @@ class Session:
             self._link.close(SessionClosed(DisconnectReason.MANUAL))
         return self.when_closed()
 
+    @from_any_thread
     def when_closed(self) -> Deferred[SessionClosed]:
         """Return a new Deferred that fires with the reason once the connection is gone. Never errbacks."""
         if self._gone and self.closed is not None:
             return succeed(self.closed)
         return self._when_closed.wait()
 
+    @from_any_thread
     def when_idle(self) -> Deferred[None]:
         """Return a new Deferred that fires once every message received so far has been handled and answered."""
         return self._turns.when_idle()
 
+    @from_any_thread
     def drain(self) -> Deferred[None]:
         """Take no further messages (replies still count), finish those taken, and close.
 
@@ -198,6 +209,7 @@ class Session:
 
         return Deferred.fromCoroutine(finish())
 
+    @from_any_thread
     def answer(self, message: Response, result: object) -> Deferred[None]:
         """Answer a message with a handler's result, now or when it comes.
 
@@ -214,6 +226,7 @@ class Session:
 
     # Tags, under upstream's names.
 
+    @from_any_thread
     def add_tag(self, name: str, value: object = None) -> bool:
         """Set a tag; return False, and leave its value as it is, where it is set already."""
         return self.tags.add(name, value)
@@ -234,10 +247,12 @@ class Session:
         """Return a tag's value, None where it is not set."""
         return self.tags.get(name)
 
+    @from_any_thread
     def remove_tag(self, name: str) -> bool:
         """Take a tag away; return whether it was set."""
         return self.tags.remove(name)
 
+    @from_any_thread
     def clear_tags(self) -> None:
         """Take every tag away."""
         self.tags.clear()
@@ -249,9 +264,12 @@ class Session:
         """Equal for two sessions whose peers take the same bytes for the same message."""
         return self._connection.encoding
 
-    def encode(self, message_type: MessageType, content: bytes) -> list[bytes]:
-        """Return a message as bytes for every session with the same :attr:`encoding`; raises as :meth:`send` does."""
-        return self._connection.encode(message_type, content)
+    def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
+        """Return a message as bytes for every session with the same :attr:`encoding`; raises as :meth:`send` does.
+
+        May be called in any thread.
+        """
+        return self._connection.encode(message_type, content, request_id)
 
     def send_encoded(self, buffers: list[bytes]) -> None:
         """Send what :meth:`encode` returned.

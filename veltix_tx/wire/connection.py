@@ -32,7 +32,17 @@ from veltix_tx.wire.events import Declined, Event, Failed, Pong, Ready
 from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
 from veltix_tx.wire.handshake import Handshake, Peer, Role
 from veltix_tx.wire.layouts import W15, Layout
-from veltix_tx.wire.messages import ERROR, FIRST_USER_CODE, PING, PONG, PROCESS_TYPES, MessageRegistry, MessageType, Response
+from veltix_tx.wire.messages import (
+    ERROR,
+    FIRST_USER_CODE,
+    PING,
+    PONG,
+    PROCESS_TYPES,
+    SYSTEM_TYPES,
+    MessageRegistry,
+    MessageType,
+    Response,
+)
 from veltix_tx.wire.releases import Release, release_of
 from veltix_tx.wire.requests import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS, RequestIds
 
@@ -348,6 +358,8 @@ class VeltixConnection:
                 passed.append(Pong(event.request_id))
             elif event.type is ERROR:
                 passed.append(Declined(event.request_id, event.content))
-            else:
+            elif event.type.code in SYSTEM_TYPES:
                 passed.append(Refused(Refusal.UNKNOWN_TYPE, event.type.code))
+            else:
+                passed.append(event)  # of a registry that holds codes below the users'
         return passed

@@ -73,6 +73,10 @@ class MessageRegistry:
             )
         self._types[code] = message_type
 
+    def unregister(self, message_type: MessageType) -> bool:
+        """Take a type back, so that its code is free; return whether it was there."""
+        return self._types.pop(message_type.code, None) is not None
+
     def get(self, code: int) -> MessageType | None:
         """Return the type with ``code``, or None where it is not known."""
         known = self._types.get(code) or SYSTEM_TYPES.get(code)

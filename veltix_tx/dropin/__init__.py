@@ -1,0 +1,69 @@
+"""Upstream Veltix's own API, name for name as in its release 1.6.3, on this package.
+
+``from veltix import ...`` becomes ``from veltix_tx.dropin import ...``, and the program runs: methods
+block, callbacks run in threads, a reactor runs in a thread of its own. Peers may be of any release.
+What is different on purpose is in the documentation, "Coming from Veltix".
+"""
+
+from veltix_tx._version import __version__
+from veltix_tx.app.router import Events
+from veltix_tx.dropin.client.client import Client
+from veltix_tx.dropin.client.disconnect import DisconnectReason, DisconnectState
+from veltix_tx.dropin.exceptions import (
+    MessageError,
+    MessageTypeError,
+    NetworkError,
+    RequestError,
+    SenderError,
+    TimeoutError,  # noqa: A004 (upstream exports it)
+    VeltixError,
+)
+from veltix_tx.dropin.network.request import Request, Response
+from veltix_tx.dropin.network.sender import Mode, Sender
+from veltix_tx.dropin.network.types import HELLO, HELLO_ACK, PING, PONG, MessageType, MessageTypeRegistry
+from veltix_tx.dropin.server.client_info import ClientInfo
+from veltix_tx.dropin.server.server import Server
+from veltix_tx.dropin.settings import ClientConfig, ServerConfig
+from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
+from veltix_tx.logs import Logger, LoggerConfig, LogLevel
+from veltix_tx.settings import BufferSize, PerformanceMode, SocketCore
+
+__all__ = [
+    "HELLO",
+    "HELLO_ACK",
+    "PING",
+    "PONG",
+    "BufferSize",
+    "Client",
+    "ClientConfig",
+    "ClientInfo",
+    "DisconnectReason",
+    "DisconnectState",
+    "Events",
+    "LogLevel",
+    "Logger",
+    "LoggerConfig",
+    "MessageError",
+    "MessageType",
+    "MessageTypeError",
+    "MessageTypeRegistry",
+    "Mode",
+    "NetworkError",
+    "PerformanceMode",
+    "Request",
+    "RequestError",
+    "Response",
+    "Sender",
+    "SenderError",
+    "Server",
+    "ServerConfig",
+    "SocketCore",
+    "TimeoutError",
+    "VeltixError",
+    "__version__",
+    "decode_json",
+    "decode_utf8",
+    "encode_json",
+    "encode_utf8",
+    "format_bytes",
+]

@@ -1,0 +1,134 @@
+"""Callbacks off the reactor's thread: several connections at once, each one's in their order."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from threading import Condition, Thread, get_ident
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+__all__ = ["Crew", "Strand"]
+
+_log = Logger()
+
+_LINGER = 1.0
+"""Seconds a thread without work waits for more before it ends."""
+
+_AT_A_TIME = 64
+"""Calls of one strand in a row before others get a turn."""
+
+_FULL, _LOW = 1024, 256
+"""Calls that may wait in a strand, and how few must be left before there is room again."""
+
+
+class Crew:
+    """Daemon threads that run jobs: made when there is work, gone when there is none.
+
+    Args:
+        most: how many at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._jobs: deque[Callable[[], object]] = deque()
+        self._changed = Condition()
+        self._threads = 0
+        self._idle = 0
+
+    def submit(self, job: Callable[[], object]) -> None:
+        """Run a job as soon as a thread is free."""
+        with self._changed:
+            self._jobs.append(job)
+            if self._idle >= len(self._jobs):
+                self._changed.notify()
+                return
+            if self._threads >= self._most:
+                return
+            self._threads += 1
+        Thread(target=self._work, name="veltix_tx callbacks", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._jobs:
+                    self._idle += 1
+                    self._changed.wait(_LINGER)
+                    self._idle -= 1
+                if not self._jobs:
+                    self._threads -= 1
+                    return
+                job = self._jobs.popleft()
+            job()
+
+
+class Strand:
+    """Calls that run one after another in the order they come, in whatever thread is free.
+
+    Args:
+        crew: whose threads.
+        reactor: in whose thread :meth:`put` is called.
+    """
+
+    def __init__(self, crew: Crew, reactor: Any) -> None:
+        self._crew = crew
+        self._reactor = reactor
+        self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        self._changed = Condition()
+        self._running = False
+        self._thread = 0
+        self._room: Deferred[None] | None = None
+
+    def put(self, function: Callable[..., object], *arguments: object) -> Deferred[None] | None:
+        """Have a function called after those put before.
+
+        Returns:
+            None, or where too many wait a Deferred that fires when there is room for more.
+        """
+        self._calls.append((function, arguments))
+        with self._changed:
+            starts, self._running = not self._running, True
+            if len(self._calls) >= _FULL and self._room is None:
+                self._room = Deferred()
+            room = self._room
+        if starts:
+            self._crew.submit(self._run)
+        return room
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until everything put so far has run; return whether it has. Never waits for itself."""
+        if self._thread == get_ident():
+            return False
+        end = time.monotonic() + seconds
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._running, max(0.0, end - time.monotonic()))
+
+    def clear(self) -> None:
+        """Forget what has not been called yet."""
+        self._calls.clear()
+
+    def _run(self) -> None:
+        self._thread = get_ident()
+        for _ in range(_AT_A_TIME):
+            try:
+                function, arguments = self._calls.popleft()
+            except IndexError:
+                break
+            try:
+                function(*arguments)
+            except Exception as error:
+                name = getattr(function, "__qualname__", repr(function))
+                _log.error("Error in callback {name}: {kind}: {error}", name=name, kind=type(error).__name__, error=error)
+        self._thread = 0
+        with self._changed:
+            if len(self._calls) <= _LOW and self._room is not None:
+                self._reactor.callFromThread(self._room.callback, None)
+                self._room = None
+            if not self._calls:
+                self._running = False
+                self._changed.notify_all()
+                return
+        self._crew.submit(self._run)

@@ -1,0 +1,1 @@
+"""Messages: their types, requests and responses, and what sends them."""

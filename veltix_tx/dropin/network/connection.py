@@ -1,0 +1,114 @@
+"""What ``client.conn`` and ``client.socket`` are: one connection, to send on from any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from veltix_tx.dropin.exceptions import MessageError, RequestError
+from veltix_tx.dropin.network.request import Request, id_as_int, parse_all
+from veltix_tx.dropin.reactor import reactor_thread
+from veltix_tx.errors import LocalProtocolError
+from veltix_tx.net.session import Session
+from veltix_tx.wire.messages import as_content
+
+__all__ = ["Connection", "broadcast"]
+
+_log = Logger()
+
+
+class Connection:
+    """A connection as upstream's programs hold it.
+
+    Args:
+        session: gives the session while there is one; a client's changes when it connects again.
+    """
+
+    def __init__(self, session: Callable[[], Session | None]) -> None:
+        self._session = session
+
+    @property
+    def session(self) -> Session | None:
+        """The open session, if there is one."""
+        session = self._session()
+        return session if session is not None and session.closed is None else None
+
+    def transmit(self, request: Request) -> bool:
+        """Send a message; return False, having logged why, where it cannot be sent.
+
+        True means that it was handed to an open connection, in the order of the calls.
+        """
+        session = self.session
+        if session is None:
+            _log.error("Cannot send {request!r}: not connected", request=request)
+            return False
+        return _send([session], request, _answered_id(session, request)) == 1
+
+    def send(self, data: bytes) -> bool:
+        """Send compiled messages; return whether all could be.
+
+        Raises:
+            MessageError: the bytes are no compiled message.
+        """
+        return all(self.transmit(request) for request in as_requests(data))
+
+    def close(self) -> bool:
+        """Close the connection; return whether it was open."""
+        session = self.session
+        if session is not None:
+            reactor_thread().post(session.disconnect)
+        return session is not None
+
+    def settimeout(self, timeout: float | None) -> bool:
+        """Do nothing: nothing waits on a socket here."""
+        return True
+
+
+def as_requests(data: bytes) -> list[Request]:
+    """Return compiled messages as requests.
+
+    Raises:
+        MessageError: the bytes are no compiled message.
+    """
+    try:
+        return parse_all(data)
+    except RequestError as error:
+        raise MessageError(f"what is sent is a compiled message: {error}") from error
+
+
+def broadcast(connections: list[Connection], request: Request) -> bool:
+    """Send a message on several connections, encoded once for each generation; False where it can be sent on none."""
+    sessions = [each.session for each in connections]
+    open_sessions = [each for each in sessions if each is not None]
+    return not connections or _send(open_sessions, request, None) > 0
+
+
+def _send(sessions: list[Session], request: Request, request_id: int | None) -> int:
+    """Encode here, write in the reactor's thread; return on how many."""
+    encoded: dict[object, list[bytes]] = {}
+    try:
+        content = as_content(request.content)
+        for session in sessions:
+            if session.encoding not in encoded:
+                encoded[session.encoding] = session.encode(request.type, content, request_id)
+    except (LocalProtocolError, TypeError) as error:
+        _log.error("Cannot send {request!r}: {error}", request=request, error=error)
+        return 0
+
+    def write() -> None:
+        for session in sessions:
+            if session.closed is None:
+                session.send_encoded(encoded[session.encoding])
+            else:
+                _log.error("Not sent, {closed}: {request!r}", request=request, closed=session.closed)
+
+    reactor_thread().post(write)
+    return len(sessions)
+
+
+def _answered_id(session: Session, request: Request) -> int | None:
+    """Return the id to send: the newest wire has room for those of answers only."""
+    request_id = id_as_int(request.request_id)
+    fits = request_id < 1 << 8 * session.peer.layout.id_size
+    return request_id if fits and (request.answers or session.peer.layout.id_size >= 4) else None

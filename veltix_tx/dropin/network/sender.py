@@ -1,0 +1,80 @@
+"""The sender: what upstream's programs send with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+from twisted.logger import Logger
+
+from veltix_tx.dropin.exceptions import SenderError
+from veltix_tx.dropin.network.connection import Connection, broadcast
+from veltix_tx.dropin.network.request import Request
+
+__all__ = ["Mode", "Sender"]
+
+_log = Logger()
+
+
+class Mode(Enum):
+    """Whose sender it is."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+class Sender:
+    """Sends messages, from any thread.
+
+    A client's stays good when the client connects again.
+
+    Args:
+        mode: a server's or a client's.
+        conn: a client's connection.
+
+    Raises:
+        SenderError: a client's without a connection.
+    """
+
+    def __init__(self, mode: Mode, conn: Connection | None = None) -> None:
+        self.mode = mode
+        self.conn = conn
+        self.is_client = mode is Mode.CLIENT
+        if self.is_client and conn is None:
+            raise SenderError("CLIENT mode requires a socket connection")
+
+    def send(self, data: Request, client: Connection | None = None) -> bool:
+        """Send a message: a server's to a client's ``conn``.
+
+        Returns:
+            True when it was handed to an open connection; False, and a line in the log that says
+            why, when it was not: not connected, too large, no bytes.
+        """
+        target = self.conn if self.is_client else getattr(client, "conn", client)
+        if target is None:
+            _log.error("No client socket provided")
+            return False
+        if not isinstance(target, Connection) or not isinstance(data, Request):
+            _log.error("Unexpected send error: {data!r} to {target!r} is no request to a connection", data=data, target=target)
+            return False
+        return target.transmit(data)
+
+    def broadcast(
+        self, data: Request, list_of_client: Iterable[Connection], except_clients: Iterable[Connection] | None = None
+    ) -> bool:
+        """Send a message to many clients, a server's only.
+
+        Returns:
+            True when it was handed to an open connection or there was nobody to send it to; False,
+            and a line in the log, when it could not be sent.
+        """
+        if self.is_client:
+            _log.error("Broadcast not available in CLIENT mode")
+            return False
+        left_out = set(_connections(except_clients or ()))
+        return broadcast([each for each in _connections(list_of_client or ()) if each not in left_out], data)
+
+
+def _connections(given: Iterable[object]) -> list[Connection]:
+    """Return connections, given as such or as ClientInfos."""
+    return [each for each in (getattr(entry, "conn", entry) for entry in given) if isinstance(each, Connection)]

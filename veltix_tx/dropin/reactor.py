@@ -1,0 +1,112 @@
+"""A reactor in a thread of its own, for programs that block.
+
+There is one for the whole process, a reactor object beside Twisted's global one: a program may use
+this package and a Twisted of its own at once. It starts when it is first needed. When the
+interpreter exits, what is still open is closed politely (what was sent is sent), callbacks are not
+called any more, and the thread ends; nothing of it keeps a finished program alive.
+
+(Crochet, the library for this, runs the global reactor and takes over its logging and its
+shutdown, which a drop-in replacement must leave to the program.)
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from threading import Lock, Thread
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+
+from veltix_tx.errors import VeltixError
+from veltix_tx.net.threads import wait_for
+
+__all__ = ["Closing", "ReactorThread", "reactor_thread"]
+
+_EXIT = 5.0
+"""Seconds that open connections have at the interpreter's exit."""
+
+
+class Closing(Protocol):
+    """Something that is open in the reactor."""
+
+    def close_at_exit(self) -> Deferred[Any]:
+        """Close politely and call nobody back; called in the reactor's thread."""
+
+
+class ReactorThread:
+    """The reactor and its thread. Use :func:`reactor_thread`."""
+
+    def __init__(self) -> None:
+        self.reactor: Any = _make_reactor()
+        self.reactor.getThreadPool().threadFactory = partial(Thread, daemon=True)
+        self.open: set[Closing] = set()
+        self._calls: deque[Callable[[], object]] = deque()
+        self._woken = False
+        self._thread = Thread(target=self.reactor.run, kwargs={"installSignalHandlers": False}, name="veltix_tx", daemon=True)
+        self._thread.start()
+        wait_for(self.reactor, lambda: None)
+        atexit.register(self._stop)
+
+    def call(self, function: Callable[..., object], *arguments: object) -> Any:
+        """Call a function in the reactor's thread, after everything posted so far, and wait.
+
+        Returns:
+            what it returns, or what its Deferred fires with; raises what that fails with.
+        """
+        return wait_for(self.reactor, self._after_posted, function, *arguments)
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have something called in the reactor's thread, in the order it is posted, and do not wait.
+
+        The reactor is woken once for many calls: that is what makes sending from a loop fast.
+        """
+        self._calls.append(call)
+        if not self._woken:
+            self._woken = True
+            self.reactor.callFromThread(self._run_posted)
+
+    def _after_posted(self, function: Callable[..., object], *arguments: object) -> object:
+        self._run_posted()
+        return function(*arguments)
+
+    def _run_posted(self) -> None:
+        self._woken = False  # before looking: a call posted from now on wakes the reactor again
+        calls = self._calls
+        while calls:
+            calls.popleft()()
+
+    def _stop(self) -> None:
+        with suppress(VeltixError):
+            self.call(self._close_all)
+        self.reactor.callFromThread(self.reactor.stop)
+        self._thread.join(_EXIT)
+
+    def _close_all(self) -> Deferred[Any]:
+        closing = DeferredList([maybeDeferred(each.close_at_exit) for each in self.open], consumeErrors=True)
+        return closing.addTimeout(_EXIT, self.reactor, onTimeoutCancel=lambda result, _: result)
+
+
+_lock = Lock()
+_running: list[ReactorThread] = []
+
+
+def reactor_thread() -> ReactorThread:
+    """Return the process's reactor thread, started."""
+    with _lock:
+        if not _running:
+            _running.append(ReactorThread())
+        return _running[0]
+
+
+def _make_reactor() -> Any:
+    try:
+        from twisted.internet.epollreactor import EPollReactor  # noqa: PLC0415 (Linux only)
+    except ImportError:
+        from twisted.internet.selectreactor import SelectReactor  # noqa: PLC0415 (everywhere)
+
+        return SelectReactor()
+    return EPollReactor()

@@ -1,0 +1,144 @@
+"""What servers and clients share: events, routes, and how their callbacks are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twisted.logger import Logger
+
+from veltix_tx.app.router import Events
+from veltix_tx.dropin.callbacks import Crew, Strand
+from veltix_tx.dropin.network.request import Request, Response
+from veltix_tx.dropin.reactor import ReactorThread, reactor_thread
+from veltix_tx.errors import VeltixError
+from veltix_tx.logs import Logger as VeltixLogger
+from veltix_tx.net.session import Session
+from veltix_tx.wire.messages import MessageType
+
+__all__ = ["Callback", "RequestHandler", "Routed", "ask", "ping"]
+
+_log = Logger()
+
+Callback = Callable[..., object]
+F = TypeVar("F", bound=Callback)
+
+
+class RequestHandler:
+    """The routes of a server or a client."""
+
+    def __init__(self) -> None:
+        self._routes: dict[int, Callback] = {}
+
+    def register_route(self, type_: MessageType, func: Callback) -> bool:
+        """Let a function handle one type of message; False, and a line in the log, if it has one already."""
+        if self._routes.setdefault(type_.code, func) is func:
+            return True
+        _log.warn("Route for type {type!r} already registered — ignoring", type=type_)
+        return False
+
+    def unregister_route(self, type_: MessageType) -> bool:
+        """Take a route back; False, and a line in the log, if there is none."""
+        if self._routes.pop(type_.code, None) is not None:
+            return True
+        _log.warn("Route for type {type!r} not registered — ignoring", type=type_)
+        return False
+
+    def has_route(self, type_: MessageType) -> bool:
+        """Whether a type has a route."""
+        return type_.code in self._routes
+
+    def get_route(self, type_: MessageType) -> Callback | None:
+        """Return the route of a type, None where there is none."""
+        return self._routes.get(type_.code)
+
+
+class Routed:
+    """A server or a client with callbacks: ``on_recv``, ``on_connect``, ``on_disconnect`` and routes.
+
+    Callbacks run in threads, ``max_workers`` at most at once, those of one connection one after
+    another in their order.
+
+    Args:
+        max_workers: threads that run callbacks.
+    """
+
+    def __init__(self, max_workers: int) -> None:
+        VeltixLogger.get_instance()
+        self.on_recv: Callback | None = None
+        self.on_connect: Callback | None = None
+        self.on_disconnect: Callback | None = None
+        self.request_handler = RequestHandler()
+        self._thread: ReactorThread = reactor_thread()
+        self._crew = Crew(max_workers)
+        self._silent = False
+
+    def set_callback(self, event: Events | str, func: Callback | None) -> None:
+        """Set the callback of an event, in place of an earlier one; one that is unknown is logged only.
+
+        Args:
+            event: a member of Events, or its value.
+            func: a server's ``on_recv(client, response)``, ``on_connect(client)``,
+                ``on_disconnect(client)``; a client's ``on_recv(response)``, ``on_connect()``,
+                ``on_disconnect(state)``.
+        """
+        try:
+            name = Events(event).value
+        except ValueError:
+            _log.warn("Unknown event type: {event}", event=event)
+            return
+        setattr(self, name, func)
+
+    def route(self, type_: MessageType) -> Callable[[F], F]:
+        """Return a decorator: its function handles one type of message, before ``on_recv``.
+
+        A server's is called ``func(response, client)``, a client's ``func(response)``.
+        """
+
+        def register(func: F) -> F:
+            self.request_handler.register_route(type_, func)
+            return func
+
+        return register
+
+    def _strand(self) -> Strand:
+        return Strand(self._crew, self._thread.reactor)
+
+    def _put(self, strand: Strand, callback: Callback | None, *arguments: object) -> Any:
+        """Have a callback called; a returned Deferred asks to wait before the next."""
+        return None if callback is None or self._silent else strand.put(callback, *arguments)
+
+    def _handle(self, strand: Strand, message_type: MessageType, routed: tuple[object, ...], plain: tuple[object, ...]) -> Any:
+        """Have a message handled by its route, else by ``on_recv``."""
+        route = self.request_handler.get_route(message_type)
+        if route is not None:
+            return self._put(strand, route, *routed)
+        if self.on_recv is None:
+            _log.warn("No handler registered for message of type {type!r}", type=message_type)
+        return self._put(strand, self.on_recv, *plain)
+
+
+def ask(thread: ReactorThread, session: Session | None, request: Request, timeout: float) -> Response | None:
+    """Send a request and wait for its reply; None, and a line in the log, where none comes."""
+    clock = thread.reactor.seconds
+    started = clock()
+    try:
+        if session is None:
+            raise VeltixError("not connected")
+        reply = thread.call(lambda: session.send_and_wait(request.type, request.content, timeout=timeout))
+    except (VeltixError, TypeError, ValueError) as error:
+        _log.warn("No response to {request!r}: {error}", request=request, error=error)
+        return None
+    return Response.of(reply, request, (clock() - started) * 1000)
+
+
+def ping(thread: ReactorThread, session: Session | None, timeout: float) -> float | None:
+    """Measure a round trip in ms; None, and a line in the log, where no answer comes."""
+    try:
+        if session is None:
+            raise VeltixError("not connected")
+        measured: float = thread.call(session.ping, timeout)
+    except (VeltixError, ValueError) as error:
+        _log.warn("Ping timed out: {error}", error=error)
+        return None
+    return measured

@@ -1,0 +1,93 @@
+"""Contents of messages as JSON and as text, and sizes for people."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from veltix_tx.errors import InvalidContent
+
+__all__ = ["decode_json", "decode_utf8", "encode_json", "encode_utf8", "format_bytes"]
+
+_UNITS = ("KB", "MB", "GB", "TB")
+
+
+def encode_json(value: object) -> bytes:
+    """Return a value as JSON, in ASCII, as upstream writes it.
+
+    Raises:
+        InvalidContent: JSON cannot hold it: it is none of JSON's kinds, NaN or infinite, or nested too deep or in itself.
+    """
+    try:
+        return json.dumps(value, allow_nan=False).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidContent(value, "something JSON can hold") from error
+
+
+def decode_json(content: bytes) -> Any:
+    """Return the value of a message's JSON.
+
+    NaN and infinities are accepted, which upstream writes.
+
+    Raises:
+        InvalidContent: it is not UTF-8 or not JSON, has a number of too many digits, or is nested too deep.
+    """
+    text = decode_utf8(content)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidContent(content, "JSON") from error
+
+
+def encode_utf8(content: str | bytes) -> bytes:
+    """Return a text as UTF-8; bytes are returned as they are.
+
+    Raises:
+        InvalidContent: it has lone surrogates, or is neither text nor bytes.
+    """
+    if isinstance(content, bytes):
+        return content
+    try:
+        return content.encode("utf-8")
+    except (AttributeError, UnicodeEncodeError) as error:
+        raise InvalidContent(content, "a text UTF-8 can hold") from error
+
+
+def decode_utf8(content: bytes | str) -> str:
+    """Return the text of UTF-8 bytes; a text is returned as it is.
+
+    Raises:
+        InvalidContent: it is not UTF-8, or neither bytes nor text.
+    """
+    if isinstance(content, str):
+        return content
+    try:
+        return str(content, "utf-8")
+    except (TypeError, UnicodeDecodeError) as error:
+        raise InvalidContent(content, "UTF-8") from error
+
+
+def format_bytes(size: float) -> str:
+    """Return a size for people: ``"0 B"``, ``"144.5 KB"``, ``"2.86 MB"``.
+
+    A unit is 1024 of the one before, TB the last. Below 10 there are two decimals, above it one, and
+    zeros at the end are left out. Parts of a byte are rounded.
+    """
+    whole = round(size)
+    sign, whole = "-" if whole < 0 else "", abs(whole)
+    if whole < 1024:
+        return f"{sign}{whole} B"
+    scale = 1
+    for unit in _UNITS:
+        scale *= 1024
+        shown = _rounded(whole, scale, 2)
+        if shown >= 10 * 100:
+            shown = _rounded(whole, scale, 1) * 10
+        if shown < 1024 * 100:
+            break
+    number = f"{shown // 100}.{shown % 100:02}".rstrip("0").rstrip(".")
+    return f"{sign}{number} {unit}"
+
+
+def _rounded(whole: int, scale: int, decimals: int) -> int:
+    return int((whole * 10**decimals * 2 + scale) // (scale * 2))
