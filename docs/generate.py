@@ -15,11 +15,14 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
+from enum import Enum
 from itertools import groupby
 from pathlib import Path
 
+from zope.interface.interface import InterfaceClass, Method
+
 import veltix_tx
-from veltix_tx import errors, settings, testing
+from veltix_tx import dropin, errors, settings, testing
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.router import Router
 from veltix_tx.net import flow, protocol, turns
@@ -476,7 +479,9 @@ _GROUPS = {
         *("BufferSize", "PerformanceMode", "SocketCore"),
     ],
     "Messages": ["MessageType", "MessageRegistry", "Request", "Response", "Events", "DisconnectState"],
-    "Sessions and applications": ["Session", "IVeltixApplication"],
+    "Sessions and applications": ["Session", "IVeltixApplication", "IVeltixPlugin", "Plugin"],
+    "Logging": ["Logger", "LoggerConfig", "LogLevel", "LineObserver"],
+    "JSON, text and sizes": ["encode_json", "decode_json", "encode_utf8", "decode_utf8", "format_bytes"],
     "For your own Twisted code": ["VeltixServerFactory", "VeltixClientFactory", "VeltixProtocol"],
     "Errors": None,
 }
@@ -515,6 +520,87 @@ def reference() -> str:
     lines = [line for home, name, thing in lower for line in (f"- `{home}.{name}`: {first_sentence(thing)}", *_members(thing))]
     blocks.append("## What a server is made of\n\n" + "\n".join(lines))
     return "\n\n".join(blocks)
+
+
+_SECTIONS = {"Args": "Arguments", "Attributes": "Attributes", "Returns": "Returns", "Raises": "Raises"}
+
+
+def docstring(thing: object) -> str:
+    """Return a whole Google-style docstring as Markdown."""
+    lines: list[str] = []
+    section = ""
+    for line in (inspect.getdoc(thing) or "").replace("::\n", ":\n").splitlines():
+        title = line.rstrip(":")
+        if line.endswith(":") and title in _SECTIONS:
+            section = title
+            lines += ["", f"{_SECTIONS[title]}:", ""]
+        elif section and line.startswith("    "):
+            item = re.match(r"    ([\w.*]+): (.*)", line) if section != "Returns" else None
+            lines.append(f"- `{item[1]}`: {item[2]}" if item else f"  {line.strip()}" if section != "Returns" else line.strip())
+        elif line.startswith("    "):
+            lines.append(f"    {line}")
+        else:
+            section = section if not line else ""
+            lines.append(line)
+    return as_markdown(re.sub(r"\n{3,}", "\n\n", "\n".join(lines))).strip()
+
+
+def _signature(thing: object) -> str:
+    """Return a signature with short names, and dots for a default that cannot be written down."""
+    try:
+        text = str(inspect.signature(thing))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return ""
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
+    text = re.sub(r"<(\w+\.\w+): [^>]*>", r"\1", text)
+    text = re.sub(r"<(?:[^<>]|<[^<>]*>)*>", "...", text)
+    return re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", text)
+
+
+def _api_members(thing: type) -> list[tuple[str, object]]:
+    """Return what users find in a class: attributes first, then methods, its own and those of bases that are not public."""
+    found: dict[str, object] = {}
+    for each in reversed(thing.__mro__):
+        if each.__module__.startswith("veltix_tx"):
+            found |= {name: getattr(member, "__func__", member) for name, member in vars(each).items()}
+    shown = {name: member for name, member in found.items() if not name.startswith("_") and name not in _CALLED_FROM_BELOW}
+    return sorted(shown.items(), key=lambda item: inspect.isfunction(item[1]))
+
+
+def _documented(owner: str, name: str, thing: object) -> list[str]:
+    """Return one name with its signature and docstring, and those of its public members."""
+    called = not (inspect.isclass(thing) and issubclass(thing, (Enum, Exception)))
+    blocks = [f"### {name}", f"```text\n{owner}.{name}{_signature(thing) if called else ''}\n```", docstring(thing)]
+    if isinstance(thing, InterfaceClass):
+        for member, described in sorted(thing.namesAndDescriptions()):
+            arguments = described.getSignatureString() if isinstance(described, Method) else ""
+            blocks += [f"**`{member}{arguments}`**", docstring(described)]
+    elif inspect.isclass(thing) and issubclass(thing, Enum):
+        blocks.append(", ".join(f"`{each.name}`" + (f" ({each.value})" if isinstance(each.value, int) else "") for each in thing))
+    elif inspect.isclass(thing) and not issubclass(thing, Exception):
+        for member, described in _api_members(thing):
+            if isinstance(described, property) and described.__doc__:
+                blocks += [f"**`{member}`** (attribute)", docstring(described)]
+            elif inspect.isfunction(described) and described.__doc__:
+                blocks += [f"**`{member}{_signature(described)}`**", docstring(described)]
+    return blocks
+
+
+def api() -> str:
+    """Every public name with its signature and its whole docstring."""
+    placed = {name for names in _GROUPS.values() for name in names or ()}
+    blocks = []
+    for title, names in _GROUPS.items():
+        left = [name for name in veltix_tx.__all__ if name not in placed and name != "__version__"]
+        blocks.append(f"## {title}")
+        for name in names or left:
+            blocks += _documented("veltix_tx", name, getattr(veltix_tx, name))
+    for title, home, owner in (("Testing", testing, "veltix_tx.testing"), ("The drop-in", dropin, "veltix_tx.dropin")):
+        blocks.append(f"## {title}")
+        own = [name for name in home.__all__ if getattr(getattr(home, name), "__module__", "").startswith(owner)]
+        for name in own:
+            blocks += _documented(owner, name, getattr(home, name))
+    return "\n\n".join(block for block in blocks if block)
 
 
 def error_tree() -> str:
@@ -574,6 +660,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "settings": settings_tables,
     "fixed limits": fixed_limits,
     "reference": reference,
+    "api": api,
     "errors": error_tree,
     "reasons": reasons,
 }

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 from veltix_tx._version import __version__
 
 if TYPE_CHECKING:
+    from veltix_tx.app.plugins import Plugin
     from veltix_tx.app.router import Events
     from veltix_tx.client import Client
+    from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
     from veltix_tx.errors import (
         DisconnectReason,
         HandshakeError,
         HandshakeTimeout,
+        InvalidContent,
         MessageTooLarge,
         MessageTypeError,
         NotReady,
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
         VeltixError,
         VersionRefused,
     )
-    from veltix_tx.interfaces import IVeltixApplication
+    from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
+    from veltix_tx.logs import LineObserver, Logger, LoggerConfig, LogLevel
     from veltix_tx.net.factory import VeltixServerFactory
     from veltix_tx.net.protocol import VeltixProtocol
     from veltix_tx.net.reconnect import DisconnectState, VeltixClientFactory
@@ -60,13 +64,20 @@ __all__ = [
     "HandshakeError",
     "HandshakeTimeout",
     "IVeltixApplication",
+    "IVeltixPlugin",
+    "InvalidContent",
     "Limits",
+    "LineObserver",
+    "LogLevel",
+    "Logger",
+    "LoggerConfig",
     "MessageRegistry",
     "MessageTooLarge",
     "MessageType",
     "MessageTypeError",
     "NotReady",
     "PerformanceMode",
+    "Plugin",
     "ProtocolError",
     "RemoteError",
     "Request",
@@ -89,14 +100,26 @@ __all__ = [
     "VeltixServerFactory",
     "VersionRefused",
     "__version__",
+    "decode_json",
+    "decode_utf8",
+    "encode_json",
+    "encode_utf8",
+    "format_bytes",
 ]
 
 _HOMES = {
+    "Plugin": "veltix_tx.app.plugins",
     "Events": "veltix_tx.app.router",
     "Client": "veltix_tx.client",
+    "decode_json": "veltix_tx.encodings",
+    "decode_utf8": "veltix_tx.encodings",
+    "encode_json": "veltix_tx.encodings",
+    "encode_utf8": "veltix_tx.encodings",
+    "format_bytes": "veltix_tx.encodings",
     "DisconnectReason": "veltix_tx.errors",
     "HandshakeError": "veltix_tx.errors",
     "HandshakeTimeout": "veltix_tx.errors",
+    "InvalidContent": "veltix_tx.errors",
     "MessageTooLarge": "veltix_tx.errors",
     "MessageTypeError": "veltix_tx.errors",
     "NotReady": "veltix_tx.errors",
@@ -111,6 +134,11 @@ _HOMES = {
     "VeltixError": "veltix_tx.errors",
     "VersionRefused": "veltix_tx.errors",
     "IVeltixApplication": "veltix_tx.interfaces",
+    "IVeltixPlugin": "veltix_tx.interfaces",
+    "LineObserver": "veltix_tx.logs",
+    "LogLevel": "veltix_tx.logs",
+    "Logger": "veltix_tx.logs",
+    "LoggerConfig": "veltix_tx.logs",
     "VeltixServerFactory": "veltix_tx.net.factory",
     "VeltixProtocol": "veltix_tx.net.protocol",
     "DisconnectState": "veltix_tx.net.reconnect",

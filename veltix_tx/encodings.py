@@ -77,17 +77,13 @@ def format_bytes(size: float) -> str:
     sign, whole = "-" if whole < 0 else "", abs(whole)
     if whole < 1024:
         return f"{sign}{whole} B"
-    scale = 1
-    for unit in _UNITS:
-        scale *= 1024
-        shown = _rounded(whole, scale, 2)
-        if shown >= 10 * 100:
-            shown = _rounded(whole, scale, 1) * 10
-        if shown < 1024 * 100:
-            break
+    power = 1
+    while (shown := _hundredths(whole, 1024**power)) >= 1024 * 100 and power < len(_UNITS):
+        power += 1
     number = f"{shown // 100}.{shown % 100:02}".rstrip("0").rstrip(".")
-    return f"{sign}{number} {unit}"
+    return f"{sign}{number} {_UNITS[power - 1]}"
 
 
-def _rounded(whole: int, scale: int, decimals: int) -> int:
-    return int((whole * 10**decimals * 2 + scale) // (scale * 2))
+def _hundredths(whole: int, scale: int) -> int:
+    exact = (whole * 200 + scale) // (scale * 2)
+    return exact if exact < 10 * 100 else (whole * 20 + scale) // (scale * 2) * 10

@@ -63,10 +63,11 @@ class IVeltixPlugin(Interface):
 
     events: Iterable[Events | str] = Attribute("""The events it asks to see. It sees those of them that it is granted.""")
 
-    def registered(types: Mapping[str, MessageType]) -> None:
-        """Take its message types, by their names in ``types``. Called before anything else, once for each registration.
+    def registered(types: Mapping[str, MessageType], granted: frozenset[Events]) -> None:
+        """Take note of its message types, by their names in ``types``, and of the events it will see.
 
-        An error that it raises ends the registration, which then leaves no trace.
+        Called before anything else, once for each registration. An error that it raises, such as
+        for an event it cannot do without, ends the registration, which then leaves no trace.
         """
 
     def connected(session: Session) -> object:

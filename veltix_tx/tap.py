@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.error import CannotListenError
@@ -16,8 +16,9 @@ from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions
 
 from veltix_tx.app.applications import Echo, Relay
-from veltix_tx.errors import SettingsError
-from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.app.plugins import declared, event_names, find_plugins
+from veltix_tx.errors import MessageTypeError, SettingsError
+from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.server import Server
 from veltix_tx.settings import ServerConfig
@@ -75,12 +76,22 @@ class Options(UsageOptions):
     def __init__(self) -> None:
         super().__init__()
         self["listen"] = []
+        self["plugin"] = []
 
     def opt_listen(self, endpoint: str) -> None:
         """Endpoint to listen on in place of --port, such as tcp:8081 or unix:/run/veltix.sock; can be given several times. RELEASE@ in front of it speaks that release there: 1.9.0@tcp:8090."""  # noqa: E501 (shown by --help)
         self["listen"].append(endpoint)
 
     opt_l = opt_listen
+
+    def opt_plugin(self, plugin: str) -> None:
+        """Plugin to enable, by its name; can be given several times. NAME=on_connect,on_recv lets it see only these of the events it asks for, NAME= none."""  # noqa: E501 (shown by --help)
+        self["plugin"].append(plugin)
+
+    def opt_list_plugins(self) -> NoReturn:
+        """Show the plugins that are installed and what they ask for, and exit."""
+        sys.stdout.write(_listing(find_plugins()))
+        sys.exit(0)
 
 
 def makeService(options: Options, reactor: IReactorTime | Clocks | None = None) -> IService:
@@ -92,6 +103,7 @@ def makeService(options: Options, reactor: IReactorTime | Clocks | None = None) 
     try:
         server = _server(options["app"], reactor)
         server.configure(**_settings(options))
+        _enable(server, options["plugin"])
     except SettingsError as error:
         raise SystemExit(_line(error)) from error
     service = _Reporting()
@@ -145,6 +157,45 @@ def _settings(options: Options) -> dict[str, Any]:
     return given
 
 
+_HOW_TO_INSTALL = "Put a module that holds one into a folder twisted/plugins, of site-packages or of a folder on PYTHONPATH."
+
+
+def _listing(plugins: list[IVeltixPlugin]) -> str:
+    if not plugins:
+        return f"No plugin is installed. {_HOW_TO_INSTALL}\n"
+    return "\n".join(sorted(map(_paragraph, plugins)))
+
+
+def _paragraph(plugin: IVeltixPlugin) -> str:
+    try:
+        said = declared(plugin)
+    except (SettingsError, MessageTypeError) as error:
+        return f"{getattr(plugin, 'name', plugin)}\n  cannot be used: {error}\n"
+    types = ", ".join(f"{name} {code}" for name, code in said.codes.items()) or "none"
+    events = event_names(said.events) or "no events"
+    return f"{said.name}\n  {' '.join(plugin.description.split())}\n  types: {types}\n  asks for: {events}\n"
+
+
+def _enable(server: Server, wanted: list[str]) -> None:
+    installed = find_plugins() if wanted else []
+    for given in wanted:
+        name, granting, events = given.partition("=")
+        named = [plugin for plugin in installed if getattr(plugin, "name", None) == name]
+        if not named:
+            known = ", ".join(sorted(str(getattr(plugin, "name", plugin)) for plugin in installed))
+            raise SettingsError("plugin", name, f"installed; there is {known}" if known else f"installed. {_HOW_TO_INSTALL}")
+        if len(named) > 1:
+            modules = ", ".join(sorted(type(plugin).__module__ for plugin in named))
+            raise SettingsError("plugin", name, f"the name of one plugin only; there is one of each of {modules}")
+        grant = [event.strip() for event in events.split(",") if event.strip()] if granting else None
+        try:
+            server.register_plugin(named[0], grant=grant)
+        except (SettingsError, MessageTypeError) as error:
+            raise SystemExit(f"twistd veltix: --plugin {given}: {error}") from error
+        except Exception as error:
+            raise SettingsError("plugin", given, f"one that can be registered ({_said(error)})") from error
+
+
 def _server(app: str, reactor: IReactorTime | Clocks | None) -> Server:
     made = _APPLICATIONS[app]() if app in _APPLICATIONS else _load(app)
     if callable(made) and not isinstance(made, Server) and not IVeltixApplication.providedBy(made):
@@ -178,4 +229,4 @@ def _said(error: Exception) -> str:
     """Return an error of the user's own code with the line it comes from."""
     frames = traceback.extract_tb(error.__traceback__)[1:]
     lines = [f", {frame.filename}:{frame.lineno}" for frame in frames if "importlib" not in frame.filename]
-    return f"{type(error).__name__}: {error}{lines[-1] if lines else ''}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{lines[-1] if lines else ''}"

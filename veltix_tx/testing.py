@@ -20,12 +20,12 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from zope.interface import implementer
 
 from veltix_tx.client import Client
+from veltix_tx.clock import ThreadedClock
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
 from veltix_tx.server import Server
@@ -44,12 +44,13 @@ class MemoryNetwork:
     """One server and any number of clients, connected in memory on one clock.
 
     Attributes:
-        clock: the clock, a ``twisted.internet.task.Clock``; :meth:`advance` moves it.
+        clock: the clock, a ``twisted.internet.task.Clock`` on which routes with ``thread=True`` run in
+            real threads; :meth:`advance` moves it. Its ``patience`` is how long they may block for real.
         clocks: the same for ``reactor=`` of what you make yourself.
     """
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = ThreadedClock()
         self.clocks = Clocks(self.clock, lambda: _NOW + self.clock.seconds(), self.clock.seconds)
         self._factory: IProtocolFactory | None = None
         self._pumps: list[IOPump] = []
@@ -91,8 +92,12 @@ class MemoryNetwork:
         return peer, connecting
 
     def pump(self) -> None:
-        """Deliver everything that has been sent, until nothing more happens by itself."""
-        while sum(pump.flush() for pump in self._pumps):
+        """Deliver everything that has been sent, until nothing more happens by itself, in threads neither.
+
+        Raises:
+            AssertionError: a handler in a thread has neither ended nor called anything for ``clock.patience`` seconds.
+        """
+        while sum(pump.flush() for pump in self._pumps) or self.clock.work():
             pass
 
     def advance(self, seconds: float) -> None:

@@ -10,6 +10,8 @@ from zope.interface.verify import verifyObject
 from veltix_tx.app.router import Events, Router
 from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.reconnect import DisconnectState
+from veltix_tx.net.threads import Workers
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
 
@@ -18,6 +20,7 @@ CHAT = MessageType(200, "chat", registry=TYPES)
 NEWS = MessageType(201, "news", registry=TYPES)
 CLIENT: Any = object()
 GONE = SessionClosed(DisconnectReason.PEER_CLOSED)
+LOST = DisconnectState(True, 0, 0, DisconnectReason.PEER_CLOSED, GONE)
 
 
 def message(message_type: MessageType = CHAT) -> Response:
@@ -33,7 +36,7 @@ def router() -> Router:
 
 def test_a_route_goes_before_on_recv(router: Router) -> None:
     """A message goes to its type's route, and to on_recv where there is none."""
-    router.route(CHAT)(lambda client, message: b"route")
+    router.register_route(CHAT, lambda client, message: b"route")
     router.set_callback("on_recv", lambda client, message: b"on_recv")
     assert router.received(CLIENT, message()) == b"route"
     assert router.received(CLIENT, message(NEWS)) == b"on_recv"
@@ -50,8 +53,7 @@ def test_messages_without_a_handler_are_counted(router: Router) -> None:
 
 def test_a_type_has_one_route(router: Router) -> None:
     """A second route for a type raises SettingsError until the first is unregistered."""
-    first = router.route(CHAT)(lambda client, message: b"first")
-    assert callable(first)
+    router.register_route(CHAT, lambda client, message: b"first")
     with pytest.raises(SettingsError, match="chat"):
         router.register_route(CHAT, lambda client, message: b"second")
     assert router.received(CLIENT, message()) == b"first"
@@ -90,11 +92,11 @@ def test_an_unknown_event_is_refused(router: Router, event: Any) -> None:
     ("role", "expected"),
     [
         (Role.SERVER, [("on_connect", CLIENT), ("on_recv", CLIENT, "message"), ("on_disconnect", CLIENT)]),
-        (Role.CLIENT, [("on_connect",), ("on_recv", "message"), ("on_disconnect", GONE)]),
+        (Role.CLIENT, [("on_connect",), ("on_recv", "message"), ("on_disconnect", LOST)]),
     ],
 )
 def test_a_server_names_the_client_and_a_client_does_not(role: Role, expected: list[Any]) -> None:
-    """A server's functions are called with the client first, a client's without."""
+    """A server's functions are called with the client first, a client's without; a client is told the state of a loss."""
     router, calls = Router(role), []
     for event in Events:
         router.set_callback(event, lambda *arguments, event=event: calls.append((event.value, *arguments)))
@@ -102,6 +104,9 @@ def test_a_server_names_the_client_and_a_client_does_not(role: Role, expected: l
     router.connected(CLIENT)
     router.received(CLIENT, received)
     router.disconnected(CLIENT, GONE)
+    if role is Role.CLIENT:
+        assert calls[-1][0] == "on_recv"
+        router.lost(LOST)
     assert calls == [tuple(received if part == "message" else part for part in call) for call in expected]
 
 
@@ -118,8 +123,42 @@ def test_a_concurrent_route_answers_by_the_session(router: Router) -> None:
         def answer(self, message: Response, result: object) -> None:
             answered.append((message, result))
 
-    router.route(CHAT, concurrent=True)(lambda client, message: b"later")
+    router.register_route(CHAT, lambda client, message: b"later", concurrent=True)
     received = message()
     session: Any = Session()
     assert router.received(session, received) is None
     assert answered == [(received, b"later")]
+
+
+def test_a_thread_route_needs_threads_and_a_plain_function(router: Router) -> None:
+    """A coroutine function cannot run in a thread, nor anything where the router has no workers; nothing is registered."""
+
+    async def coroutine(client: Any, message: Any) -> None:
+        """Not to be called."""
+
+    with pytest.raises(SettingsError, match="thread"):
+        router.register_route(CHAT, lambda client, message: None, thread=True)
+    with_workers = Router(Role.SERVER, lambda: Workers(object(), 1))
+    with pytest.raises(SettingsError, match="coroutine"):
+        with_workers.register_route(CHAT, coroutine, thread=True)
+    assert not router.has_route(CHAT)
+    assert not with_workers.has_route(CHAT)
+    with_workers.register_route(CHAT, lambda client, message: b"done", thread=True)
+    assert with_workers.has_route(CHAT)
+
+
+def test_a_failing_on_disconnect_is_logged(logged_failures: Any) -> None:
+    """What a client's on_disconnect raises, a coroutine's too, is logged and goes no further."""
+    router = Router(Role.CLIENT)
+    router.lost(LOST)
+
+    async def fails(state: Any) -> None:
+        raise KeyError(state)
+
+    def fails_at_once(state: Any) -> None:
+        raise ValueError(state)
+
+    for callback in (fails, fails_at_once):
+        router.set_callback("on_disconnect", callback)
+        router.lost(LOST)
+    assert len(logged_failures.flush(KeyError, ValueError)) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from veltix_tx import MessageRegistry, MessageType, Server
+from veltix_tx.app.hub import Hub
 from veltix_tx.client import Client
 from veltix_tx.net.tags import Tags
 from veltix_tx.testing import MemoryNetwork
@@ -113,3 +114,18 @@ def test_a_selection_looks_at_the_rarest_tag_only(monkeypatch: Any) -> None:
     monkeypatch.setattr(Tags, "has_all", lambda tags, names: looked.append(tags) or usual(tags, names))
     assert len(server.select(["common", "rare"])) == 1
     assert len(looked) == 1
+
+
+def test_two_hubs_know_the_same_tags() -> None:
+    """A session in two hubs (a server's, and that of the relay it serves) is selected in both, until it is gone."""
+    network, server, _ = crowd(1)
+    (session,) = server.clients
+    second = Hub()
+    second.add(session)
+    session.add_tag("late")
+    assert server.select(["late"]) == second.select(["late"]) == [session]
+    session.disconnect()
+    network.pump()
+    assert server.select(["late"]) == second.select(["late"]) == []
+    session.add_tag("afterwards")
+    assert session.tags.watchers == ()

@@ -96,8 +96,12 @@ class Runner:
         self.started: list[Program] = []
 
     def start(self, *arguments: str | Path, typed: bool = False) -> Program:
-        """Start a program; a ``*.py`` file runs with this Python, other names are of its scripts."""
+        """Start a program; a ``*.py`` file runs with this Python, other names are of its scripts.
+
+        A first word ``PYTHONPATH=...`` is for its environment, as in a shell.
+        """
         words = [str(each) for each in arguments]
+        setting = ["env", words.pop(0)] if words[0].startswith("PYTHONPATH=") else []
         if words[0].endswith(".py"):
             command = [sys.executable, "-u", *words]
         elif words[0] == "trial":
@@ -106,7 +110,7 @@ class Runner:
             command = [str(SCRIPTS / "pytest"), "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *words[1:]]
         else:
             command = [str(SCRIPTS / words[0]), *words[1:]]
-        program = Program(command, self.folder, typed=typed)
+        program = Program([*setting, *command], self.folder, typed=typed)
         self.started.append(program)
         return program
 
@@ -195,9 +199,10 @@ class Page:
     """A page of the documentation, run from top to bottom as a reader would.
 
     A ``python`` fence begins with a comment that names its file. A ``sh`` fence holds lines to type:
-    ``twistd``, ``veltix``, ``pytest``, ``trial`` and ``python FILE``. A line that starts a server runs until the
-    page starts another one on the same port (or with twistd's same pid file); a line that ends
-    with ``&`` must end with success before the page does. Ports are replaced by free ones.
+    ``twistd``, ``veltix``, ``pytest``, ``trial`` and ``python FILE``, maybe with ``PYTHONPATH=...`` in front.
+    A line that starts a server runs until the page starts another one on the same port (or with
+    twistd's same pid file); a line that ends with ``&`` must end with success before the page does.
+    Ports are replaced by free ones.
 
     Args:
         path: the page.
@@ -236,9 +241,10 @@ class Page:
         assert not unused, f"{self.path.name} shows {sorted(unused)} but never runs it"
 
     def _write(self, body: str) -> None:
-        named = re.match(r"# (\w+\.py)\n", body)
+        named = re.match(r"# ([\w/]+\.py)\n", body)
         assert named, f"a python fence of {self.path.name} has no '# file.py' line:\n{body}"
         self.files[named[1]] = body
+        (self._runner.folder / named[1]).parent.mkdir(parents=True, exist_ok=True)
         (self._runner.folder / named[1]).write_text(body, encoding="utf-8")
 
     def _type(self, line: str) -> None:
@@ -246,24 +252,27 @@ class Page:
         assert all(part.startswith(("python3 -m venv ", ".venv/bin/pip install ")) for part in setup), setup
         background = line.endswith(" &")
         words = shlex.split(line.removesuffix("&").replace(".venv/bin/", ""))
+        setting = [words.pop(0)] if words[0].startswith("PYTHONPATH=") else []
         if words[0] == "python":
             del words[0]
+        if {"--plugin", "--list-plugins"} & set(words):
+            self.used |= {name for name in self.files if name.startswith("twisted/plugins/")}
         for word in words:
             self.used |= {name for name in self.files if word.split(":")[0].removeprefix("./") in (name, name[:-3])}
         for name in list(self.files):  # a file that a used one imports is used
             if name not in self.used and any(re.search(rf"\b{name[:-3]}\b", self.files[used]) for used in self.used):
                 self.used.add(name)
         text = next((self.files[word] for word in words if word in self.files), "")
-        if words[0] == "twistd" or "reactor.run()" in text:
-            self._serve(words, text)
+        if (words[0] == "twistd" and "--list-plugins" not in words) or "reactor.run()" in text:
+            self._serve(words, text, setting)
         elif background:
-            self._waiting.append(self._runner.start(*words))
+            self._waiting.append(self._runner.start(*setting, *words))
         elif words == ["pytest"] and setup:
             pass  # the package's own tests: this is one of them
         else:
-            self._runner.run(*words)
+            self._runner.run(*setting, *words)
 
-    def _serve(self, words: list[str], text: str) -> None:
+    def _serve(self, words: list[str], text: str, setting: list[str]) -> None:
         app = words[words.index("--app") + 1].split(":")[0] + ".py" if "--app" in words else ""
         line = " ".join(words)
         named = set(re.findall(r"(?:(\d\.\d+\.\d+)@)?(?:tcp:|--port |port=)(\d{4,5})", line))
@@ -275,7 +284,7 @@ class Page:
         for earlier, program in self.servers:
             if earlier & taken:
                 program.stop()
-        program = self._runner.start(*words)
+        program = self._runner.start(*setting, *words)
         self.servers.append((taken, program))
         for wire, port in named:
             ping(("127.0.0.1", int(port)), wire or (pinned[1] if pinned else AUTO))

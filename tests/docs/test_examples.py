@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -112,3 +113,29 @@ def test_old_releases_have_ports_of_their_own(runner, ping):
         port = server.wait_for(rf"(?m)^{wire}: {LISTENING}")[1]
         connection = ping(("127.0.0.1", int(port)), "3.3.0" if wire == "auto" else wire)
         assert connection.peer.version == ("2.0.0" if wire == "auto" else wire)
+
+
+def test_blocking_handler_stops_nobody_else(runner):
+    """While one client's password is stretched another one's question is answered."""
+    rounds = 10_000_000
+    port = runner.start(EXAMPLES / "09_blocking.py", "0", str(rounds)).wait_for(LISTENING)[1]
+    asking = runner.start("veltix", "send", f"127.0.0.1:{port}", "200", "x", "--wait", "--timeout", "60")
+
+    runner.until(lambda: "1 in work" in runner.run("veltix", "send", f"127.0.0.1:{port}", "201", "?", "--wait"), asking)
+
+    assert hashlib.pbkdf2_hmac("sha256", b"x", b"salt", rounds).hex() in asking.finish()
+
+
+def test_a_plugin_has_two_halves(runner):
+    """Who is there is answered, who comes and goes is told, by a plugin at either end."""
+    port = runner.start(EXAMPLES / "10_plugin.py", "serve", "0").wait_for(LISTENING)[1]
+    ann = runner.start(EXAMPLES / "10_plugin.py", "join", "ann", port, typed=True)
+    ann.wait_for("there: ann\n")
+    bob = runner.start(EXAMPLES / "10_plugin.py", "join", "bob", port, typed=True)
+    bob.wait_for("there: ann, bob\n")
+    ann.wait_for(r"\* bob comes")
+    bob.finish()
+
+    ann.wait_for(r"\* bob goes")
+    ann.finish()
+    assert "*" not in bob.output

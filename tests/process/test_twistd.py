@@ -148,6 +148,7 @@ def busy_port() -> Iterator[int]:
         (("--port", "-1"), "a whole number from 0 to 65535"),
         (("--handshake-timeout", "0"), "more than 0"),
         (("--max-message-size", "12"), "a whole number"),
+        (("--plugin", "absent"), "Put a module that holds one into a folder twisted/plugins"),
     ],
     ids=lambda value: "-".join(value).replace("--", "") if isinstance(value, tuple) else "",
 )
@@ -198,7 +199,7 @@ def test_the_command_is_listed_with_its_help(run: Any, scripts: str) -> None:
     twistd = os.path.join(scripts, "twistd")
     assert "veltix" in run(twistd, "--help").stdout
     ended = run(twistd, "veltix", "--help")
-    for option in ("--port", "--interface", "--wire", "--app", "--listen", "--max-connections", "--handshake-timeout"):
+    for option in ("--port", "--interface", "--wire", "--app", "--listen", "--max-connections", "--handshake-timeout", "--plugin"):
         assert option in ended.stdout
 
 

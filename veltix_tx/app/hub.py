@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -17,7 +17,7 @@ class Hub:
     """Keeps sessions from the completed handshake until their last message has been handled."""
 
     def __init__(self) -> None:
-        self._sessions: dict[Session, None] = {}
+        self._sessions: dict[Session, Callable[[str, bool], None]] = {}
         self._tagged: dict[str, dict[Session, None]] = {}
 
     def __len__(self) -> int:
@@ -28,11 +28,11 @@ class Hub:
 
     def add(self, session: Session) -> None:
         """Keep a session until it is gone and the application knows."""
-        self._sessions[session] = None
+        watch = self._sessions[session] = partial(self._index, session)
         session.when_closed().addCallback(lambda _: session.when_idle()).addCallback(lambda _: self._discard(session))
         for name in session.tags:
             self._index(session, name, True)
-        session.tags.changed = partial(self._index, session)
+        session.tags.watchers += (watch,)
 
     def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = ()) -> list[Session]:
         """Return the open sessions with all of some tags, and with any of some others.
@@ -91,8 +91,8 @@ class Hub:
         return len(chosen)
 
     def _discard(self, session: Session) -> None:
-        del self._sessions[session]
-        session.tags.changed = None
+        watch = self._sessions.pop(session)
+        session.tags.watchers = tuple(each for each in session.tags.watchers if each is not watch)
         for name in session.tags:
             self._index(session, name, False)
 

@@ -22,7 +22,7 @@ from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
 from veltix_tx.net.session import Session
 from veltix_tx.wire.messages import CodeRange, MessageRegistry, MessageType, Response
 
-__all__ = ["Declaration", "Plugin", "Plugins", "declared", "find_plugins", "plugin_code"]
+__all__ = ["Declaration", "Plugin", "Plugins", "declared", "event_names", "find_plugins", "plugin_code"]
 
 _log = Logger()
 
@@ -42,6 +42,7 @@ class Plugin:
         types: its message types: a name -> a code from 500 to 65535, or None for an automatic one.
         events: the Events it asks to see.
         message_types: its MessageTypes by name, once it is registered.
+        granted: the events it sees, once it is registered.
     """
 
     name: str = ""
@@ -49,10 +50,12 @@ class Plugin:
     types: Mapping[str, int | None] = MappingProxyType({})
     events: Iterable[Events | str] = ()
     message_types: Mapping[str, MessageType] = MappingProxyType({})
+    granted: frozenset[Events] = frozenset()
 
-    def registered(self, types: Mapping[str, MessageType]) -> None:
-        """Keep the message types."""
+    def registered(self, types: Mapping[str, MessageType], granted: frozenset[Events]) -> None:
+        """Keep the message types and the grant."""
         self.message_types = types
+        self.granted = granted
 
     def connected(self, session: Session) -> object:
         """Nothing to do."""
@@ -87,6 +90,12 @@ def find_plugins(package: ModuleType | None = None) -> list[IVeltixPlugin]:
         if all(plugin is not other for other in found):
             found.append(plugin)
     return found
+
+
+def event_names(events: Iterable[Events]) -> str:
+    """Return events as text, in the order they are defined in."""
+    wanted = frozenset(events)
+    return ", ".join(event.value for event in Events if event in wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +135,7 @@ def declared(plugin: IVeltixPlugin) -> Declaration:
         if not _is_name(type_name):
             raise SettingsError(f"type of plugin {name!r}", type_name, _NAME_RULE)
         code = plugin_code(name, type_name) if given is None else given
-        if isinstance(code, bool) or not isinstance(code, int) or code not in _CODES:
+        if not isinstance(code, int) or code not in _CODES:
             raise MessageTypeError(
                 f"plugin {name!r}: the code of its type {type_name!r} is {excerpt(code)}: it must be a whole number "
                 f"from {_CODES[0]} to {_CODES[-1]}, or None for an automatic one"
@@ -198,22 +207,16 @@ class Plugins:
             )
         granted = asked if grant is None else _events(f"grant for plugin {name!r}", grant)
         if not granted <= asked:
-            rule = f"of what it asks for: {_names(asked) or 'nothing'} (not {_names(granted - asked)})"
-            raise SettingsError(f"grant for plugin {name!r}", _names(granted), rule)
-        known = {message_type.code: message_type for message_type in self.types}
-        for type_name, code in declaration.codes.items():
-            other = known.get(code)
-            if other is not None:
-                if other.name != f"{name}.{type_name}":
-                    raise MessageTypeError(_taken(name, type_name, code, repr(other.name)))
-                self._check_free(other)
-        types = self._register_types(plugin, declaration, known)
+            rule = f"of what it asks for: {event_names(asked) or 'nothing'} (not {event_names(granted - asked)})"
+            raise SettingsError(f"grant for plugin {name!r}", event_names(granted), rule)
+        types = self._register_types(plugin, declaration, granted)
         entry = self._entries[name] = _Entry(plugin, name, granted)
         for message_type in types.values():
             self._attach(message_type, entry)
         self._see()
+        handled = ", ".join(f"{type_name} {code}" for type_name, code in declaration.codes.items()) or "no types"
         _log.info(
-            "plugin {name} sees {events} and handles {types}", name=name, events=_names(granted) or "no events", types=_said(types)
+            "plugin {name} sees {events} and handles {types}", name=name, events=event_names(granted) or "no events", types=handled
         )
         return types
 
@@ -287,16 +290,23 @@ class Plugins:
         return told.addCallback(lambda _: result)
 
     def _register_types(
-        self, plugin: IVeltixPlugin, declaration: Declaration, known: Mapping[int, MessageType]
+        self, plugin: IVeltixPlugin, declaration: Declaration, granted: frozenset[Events]
     ) -> Mapping[str, MessageType]:
+        known = {message_type.code: message_type for message_type in self.types}
         types: dict[str, MessageType] = {}
         added: list[MessageType] = []
         try:
             for type_name, code in declaration.codes.items():
-                if code not in known:
-                    added.append(MessageType(code, f"{declaration.name}.{type_name}", registry=self.types))
-                types[type_name] = known.get(code) or added[-1]
-            plugin.registered(MappingProxyType(types))
+                full_name = f"{declaration.name}.{type_name}"
+                message_type = known.get(code)
+                if message_type is None:
+                    message_type = MessageType(code, full_name, registry=self.types)
+                    added.append(message_type)
+                elif message_type.name != full_name:
+                    raise MessageTypeError(_taken(declaration.name, type_name, code, repr(message_type.name)))
+                self._check_free(message_type)
+                types[type_name] = message_type
+            plugin.registered(MappingProxyType(types), granted)
         except BaseException:
             for message_type in added:
                 self.types.unregister(message_type)
@@ -338,16 +348,7 @@ def _events(setting: str, given: Iterable[Events | str]) -> frozenset[Events]:
     try:
         return frozenset(map(Events, [given] if isinstance(given, (str, Events)) else given))
     except (TypeError, ValueError):
-        raise SettingsError(setting, given, f"some of {_names(Events)}") from None
-
-
-def _names(events: Iterable[Events]) -> str:
-    wanted = frozenset(events)
-    return ", ".join(event.value for event in Events if event in wanted)
-
-
-def _said(types: Mapping[str, MessageType]) -> str:
-    return ", ".join(f"{name} {message_type.code}" for name, message_type in types.items()) or "no types"
+        raise SettingsError(setting, given, f"some of {event_names(Events)}") from None
 
 
 def _taken(plugin: str, type_name: str, code: int, owner: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
 from random import Random
 from typing import Any, TypeVar
 
@@ -52,6 +51,7 @@ class RoutedService(Service):
     ) -> None:
         self.reactor = reactor
         self.home: Home | None = None
+        self._staff: Workers | None = None
         self._router = Router(role, lambda: self._workers) if application is None else None
         self._application: IVeltixApplication = self._router or application  # type: ignore[assignment]
         own_types: MessageRegistry = getattr(application, "types", PROCESS_TYPES)
@@ -158,6 +158,9 @@ class RoutedService(Service):
         """Whether sessions may come or are left."""
         raise NotImplementedError
 
-    @cached_property
+    @property
     def _workers(self) -> Workers:
-        return Workers(resolve_clocks(self.reactor).reactor, self.config.max_workers)
+        reactor, most = resolve_clocks(self.reactor).reactor, self.config.max_workers
+        if self._staff is None or (self._staff.reactor, self._staff.most) != (reactor, most):
+            self._staff = Workers(reactor, most)
+        return self._staff

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Thread, get_ident
+from threading import Condition, Event, Lock, Thread, get_ident
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -70,14 +69,14 @@ class Strand:
 
     Args:
         crew: whose threads.
-        reactor: in whose thread :meth:`put` is called.
+        reactor: in whose thread what :meth:`put` returns fires.
     """
 
     def __init__(self, crew: Crew, reactor: Any) -> None:
         self._crew = crew
         self._reactor = reactor
         self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
-        self._changed = Condition()
+        self._lock = Lock()
         self._running = False
         self._thread = 0
         self._room: Deferred[None] | None = None
@@ -89,7 +88,7 @@ class Strand:
             None, or where too many wait a Deferred that fires when there is room for more.
         """
         self._calls.append((function, arguments))
-        with self._changed:
+        with self._lock:
             starts, self._running = not self._running, True
             if len(self._calls) >= _FULL and self._room is None:
                 self._room = Deferred()
@@ -102,13 +101,18 @@ class Strand:
         """Wait until everything put so far has run; return whether it has. Never waits for itself."""
         if self._thread == get_ident():
             return False
-        end = time.monotonic() + seconds
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._running, max(0.0, end - time.monotonic()))
+        with self._lock:
+            if not self._running:
+                return True
+        done = Event()  # not "until nothing is left": more may come all the time
+        self.put(done.set)
+        return done.wait(seconds)
 
     def clear(self) -> None:
         """Forget what has not been called yet."""
-        self._calls.clear()
+        with self._lock:
+            self._calls.clear()
+            self._make_room()
 
     def _run(self) -> None:
         self._thread = get_ident()
@@ -119,16 +123,19 @@ class Strand:
                 break
             try:
                 function(*arguments)
-            except Exception as error:
+            except BaseException as error:  # exit() in a callback must not end the thread that others use
                 name = getattr(function, "__qualname__", repr(function))
                 _log.error("Error in callback {name}: {kind}: {error}", name=name, kind=type(error).__name__, error=error)
         self._thread = 0
-        with self._changed:
-            if len(self._calls) <= _LOW and self._room is not None:
-                self._reactor.callFromThread(self._room.callback, None)
-                self._room = None
+        with self._lock:
+            if len(self._calls) <= _LOW:
+                self._make_room()
             if not self._calls:
                 self._running = False
-                self._changed.notify_all()
                 return
         self._crew.submit(self._run)
+
+    def _make_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            self._reactor.callFromThread(room.callback, None)

@@ -12,6 +12,7 @@ shutdown, which a drop-in replacement must leave to the program.)
 from __future__ import annotations
 
 import atexit
+import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,6 +43,7 @@ class ReactorThread:
 
     def __init__(self) -> None:
         self.reactor: Any = _make_reactor()
+        self.reactor._registerAsIOThread = False  # the program's own reactor may be Twisted's "I/O thread"
         self.reactor.getThreadPool().threadFactory = partial(Thread, daemon=True)
         self.open: set[Closing] = set()
         self._calls: deque[Callable[[], object]] = deque()
@@ -75,9 +77,8 @@ class ReactorThread:
 
     def _run_posted(self) -> None:
         self._woken = False  # before looking: a call posted from now on wakes the reactor again
-        calls = self._calls
-        while calls:
-            calls.popleft()()
+        for _ in range(len(self._calls)):  # not those posted meanwhile: threads that send all the time leave it time to read
+            self._calls.popleft()()
 
     def _stop(self) -> None:
         with suppress(VeltixError):
@@ -100,6 +101,19 @@ def reactor_thread() -> ReactorThread:
         if not _running:
             _running.append(ReactorThread())
         return _running[0]
+
+
+def _forget() -> None:
+    """Start afresh in a forked child, which has the reactor but not its thread; what the parent has made fails at once."""
+    for each in _running:
+        atexit.unregister(each._stop)
+        each.reactor.running = False
+    _running.clear()
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forget)
 
 
 def _make_reactor() -> Any:

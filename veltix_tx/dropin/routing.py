@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from twisted.logger import Logger
@@ -107,6 +108,13 @@ class Routed:
     def _put(self, strand: Strand, callback: Callback | None, *arguments: object) -> Any:
         """Have a callback called; a returned Deferred asks to wait before the next."""
         return None if callback is None or self._silent else strand.put(callback, *arguments)
+
+    def _wait_for(self, strands: Iterable[Strand], seconds: float) -> None:
+        """Wait, but so long at most, until the callbacks of what has just happened have been called."""
+        self._thread.call(lambda: None)  # the reactor's turn in which it happened is over
+        end = time.monotonic() + seconds
+        for strand in strands:
+            strand.wait(max(0.0, end - time.monotonic()))
 
     def _handle(self, strand: Strand, message_type: MessageType, routed: tuple[object, ...], plain: tuple[object, ...]) -> Any:
         """Have a message handled by its route, else by ``on_recv``."""

@@ -16,7 +16,7 @@ class ServerConfig:
     """A server's settings, with 1.6.3's names, order and defaults.
 
     Attributes:
-        host: the interface to listen on.
+        host: the interface to listen on, all of them where it is empty.
         port: the TCP port; 0 lets the system choose.
         buffer_size: bytes read at once; less than 64 KiB is taken for 64 KiB.
         max_connection: connections at once, -1 for no limit.
@@ -48,7 +48,7 @@ class ServerConfig:
             SettingsError: a setting cannot be.
         """
         return settings.ServerConfig(
-            host=self.host,
+            host=self.host or "0.0.0.0",
             port=self.port,
             max_connection=self.max_connection if self.max_clients is None else self.max_clients,
             **_common(self),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import Any
 from weakref import WeakSet
 
 __all__ = ["Background"]
@@ -18,8 +20,9 @@ class Background:
     """Does work in one thread, in the order it was given.
 
     The thread starts with the first work. It stops for a fork, since a child would have its work but
-    not the thread, and starts again with the next work on either side. At the interpreter's exit
-    everything is done that was given; later work is done at once, by whoever gives it.
+    not the thread, and starts again with the next work on either side. At the interpreter's exit, and when
+    the reactor has stopped (twistd then ends by a signal, without an exit), everything is done that was given;
+    later work is done at once, by whoever gives it.
 
     ``logging.handlers.QueueListener`` would do most of this, but can lose what is put while it stops,
     and the queue that bounds it deadlocks if the garbage collector makes somebody log inside ``put``.
@@ -41,6 +44,7 @@ class Background:
         if threading.current_thread() is self._thread:
             work()
             return
+        _watch_reactor()
         if self._queue.qsize() >= self._most:
             done = threading.Event()
             self._give(done.set)
@@ -106,6 +110,14 @@ class Background:
 
 _open: WeakSet[Background] = WeakSet()
 _held: list[Background] = []
+_watched: list[Any] = []
+
+
+def _watch_reactor() -> None:
+    reactor: Any = sys.modules.get("twisted.internet.reactor")
+    if reactor is not None and not _watched:
+        _watched.append(reactor)
+        reactor.addSystemEventTrigger("after", "shutdown", _at_exit)
 
 
 def _at_exit() -> None:

@@ -38,7 +38,7 @@ class LoggerConfig:
     Attributes:
         level: the lowest level that is shown.
         enabled: False shows nothing.
-        use_colors: colour the stream's lines if it is a terminal; the file never has colours.
+        use_colors: colour the stream's lines, unless it is a file or a pipe; ``file_path`` never has colours.
         show_timestamp: begin a line with the time.
         show_caller: name the file and line that logged, or the namespace of a Twisted logger.
         show_level: name the level.

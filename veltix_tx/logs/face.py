@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.logger import Logger as TwistedLogger
@@ -59,7 +59,8 @@ class Logger:
         config: the config in use.
 
     Raises:
-        OSError: the config's file cannot be opened; an earlier config stays.
+        SettingsError: the config is none.
+        OSError: its file cannot be opened; an earlier config stays.
     """
 
     config: LoggerConfig
@@ -99,6 +100,7 @@ class Logger:
         """Show lines by another config from now on; the counts go on.
 
         Raises:
+            SettingsError: it is no config.
             OSError: its file cannot be opened; the earlier config stays.
         """
         with self._lock:
@@ -109,19 +111,20 @@ class Logger:
             earlier.close()
 
     def set_level(self, level: LogLevel) -> None:
-        """Show this level and those above it."""
-        self.config = replace(self.config, level=level)
-        self._shown.observer.level = self.config.level
+        """Show this level and those above it.
+
+        Raises:
+            SettingsError: there is no such level.
+        """
+        self._change(level=level)
 
     def enable(self) -> None:
         """Show lines again."""
-        self.config = replace(self.config, enabled=True)
-        self._shown.observer.enabled = True
+        self._change(enabled=True)
 
     def disable(self) -> None:
         """Show nothing until :meth:`enable`."""
-        self.config = replace(self.config, enabled=False)
-        self._shown.observer.enabled = False
+        self._change(enabled=False)
 
     def get_stats(self) -> dict[LogLevel, int]:
         """Return how many lines of each level were shown, the package's own among them."""
@@ -154,6 +157,11 @@ class Logger:
     def critical(self, message: object) -> None:
         """Log what nothing goes on after."""
         self._say(LogLevel.CRITICAL, message)
+
+    def _change(self, **changes: Any) -> None:
+        with self._lock:
+            self.config = replace(self.config, **changes)
+            self._shown.observer.level, self._shown.observer.enabled = self.config.level, self.config.enabled
 
     def _say(self, level: LogLevel, message: object) -> None:
         config = self.config

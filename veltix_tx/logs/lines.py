@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
+import threading
 from collections import Counter
 from functools import partial
 from logging.handlers import RotatingFileHandler
@@ -80,10 +82,10 @@ class _Output(logging.Handler):
     def __init__(self, config: LoggerConfig) -> None:
         super().__init__()
         self.lost = 0
-        self._closed = False
+        self._exiting = False
         self._depth = 0
         self._stream = None if isinstance(config.stream, LoggingFile) else config.stream
-        self._colours = config.use_colors and self._is_terminal()
+        self._colours = config.use_colors and self._shows_colours()
         self._file: _RotatingFile | None = None
         if config.file_path is not None:
             path = Path(config.file_path)
@@ -93,8 +95,6 @@ class _Output(logging.Handler):
             )
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self._closed:
-            return
         if self._depth == _NESTED:
             self.lost += 1
             return
@@ -109,20 +109,22 @@ class _Output(logging.Handler):
             self._depth -= 1
 
     def close(self) -> None:
+        """Close the file. Logging does so at exit; what still comes then opens it for itself only."""
         self.acquire()
         try:
-            self._closed = True
+            self._exiting = True
             if self._file is not None:
                 self._file.close()
         finally:
             self.release()
         super().close()
 
-    def _is_terminal(self) -> bool:
+    def _shows_colours(self) -> bool:
+        """Whether the stream is anything but a file or a pipe: those are read by programs."""
         try:
-            return self._stream is not None and self._stream.isatty()
-        except (AttributeError, ValueError):
-            return False
+            return self._stream is not None and os.isatty(self._stream.fileno())
+        except (AttributeError, OSError, ValueError):
+            return True
 
     def _to_stream(self, record: logging.LogRecord) -> None:
         if self._stream is None:
@@ -140,6 +142,8 @@ class _Output(logging.Handler):
     def _to_file(self, record: logging.LogRecord) -> None:
         if self._file is not None:
             self._file.handle(record)
+            if self._exiting:
+                self._file.close()
 
 
 @implementer(ILogObserver)
@@ -176,6 +180,7 @@ class LineObserver:
         self.counts: Counter[LogLevel] = Counter()
         self._output = _Output(self._config)
         self._background = Background(self._config.buffer_size) if self._config.async_write else None
+        self._counting = threading.RLock()
         self._closed = False
 
     @property
@@ -192,7 +197,7 @@ class LineObserver:
         if line is None:
             return
         record = logging.makeLogRecord({"msg": line, "levelno": _SHOWN[level][1]})
-        with self._output.lock:
+        with self._counting:
             self.counts[level] += 1
         if self._background is None:
             self._output.handle(record)

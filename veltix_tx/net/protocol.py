@@ -175,8 +175,9 @@ class VeltixProtocol(Protocol):
             transport.setTcpNoDelay(True)
             gap += 2 * _round_trip(transport)
         config = self._config
-        if hasattr(transport, "bufferSize"):
-            transport.bufferSize = config.buffer_size
+        reads = getattr(transport, "transport", transport)  # what is below TLS
+        if hasattr(reads, "bufferSize"):
+            reads.bufferSize = config.buffer_size
         role = Role.SERVER if isinstance(config, ServerConfig) else Role.CLIENT
         release = None if config.wire == AUTO else find_release(config.wire)
         if release is None and role is Role.SERVER and ISSLTransport.providedBy(transport):

@@ -101,6 +101,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._failed = 0
         self._last: BaseException | None = None
         self._last_session: Session | None = None
+        self._untold: list[DisconnectState] = []
         self._over = False
         self.session: Session | None = None
         self._application = application
@@ -219,6 +220,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self.maxRetries = policy.max_retries  # type: ignore[assignment]
 
     def _session_ready(self, session: Session) -> None:
+        self._tell_all()
         self.session = self._last_session = session
         self.retries = 0
         if self.continueTrying:
@@ -268,11 +270,16 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._when_ready.fire(reason)
 
     def _tell(self, permanent: bool) -> None:
-        """Tell once the application has handled all messages of the last session."""
-        if self._told is not None:
-            state = DisconnectState(permanent, self._failed, self.policy.max_retries, self._reason, self._last)
-            idle = succeed(None) if self._last_session is None else self._last_session.when_idle()
-            idle.addCallback(lambda _, told: told(state), self._told)
+        """Tell once the application has handled all messages of the last session, or there is a new one."""
+        self._untold.append(DisconnectState(permanent, self._failed, self.policy.max_retries, self._reason, self._last))
+        idle = succeed(None) if self._last_session is None else self._last_session.when_idle()
+        idle.addCallback(self._tell_all)
+
+    def _tell_all(self, _: object = None) -> None:
+        while self._untold:
+            state = self._untold.pop(0)
+            if self._told is not None:
+                self._told(state)
 
 
 @implementer(IConnector)

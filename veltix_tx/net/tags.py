@@ -11,14 +11,14 @@ class Tags:
     """Names with values, of one session.
 
     Attributes:
-        changed: called with a name and whether it is there now, whenever one comes or goes.
+        watchers: each is called with a name and whether it is there now, whenever one comes or goes.
     """
 
-    __slots__ = ("_values", "changed")
+    __slots__ = ("_values", "watchers")
 
     def __init__(self) -> None:
         self._values: dict[str, object] = {}
-        self.changed: Callable[[str, bool], None] | None = None
+        self.watchers: tuple[Callable[[str, bool], None], ...] = ()
 
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(self._values))
@@ -34,8 +34,7 @@ class Tags:
         if name in self._values:
             return False
         self._values[name] = value
-        if self.changed is not None:
-            self.changed(name, True)
+        self._tell(name, True)
         return True
 
     def get(self, name: str) -> object:
@@ -55,11 +54,14 @@ class Tags:
         if name not in self._values:
             return False
         del self._values[name]
-        if self.changed is not None:
-            self.changed(name, False)
+        self._tell(name, False)
         return True
 
     def clear(self) -> None:
         """Take every tag away."""
         for name in self:
             self.remove(name)
+
+    def _tell(self, name: str, present: bool) -> None:
+        for watcher in self.watchers:
+            watcher(name, present)

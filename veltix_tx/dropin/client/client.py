@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.logger import Logger
 
 from veltix_tx.app.router import Events
@@ -18,7 +17,6 @@ from veltix_tx.dropin.network.sender import Mode, Sender
 from veltix_tx.dropin.network.types import REGISTRY
 from veltix_tx.dropin.routing import Callback, Routed, ask, ping
 from veltix_tx.dropin.settings import ClientConfig
-from veltix_tx.errors import VeltixError
 from veltix_tx.net import reconnect
 from veltix_tx.wire import messages
 
@@ -70,25 +68,22 @@ class Client(Routed):
             then, unless it takes longer than ``handshake_timeout``.
         """
         self.running = True
-        self._thread.open.add(self)
-        _log.info("Connecting to server {addr}:{port}", addr=self.config.server_addr, port=self.config.port)
+        addr, port = self.config.server_addr, self.config.port
+        _log.info("Connecting to server {addr}:{port}", addr=addr, port=port)
+        connected = True
         try:
-            self._thread.call(self._native.connect)
-        except (VeltixError, ConnectError, DNSLookupError) as error:
-            _log.error(
-                "Connection failed to {addr}:{port}: {error}", addr=self.config.server_addr, port=self.config.port, error=error
-            )
-            return False
-        finally:
-            self._callbacks.wait(self.config.handshake_timeout)
-        return True
+            self._thread.call(self._connect)
+        except Exception as error:  # what a host name can be wrong in has many names
+            _log.error("Connection failed to {addr}:{port}: {error}", addr=addr, port=port, error=error)
+            connected = False
+        self._wait_for([self._callbacks], self.config.handshake_timeout)
+        return connected
 
     def disconnect(self) -> bool:
         """Close politely: what was sent is sent. ``on_disconnect`` has been called when this returns. It can connect again."""
         self.running = False
         self._thread.call(self._native.disconnect)
-        self._thread.open.discard(self)
-        self._callbacks.wait(self.config.handshake_timeout)
+        self._wait_for([self._callbacks], self.config.handshake_timeout)
         return True
 
     def get_sender(self) -> Sender:
@@ -115,7 +110,6 @@ class Client(Routed):
             max_: the same, as the documents have it.
         """
         self.running = True
-        self._thread.open.add(self)
         self._thread.call(self._try_now, max if max_ is None else max_)
 
     # The names of the first documents.
@@ -149,7 +143,12 @@ class Client(Routed):
         self._callbacks.clear()
         return self._native.disconnect()
 
+    def _connect(self) -> Deferred[Any]:
+        self._thread.open.add(self)
+        return self._native.connect()
+
     def _try_now(self, most: int | None) -> None:
+        self._thread.open.add(self)
         self._native.retry(most).addErrback(lambda failure: _log.error("No connection: {error}", error=failure.value))
 
     def _connected(self) -> None:
@@ -161,6 +160,8 @@ class Client(Routed):
         return self._handle(self._callbacks, message.type, (response,), (response,))
 
     def _disconnected(self, state: reconnect.DisconnectState) -> None:
+        if state.permanent:
+            self._thread.open.discard(self)
         told = as_upstream(state)
         if told is not None:
             _log.info("Disconnected from server: {state!r}", state=told)

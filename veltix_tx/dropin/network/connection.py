@@ -43,7 +43,7 @@ class Connection:
         if session is None:
             _log.error("Cannot send {request!r}: not connected", request=request)
             return False
-        return _send([session], request, _answered_id(session, request)) == 1
+        return _send([session], request, _answered_id) == 1
 
     def send(self, data: bytes) -> bool:
         """Send compiled messages; return whether all could be.
@@ -81,18 +81,18 @@ def broadcast(connections: list[Connection], request: Request) -> bool:
     """Send a message on several connections, encoded once for each generation; False where it can be sent on none."""
     sessions = [each.session for each in connections]
     open_sessions = [each for each in sessions if each is not None]
-    return not connections or _send(open_sessions, request, None) > 0
+    return not connections or _send(open_sessions, request, lambda *_: None) > 0
 
 
-def _send(sessions: list[Session], request: Request, request_id: int | None) -> int:
+def _send(sessions: list[Session], request: Request, id_on: Callable[[Session, Request], int | None]) -> int:
     """Encode here, write in the reactor's thread; return on how many."""
     encoded: dict[object, list[bytes]] = {}
     try:
         content = as_content(request.content)
         for session in sessions:
             if session.encoding not in encoded:
-                encoded[session.encoding] = session.encode(request.type, content, request_id)
-    except (LocalProtocolError, TypeError) as error:
+                encoded[session.encoding] = session.encode(request.type, content, id_on(session, request))
+    except (LocalProtocolError, TypeError, AttributeError) as error:  # too large, or no bytes, no type, no id
         _log.error("Cannot send {request!r}: {error}", request=request, error=error)
         return 0
 

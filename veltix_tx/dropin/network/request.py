@@ -37,25 +37,28 @@ class Request:
         _type: its type.
         content: its bytes.
         request_id: 4 bytes, those of the message it answers; drawn at random without it.
-
-    Attributes:
-        answers: whether ``request_id`` is another message's.
     """
 
     def __init__(self, _type: MessageType, content: bytes, request_id: bytes | None = None) -> None:
         self.type = _type
         self.content = content
-        self.answers = bool(request_id)
-        self.request_id = request_id or os.urandom(_ID_SIZE)
+        self._drawn = os.urandom(_ID_SIZE)
+        self.request_id = request_id or self._drawn
 
     def __repr__(self) -> str:
-        content = self.content if len(self.content) <= _SHOWN else self.content[:_SHOWN] + b"..."
-        return f"Request(type={self.type.name}, content={content!r}, id={self.request_id!r})"
+        content = self.content
+        if isinstance(content, (bytes, bytearray)) and len(content) > _SHOWN:
+            content = content[:_SHOWN] + b"..."
+        return f"Request(type={getattr(self.type, 'name', self.type)}, content={content!r}, id={self.request_id!r})"
+
+    @property
+    def answers(self) -> bool:
+        """Whether ``request_id`` is another message's."""
+        return self.request_id is not self._drawn
 
     def respond(self, response: Response) -> None:
         """Make this the answer to a message."""
         self.request_id = response.request_id
-        self.answers = True
 
     def compile(self) -> bytes:
         """Return the message in 1.6.3's format, whatever the wire it will be sent on.
@@ -97,21 +100,22 @@ class Response:
     hash: bytes
     received_at: int
     request_id: bytes
-    _round_trip: float | None = field(default=None, repr=False, compare=False)
+    _round_trip: float | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, message: messages.Response, request: Request | None = None, round_trip: float | None = None) -> Response:
         """Return the package's own kind of message as upstream's, for a reply with its request and the round trip in ms."""
         known = message.timestamp if message.latency is not None else None
-        return cls(
+        response = cls(
             message.type,
             message.content,
             message.received_at if known is None else known,
             message.hash,
             message.received_at,
             id_as_bytes(message.request_id) if request is None else request.request_id,
-            round_trip,
         )
+        response._round_trip = round_trip
+        return response
 
     @property
     def latency(self) -> float:

@@ -66,13 +66,17 @@ class Sender:
 
         Returns:
             True when it was handed to an open connection or there was nobody to send it to; False,
-            and a line in the log, when it could not be sent.
+            and a line in the log, when it could not be sent, or not to an entry that is no connection.
         """
         if self.is_client:
             _log.error("Broadcast not available in CLIENT mode")
             return False
-        left_out = set(_connections(except_clients or ()))
-        return broadcast([each for each in _connections(list_of_client or ()) if each not in left_out], data)
+        wanted, left_out = list(list_of_client or ()), set(_connections(except_clients or ()))
+        connections = _connections(wanted)
+        good = isinstance(data, Request) and len(connections) == len(wanted)
+        if not good:
+            _log.error("Unexpected send error: {data!r} to {wanted!r} is no request to connections", data=data, wanted=wanted)
+        return isinstance(data, Request) and broadcast([each for each in connections if each not in left_out], data) and good
 
 
 def _connections(given: Iterable[object]) -> list[Connection]:

@@ -32,6 +32,11 @@ class MessageType(messages.MessageType):
         named_again = MessageRegistry(codes=range(65536)) if code in SYSTEM_TYPES else REGISTRY
         super().__init__(code, name or "", description or "", named_again)
 
+    def __eq__(self, other: object) -> bool:  # a dataclass's is not equal to one of a subclass
+        return self.code == other.code if isinstance(other, messages.MessageType) else NotImplemented
+
+    __hash__ = messages.MessageType.__hash__
+
     def __repr__(self) -> str:
         return f"MessageType(code={self.code}, name={self.name!r})"
 

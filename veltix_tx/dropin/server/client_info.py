@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from threading import Lock
 
 from veltix_tx.dropin.network.connection import Connection
 
 __all__ = ["ClientInfo"]
+
+
+_adding = Lock()
 
 
 class ClientInfo:
@@ -46,11 +50,11 @@ class ClientInfo:
 
     def add_tag(self, name: str, value: object = None) -> bool:
         """Set a tag; return False, and leave its value as it is, where it is set already."""
-        mine = object()
-        if self.tags.setdefault(name, mine) is not mine:  # one step, so that of two threads one sets it
-            return False
-        self.tags[name] = value
-        return True
+        with _adding:  # of two threads one sets it
+            if name in self.tags:
+                return False
+            self.tags[name] = value
+            return True
 
     def has_tag(self, name: str) -> bool:
         """Whether a tag is set."""

@@ -66,20 +66,15 @@ class Server(Routed):
         if self in self._thread.open:
             return
         try:
-            self._thread.call(self._native.listen)
+            self._thread.call(self._listen)
         except CannotListenError as error:
             raise error.socketError from error
-        self._thread.open.add(self)
 
     def close_all(self) -> None:
         """Stop listening and close every connection; ``on_disconnect`` has been called for each when this returns."""
         if self not in self._thread.open:
             return
-        strands = [strand for _, strand in self._clients.values()]
-        self._thread.open.discard(self)
-        self._thread.call(self._native.stopService)
-        for strand in strands:
-            strand.wait(_CALLBACKS)
+        self._wait_for(self._thread.call(self._stop), _CALLBACKS)
 
     @property
     def clients(self) -> list[ClientInfo]:
@@ -146,6 +141,14 @@ class Server(Routed):
         for _, strand in self._clients.values():
             strand.clear()
         return self._native.stopService()
+
+    def _listen(self) -> Deferred[Any]:
+        return self._native.listen().addCallback(lambda _: self._thread.open.add(self))
+
+    def _stop(self) -> Deferred[list[Strand]]:
+        self._thread.open.discard(self)
+        strands = [strand for _, strand in self._clients.values()]
+        return self._native.stopService().addCallback(lambda _: strands)
 
     def _connected(self, session: Session) -> None:
         self._numbered += 1
