@@ -24,6 +24,7 @@ from zope.interface.interface import InterfaceClass, Method
 import veltix_tx
 from veltix_tx import dropin, errors, settings, testing
 from veltix_tx.app.hub import Hub
+from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
 from veltix_tx.net import flow, protocol, turns
 from veltix_tx.wire import handshake, requests
@@ -479,7 +480,8 @@ _GROUPS = {
         *("BufferSize", "PerformanceMode", "SocketCore"),
     ],
     "Messages": ["MessageType", "MessageRegistry", "Request", "Response", "Events", "DisconnectState"],
-    "Sessions and applications": ["Session", "IVeltixApplication", "IVeltixPlugin", "Plugin"],
+    "Sessions and applications": ["Session", "IVeltixApplication"],
+    "Plugins": ["Plugin", "IVeltixPlugin", "find_plugins", "plugin_code"],
     "Logging": ["Logger", "LoggerConfig", "LogLevel", "LineObserver"],
     "JSON, text and sizes": ["encode_json", "decode_json", "encode_utf8", "decode_utf8", "format_bytes"],
     "For your own Twisted code": ["VeltixServerFactory", "VeltixClientFactory", "VeltixProtocol"],
@@ -516,7 +518,7 @@ def reference() -> str:
         left = [name for name in veltix_tx.__all__ if name not in placed and name != "__version__"]
         blocks.append(f"## {title}\n\n{_name_lines('veltix_tx', names or left, veltix_tx)}")
     blocks.append(f"## Testing\n\n{_name_lines('veltix_tx.testing', testing.__all__, testing)}")
-    lower = [("veltix_tx.app.router", "Router", Router), ("veltix_tx.app.hub", "Hub", Hub)]
+    lower = [(thing.__module__, thing.__name__, thing) for thing in (Router, Hub, Plugins)]
     lines = [line for home, name, thing in lower for line in (f"- `{home}.{name}`: {first_sentence(thing)}", *_members(thing))]
     blocks.append("## What a server is made of\n\n" + "\n".join(lines))
     return "\n\n".join(blocks)

@@ -6,6 +6,7 @@ import functools
 import gc
 import inspect
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,3 +102,18 @@ def log_events() -> Iterator[list[LogEvent]]:
     globalLogPublisher.addObserver(events.append)
     yield events
     globalLogPublisher.removeObserver(events.append)
+
+
+@pytest.fixture(scope="session")
+def folders(running_reactor: None) -> dict[str, Path]:
+    """Each real release's folder; they are installed once for a test run."""
+    from .interop.driver import install_all
+
+    installed: dict[str, Path]
+    installed, failed = pytest_twisted.blockon(Deferred.fromCoroutine(install_all()))
+    if failed:
+        pytest.fail(
+            f"{len(failed)} of {len(installed)} releases of veltix could not be installed, the first with: {failed[0]}",
+            pytrace=False,
+        )
+    return installed

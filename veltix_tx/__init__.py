@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from veltix_tx._version import __version__
 
 if TYPE_CHECKING:
-    from veltix_tx.app.plugins import Plugin
+    from veltix_tx.app.plugins import Plugin, find_plugins, plugin_code
     from veltix_tx.app.router import Events
     from veltix_tx.client import Client
     from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
@@ -104,11 +104,15 @@ __all__ = [
     "decode_utf8",
     "encode_json",
     "encode_utf8",
+    "find_plugins",
     "format_bytes",
+    "plugin_code",
 ]
 
 _HOMES = {
     "Plugin": "veltix_tx.app.plugins",
+    "find_plugins": "veltix_tx.app.plugins",
+    "plugin_code": "veltix_tx.app.plugins",
     "Events": "veltix_tx.app.router",
     "Client": "veltix_tx.client",
     "decode_json": "veltix_tx.encodings",

@@ -3,8 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import DeferredQueue
 
-from veltix_tx import DisconnectReason
+from veltix_tx import DisconnectReason, Session
 
 from .driver import OWN_PORT_ONLY, RELEASES, OurClient, OurServer, RealError, converse, each_release, running
 
@@ -86,3 +87,23 @@ async def test_auto_server_gives_1_6_9_its_uptime(folders: dict[str, Path]) -> N
         assert await real.call("connect", ours.port) is True
         for _ in range(5):
             assert 0 <= await real.call("ping") < 1000
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+@pytest.mark.parametrize("release", each_release("1.6.3", "3.3.0"))
+async def test_a_client_can_be_pinged_in_on_connect(release: str, pinned: bool, folders: dict[str, Path]) -> None:
+    """ping_client() inside on_connect, coroutine or not, measures a real client, which upstream's server never does there."""
+    async with OurServer(wire=release if pinned else "auto") as ours, running(folders[release], "client") as real:
+        pings: DeferredQueue[float] = DeferredQueue()
+
+        @ours.server.set_callback("on_connect")
+        async def on_connect(client: Session) -> None:
+            pings.put(await ours.server.ping_client(client, timeout=2))
+
+        assert await real.call("connect", ours.port) is True
+        assert 0 <= await pings.get() < 1000
+        await real.call("disconnect")
+        await ours.disconnected.get()
+        ours.server.set_callback("on_connect", lambda client: ours.server.ping_client(client).addCallback(pings.put))
+        assert await real.call("connect", ours.port) is True
+        assert 0 <= await pings.get() < 1000

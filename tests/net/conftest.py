@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
@@ -19,11 +19,13 @@ from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.net.session import Session
-from veltix_tx.settings import ClientConfig, Limits, ServerConfig, Timeouts
+from veltix_tx.settings import ClientConfig, Limits, RetryPolicy, ServerConfig, Timeouts
 from veltix_tx.wire.connection import Event, VeltixConnection
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
 from veltix_tx.wire.releases import find_release
+
+from .tries import POLICY, ByConnector, ByEndpoint, Network
 
 NOW = 1_700_000_000.0
 PEER = IPv4Address("TCP", "127.0.0.1", 54321)
@@ -103,7 +105,9 @@ class Line:
         **protocol_settings: Any,
     ) -> None:
         settings = {
-            key: protocol_settings.pop(key) for key in ("max_message_size", "handshake_timeout") if key in protocol_settings
+            key: protocol_settings.pop(key)
+            for key in ("max_message_size", "handshake_timeout", "buffer_size")
+            if key in protocol_settings
         }
         self.clock = Clock()
         self.clocks = Clocks(self.clock, lambda: NOW + self.clock.seconds(), self.clock.seconds)
@@ -186,3 +190,20 @@ def client_line() -> Callable[..., Line]:
 def recorder() -> Recorder:
     """Return an application that writes down every call."""
     return Recorder()
+
+
+@pytest.fixture(params=[ByConnector, ByEndpoint])
+def network(request: Any, recorder: Any) -> Iterator[Callable[..., Any]]:
+    """Make a network by connectTCP or an endpoint; nothing may be left on its clock in the end."""
+    made: list[Network] = []
+
+    def make(retry: RetryPolicy = POLICY, wire: str = "1.6.3") -> Network:
+        made.append(request.param(retry, recorder, wire))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.factory.stop()
+        each.wait(10)
+        assert each.clock.getDelayedCalls() == []
+        assert not each.trying

@@ -464,3 +464,15 @@ def test_a_full_server_says_so_to_a_peer_that_understands_it(server_line: Any, l
         assert closed[0].reason is DisconnectReason.SERVER_FULL
         assert len(warnings_of(log_events)) == 1
         assert line.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_buffer_size_is_the_transports(tls: bool, server_line: Any) -> None:
+    """What reads, which below TLS is another transport, reads buffer_size bytes at once."""
+    line = server_line(buffer_size=5000)
+    reads = line.transport
+    if tls:
+        reads = line.transport.transport = StringTransport()
+    reads.bufferSize = 65536
+    line.connect()
+    assert reads.bufferSize == 5000

@@ -150,7 +150,10 @@ async def test_disconnect_after_a_bad_endpoint_is_harmless(loopback: Any) -> Non
         ({"wire": "7.0"}, "wire"),
         ({"endpoint": ""}, "endpoint"),
         ({"unknown": 1}, "unknown"),
-        ({"retry": 5}, "retry"),
+        ({"retry": -1}, "retry"),
+        ({"retry_delay": -1}, "retry_delay"),
+        ({"max_workers": 0}, "max_workers"),
+        ({"max_connection": 5}, "max_connection"),
         ({"server": ""}, "server_addr"),
     ],
 )
@@ -237,7 +240,7 @@ async def test_routes_and_callbacks_survive_reconnects(loopback: Any) -> None:
         if len(events) == 3:
             back.callback(None)
 
-    client.set_callback("on_disconnect", lambda reason: events.append(reason.reason.name))
+    client.set_callback("on_disconnect", lambda state: events.append(state.reason.name))
     client.route(loopback.news)(lambda message: b"yes, " + message.content)
     server.set_callback("on_recv", lambda session, message: asked.callback(message.content))
     await client.connect()

@@ -12,9 +12,21 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.error import ConnectionRefusedError as Refused
 from zope.interface import implementer
 
-from veltix_tx import Client, MessageRegistry, MessageType, Server, ServerConfig, ServerFull, SessionClosed, SettingsError, Timeouts
+from veltix_tx import (
+    BufferSize,
+    Client,
+    MessageRegistry,
+    MessageType,
+    Server,
+    ServerConfig,
+    ServerFull,
+    SessionClosed,
+    SettingsError,
+    Timeouts,
+)
 from veltix_tx.app.applications import Echo
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.testing import MemoryNetwork
 
 
@@ -149,6 +161,9 @@ async def test_a_bad_endpoint_is_a_settings_error_and_leaves_no_port(bad: str, l
         ({"endpoint": ""}, "endpoints"),
         ({"endpoint": "7.0@tcp:1"}, "endpoint"),
         ({"max_connections": 0}, "max_connections"),
+        ({"max_connection": -2}, "max_connection"),
+        ({"buffer_size": 0}, "buffer_size"),
+        ({"max_workers": 0}, "max_workers"),
         ({"unknown": 1}, "unknown"),
         ({"timeouts": 5}, "timeouts"),
     ],
@@ -373,3 +388,42 @@ async def test_the_application_may_be_of_the_users_own(loopback: Any) -> None:
     await ended
     assert calls == ["connected", "received", "disconnected"]
     await server.stopService()
+
+
+# What upstream's settings do here.
+
+
+async def test_buffer_size_is_how_much_is_read_at_once(loopback: Any, monkeypatch: Any) -> None:
+    """Each side reads no more at once than its own buffer_size, however much is there."""
+    read: dict[bool, list[int]] = {True: [], False: []}
+    received = VeltixProtocol.dataReceived
+
+    def data_received(self: VeltixProtocol, data: bytes) -> None:
+        read[self.transport.getHost().port == server.port].append(len(data))
+        received(self, data)
+
+    monkeypatch.setattr(VeltixProtocol, "dataReceived", data_received)
+    server = await loopback.server(buffer_size=BufferSize.SMALL)
+    client = loopback.client(server.port, buffer_size=3000)
+    await client.connect()
+    content = bytes(500_000)
+    assert (await client.send_and_wait(loopback.chat, content)).content == content
+    assert max(read[True]) == 1024
+    assert max(read[False]) == 3000
+
+
+@pytest.mark.parametrize("name", ["max_connection", "max_connections"])
+async def test_no_limit_on_connections(name: str, loopback: Any) -> None:
+    """-1 lets any number in, under either name; 1 lets one in."""
+    server = await loopback.server(**{name: -1})
+    clients = [loopback.client(server.port) for _ in range(5)]
+    await gatherResults([client.connect() for client in clients])
+    await gatherResults([client.disconnect() for client in clients])
+    await server.stopService()
+    server.configure(**{name: 1})
+    server.startService()
+    for client in clients:
+        client.configure(port=server.port)
+    await clients[0].connect()
+    with pytest.raises(ServerFull):
+        await clients[1].connect()

@@ -12,6 +12,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 
+from veltix_tx import Events
 from veltix_tx.tap import Options, makeService
 
 
@@ -135,6 +136,139 @@ def test_a_wire_is_a_message_on_one_line_only_for_known_errors() -> None:
     server.listen = lambda: 1 / 0
     with pytest.raises(ZeroDivisionError):
         service.privilegedStartService()
+
+
+PLUGINS = """
+from veltix_tx.app.plugins import Plugin
+from veltix_tx.errors import SettingsError
+
+
+class Presence(Plugin):
+    name = "presence"
+    description = '''Tells everybody\n            who comes and goes.'''
+    types = {"change": 600, "who": None}
+    events = ("on_disconnect", "on_connect")
+
+
+class Quiet(Plugin):
+    name = "quiet"
+    description = "Does nothing."
+
+
+class Broken(Plugin):
+    name = "broken"
+    types = {"change": 5}
+
+
+class Taking(Plugin):
+    name = "taking"
+    types = {"change": 600}
+
+
+class Refusing(Plugin):
+    name = "refusing"
+
+    def registered(self, types, granted):
+        raise ValueError("not\\nhere")
+
+
+class Twin(Plugin):
+    name = "twin"
+
+
+plugins = presence, quiet, broken, taking, refusing, twin, other_twin = (
+    Presence(), Quiet(), Broken(), Taking(), Refusing(), Twin(), Twin()
+)
+"""
+
+
+@pytest.fixture
+def dropin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let twisted.plugin find the modules of a new folder, with one that holds plugins."""
+    import twisted.plugins
+
+    monkeypatch.setattr(twisted.plugins, "__path__", [*twisted.plugins.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "twisted.plugins.tap_dropin", raising=False)
+    (tmp_path / "tap_dropin.py").write_text(PLUGINS)
+    yield tmp_path
+    sys.modules.pop("twisted.plugins.tap_dropin", None)
+
+
+def listed(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what --list-plugins prints."""
+    with pytest.raises(SystemExit) as caught:
+        options("--list-plugins")
+    assert caught.value.code == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    return shown.out
+
+
+def test_the_installed_plugins_are_listed(dropin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--list-plugins shows what each plugin is, handles and asks for, or why it cannot be used, and exits."""
+    paragraphs = listed(capsys).split("\n\n")
+    assert paragraphs[0].startswith("broken\n  cannot be used: plugin 'broken': the code of its type 'change' is 5")
+    assert paragraphs[1] == (
+        "presence\n  Tells everybody who comes and goes.\n  types: change 600, who 13837\n  asks for: on_connect, on_disconnect"
+    )
+    assert paragraphs[2] == "quiet\n  Does nothing.\n  types: none\n  asks for: no events"
+    assert len(paragraphs) == 7
+
+
+def test_none_installed_is_told_with_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without any plugin, --list-plugins says where to put one."""
+    text = listed(capsys)
+    assert text.startswith("No plugin is installed. ")
+    assert "twisted/plugins" in text
+    assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "sees"),
+    [
+        ("presence", {Events.ON_CONNECT, Events.ON_DISCONNECT}),
+        ("presence=on_connect", {Events.ON_CONNECT}),
+        ("presence=on_connect, on_disconnect,", {Events.ON_CONNECT, Events.ON_DISCONNECT}),
+        ("presence=", set()),
+    ],
+)
+def test_plugins_are_enabled_by_name(dropin: Path, given: str, sees: set[Events]) -> None:
+    """--plugin NAME enables a plugin with all it asks for, NAME=EVENTS with some of that, NAME= with nothing; several can be."""
+    service: Any = makeService(options("--plugin", "quiet", "--plugin", given))
+    (server,) = list(service)
+    assert [plugin.name for plugin in server.plugins] == ["quiet", "presence"]
+    assert server._plugins.granted("presence") == sees
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["absent"], "--plugin absent: it must be installed; there is broken, presence, quiet, refusing, taking, twin, twin"),
+        (["=on_recv"], "--plugin : it must be installed; there is"),
+        (["presence", "presence"], "--plugin presence: plugin is 'presence': it must be a name that is free: <"),
+        (
+            ["presence", "taking"],
+            "--plugin taking: plugin 'taking': its type 'change' cannot have code 600, which 'presence.change'",
+        ),
+        (["broken"], "--plugin broken: plugin 'broken': the code of its type 'change' is 5: it must be"),
+        (["twin"], "--plugin twin: it must be the name of one plugin only; there is one of each of twisted.plugins.tap_dropin, "),
+        (
+            ["presence=on_recv"],
+            "--plugin presence=on_recv: grant for plugin 'presence' is 'on_recv': it must be of what it asks for",
+        ),
+        (
+            ["presence=on_receive"],
+            "--plugin presence=on_receive: grant for plugin 'presence' is ['on_receive']: it must be some of",
+        ),
+        (["refusing"], "--plugin refusing: it must be one that can be registered (ValueError: not here, "),
+    ],
+)
+def test_a_mistake_with_a_plugin_is_one_line(dropin: Path, arguments: list[str], said: str) -> None:
+    """A plugin that is not there or cannot be enabled so ends in SystemExit with one line that names it and the remedy."""
+    with pytest.raises(SystemExit) as caught:
+        makeService(options(*(word for name in arguments for word in ("--plugin", name))))
+    assert str(caught.value).startswith(f"twistd veltix: {said}")
+    assert "\n" not in str(caught.value)
 
 
 def test_the_plugin_is_known_to_twistd() -> None:

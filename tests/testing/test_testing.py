@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from threading import Event, current_thread, get_ident
+from time import sleep
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.interfaces import IReactorThreads
+from zope.interface.verify import verifyObject
 
 from veltix_tx import Client, MessageRegistry, MessageType, RequestTimeout, RetryPolicy, Server, SessionClosed, VersionRefused
 from veltix_tx.testing import MemoryNetwork
@@ -14,6 +19,8 @@ from veltix_tx.wire.layouts import W15, W22
 
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)
+NEWS = MessageType(201, "news", registry=TYPES)
+OTHER = MessageType(202, "other", registry=TYPES)
 ACK = W22.pack(11, b"\0\x051.6.3", 1, 0) + b"\0\x051.6.3"
 
 
@@ -176,3 +183,148 @@ def test_late_bytes_come_at_their_time(network: MemoryNetwork) -> None:
     silent = network.dial()
     network.advance(2)
     assert silent.closed
+
+
+# Routes in threads.
+
+
+def in_thread(network: MemoryNetwork, handler: Callable[..., object]) -> Client:
+    """Return a client that is connected to a server with a handler in a thread; its own answer to NEWS is in capitals."""
+    server = Server(types=TYPES)
+    server.register_route(CHAT, handler, thread=True)
+    network.serve(server)
+    client = Client(types=TYPES)
+    client.route(NEWS)(lambda message: message.content.upper())
+    network.connect(client)
+    return client
+
+
+def test_the_clock_stands_in_for_a_reactor_with_threads() -> None:
+    """The network's clock provides what a reactor with threads does."""
+    assert verifyObject(IReactorThreads, MemoryNetwork().clock)
+
+
+def test_a_handler_in_a_thread_blocks_and_is_waited_for() -> None:
+    """A thread route runs in a thread, may block in requests of its own, and result() waits for its answer."""
+    network, idents = MemoryNetwork(), []
+
+    def handler(session: Any, message: Any) -> bytes:
+        idents.append(get_ident())
+        sleep(0.05)
+        assert session.ping() == 0
+        assert session.add_tag("busy")
+        return session.send_and_wait(NEWS, message.content).content + session.send_and_wait(NEWS, b"!").content
+
+    client = in_thread(network, handler)
+    assert network.result(client.send_and_wait(CHAT, b"hello")).content == b"HELLO!"
+    assert idents != [get_ident()]
+
+
+def test_clients_have_threads_too() -> None:
+    """A client's thread route blocks in the client's own requests, while the server handles them in a thread as well."""
+    network = MemoryNetwork()
+    server = Server(types=TYPES)
+
+    @server.route(CHAT, thread=True, concurrent=True)  # else OTHER would wait behind it
+    def on_chat(session: Any, message: Any) -> bytes:
+        return session.send_and_wait(NEWS, message.content).content
+
+    server.route(OTHER)(lambda session, message: b"from the server")
+    network.serve(server)
+    client = Client(types=TYPES)
+    client.register_route(NEWS, lambda message: client.send_and_wait(OTHER).content, thread=True)
+    network.connect(client)
+    assert network.result(client.send_and_wait(CHAT, b"?")).content == b"from the server"
+
+
+def test_what_a_thread_waits_for_comes_when_time_has_passed() -> None:
+    """pump() leaves a thread that waits for a Deferred alone; advance() lets it go on at its time."""
+    network, caught = MemoryNetwork(), []
+
+    def handler(session: Any, message: Any) -> bytes:
+        try:
+            session.send_and_wait(OTHER, timeout=2)
+        except RequestTimeout as error:
+            caught.append((error, network.clock.seconds()))
+        return b"it did not answer"
+
+    client = in_thread(network, handler)
+    waiting = client.send_and_wait(CHAT, b"?")
+    network.advance(1.9)
+    assert caught == []
+    assert not waiting.called
+    network.advance(0.2)
+    assert network.result(waiting).content == b"it did not answer"
+    assert [at for _, at in caught] == [2]
+
+
+def test_errors_in_a_thread_are_those_of_any_handler(logged_failures: Any) -> None:
+    """What a handler raises in its thread is logged; the next message is handled."""
+    network = MemoryNetwork()
+    client = in_thread(network, lambda session, message: b"%d" % (1 // int(message.content)))
+    client.send(CHAT, b"0")
+    network.pump()
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+    assert network.result(client.send_and_wait(CHAT, b"1")).content == b"1"
+
+
+def test_a_handler_that_is_stuck_is_named() -> None:
+    """A handler that neither ends nor calls anything fails the test by its name, after ``patience`` real seconds."""
+    network, go_on = MemoryNetwork(), Event()
+
+    def sits_there(session: Any, message: Any) -> bytes:
+        go_on.wait(10)
+        return b"done"
+
+    client = in_thread(network, sits_there)
+    network.clock.patience = 0.05
+    waiting = client.send_and_wait(CHAT, b"")
+    with pytest.raises(AssertionError, match=r"sits_there blocks for more than 0\.05 s \(clock\.patience\)"):
+        network.pump()
+    go_on.set()
+    assert network.result(waiting).content == b"done"
+
+
+def test_patience_is_from_one_call_to_the_next() -> None:
+    """A handler that takes long but calls something now and then is waited for."""
+    network = MemoryNetwork()
+    network.clock.patience = 0.3
+
+    def steady(session: Any, message: Any) -> bytes:
+        for number in range(5):
+            sleep(0.1)
+            session.add_tag(str(number))
+        return b"done"
+
+    assert network.result(in_thread(network, steady).send_and_wait(CHAT, b"")).content == b"done"
+
+
+def test_what_the_test_has_called_from_a_thread_is_called() -> None:
+    """What goes to callFromThread, from a thread or not, is called by pump(), Deferreds or not."""
+    network, called = MemoryNetwork(), []
+    network.clock.callFromThread(called.append, "from here")
+    never: Deferred[None] = Deferred()
+    network.clock.callFromThread(lambda: never)
+    network.clock.callInThread(network.clock.callFromThread, called.append, "from a thread")
+    network.pump()
+    assert called == ["from here", "from a thread"]
+    never.callback(None)
+    network.pump()
+
+
+def test_a_stopped_server_lets_its_threads_go(logged_failures: Any) -> None:
+    """A handler that waits for an answer gets SessionClosed when the server has stopped; its thread ends."""
+    network, threads = MemoryNetwork(), []
+
+    def handler(session: Any, message: Any) -> None:
+        threads.append(current_thread())
+        session.send_and_wait(OTHER, timeout=1000)
+
+    client = in_thread(network, handler)
+    client.send(CHAT)
+    network.pump()
+    assert threads[0].is_alive()
+    network.result(client.disconnect())
+    threads[0].join(5)
+    assert not threads[0].is_alive()
+    assert len(logged_failures.flush(SessionClosed)) == 1

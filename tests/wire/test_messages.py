@@ -88,6 +88,17 @@ def test_separate_registries_may_use_the_same_code() -> None:
     assert TYPES.get(200) is CHAT
 
 
+def test_a_type_that_is_taken_back_leaves_its_code_free() -> None:
+    """An unregistered type is known no more, and another may have its code."""
+    types = MessageRegistry()
+    first = MessageType(200, "first", registry=types)
+    assert types.unregister(first)
+    assert not types.unregister(first)
+    assert types.get(200) is None
+    assert list(types) == []
+    assert types.get(MessageType(200, "second", registry=types).code).name == "second"  # type: ignore[union-attr]
+
+
 def test_message_types_are_equal_by_code() -> None:
     """Name, description and registry make no difference."""
     same = MessageType(200, "talk", "else", MessageRegistry())

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from veltix_tx.errors import SettingsError, VeltixError, excerpt
-from veltix_tx.settings import ClientConfig, Limits, RetryPolicy, ServerConfig, Timeouts
+from veltix_tx.settings import (
+    BufferSize,
+    ClientConfig,
+    Limits,
+    PerformanceMode,
+    RetryPolicy,
+    ServerConfig,
+    SocketCore,
+    Timeouts,
+    changed,
+)
 
 ALL = (Limits, Timeouts, RetryPolicy, ServerConfig, ClientConfig)
 
@@ -32,19 +42,25 @@ for config in (ServerConfig, ClientConfig):
         (config, "wire"): NOT_TEXT,
         (config, "max_message_size"): (127, 2**32, *NOT_WHOLE),
         (config, "handshake_timeout"): (0, *NOT_SECONDS),
+        (config, "buffer_size"): (0, -1, 2**30 + 1, *NOT_WHOLE),
+        (config, "max_workers"): (0, -1, 1025, *NOT_WHOLE),
+        (config, "performance_mode"): (None, 2, "balanced", SocketCore.ASYNC),
+        (config, "socket_core"): (None, "async", PerformanceMode.LOW),
         (config, "limits"): (None, {}, Timeouts()),
         (config, "timeouts"): (None, 5.0, Limits()),
     }
 WRONG |= {
     (ServerConfig, "host"): NOT_TEXT,
     (ServerConfig, "port"): (-1, 65536, *NOT_WHOLE),
-    (ServerConfig, "max_connections"): (0, *NOT_WHOLE),
+    (ServerConfig, "max_connections"): (0, -2, *NOT_WHOLE),
+    (ServerConfig, "max_connection"): (0, -2, True, 1.5, "5", math.nan),
     (ServerConfig, "endpoints"): ("tcp:1", ["tcp:1"], None, ("",)),
     (ClientConfig, "server_addr"): NOT_TEXT,
     (ClientConfig, "port"): (0, 65536, *NOT_WHOLE),
     (ClientConfig, "endpoint"): ("",),
     (ClientConfig, "connect_timeout"): (0, *NOT_SECONDS),
-    (ClientConfig, "retry"): (None, 3, {}),
+    (ClientConfig, "retry"): (None, -1, True, 1.5, math.inf, "3", {}),
+    (ClientConfig, "retry_delay"): NOT_SECONDS,
 }
 
 
@@ -90,6 +106,16 @@ def test_a_wrong_value_is_refused_where_it_is_given(kind: type, name: str, value
         (ServerConfig, "max_message_size", 128),
         (ServerConfig, "max_message_size", 2**32 - 1),
         (ServerConfig, "endpoints", ("tcp:1", object())),
+        (ServerConfig, "max_connections", 1),
+        (ServerConfig, "max_connections", -1),
+        (ServerConfig, "buffer_size", 1),
+        (ServerConfig, "buffer_size", BufferSize.HUGE),
+        (ServerConfig, "max_workers", 1024),
+        (ServerConfig, "performance_mode", PerformanceMode.AUTO),
+        (ServerConfig, "socket_core", SocketCore.THREADING),
+        (ClientConfig, "retry", 0),
+        (ClientConfig, "retry", 10**9),
+        (ClientConfig, "retry_delay", 0),
         (ClientConfig, "port", 1),
         (ClientConfig, "endpoint", "tcp:host=h:port=1"),
     ],
@@ -109,12 +135,35 @@ def test_settings_do_not_change(kind: type) -> None:
 
 
 def test_the_defaults_are_upstreams_where_it_has_them() -> None:
-    """Host, port, size limit and handshake timeout are what an upstream user expects; a client does not retry."""
+    """Host, port, size limit, handshake timeout, workers are what an upstream user expects; a client does not retry."""
     server, client = ServerConfig(), ClientConfig()
     assert (server.host, server.port, client.server_addr, client.port) == ("0.0.0.0", 8080, "127.0.0.1", 8080)
     for config in (server, client):
         assert (config.wire, config.max_message_size, config.handshake_timeout) == ("auto", 10 * 1024 * 1024, 5.0)
-    assert client.retry == RetryPolicy(max_retries=0)
+        assert (config.max_workers, config.performance_mode) == (4, PerformanceMode.BALANCED)
+    assert (client.retry, client.retry_delay) == (0, 1.0)
+    assert [size.value for size in BufferSize] == [1024, 8192, 65536, 1048576]
+
+
+def test_retry_as_a_number_is_a_constant_delay() -> None:
+    """``retry`` and ``retry_delay`` are that many tries at that distance, without jitter; a policy is taken as it is."""
+    policy = ClientConfig(retry=3, retry_delay=0.5).retry_policy
+    assert policy.max_retries == 3
+    assert {policy.delay(attempt, lambda: 0.25) for attempt in (1, 2, 3)} == {0.5}
+    assert ClientConfig(retry=2, retry_delay=60).retry_policy.delay(2, lambda: 0.0) == 60
+    given = RetryPolicy()
+    assert ClientConfig(retry=given, retry_delay=7).retry_policy is given
+
+
+def test_max_connection_is_another_name() -> None:
+    """Upstream's ``max_connection`` sets ``max_connections``, and stays set when another setting is changed."""
+    config = ServerConfig(max_connection=7)
+    assert config.max_connections == 7
+    assert config == ServerConfig(max_connections=7)
+    config = changed(config, {"port": 1})
+    assert config.max_connections == 7
+    assert changed(config, {"max_connection": -1}).max_connections == -1
+    assert changed(config, {"max_connections": 9}).max_connections == 9
 
 
 def test_a_long_wrong_value_is_cut_in_the_message() -> None:

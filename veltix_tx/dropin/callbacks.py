@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.reflect import safe_str
 
 __all__ = ["Crew", "Strand"]
 
@@ -125,7 +126,7 @@ class Strand:
                 function(*arguments)
             except BaseException as error:  # exit() in a callback must not end the thread that others use
                 name = getattr(function, "__qualname__", repr(function))
-                _log.error("Error in callback {name}: {kind}: {error}", name=name, kind=type(error).__name__, error=error)
+                _log.error("Error in callback {name}: {kind}: {error}", name=name, kind=type(error).__name__, error=safe_str(error))
         self._thread = 0
         with self._lock:
             if len(self._calls) <= _LOW:

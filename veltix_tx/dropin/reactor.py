@@ -87,7 +87,7 @@ class ReactorThread:
         self._thread.join(_EXIT)
 
     def _close_all(self) -> Deferred[Any]:
-        closing = DeferredList([maybeDeferred(each.close_at_exit) for each in self.open], consumeErrors=True)
+        closing = DeferredList([maybeDeferred(each.close_at_exit) for each in list(self.open)], consumeErrors=True)
         return closing.addTimeout(_EXIT, self.reactor, onTimeoutCancel=lambda result, _: result)
 
 

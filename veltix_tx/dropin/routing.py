@@ -135,7 +135,7 @@ def ask(thread: ReactorThread, session: Session | None, request: Request, timeou
             raise VeltixError("not connected")
         reply = thread.call(lambda: session.send_and_wait(request.type, request.content, timeout=timeout))
     except (VeltixError, TypeError, ValueError) as error:
-        _log.warn("No response to {request!r}: {error}", request=request, error=error)
+        _log.warn("No response to {request}: {error}", request=repr(request), error=str(error))
         return None
     return Response.of(reply, request, (clock() - started) * 1000)
 
@@ -147,6 +147,6 @@ def ping(thread: ReactorThread, session: Session | None, timeout: float) -> floa
             raise VeltixError("not connected")
         measured: float = thread.call(session.ping, timeout)
     except (VeltixError, ValueError) as error:
-        _log.warn("Ping timed out: {error}", error=error)
+        _log.warn("Ping timed out: {error}", error=str(error))
         return None
     return measured

@@ -212,7 +212,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
             self._try_again(connector, reason.value, DisconnectReason.ERROR)
             return
         if isinstance(closed.cause, VersionRefused) or closed.reason is DisconnectReason.MANUAL:
-            self.stopTrying()
+            self.continueTrying = 0
         self._try_again(connector, closed.cause if isinstance(closed.cause, VeltixError) else closed, closed.reason)
 
     def _use(self, policy: RetryPolicy) -> None:
@@ -278,8 +278,11 @@ class VeltixClientFactory(ReconnectingClientFactory):
     def _tell_all(self, _: object = None) -> None:
         while self._untold:
             state = self._untold.pop(0)
-            if self._told is not None:
-                self._told(state)
+            try:
+                if self._told is not None:
+                    self._told(state)
+            except Exception:  # the handshake or the loss that this is told in goes on
+                _log.failure("telling {state} failed", state=state)
 
 
 @implementer(IConnector)

@@ -74,7 +74,7 @@ class Client(Routed):
         try:
             self._thread.call(self._connect)
         except Exception as error:  # what a host name can be wrong in has many names
-            _log.error("Connection failed to {addr}:{port}: {error}", addr=addr, port=port, error=error)
+            _log.error("Connection failed to {addr}:{port}: {error}", addr=addr, port=port, error=str(error))
             connected = False
         self._wait_for([self._callbacks], self.config.handshake_timeout)
         return connected
@@ -148,8 +148,10 @@ class Client(Routed):
         return self._native.connect()
 
     def _try_now(self, most: int | None) -> None:
-        self._thread.open.add(self)
-        self._native.retry(most).addErrback(lambda failure: _log.error("No connection: {error}", error=failure.value))
+        trying = self._native.retry(most)
+        if not trying.called:
+            self._thread.open.add(self)
+        trying.addErrback(lambda failure: _log.error("No connection: {error}", error=str(failure.value)))
 
     def _connected(self) -> None:
         _log.info("Successfully connected to server {addr}:{port}", addr=self.config.server_addr, port=self.config.port)

@@ -15,7 +15,7 @@ from veltix_tx.wire.messages import as_content
 
 __all__ = ["Connection", "broadcast"]
 
-_log = Logger()
+_log = Logger()  # is given texts, not objects: Twisted keeps thousands of events until a log begins
 
 
 class Connection:
@@ -41,7 +41,7 @@ class Connection:
         """
         session = self.session
         if session is None:
-            _log.error("Cannot send {request!r}: not connected", request=request)
+            _log.error("Cannot send {request}: not connected", request=repr(request))
             return False
         return _send([session], request, _answered_id) == 1
 
@@ -93,7 +93,7 @@ def _send(sessions: list[Session], request: Request, id_on: Callable[[Session, R
             if session.encoding not in encoded:
                 encoded[session.encoding] = session.encode(request.type, content, id_on(session, request))
     except (LocalProtocolError, TypeError, AttributeError) as error:  # too large, or no bytes, no type, no id
-        _log.error("Cannot send {request!r}: {error}", request=request, error=error)
+        _log.error("Cannot send {request}: {error}", request=repr(request), error=str(error))
         return 0
 
     def write() -> None:
@@ -101,7 +101,7 @@ def _send(sessions: list[Session], request: Request, id_on: Callable[[Session, R
             if session.closed is None:
                 session.send_encoded(encoded[session.encoding])
             else:
-                _log.error("Not sent, {closed}: {request!r}", request=request, closed=session.closed)
+                _log.error("Not sent, {closed}: {request}", request=repr(request), closed=str(session.closed))
 
     reactor_thread().post(write)
     return len(sessions)

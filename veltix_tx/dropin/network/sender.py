@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from veltix_tx.dropin.exceptions import SenderError
 from veltix_tx.dropin.network.connection import Connection, broadcast
 from veltix_tx.dropin.network.request import Request
+from veltix_tx.errors import excerpt
 
 __all__ = ["Mode", "Sender"]
 
@@ -55,7 +56,9 @@ class Sender:
             _log.error("No client socket provided")
             return False
         if not isinstance(target, Connection) or not isinstance(data, Request):
-            _log.error("Unexpected send error: {data!r} to {target!r} is no request to a connection", data=data, target=target)
+            _log.error(
+                "Unexpected send error: no request to a connection: {data} to {target}", data=excerpt(data), target=excerpt(target)
+            )
             return False
         return target.transmit(data)
 
@@ -75,7 +78,9 @@ class Sender:
         connections = _connections(wanted)
         good = isinstance(data, Request) and len(connections) == len(wanted)
         if not good:
-            _log.error("Unexpected send error: {data!r} to {wanted!r} is no request to connections", data=data, wanted=wanted)
+            _log.error(
+                "Unexpected send error: no request to connections: {data} to {wanted}", data=excerpt(data), wanted=excerpt(wanted)
+            )
         return isinstance(data, Request) and broadcast([each for each in connections if each not in left_out], data) and good
 
 

@@ -1,0 +1,2 @@
+# Change level at runtime
+logger.set_level(LogLevel.WARNING)

@@ -1,0 +1,371 @@
+"""What a client's ``on_disconnect`` is told, ``stop_retry()`` and ``retry()``, in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError as Refused
+
+from veltix_tx import (
+    Client,
+    DisconnectReason,
+    DisconnectState,
+    HandshakeTimeout,
+    MessageRegistry,
+    MessageType,
+    RetryPolicy,
+    Server,
+    ServerFull,
+    SessionClosed,
+    SettingsError,
+    VersionRefused,
+)
+from veltix_tx.testing import MemoryNetwork, _ClientEndpoint
+
+
+class Story:
+    """A client in memory whose server comes and goes, and what the client is told."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.network = MemoryNetwork()
+        self.types = MessageRegistry()
+        self.chat = MessageType(200, "chat", registry=self.types)
+        self.server = Server(types=self.types)
+        self.server.route(self.chat)(lambda client, message: message.content)
+        self.told: list[Any] = []
+        self.client = Client(types=self.types, **{"retry_delay": 0.5} | settings)
+        self.client.set_callback("on_connect", lambda: self.told.append("connected"))
+        self.client.set_callback("on_disconnect", self.note)
+
+    def note(self, state: DisconnectState) -> None:
+        """Write a state down."""
+        step = "P" if state.permanent else "no"
+        self.told.append((self.network.clock.seconds(), step, state.attempt, state.retry_max, state.reason.name))
+
+    def serve(self) -> None:
+        """Let the server come."""
+        self.network.serve(self.server)
+
+    def vanish(self) -> None:
+        """Let the server go."""
+        self.network.result(self.server.stopService())
+
+    def connect(self) -> None:
+        """Connect to the server, and forget about it."""
+        self.serve()
+        self.network.connect(self.client)
+        assert self.told == ["connected"]
+        self.told.clear()
+
+    def try_in_vain(self) -> None:
+        """Begin to connect where nothing listens; tries follow."""
+        self.client.reactor = self.network.clocks
+        self.client.configure(endpoint=_ClientEndpoint(self.network))
+        self.client.connect().addErrback(lambda failure: failure.trap(Refused, SessionClosed))
+
+
+# The steps.
+
+
+def test_refused_without_retry() -> None:
+    """A connection that cannot be made is told once, and connect() errbacks Twisted's error."""
+    story = Story()
+    with pytest.raises(Refused):
+        story.network.connect(story.client)
+    assert story.told == [(0, "P", 0, 0, "ERROR")]
+
+
+def test_refused_with_two_tries() -> None:
+    """The tries come at the delay and at twice the delay; each is told, then the end."""
+    story = Story(retry=2)
+    story.try_in_vain()
+    connecting = story.client.connect()
+    story.network.advance(10)
+    assert story.told == [
+        (0, "no", 0, 2, "ERROR"),
+        (0.5, "no", 1, 2, "ERROR"),
+        (1.0, "no", 2, 2, "ERROR"),
+        (1.0, "P", 2, 2, "ERROR"),
+    ]
+    with pytest.raises(Refused):
+        story.network.result(connecting)
+
+
+def test_dropped_and_the_server_gone() -> None:
+    """A lost connection whose server is gone is told as a refused one, with the loss's reason throughout."""
+    story = Story(retry=2)
+    story.connect()
+    story.vanish()
+    story.network.advance(10)
+    assert story.told == [
+        (0, "no", 0, 2, "PEER_CLOSED"),
+        (0.5, "no", 1, 2, "PEER_CLOSED"),
+        (1.0, "no", 2, 2, "PEER_CLOSED"),
+        (1.0, "P", 2, 2, "PEER_CLOSED"),
+    ]
+
+
+def test_dropped_and_back_at_the_first_try() -> None:
+    """A try that succeeds is no step: on_connect tells of it."""
+    story = Story(retry=2)
+    story.connect()
+    story.network.result(story.server.clients[0].disconnect())
+    story.network.advance(0.5)
+    assert story.told == [(0, "no", 0, 2, "PEER_CLOSED"), "connected"]
+    assert story.client.is_connected
+    assert story.network.result(story.client.send_and_wait(story.chat, b"again")).content == b"again"
+
+
+def test_endless_tries_have_no_last_one() -> None:
+    """With a policy without end retry_max is None, and no step is permanent until disconnect()."""
+    story = Story(retry=RetryPolicy(initial_delay=1, factor=1, jitter=False))
+    story.try_in_vain()
+    story.network.advance(50)
+    assert story.told == [(float(number), "no", number, None, "ERROR") for number in range(51)]
+    story.network.result(story.client.disconnect())
+    assert story.told[51:] == [(50, "P", 50, None, "MANUAL")]
+
+
+@pytest.mark.parametrize("retry", [0, 4])
+def test_disconnect_is_permanent(retry: int) -> None:
+    """disconnect() is told as the end, MANUAL, whatever tries there might be; a second one tells nothing."""
+    story = Story(retry=retry)
+    story.connect()
+    for _ in range(2):
+        story.network.result(story.client.disconnect())
+    story.network.advance(100)
+    assert story.told == [(0, "P", 0, retry, "MANUAL")]
+
+
+def test_a_silent_server() -> None:
+    """A handshake that takes too long is told as HANDSHAKE_TIMEOUT."""
+    story = Story(handshake_timeout=2)
+    _, connecting = story.network.answer(story.client)
+    story.network.advance(2)
+    with pytest.raises(HandshakeTimeout):
+        story.network.result(connecting)
+    assert story.told == [(2, "P", 0, 0, "HANDSHAKE_TIMEOUT")]
+
+
+@pytest.mark.parametrize("retry", [0, 3])
+def test_a_refused_version(retry: int) -> None:
+    """A refused version is told as the end at once: no try can go better."""
+    story = Story(wire="3.3.0", retry=retry)
+    peer, connecting = story.network.answer(story.client)
+    text = b'{"v": "4.0.0", "pv": "2.0"}'
+    peer.send(len(text).to_bytes(2, "big") + text)
+    with pytest.raises(VersionRefused):
+        story.network.result(connecting)
+    story.network.advance(100)
+    assert story.told == [(0, "P", 0, retry, "VERSION_REFUSED")]
+
+
+@pytest.mark.parametrize("retry", [0, 1])
+def test_a_full_server(retry: int) -> None:
+    """A server that is full is told as SERVER_FULL, and tried again: a place may get free."""
+    story = Story(retry=retry)
+    story.server.configure(max_connection=1)
+    story.serve()
+    first = Client(types=story.types)
+    story.network.connect(first)
+    if retry == 0:
+        with pytest.raises(ServerFull):
+            story.network.connect(story.client)
+        assert story.told == [(0, "P", 0, 0, "SERVER_FULL")]
+        return
+    story.try_in_vain()
+    story.network.result(first.disconnect())
+    story.network.advance(0.5)
+    assert story.told == [(0, "no", 0, 1, "SERVER_FULL"), "connected"]
+
+
+# stop_retry() and retry().
+
+
+def test_stop_retry_while_waiting() -> None:
+    """stop_retry() tells the end, and connect() errbacks with the last error."""
+    story = Story(retry=5)
+    story.try_in_vain()
+    connecting = story.client.connect()
+    story.network.advance(0.7)
+    story.client.stop_retry()
+    with pytest.raises(Refused):
+        story.network.result(connecting)
+    story.serve()
+    story.network.advance(100)
+    assert story.told == [(0, "no", 0, 5, "ERROR"), (0.5, "no", 1, 5, "ERROR"), (0.7, "P", 1, 5, "ERROR")]
+    assert not story.client.is_connected
+
+
+def test_stop_retry_while_connected() -> None:
+    """stop_retry() leaves a connection as it is; its loss is the end."""
+    story = Story(retry=5)
+    story.connect()
+    story.client.stop_retry()
+    assert story.network.result(story.client.send_and_wait(story.chat, b"still")).content == b"still"
+    story.network.result(story.server.clients[0].disconnect())
+    story.network.advance(100)
+    assert story.told == [(0, "P", 0, 5, "PEER_CLOSED")]
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_stop_retry_when_told(step: int) -> None:
+    """stop_retry() in on_disconnect itself makes the next step the last, told right after."""
+    story = Story(retry=2)
+
+    def stop(state: DisconnectState) -> None:
+        story.note(state)
+        if state.attempt == step:
+            story.client.stop_retry()
+
+    story.client.set_callback("on_disconnect", stop)
+    story.connect()
+    story.vanish()
+    story.network.advance(100)
+    assert [told[1:3] for told in story.told] == [("no", number) for number in range(step + 1)] + [("P", step)]
+
+
+def test_stop_retry_without_a_connection_is_harmless() -> None:
+    """stop_retry() before connecting does nothing; a later connect() has its tries."""
+    story = Story(retry=1)
+    story.client.stop_retry()
+    story.try_in_vain()
+    story.serve()
+    story.network.advance(0.5)
+    assert story.client.is_connected
+
+
+def test_retry_while_waiting() -> None:
+    """retry(max_=3) tries at once, and three more tries may follow, counted from 0."""
+    story = Story(retry=5)
+    story.try_in_vain()
+    story.network.advance(0.7)
+    again = story.client.retry(max_=3)
+    story.network.advance(10)
+    assert story.told == [
+        (0, "no", 0, 5, "ERROR"),
+        (0.5, "no", 1, 5, "ERROR"),
+        (0.7, "no", 0, 3, "ERROR"),
+        (1.2, "no", 1, 3, "ERROR"),
+        (1.7, "no", 2, 3, "ERROR"),
+        (2.2, "no", 3, 3, "ERROR"),
+        (2.2, "P", 3, 3, "ERROR"),
+    ]
+    with pytest.raises(Refused):
+        story.network.result(again)
+
+
+def test_retry_after_the_end() -> None:
+    """retry() connects again after the permanent end, with the number of tries given, or else as before."""
+    story = Story()
+    with pytest.raises(Refused):
+        story.network.connect(story.client)
+    story.told.clear()
+    story.client.retry(max_=3)
+    story.network.advance(0.5)
+    story.serve()
+    story.network.advance(0.5)
+    assert story.told == [(0, "no", 0, 3, "ERROR"), (0.5, "no", 1, 3, "ERROR"), "connected"]
+    story.told.clear()
+    story.vanish()
+    assert story.told == [(1, "no", 0, 3, "PEER_CLOSED")]
+    story.serve()
+    assert story.network.result(story.client.retry()) is story.client.session
+    assert story.network.clock.seconds() == 1
+
+
+def test_retry_while_connected() -> None:
+    """retry(max_=3) gives the session there is; its loss is followed by up to three tries."""
+    story = Story()
+    story.connect()
+    session = story.client.session
+    assert story.network.result(story.client.retry(max_=3)) is session
+    story.vanish()
+    story.network.advance(10)
+    assert [told[1:4] for told in story.told] == [("no", 0, 3), ("no", 1, 3), ("no", 2, 3), ("no", 3, 3), ("P", 3, 3)]
+
+
+def test_retry_when_told() -> None:
+    """retry() in on_disconnect connects at once, before the delay is over and after the end."""
+    story = Story(retry=1)
+
+    def again(state: DisconnectState) -> None:
+        story.note(state)
+        if len(story.told) in (1, 4):
+            story.client.retry().addErrback(lambda failure: failure.trap(Refused))
+
+    story.client.set_callback("on_disconnect", again)
+    story.try_in_vain()
+    assert story.told == [(0, "no", 0, 1, "ERROR"), (0, "no", 0, 1, "ERROR")]
+    story.network.advance(0.5)
+    assert story.told[2:] == [(0.5, "no", 1, 1, "ERROR"), (0.5, "P", 1, 1, "ERROR"), (0.5, "no", 0, 1, "ERROR")]
+    story.serve()
+    story.network.advance(0.5)
+    assert story.told[5:] == ["connected"]
+
+
+@pytest.mark.parametrize("wrong", [-1, True, 1.5, "3"])
+def test_a_number_of_tries_that_cannot_be(wrong: Any) -> None:
+    """retry() refuses what is no whole number from 0; nothing is tried."""
+    story = Story(retry=2)
+    with pytest.raises(SettingsError, match="max_retries"):
+        story.client.retry(max_=wrong)
+    assert story.client.config.retry == 2
+    assert story.told == []
+
+
+# on_disconnect itself.
+
+
+def test_it_comes_after_the_handlers_of_the_lost_session() -> None:
+    """What was received before the loss is handled before on_disconnect is called."""
+    story = Story()
+    busy: Deferred[None] = Deferred()
+
+    async def slow(message: Any) -> None:
+        await busy
+        story.told.append(message.content)
+
+    story.client.route(story.chat)(slow)
+    story.connect()
+    for content in (b"one", b"two"):
+        story.server.clients[0].send(story.chat, content)
+    story.vanish()
+    assert story.told == []
+    busy.callback(None)
+    assert story.told == [b"one", b"two", (0, "P", 0, 0, "PEER_CLOSED")]
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+def test_a_failing_on_disconnect_is_logged_and_changes_nothing(kind: str, logged_failures: Any) -> None:
+    """What on_disconnect raises, at once or later, is logged; the tries go on."""
+    story = Story(retry=1)
+    moment: Deferred[None] = Deferred()
+
+    def plain(state: DisconnectState) -> None:
+        raise ZeroDivisionError
+
+    async def coroutine(state: DisconnectState) -> None:
+        await moment
+        raise ZeroDivisionError
+
+    story.client.set_callback("on_disconnect", plain if kind == "plain" else coroutine)
+    story.connect()
+    story.network.result(story.server.clients[0].disconnect())
+    moment.callback(None)
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+    story.network.advance(0.5)
+    assert story.client.is_connected
+
+
+def test_the_state_says_what_happened() -> None:
+    """A state carries the error itself, for people; the reason is the loss's."""
+    story, states = Story(retry=1), []
+    story.client.set_callback("on_disconnect", states.append)
+    story.connect()
+    story.vanish()
+    story.network.advance(1)
+    assert [type(state.error) for state in states] == [SessionClosed, Refused, Refused]
+    assert states[-1] == DisconnectState(True, 1, 1, DisconnectReason.SERVER_CLOSED)
