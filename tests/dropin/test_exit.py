@@ -163,10 +163,20 @@ server.get_sender().broadcast(Request(KIND, b"goodbye"), server.get_all_clients_
         "c = client()\nc.set_callback('on_recv', lambda _: threading.Event().wait())\nc.get_sender().send(Request(KIND, b'echo'))",
         "Server(ServerConfig(port=1))\nClient(ClientConfig(port=1))",
         "c = Client(ClientConfig(port=1, retry=1000, retry_delay=1000))\nc.retry()",
+        """
+import socket, veltix_tx.dropin.reactor
+veltix_tx.dropin.reactor._EXIT = 0.5
+socket.getaddrinfo = lambda *_: threading.Event().wait()
+threading.Thread(target=Client(ClientConfig("a.name.that.takes.its.time", 1, timeout=60)).connect, daemon=True).start()
+""",
         "threading.Thread(target=Client(ClientConfig(port=1, retry=1000, retry_delay=1000)).connect, daemon=True).start()",
-        "c = client()\nthreading.Thread(target=lambda: c.send_and_wait(Request(KIND, b''), 1000), daemon=True).start()\ntime.sleep(0.1)",
+        """
+c = client()
+threading.Thread(target=lambda: c.send_and_wait(Request(KIND, b''), 1000), daemon=True).start()
+time.sleep(0.1)
+""",
     ],
-    ids=["idle", "blocked callback", "unused", "retrying", "connecting", "waiting"],
+    ids=["idle", "blocked callback", "unused", "retrying", "looking up", "connecting", "waiting"],
 )
 def test_nothing_keeps_a_script_alive(ends: Ends, scripts: Scripts, text: str) -> None:
     """Whatever is open, waits or is blocked: a script that is at its end ends, and no callback is called then."""
@@ -252,9 +262,8 @@ OTHER = veltix_tx.MessageType(4000)
 def echo(client, message):
     return b"native " + message.content
 
-blocking = Server(ServerConfig(host="127.0.0.1", port=0))
-blocking.set_callback("on_recv", lambda info, response: blocking.get_sender().send(
-    Request(KIND, b"dropin " + response.content, response.request_id), info.conn))
+def answer(info, response):
+    blocking.get_sender().send(Request(KIND, b"dropin " + response.content, response.request_id), info.conn)
 
 def blocks():
     MINE = MessageType(4000)
@@ -263,6 +272,9 @@ def blocks():
     return c.send_and_wait(Request(MINE, b"a")).content, threadable.isInIOThread()
 
 async def main():
+    global blocking
+    blocking = Server(ServerConfig(host="127.0.0.1", port=0))
+    blocking.set_callback("on_recv", answer)
     blocking.start()
     await native.listen()
     first = await threads.deferToThread(blocks)

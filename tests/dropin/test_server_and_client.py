@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -85,7 +86,12 @@ def test_server_starts_again(ends: Ends) -> None:
 def test_close_all_ends_every_connection(ends: Ends) -> None:
     """``close_all()`` closes each client, tells ``on_disconnect`` of each before it returns, and stops listening."""
     server, gone, states = ends.server(), [], []  # type: ignore[var-annotated]
-    server.set_callback(Events.ON_DISCONNECT, lambda info: gone.append((info, info in server.clients)))
+
+    def ended(info: Any) -> None:
+        time.sleep(0.02)
+        gone.append((info, info in server.clients))
+
+    server.set_callback(Events.ON_DISCONNECT, ended)
     clients = [ends.client(server) for _ in range(3)]
     for client in clients:
         client.set_callback(Events.ON_DISCONNECT, states.append)
@@ -282,7 +288,7 @@ def test_peers_in_their_handshake_are_no_clients(ends: Ends) -> None:
         assert silent.frame()[0] == 10
         silent.socket.sendall(Request(kind, b"too early").compile())
         ends.client(server)
-        until(lambda: server.clients)
+        until(lambda: server.clients and connected)
         assert [len(server.clients), len(connected)] == [1, 1]
         assert server.get_sender().broadcast(Request(kind, b"news"), server.get_all_clients_sockets())
         assert silent.ended()  # for speaking too early, and without a byte more

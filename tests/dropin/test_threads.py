@@ -302,6 +302,31 @@ def test_a_cleared_strand_lets_go() -> None:
     assert not seen
 
 
+def test_calls_that_come_all_the_time() -> None:
+    """What is posted while posted calls run waits for the next turn: the reactor is not kept from its work."""
+    thread, stop, done = reactor_thread(), threading.Event(), []  # type: ignore[var-annotated]
+
+    def again() -> None:
+        if not stop.is_set():
+            thread.post(again)
+
+    thread.post(again)
+    try:
+        threading.Thread(target=lambda: done.append(thread.call(lambda: "done")), daemon=True).start()
+        until(lambda: done, 3)
+    finally:
+        stop.set()
+
+
+def test_a_call_comes_after_what_was_posted() -> None:
+    """So it is even where another thread has still to wake the reactor for what was posted."""
+    thread, seen = reactor_thread(), []  # type: ignore[var-annotated]
+    thread._woken = True  # as that other thread leaves it
+    thread.post(lambda: seen.append("posted"))
+    thread.call(seen.append, "called")
+    assert seen == ["posted", "called"]
+
+
 def test_senders_leave_the_reactor_time(ends: Ends) -> None:
     """While threads send without a pause, pings are answered and other clients served."""
     server, client = ends.pair()
@@ -349,6 +374,16 @@ def test_one_client_connected_from_many_threads(ends: Ends) -> None:
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(lambda _: client.connect(), range(8))) == [True] * 8
     assert len(until(lambda: server.clients)) == 1
+
+
+def test_one_server_started_from_many_threads(ends: Ends) -> None:
+    """start() and close_all() in several threads at once start and close it once."""
+    server = ends.server(start=False)
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(lambda _: server.start(), range(8))) == [None] * 8
+        assert ends.client(server).is_connected
+        assert list(threads.map(lambda _: server.close_all(), range(8))) == [None] * 8
+    assert server.clients == []
 
 
 def test_broadcasts_while_clients_come_and_go(ends: Ends) -> None:

@@ -53,7 +53,7 @@ async def test_twins_of_a_client_nobody_answers(stage: Stage, folders: dict[str,
     """The states, their order and their times look the same."""
     said = {package: await stage.twin("refused", package).ends() for package in TWINS}
     assert_same(said)
-    assert said[REAL].count("permanent=True") == 4
+    assert said[REAL].count("permanent=True") == 3
 
 
 @each_server

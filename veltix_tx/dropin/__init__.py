@@ -7,6 +7,7 @@ What is different on purpose is in the documentation, "Coming from Veltix".
 
 from veltix_tx._version import __version__
 from veltix_tx.app.router import Events
+from veltix_tx.dropin.beginning import begin_logging
 from veltix_tx.dropin.client.client import Client
 from veltix_tx.dropin.client.disconnect import DisconnectReason, DisconnectState
 from veltix_tx.dropin.exceptions import (
@@ -28,11 +29,17 @@ from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_ut
 from veltix_tx.logs import Logger, LoggerConfig, LogLevel
 from veltix_tx.settings import BufferSize, PerformanceMode, SocketCore
 
+begin_logging()
+
+Bindings = Events
+"""The events' name before 1.2.0."""
+
 __all__ = [
     "HELLO",
     "HELLO_ACK",
     "PING",
     "PONG",
+    "Bindings",
     "BufferSize",
     "Client",
     "ClientConfig",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from threading import Lock
 from typing import Any, TypeVar
 
 from twisted.logger import Logger
@@ -30,10 +32,15 @@ class RequestHandler:
 
     def __init__(self) -> None:
         self._routes: dict[int, Callback] = {}
+        self._lock = Lock()
 
     def register_route(self, type_: MessageType, func: Callback) -> bool:
         """Let a function handle one type of message; False, and a line in the log, if it has one already."""
-        if self._routes.setdefault(type_.code, func) is func:
+        with self._lock:
+            free = type_.code not in self._routes
+            if free:
+                self._routes[type_.code] = func
+        if free:
             return True
         _log.warn("Route for type {type!r} already registered — ignoring", type=type_)
         return False
@@ -111,7 +118,8 @@ class Routed:
 
     def _wait_for(self, strands: Iterable[Strand], seconds: float) -> None:
         """Wait, but so long at most, until the callbacks of what has just happened have been called."""
-        self._thread.call(lambda: None)  # the reactor's turn in which it happened is over
+        with suppress(VeltixError):  # the program ends
+            self._thread.call(lambda: None)  # the reactor's turn in which it happened is over
         end = time.monotonic() + seconds
         for strand in strands:
             strand.wait(max(0.0, end - time.monotonic()))

@@ -41,4 +41,3 @@ def stop_at_two(state):
 
 client.set_callback(Events.ON_DISCONNECT, stop_at_two)
 print(client.connect())
-print(client.disconnect())

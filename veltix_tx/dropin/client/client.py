@@ -114,9 +114,10 @@ class Client(Routed):
 
     # The names of the first documents.
 
-    def bind(self, event: str, func: Callback) -> None:
+    def bind(self, event: Events | str, func: Callback) -> None:
         """Set the callback of an event, ``on_disconnect`` being called without a state."""
-        self.set_callback(event, (lambda _: func()) if event == Events.ON_DISCONNECT.value else func)
+        stateless = event in (Events.ON_DISCONNECT, Events.ON_DISCONNECT.value)
+        self.set_callback(event, (lambda _: func()) if stateless else func)
 
     def send(self, data: bytes | Request) -> bool:
         """Send a compiled message, or a Request.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from threading import Thread
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
@@ -63,8 +63,6 @@ class Server(Routed):
         Raises:
             OSError: the port is taken, or the address is not one of this machine.
         """
-        if self in self._thread.open:
-            return
         try:
             self._thread.call(self._listen)
         except CannotListenError as error:
@@ -72,8 +70,6 @@ class Server(Routed):
 
     def close_all(self) -> None:
         """Stop listening and close every connection; ``on_disconnect`` has been called for each when this returns."""
-        if self not in self._thread.open:
-            return
         self._wait_for(self._thread.call(self._stop), _CALLBACKS)
 
     @property
@@ -112,7 +108,7 @@ class Server(Routed):
 
     # The names of the first documents.
 
-    def bind(self, event: str, func: Callback) -> None:
+    def bind(self, event: Events | str, func: Callback) -> None:
         """Set the callback of an event; see :meth:`set_callback`."""
         self.set_callback(event, func)
 
@@ -142,10 +138,14 @@ class Server(Routed):
             strand.clear()
         return self._native.stopService()
 
-    def _listen(self) -> Deferred[Any]:
+    def _listen(self) -> Deferred[Any] | None:
+        if self in self._thread.open:
+            return None
         return self._native.listen().addCallback(lambda _: self._thread.open.add(self))
 
     def _stop(self) -> Deferred[list[Strand]]:
+        if self not in self._thread.open:
+            return succeed([])
         self._thread.open.discard(self)
         strands = [strand for _, strand in self._clients.values()]
         return self._native.stopService().addCallback(lambda _: strands)
