@@ -411,6 +411,8 @@ def _attributes(thing: type) -> dict[str, str]:
 def _default(field: object) -> str:
     if field.default is not MISSING:  # type: ignore[attr-defined]
         value = field.default  # type: ignore[attr-defined]
+        if isinstance(value, Enum):
+            return f"`{value}`" if not isinstance(value, int) else f"{value.value} (`{type(value).__name__}.{value.name}`)"
         return f"{value} ({value // 2**20} MiB)" if isinstance(value, int) and value >= 2**20 else f"`{value!r}`"
     made = field.default_factory()  # type: ignore[attr-defined]
     return f"`{type(made).__name__}()`" if made == type(made)() else f"`{type(made).__name__}(max_retries={made.max_retries})`"

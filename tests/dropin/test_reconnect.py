@@ -31,8 +31,9 @@ def told(client: Client) -> Told:
 
 def drop(server: Server) -> None:
     """Close the connection of a server's only client; the server goes on."""
-    assert server.close_client(until(lambda: server.clients)[0])
-    until(lambda: not server.clients)
+    (info,) = until(lambda: server.clients)
+    assert server.close_client(info)
+    until(lambda: info not in server.clients)
 
 
 def test_refused(ends: Ends) -> None:

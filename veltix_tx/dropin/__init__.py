@@ -16,9 +16,9 @@ from veltix_tx.dropin.exceptions import (
     NetworkError,
     RequestError,
     SenderError,
-    TimeoutError,  # noqa: A004 (upstream exports it)
     VeltixError,
 )
+from veltix_tx.dropin.exceptions import TimeoutError as TimeoutError  # noqa: A004 (not for "import *")
 from veltix_tx.dropin.network.request import Request, Response
 from veltix_tx.dropin.network.sender import Mode, Sender
 from veltix_tx.dropin.network.types import HELLO, HELLO_ACK, PING, PONG, MessageType, MessageTypeRegistry
@@ -65,7 +65,6 @@ __all__ = [
     "Server",
     "ServerConfig",
     "SocketCore",
-    "TimeoutError",
     "VeltixError",
     "__version__",
     "decode_json",
