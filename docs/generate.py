@@ -388,6 +388,7 @@ _UNITS = {
     "connect_timeout": "seconds",
     "retry": "tries, or a `RetryPolicy`",
     "retry_delay": "seconds",
+    "long_headers": "yes or no",
     "buffer_size": "bytes",
     "max_workers": "threads",
     "performance_mode": "a `PerformanceMode`",

@@ -68,11 +68,12 @@ class Client(RoutedService):
         random: Random | None = None,
         **settings: Any,
     ) -> None:
-        given = {"server_addr": None if isinstance(server, ClientConfig) else server, "port": port, "endpoint": endpoint}
+        config = None if isinstance(server, str) else server
+        given = {"server_addr": server if config is None else None, "port": port, "endpoint": endpoint}
         settings |= {name: value for name, value in given.items() if value is not None}
         self.config = ClientConfig()
         self._factory: VeltixClientFactory | None = None
-        self.configure(server if isinstance(server, ClientConfig) else None, **settings)
+        self.configure(config, **settings)
         super().__init__(Role.CLIENT, application, types, reactor, random)
 
     # What users say.
@@ -85,7 +86,7 @@ class Client(RoutedService):
         """
         if self._factory is not None and not self._factory.finished:
             raise SettingsError("settings", sorted(settings), "given before the client connects, or after disconnect()")
-        wanted = changed(config or self.config, settings)
+        wanted = changed(self.config if config is None else config, settings, ClientConfig)
         check_wire(wanted.wire)
         self.config = wanted
 
@@ -113,6 +114,8 @@ class Client(RoutedService):
         Raises:
             SettingsError: the endpoint is none.
         """
+        if self._factory is not None and self._factory.finished:
+            self._factory.tell_all()  # who is told may connect, too
         if self._factory is None or self._factory.finished:
             clocks = resolve_clocks(self.reactor)
             self.home = Home(clocks.reactor)
@@ -126,7 +129,7 @@ class Client(RoutedService):
                 random=self._random,
                 told=self._router.lost if self._router is not None else None,
             )
-            EndpointConnector(endpoint, self._factory).connect()
+            EndpointConnector(endpoint, self._factory, self._target).connect()
         factory = self._factory
         waiting = factory.when_ready()
 

@@ -12,19 +12,19 @@ __all__ = ["decode_json", "decode_utf8", "encode_json", "encode_utf8", "format_b
 _UNITS = ("KB", "MB", "GB", "TB")
 
 
-def encode_json(value: object) -> bytes:
+def encode_json(data: object) -> bytes:
     """Return a value as JSON, in ASCII, as upstream writes it.
 
     Raises:
         InvalidContent: JSON cannot hold it: it is none of JSON's kinds, NaN or infinite, or nested too deep or in itself.
     """
     try:
-        return json.dumps(value, allow_nan=False).encode("ascii")
+        return json.dumps(data, allow_nan=False).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidContent(value, "something JSON can hold") from error
+        raise InvalidContent(data, "something JSON can hold") from error
 
 
-def decode_json(content: bytes) -> Any:
+def decode_json(data: bytes) -> Any:
     """Return the value of a message's JSON.
 
     NaN and infinities are accepted, which upstream writes.
@@ -32,39 +32,39 @@ def decode_json(content: bytes) -> Any:
     Raises:
         InvalidContent: it is not UTF-8 or not JSON, has a number of too many digits, or is nested too deep.
     """
-    text = decode_utf8(content)
+    text = decode_utf8(data)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidContent(content, "JSON") from error
+        raise InvalidContent(data, "JSON") from error
 
 
-def encode_utf8(content: str | bytes) -> bytes:
+def encode_utf8(data: str | bytes) -> bytes:
     """Return a text as UTF-8; bytes are returned as they are.
 
     Raises:
         InvalidContent: it has lone surrogates, or is neither text nor bytes.
     """
-    if isinstance(content, bytes):
-        return content
+    if isinstance(data, bytes):
+        return data
     try:
-        return content.encode("utf-8")
+        return data.encode("utf-8")
     except (AttributeError, UnicodeEncodeError) as error:
-        raise InvalidContent(content, "a text UTF-8 can hold") from error
+        raise InvalidContent(data, "a text UTF-8 can hold") from error
 
 
-def decode_utf8(content: bytes | str) -> str:
+def decode_utf8(data: bytes | str) -> str:
     """Return the text of UTF-8 bytes; a text is returned as it is.
 
     Raises:
         InvalidContent: it is not UTF-8, or neither bytes nor text.
     """
-    if isinstance(content, str):
-        return content
+    if isinstance(data, str):
+        return data
     try:
-        return str(content, "utf-8")
+        return str(data, "utf-8")
     except (TypeError, UnicodeDecodeError) as error:
-        raise InvalidContent(content, "UTF-8") from error
+        raise InvalidContent(data, "UTF-8") from error
 
 
 def format_bytes(size: float) -> str:

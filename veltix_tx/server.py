@@ -26,7 +26,7 @@ from veltix_tx.net.session import Session
 from veltix_tx.net.threads import Home, from_any_thread
 from veltix_tx.settings import ServerConfig, changed
 from veltix_tx.wire.handshake import Role
-from veltix_tx.wire.messages import MessageRegistry, MessageType
+from veltix_tx.wire.messages import MessageRegistry, MessageType, Request
 from veltix_tx.wire.releases import AUTO
 
 __all__ = ["Server"]
@@ -88,7 +88,7 @@ class Server(RoutedService):
         """
         if self._listening is not None:
             raise SettingsError("settings", sorted(settings), "given before the server listens, or after its service has stopped")
-        wanted = changed(config or self.config, settings)
+        wanted = changed(self.config if config is None else config, settings, ServerConfig)
         check_wire(wanted.wire)
         self._listens = [_split_wire(each, wanted.wire) for each in wanted.endpoints]
         self.config = wanted
@@ -112,14 +112,14 @@ class Server(RoutedService):
     @from_any_thread
     def broadcast(
         self,
-        message_type: MessageType,
+        message: MessageType | Request,
         content: bytes = b"",
         *,
         to: Iterable[Session] | None = None,
         exclude: Iterable[Session] = (),
     ) -> int:
         """Send a message to all clients, or to those given, but for those excluded; see :meth:`Hub.broadcast`."""
-        return self._hub.broadcast(message_type, content, to=to, exclude=exclude)
+        return self._hub.broadcast(message, content, to=to, exclude=exclude)
 
     @from_any_thread
     def ping_client(self, client: Session, timeout: float | None = None) -> Deferred[float]:
@@ -204,15 +204,16 @@ class Server(RoutedService):
         super().stopService()
         ports, self._ports, self._listening = self._ports, [], None
         manual = SessionClosed(DisconnectReason.MANUAL)
-        gone: list[Deferred[Any]] = [protocol.when_lost() for protocol in self._connections]
+        connections, ending = self._connections, list(self._connections)
+        gone: list[Deferred[Any]] = [protocol.when_lost() for protocol in ending]
         gone += [maybeDeferred(port.stopListening) for port in ports]
-        for protocol in self._connections.half_open():
+        for protocol in connections.half_open():
             protocol.abort(manual)
         drained = self._hub.drain()
 
         def cut() -> None:
             drained.cancel()
-            for protocol in self._connections:
+            for protocol in set(connections).intersection(ending):  # not those of a server that listens again
                 protocol.abort(manual)
 
         late = resolve_clocks(self.reactor).reactor.callLater(self.config.timeouts.drain, cut)

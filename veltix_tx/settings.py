@@ -213,6 +213,10 @@ _KINDS: dict[str, type] = {
 }
 
 
+class _ReadBack(int):
+    """What ``config.max_connection`` is: dataclasses.replace hands it back, where it must not count as given."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerConfig(_Common):
     """A server's settings. See the fields of both sides in the base as well.
@@ -233,6 +237,8 @@ class ServerConfig(_Common):
     max_connection: InitVar[int | None] = None
 
     def __post_init__(self, max_connection: int | None) -> None:
+        if isinstance(max_connection, _ReadBack):
+            max_connection = None
         if max_connection is not None:
             object.__setattr__(self, "max_connections", max_connection)
         _Common.__post_init__(self)
@@ -248,6 +254,9 @@ class ServerConfig(_Common):
             raise SettingsError("endpoints", "", "a text that is not empty")
 
 
+ServerConfig.max_connection = property(lambda self: _ReadBack(self.max_connections))  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True, slots=True)
 class ClientConfig(_Common):
     """A client's settings. See the fields of both sides in the base as well.
@@ -260,6 +269,8 @@ class ClientConfig(_Common):
         retry: when to try again after a failed or lost connection: a RetryPolicy, or how many
             times, every ``retry_delay`` seconds. By default never.
         retry_delay: seconds before each try, for a ``retry`` that is a number.
+        long_headers: ask a server of this package with ``wire="auto"`` for the 22 bytes of 1.6.3, which carry
+            the sender's clock and request ids of 4 bytes; other servers use what is theirs.
     """
 
     server_addr: str = "127.0.0.1"
@@ -268,6 +279,7 @@ class ClientConfig(_Common):
     connect_timeout: float = 5.0
     retry: RetryPolicy | int = 0
     retry_delay: float = 1.0
+    long_headers: bool = False
 
     def __post_init__(self) -> None:
         _Common.__post_init__(self)
@@ -281,6 +293,9 @@ class ClientConfig(_Common):
         if not number and not isinstance(self.retry, RetryPolicy):
             raise SettingsError("retry", self.retry, "a RetryPolicy or a whole number from 0")
 
+        if not isinstance(self.long_headers, bool):
+            raise SettingsError("long_headers", self.long_headers, "True or False")
+
     @property
     def retry_policy(self) -> RetryPolicy:
         """``retry`` and ``retry_delay`` as a policy."""
@@ -292,13 +307,15 @@ class ClientConfig(_Common):
 C = TypeVar("C", ServerConfig, ClientConfig)
 
 
-def changed(config: C, settings: dict[str, Any]) -> C:
+def changed(config: C, settings: dict[str, Any], kind: type[C]) -> C:
     """Return a config with some fields changed.
 
     Raises:
-        SettingsError: there is no such field, or a value cannot be.
+        SettingsError: it is none of this kind, there is no such field, or a value cannot be.
     """
-    known = {each.name for each in fields(config)} | ({"max_connection"} if isinstance(config, ServerConfig) else set())
+    if not isinstance(config, kind):
+        raise SettingsError("config", config, f"a {kind.__name__}")
+    known = {each.name for each in fields(config)} | ({"max_connection"} if kind is ServerConfig else set())
     unknown = sorted(set(settings) - known)
     if unknown:
         raise SettingsError("settings", ", ".join(unknown), f"fields of {type(config).__name__}")

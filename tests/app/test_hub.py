@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from veltix_tx import Request
 from veltix_tx.app.hub import Hub
 from veltix_tx.errors import MessageTooLarge
 from veltix_tx.wire.connection import VeltixConnection
@@ -36,6 +37,15 @@ def test_a_broadcast_can_be_told_to_whom(town: Any) -> None:
     assert place.server.broadcast(place.chat, b"4", to=[]) == 0
     place.network.pump()
     assert place.heard == {"a": [b"2", b"3"], "b": [b"1", b"2"], "c": [b"1"]}
+
+
+def test_a_broadcast_can_be_a_request(town: Any) -> None:
+    """A whole Request is broadcast as its type and content."""
+    place = town()
+    place.client("a")
+    assert place.server.broadcast(Request(place.chat, b"whole")) == 1
+    place.network.pump()
+    assert place.heard == {"a": [b"whole"]}
 
 
 def test_each_generation_is_encoded_once(town: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,3 +162,14 @@ def test_a_failing_on_disconnect_is_logged(logged_failures: Any) -> None:
         router.set_callback("on_disconnect", callback)
         router.lost(LOST)
     assert len(logged_failures.flush(KeyError, ValueError)) == 2
+
+
+def test_only_functions_handle_messages_of_types() -> None:
+    """A handler that cannot be called and a type that is none are refused where they are given."""
+    router = Router(Role.SERVER)
+    with pytest.raises(SettingsError, match="handler is 5: it must be a function"):
+        router.register_route(CHAT, 5)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="handler is 5: it must be a function"):
+        router.set_callback("on_recv", 5)  # type: ignore[call-overload]
+    with pytest.raises(SettingsError, match="route is 200: it must be for a MessageType"):
+        router.register_route(200, print)  # type: ignore[arg-type]

@@ -114,6 +114,8 @@ def test_a_selection_looks_at_the_rarest_tag_only(monkeypatch: Any) -> None:
     monkeypatch.setattr(Tags, "has_all", lambda tags, names: looked.append(tags) or usual(tags, names))
     assert len(server.select(["common", "rare"])) == 1
     assert len(looked) == 1
+    assert len(server.select(["common"], ["rare"])) == 1
+    assert len(looked) == 2
 
 
 def test_two_hubs_know_the_same_tags() -> None:

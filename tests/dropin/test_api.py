@@ -139,6 +139,7 @@ def test_attributes_that_programs_use(ends: Any) -> None:
         ("server", ["Server", "ServerConfig", "ClientInfo"]),
         ("server.client_info", ["ClientInfo"]),
         ("server.server", ["Server", "ServerConfig", "ClientInfo"]),
+        ("utils", ["format_bytes", "encode_json", "decode_json", "encode_utf8", "decode_utf8"]),
     ],
 )
 def test_submodules(module: str, names: list[str]) -> None:

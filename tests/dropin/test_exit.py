@@ -131,6 +131,26 @@ def test_other_ways_to_end(ends: Ends, scripts: Scripts, text: str, status: int,
     assert until(lambda: seen) == [b"last"]
 
 
+def test_closing_at_exit(scripts: Scripts) -> None:
+    """What a program registers for its exit comes before everything is closed, and closing again is harmless."""
+    script = scripts.start(
+        """
+import atexit
+def clean():
+    print(end.disconnect(), server.close_all(), end.disconnect())
+atexit.register(clean)
+server = Server(ServerConfig(host="127.0.0.1", port=0))
+server.start()
+end = Client(ClientConfig(port=server.port))
+assert end.connect()
+print("up")
+"""
+    )
+    script.reads("up")
+    script.reads("True None True")
+    assert script.ends() == (0, "")
+
+
 def test_server_that_never_closes(ends: Ends, scripts: Scripts) -> None:
     """A script with a running server and connected clients ends by itself; the clients are told."""
     script = scripts.start(
@@ -301,7 +321,7 @@ print("end")
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_forked_children(ends: Ends, scripts: Scripts) -> None:
-    """A forked child has a reactor of its own: its new clients work, it ends by itself; the parent's go on."""
+    """A forked child has a reactor of its own: its new clients work, it ends by itself; the parent's stay the parent's."""
     port, seen, _ = received(ends)
     script = scripts.start(
         """
@@ -311,6 +331,8 @@ mine = client()
 child = os.fork()
 if child == 0:
     assert mine.send_and_wait(Request(KIND, b"never"), 1) is None
+    assert mine.get_sender().send(Request(KIND, b"never")) is False
+    assert mine.socket.close() is mine.is_connected is False
     client().get_sender().send(Request(KIND, b"child"))
     sys.exit(3)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3

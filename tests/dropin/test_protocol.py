@@ -138,6 +138,18 @@ def test_several_messages() -> None:
             parse_all(wrong)
 
 
+def test_taking_apart_copies_nothing_twice() -> None:
+    """The time to take messages apart grows with their number, not with its square."""
+    data = Request(new_type(), b"").compile()
+
+    def seconds(number: int) -> float:
+        started = time.perf_counter()
+        parse_all(data * number)
+        return time.perf_counter() - started
+
+    assert min(seconds(64_000) for _ in range(2)) < 40 * min(seconds(4_000) for _ in range(3))
+
+
 @pytest.mark.parametrize("content", ["text", None, 5, ["x"]])
 def test_content_that_is_not_bytes(content: object) -> None:
     """Content is checked when it is compiled: anything but bytes is a TypeError. It can be shown all the same."""

@@ -216,3 +216,18 @@ def test_latency_of_a_reply(ends: Ends) -> None:
     reply = client.send_and_wait(Request(kind, b""))
     assert reply is not None
     assert 50 <= reply.latency < 2000
+
+
+@pytest.mark.parametrize("wire", ["auto", "1.6.3"])
+def test_ids_arrive_as_they_are(ends: Ends) -> None:
+    """Two ends of ours, as two of 1.6.3's, see each other's 4-byte ids: of requests, messages and answers."""
+    kind, server = new_type(), ends.server()
+    seen: list[bytes] = []
+    client = ends.client(server)
+    server.set_callback("on_recv", lambda info, response: seen.append(response.request_id))
+    asked, plain, chosen = Request(kind, b"1"), Request(kind, b"2"), Request(kind, b"3", request_id=b"abcd")
+    assert client.send_and_wait(asked, timeout=0.05) is None
+    assert client.get_sender().send(plain)
+    assert client.get_sender().send(chosen)
+    until(lambda: len(seen) == 3)
+    assert seen == [asked.request_id, plain.request_id, b"abcd"]

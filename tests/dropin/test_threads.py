@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.selectreactor import SelectReactor
 
-from veltix_tx.dropin import Client, Request, Response, Server
+from veltix_tx.dropin import Client, Request, Response, Server, reactor
 from veltix_tx.dropin.callbacks import Crew, Strand
 from veltix_tx.dropin.reactor import reactor_thread
 
@@ -325,6 +326,37 @@ def test_a_call_comes_after_what_was_posted() -> None:
     thread.post(lambda: seen.append("posted"))
     thread.call(seen.append, "called")
     assert seen == ["posted", "called"]
+
+
+def test_a_posted_call_that_fails(logged_failures: Any) -> None:
+    """It is logged, and is neither in the way of those posted after it nor of who calls."""
+    thread, seen = reactor_thread(), []  # type: ignore[var-annotated]
+
+    def post() -> None:  # in the reactor's thread, so that all three are posted before one is called
+        thread.post(lambda: 1 / 0)
+        thread.post(lambda: seen.append("posted"))
+
+    thread.reactor.callFromThread(post)
+    until(lambda: seen)
+    thread.post(lambda: 1 / 0)
+    assert thread.call(lambda: "called") == "called"
+    assert len(logged_failures.flush(ZeroDivisionError)) == 2
+
+
+def test_a_reactor_that_is_slow_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for, however busy the machine is."""
+
+    class Slow(SelectReactor):
+        def run(self, *args: Any, **kwargs: Any) -> None:
+            time.sleep(0.8)
+            super().run(*args, **kwargs)
+
+    monkeypatch.setattr(reactor, "_make_reactor", Slow)
+    thread = reactor.ReactorThread()
+    assert thread.call(lambda: "runs") == "runs"
+    thread.stop()
+    for reader in list(thread.reactor._internalReaders):
+        reader.connectionLost(None)
 
 
 def test_senders_leave_the_reactor_time(ends: Ends) -> None:

@@ -81,6 +81,23 @@ async def test_what_has_no_home_yet_is_called_where_it_is() -> None:
     assert here == ident != threading.get_ident()
 
 
+def test_home_is_where_the_reactor_runs() -> None:
+    """What was made before the reactor runs in another thread moves there: its methods do not wait for themselves in it."""
+    reactor = SelectReactor()
+    reactor._registerAsIOThread = False
+    thing, ran = Thing(reactor), threading.Event()
+    assert thing.where()[0] == threading.get_ident()
+    thread = threading.Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True)
+    reactor.callWhenRunning(lambda: (thing.where(), ran.set()))
+    thread.start()
+    assert ran.wait(5)
+    assert thing.where()[0] == thread.ident
+    reactor.callFromThread(reactor.stop)
+    thread.join(5)
+    for reader in list(reactor._internalReaders):
+        reader.connectionLost(None)
+
+
 async def test_errors_come_back_as_they_are(thing: Thing) -> None:
     """What a method raises in the reactor's thread is raised in the calling thread: the same exception."""
     error = RequestTimeout(3)

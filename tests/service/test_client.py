@@ -19,6 +19,7 @@ from veltix_tx import (
     MessageType,
     NotReady,
     RetryPolicy,
+    ServerConfig,
     ServerFull,
     SessionClosed,
     SettingsError,
@@ -320,3 +321,10 @@ async def test_stopping_a_service_that_still_connects_is_no_failure(loopback: An
     await _turns(3)
     await client.stopService()
     assert logged_failures.flush() == []
+
+
+@pytest.mark.parametrize("config", [ServerConfig(), 5, b"localhost", {}])
+def test_a_config_of_another_kind_is_refused(config: Any) -> None:
+    """What is no ClientConfig is named, with what it must be."""
+    with pytest.raises(SettingsError, match="it must be a ClientConfig"):
+        Client(config)

@@ -306,6 +306,25 @@ def test_retry_when_told() -> None:
     assert story.told[5:] == ["connected"]
 
 
+@pytest.mark.parametrize("again", ["retry", "connect"])
+def test_once_more_when_the_last_try_has_failed(again: str) -> None:
+    """retry() and connect() on hearing that the last try failed tell the end of the tries first, and then try again."""
+    story = Story(retry=1)
+
+    def once_more(state: DisconnectState) -> None:
+        story.note(state)
+        if state.attempt == 1 and not state.permanent and len(story.told) == 2:
+            getattr(story.client, again)().addErrback(lambda failure: failure.trap(Refused))
+
+    story.client.set_callback("on_disconnect", once_more)
+    story.try_in_vain()
+    story.network.advance(0.5)
+    assert [told[1:3] for told in story.told] == [("no", 0), ("no", 1), ("P", 1), ("no", 0)]
+    story.serve()
+    story.network.advance(0.5)
+    assert story.told[4:] == ["connected"]
+
+
 @pytest.mark.parametrize("wrong", [-1, True, 1.5, "3"])
 def test_a_number_of_tries_that_cannot_be(wrong: Any) -> None:
     """retry() refuses what is no whole number from 0; nothing is tried."""
@@ -317,6 +336,22 @@ def test_a_number_of_tries_that_cannot_be(wrong: Any) -> None:
 
 
 # on_disconnect itself.
+
+
+def test_it_comes_before_the_next_connection() -> None:
+    """A handler that disconnects and connects again has on_disconnect called before on_connect, though it is not done."""
+    story = Story()
+    story.connect()
+
+    @story.client.route(story.chat)
+    async def again(message: Any) -> None:
+        await story.client.disconnect()
+        await story.client.connect()
+        story.told.append("handled")
+
+    story.server.broadcast(story.chat)
+    story.network.pump()
+    assert story.told == [(0, "P", 0, 0, "MANUAL"), "connected", "handled"]
 
 
 def test_it_comes_after_the_handlers_of_the_lost_session() -> None:

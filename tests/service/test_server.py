@@ -15,6 +15,7 @@ from zope.interface import implementer
 from veltix_tx import (
     BufferSize,
     Client,
+    ClientConfig,
     MessageRegistry,
     MessageType,
     Server,
@@ -349,6 +350,28 @@ async def test_stopping_cuts_what_takes_too_long(loopback: Any) -> None:
     assert isinstance(await reset, SessionClosed)
 
 
+@pytest.mark.parametrize("configured", [False, True])
+def test_stopping_cuts_only_what_was_there(configured: bool) -> None:
+    """A server that listens again while it stops keeps its new clients; the old ones are cut all the same."""
+    network, types = MemoryNetwork(), MessageRegistry()
+    chat = MessageType(200, "chat", registry=types)
+    server = Server(types=types, timeouts=Timeouts(drain=3))
+    server.route(chat)(lambda client, message: Deferred() if message.content == b"endless" else message.content)
+    network.serve(server)
+    old, new = Client(types=types), Client(types=types)
+    network.connect(old).send(chat, b"endless")
+    network.pump()
+    stopping = server.stopService()
+    if configured:
+        server.configure(max_connections=5)
+    server.startService()
+    network.connect(new)
+    network.advance(3)
+    network.result(stopping)
+    assert (old.is_connected, new.is_connected) == (False, True)
+    assert network.result(new.send_and_wait(chat, b"still")).content == b"still"
+
+
 async def test_stopping_ends_half_open_connections(loopback: Any) -> None:
     """A connection in its handshake is gone when stopService fires, and leaves nothing in the reactor."""
     server = await loopback.server(wire="3.3.0", handshake_timeout=60, timeouts=Timeouts(drain=60))
@@ -427,3 +450,10 @@ async def test_no_limit_on_connections(name: str, loopback: Any) -> None:
     await clients[0].connect()
     with pytest.raises(ServerFull):
         await clients[1].connect()
+
+
+@pytest.mark.parametrize("config", [ClientConfig(), 5, b"localhost", {}])
+def test_a_config_of_another_kind_is_refused(config: Any) -> None:
+    """What is no ServerConfig is named, with what it must be."""
+    with pytest.raises(SettingsError, match="it must be a ServerConfig"):
+        Server(config)

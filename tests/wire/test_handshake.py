@@ -93,6 +93,38 @@ def test_the_server_speaks_first() -> None:
             assert (script[0] is Step.SAY_HELLO) == (role is SERVER)
 
 
+# Long headers, between two of this package
+
+
+def test_long_headers_are_used_where_they_are_offered_and_wanted(make: Make, converse: Converse) -> None:
+    """A client that wants them gets W22 from a server that finds out, W15 from one that is pinned, as one that does not."""
+    for release, wanted, layout in ((None, True, W22), (None, False, W15), ("3.3.0", True, W15), ("1.6.3", True, W22)):
+        server, client = make(SERVER, release), make(CLIENT, long_headers=wanted)
+        for heard in converse(server, client):
+            assert readied(heard).peer.layout is layout
+    server, client = make(SERVER), make(CLIENT, "3.3.0", long_headers=True)
+    for heard in converse(server, client):
+        assert readied(heard).peer.layout is W15
+
+
+@pytest.mark.parametrize("offer", [None, "W22", "xW22x", {"W22": 1}, [], ["W16"], [["W22"]], 5])
+def test_an_offer_that_is_none_is_not_taken(make: Make, offer: object) -> None:
+    """A client answers any other ``layouts`` as a real one would: with an empty ``meta``, on the newest wire."""
+    client = started(make(CLIENT, long_headers=True))
+    client.receive(lengthed({"v": "2.0.0", "pv": "1.0", "meta": {"layouts": offer}}), 0)
+    assert json.loads(taken(client)[2:])["meta"] == {}
+    assert readied(client.receive(lengthed({"result": "ok"}), 0)).peer.layout is W15
+
+
+@pytest.mark.parametrize("chosen", [None, "W16", "W62", ["W22"], 5])
+def test_a_choice_that_was_not_offered_changes_nothing(make: Make, chosen: object) -> None:
+    """A server stays on the newest wire, whatever else a client's ``layout`` says; a pinned one does so always."""
+    for release, layout in ((None, chosen), ("3.3.0", "W22")):
+        server = started(make(SERVER, release))
+        hello = {"v": "3.3.0", "pv": "1.0", "meta": {"layout": layout}}
+        assert readied(server.receive(lengthed(hello), 0)).peer.layout is W15
+
+
 # Who talks to whom
 
 
@@ -225,7 +257,9 @@ def test_the_stages_of_a_server_that_finds_out(make: Make) -> None:
         if stage is PAD:
             assert hello == b"\xff" * 128
         elif stage.handshake is HandshakeKind.JSON:
-            assert hello.hex() == VECTORS["extra"]["superset_hello"]
+            said, captured = (json.loads(each[2:]) for each in (hello, bytes.fromhex(VECTORS["extra"]["superset_hello"])))
+            assert said.pop("meta") == {**captured.pop("meta"), "layouts": ["W22"]}
+            assert said == captured
         else:
             header = stage.layout.unpack(hello)
             assert (header.code, hello[stage.layout.header_size :]) == (HELLO.code, versioned(stage.announces.encode()))

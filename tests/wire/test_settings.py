@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import pytest
@@ -58,6 +58,7 @@ WRONG |= {
     (ClientConfig, "server_addr"): NOT_TEXT,
     (ClientConfig, "port"): (0, 65536, *NOT_WHOLE),
     (ClientConfig, "endpoint"): ("",),
+    (ClientConfig, "long_headers"): (None, 1, "yes"),
     (ClientConfig, "connect_timeout"): (0, *NOT_SECONDS),
     (ClientConfig, "retry"): (None, -1, True, 1.5, math.inf, "3", {}),
     (ClientConfig, "retry_delay"): NOT_SECONDS,
@@ -158,12 +159,14 @@ def test_retry_as_a_number_is_a_constant_delay() -> None:
 def test_max_connection_is_another_name() -> None:
     """Upstream's ``max_connection`` sets ``max_connections``, and stays set when another setting is changed."""
     config = ServerConfig(max_connection=7)
-    assert config.max_connections == 7
+    assert config.max_connections == config.max_connection == 7
     assert config == ServerConfig(max_connections=7)
-    config = changed(config, {"port": 1})
+    assert replace(config, max_connections=8).max_connections == 8
+    assert replace(config, max_connection=8).max_connections == 8
+    config = changed(config, {"port": 1}, ServerConfig)
     assert config.max_connections == 7
-    assert changed(config, {"max_connection": -1}).max_connections == -1
-    assert changed(config, {"max_connections": 9}).max_connections == 9
+    assert changed(config, {"max_connection": -1}, ServerConfig).max_connections == -1
+    assert changed(config, {"max_connections": 9}, ServerConfig).max_connections == 9
 
 
 def test_a_long_wrong_value_is_cut_in_the_message() -> None:

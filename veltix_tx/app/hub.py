@@ -8,7 +8,7 @@ from functools import partial
 from twisted.internet.defer import Deferred, DeferredList
 
 from veltix_tx.net.session import Session
-from veltix_tx.wire.messages import MessageType, as_content
+from veltix_tx.wire.messages import MessageType, Request, as_content
 
 __all__ = ["Hub"]
 
@@ -37,28 +37,31 @@ class Hub:
     def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = ()) -> list[Session]:
         """Return the open sessions with all of some tags, and with any of some others.
 
-        The time it takes grows with the sessions that have the rarest of ``all_of``, or without
-        it with those that have one of ``any_of``, not with all there are.
+        The time it takes grows with the sessions that have the rarest of ``all_of``, or with those
+        that have one of ``any_of`` if these are fewer, not with all there are.
 
         Args:
             all_of: tags that must all be set; none excludes nobody.
             any_of: tags of which one must be set; none excludes nobody.
         """
         required, either = list(all_of), list(any_of)
-        if required:
-            rarest = min((self._tagged.get(name, {}) for name in required), key=len)
-            found: Iterable[Session] = [session for session in rarest if session.has_all_tags(required)]
-            if either:
-                found = [session for session in found if session.has_any_tags(either)]
+        rarest = min((self._tagged.get(name, {}) for name in required), key=len, default=None)
+        some = [self._tagged.get(name, {}) for name in either]
+        if rarest is not None and (not either or len(rarest) <= sum(map(len, some))):
+            found = rarest
         elif either:
-            found = {session: None for name in either for session in self._tagged.get(name, ())}
+            found = {session: None for tagged in some for session in tagged}
         else:
-            found = self
-        return [session for session in found if session.closed is None]
+            found = dict.fromkeys(self)
+        return [
+            session
+            for session in found
+            if session.closed is None and session.has_all_tags(required) and (not either or session.has_any_tags(either))
+        ]
 
     def broadcast(
         self,
-        message_type: MessageType,
+        message: MessageType | Request,
         content: bytes = b"",
         *,
         to: Iterable[Session] | None = None,
@@ -67,7 +70,7 @@ class Hub:
         """Send a message to many sessions, encoded once for each generation among them.
 
         Args:
-            message_type: its type.
+            message: its type, or a whole Request.
             content: its bytes.
             to: the sessions to send to; every ready one by default. Closed ones are left out.
             exclude: sessions to leave out.
@@ -79,7 +82,7 @@ class Hub:
             MessageTooLarge: it is over ``max_message_size``; it was sent to nobody.
             TypeError: the content is not bytes.
         """
-        body = as_content(content)
+        message_type, body = (message.type, message.content) if isinstance(message, Request) else (message, as_content(content))
         left_out = set(exclude)
         chosen = [session for session in (self if to is None else to) if session.closed is None and session not in left_out]
         encoded: dict[object, list[bytes]] = {}

@@ -78,8 +78,12 @@ class Router:
             thread: call it in a thread, because it may block.
 
         Raises:
-            SettingsError: the type has a route already, or a coroutine function is to run in a thread.
+            SettingsError: the type has a route already or is none, the handler cannot be called, or a
+                coroutine function is to run in a thread.
         """
+        _check_callable(handler)
+        if not isinstance(message_type, MessageType):
+            raise SettingsError("route", message_type, "for a MessageType")
         if self.has_route(message_type):
             raise SettingsError("route", message_type.name, "a type that has no route yet: unregister it first")
         if message_type.code in self.taken:
@@ -114,6 +118,7 @@ class Router:
             raise SettingsError("event", event, " or ".join(each.value for each in Events)) from None
 
         def register(handler: H) -> H:
+            _check_callable(handler)
             self._callbacks[known] = handler
             return handler
 
@@ -148,6 +153,11 @@ class Router:
         callback = self._callbacks.get(Events.ON_DISCONNECT)
         if callback is not None:
             maybeDeferred(callback, state).addErrback(lambda failure: _log.failure("on_disconnect failed", failure))
+
+
+def _check_callable(handler: object) -> None:
+    if not callable(handler):
+        raise SettingsError("handler", handler, "a function")
 
 
 def _in_thread(workers: Callable[[], Workers], handler: Handler, *arguments: object) -> Deferred[object]:

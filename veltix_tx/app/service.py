@@ -87,10 +87,10 @@ class RoutedService(Service):
             SettingsError: the type has a route already, there is an application in place of
                 routes, or a coroutine function is to run in a thread.
         """
-        assert self.router is not None  # refuses at once where there are no routes
+        router = self.router  # refuses at once where there are no routes
 
         def register(handler: H) -> H:
-            self.register_route(message_type, handler, concurrent=concurrent, thread=thread)
+            router.register_route(message_type, handler, concurrent=concurrent, thread=thread)
             return handler
 
         return register

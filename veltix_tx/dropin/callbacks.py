@@ -8,7 +8,8 @@ from threading import Condition, Event, Lock, Thread, get_ident
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
 __all__ = ["Crew", "Strand"]
@@ -126,7 +127,14 @@ class Strand:
                 function(*arguments)
             except BaseException as error:  # exit() in a callback must not end the thread that others use
                 name = getattr(function, "__qualname__", repr(function))
-                _log.error("Error in callback {name}: {kind}: {error}", name=name, kind=type(error).__name__, error=safe_str(error))
+                failure = Failure()
+                failure.cleanFailure()  # to text: an event may be kept, and would keep what the frames hold
+                _log.failure(
+                    *("Error in callback {name}: {kind}: {error}", failure, LogLevel.error),
+                    name=name,
+                    kind=type(error).__name__,
+                    error=safe_str(error),
+                )
         self._thread = 0
         with self._lock:
             if len(self._calls) <= _LOW:

@@ -17,15 +17,18 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.logger import Logger
 
 from veltix_tx.errors import VeltixError
 from veltix_tx.net.threads import wait_for
 
 __all__ = ["Closing", "ReactorThread", "reactor_thread"]
+
+_logged = Logger().failureHandler("a call from another thread failed")
 
 _EXIT = 5.0
 """Seconds that open connections have at the interpreter's exit."""
@@ -49,9 +52,10 @@ class ReactorThread:
         self._calls: deque[Callable[[], object]] = deque()
         self._woken = False
         self._thread = Thread(target=self.reactor.run, kwargs={"installSignalHandlers": False}, name="veltix_tx", daemon=True)
+        started = Event()
+        self.reactor.callWhenRunning(started.set)
         self._thread.start()
-        wait_for(self.reactor, lambda: None)
-        atexit.register(self._stop)
+        started.wait()
 
     def call(self, function: Callable[..., object], *arguments: object) -> Any:
         """Call a function in the reactor's thread, after everything posted so far, and wait.
@@ -78,9 +82,11 @@ class ReactorThread:
     def _run_posted(self) -> None:
         self._woken = False  # before looking: a call posted from now on wakes the reactor again
         for _ in range(len(self._calls)):  # not those posted meanwhile: threads that send all the time leave it time to read
-            self._calls.popleft()()
+            with _logged:  # and go on with the others
+                self._calls.popleft()()
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Close what is open and end the thread."""
         with suppress(VeltixError):
             self.call(self._close_all)
         self.reactor.callFromThread(self.reactor.stop)
@@ -103,10 +109,15 @@ def reactor_thread() -> ReactorThread:
         return _running[0]
 
 
+@atexit.register  # at import, so that what the program registers for its exit comes before
+def _stop() -> None:
+    for each in _running:
+        each.stop()
+
+
 def _forget() -> None:
     """Start afresh in a forked child, which has the reactor but not its thread; what the parent has made fails at once."""
     for each in _running:
-        atexit.unregister(each._stop)
         each.reactor.running = False
     _running.clear()
     _lock.release()

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from veltix_tx.app.router import Events
 from veltix_tx.dropin.callbacks import Crew, Strand
-from veltix_tx.dropin.network.request import Request, Response
+from veltix_tx.dropin.network.request import Request, Response, id_as_int
 from veltix_tx.dropin.reactor import ReactorThread, reactor_thread
 from veltix_tx.errors import VeltixError
 from veltix_tx.logs import Logger as VeltixLogger
@@ -141,7 +141,8 @@ def ask(thread: ReactorThread, session: Session | None, request: Request, timeou
     try:
         if session is None:
             raise VeltixError("not connected")
-        reply = thread.call(lambda: session.send_and_wait(request.type, request.content, timeout=timeout))
+        request_id = id_as_int(request.request_id)
+        reply = thread.call(lambda: session.send_and_wait(request.type, request.content, timeout=timeout, request_id=request_id))
     except (VeltixError, TypeError, ValueError) as error:
         _log.warn("No response to {request}: {error}", request=repr(request), error=str(error))
         return None

@@ -99,6 +99,7 @@ class ClientConfig:
             connect_timeout=self.timeout,
             retry=self.retry,
             retry_delay=self.retry_delay,
+            long_headers=True,
             **_common(self),
         )
 

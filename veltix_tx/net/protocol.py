@@ -192,6 +192,7 @@ class VeltixProtocol(Protocol):
             max_message_size=config.max_message_size,
             limits=config.limits,
             gap=gap,
+            long_headers=isinstance(config, ClientConfig) and config.long_headers,
         )
         most = OWN_REQUESTS_FACTOR * config.max_message_size
         self.flow = Flow(transport, self.deadlines, self.timeouts.stall, self._stalled, most)

@@ -176,6 +176,16 @@ class VeltixClientFactory(ReconnectingClientFactory):
             waiting.cancel()
             self.connector.connect()  # type: ignore[union-attr]
 
+    def tell_all(self) -> None:
+        """Tell at once what waits for the last session's messages to be handled."""
+        while self._untold:
+            state = self._untold.pop(0)
+            try:
+                if self._told is not None:
+                    self._told(state)
+            except Exception:  # the handshake or the loss that this is told in goes on
+                _log.failure("telling {state} failed", state=state)
+
     def startedConnecting(self, connector: IConnector) -> None:
         """A try begins."""
         if self._given_up is not None:
@@ -220,7 +230,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self.maxRetries = policy.max_retries  # type: ignore[assignment]
 
     def _session_ready(self, session: Session) -> None:
-        self._tell_all()
+        self.tell_all()
         self.session = self._last_session = session
         self.retries = 0
         if self.continueTrying:
@@ -230,9 +240,9 @@ class VeltixClientFactory(ReconnectingClientFactory):
     def _session_lost(self, closed: SessionClosed) -> None:
         self._protocol = self.session = None
         self._closed = closed
-        self._when_gone.fire(None)
         if isinstance(self.connector, EndpointConnector):
             self.clientConnectionLost(self.connector, Failure(closed))
+        self._when_gone.fire(None)  # last: who waited may connect again, with another factory
 
     def _try_again(self, connector: IConnector, error: BaseException | None, reason: DisconnectReason) -> None:
         if self.clock is None:
@@ -247,13 +257,11 @@ class VeltixClientFactory(ReconnectingClientFactory):
             _log.info("trying {connector} again in {delay:.2f} s: {reason}", connector=connector, delay=self.delay, reason=error)
             self._tell(False)
             return
-        if self._failed and self._given_up is None:
-            self._tell(False)
         if self.continueTrying and self.policy.max_retries:
             _log.warn("giving up {connector}: {reason}", connector=connector, reason=error)
-        self._conclude(Failure(error))
+        self._conclude(Failure(error), try_failed=self._failed > 0 and self._given_up is None)
 
-    def _conclude(self, reason: Failure) -> None:
+    def _conclude(self, reason: Failure, *, try_failed: bool = False) -> None:
         """Take note that no further try will be made and no connection is left."""
         waiting, self._when_ready = self._when_ready, Listeners()
         if self._given_up is None:
@@ -262,27 +270,19 @@ class VeltixClientFactory(ReconnectingClientFactory):
             self._last, self._reason = self._given_up.value, self._given_up.value.reason  # stopped by hand
         if not self._over:
             self._over = True
-            self._tell(True)
+            self._tell(*[False] * try_failed, True)
         waiting.fire(reason)
 
     def _give_up(self, reason: Failure) -> None:
         self._given_up = self._given_up or reason
         self._when_ready.fire(reason)
 
-    def _tell(self, permanent: bool) -> None:
+    def _tell(self, *permanent: bool) -> None:
         """Tell once the application has handled all messages of the last session, or there is a new one."""
-        self._untold.append(DisconnectState(permanent, self._failed, self.policy.max_retries, self._reason, self._last))
+        for each in permanent:
+            self._untold.append(DisconnectState(each, self._failed, self.policy.max_retries, self._reason, self._last))
         idle = succeed(None) if self._last_session is None else self._last_session.when_idle()
-        idle.addCallback(self._tell_all)
-
-    def _tell_all(self, _: object = None) -> None:
-        while self._untold:
-            state = self._untold.pop(0)
-            try:
-                if self._told is not None:
-                    self._told(state)
-            except Exception:  # the handshake or the loss that this is told in goes on
-                _log.failure("telling {state} failed", state=state)
+        idle.addCallback(lambda _: self.tell_all())
 
 
 @implementer(IConnector)
@@ -294,15 +294,17 @@ class EndpointConnector:
     Args:
         endpoint: where to connect.
         factory: what to connect.
+        name: what the endpoint is called in the log.
     """
 
-    def __init__(self, endpoint: IStreamClientEndpoint, factory: VeltixClientFactory) -> None:
+    def __init__(self, endpoint: IStreamClientEndpoint, factory: VeltixClientFactory, name: str = "") -> None:
         self._endpoint = endpoint
+        self._name = name or str(endpoint)
         self._factory = factory
         self._attempt: Deferred[Any] | None = None
 
     def __repr__(self) -> str:
-        return f"<connector to {self._endpoint}>"
+        return self._name
 
     def connect(self) -> None:
         """Try once; how it went is told to the factory."""

@@ -29,8 +29,8 @@ from veltix_tx.net.turns import Turns
 from veltix_tx.net.waiting import Waiting
 from veltix_tx.settings import Limits, Timeouts
 from veltix_tx.wire.connection import WireConnection
-from veltix_tx.wire.handshake import Peer
 from veltix_tx.wire.messages import MessageType, Request, Response, as_content
+from veltix_tx.wire.peer import Peer
 
 __all__ = ["Link", "Session"]
 
@@ -140,14 +140,20 @@ class Session:
 
     @from_any_thread
     def send_and_wait(
-        self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None
+        self,
+        message: MessageType | Request,
+        content: bytes = b"",
+        *,
+        timeout: float | None = None,
+        request_id: int | None = None,
     ) -> Deferred[Response]:
         """Send a request and wait for its reply.
 
         Args:
-            message: its type, or a whole Request (whose ``request_id`` is chosen here).
+            message: its type, or a whole Request (whose own ``request_id`` is not used).
             content: its bytes.
             timeout: seconds to wait; ``timeouts.request`` (5) by default, ``math.inf`` for no end.
+            request_id: its id, where that is free and of 4 bytes or more on this wire; chosen here otherwise.
 
         Returns:
             a Deferred of the reply: the first message of the peer with the request's id. It
@@ -156,7 +162,7 @@ class Session:
             TooManyRequests (``limits.pending``) or LocalProtocolError, nothing having been sent.
             Cancelling it gives the request up: a later reply is dropped and counted.
         """
-        return self._ask(self._requests, timeout, lambda request_id: self._send_request(message, content, request_id))
+        return self._ask(self._requests, timeout, lambda fresh: self._send_request(message, content, fresh), request_id)
 
     @from_any_thread
     def ping(self, timeout: float | None = None) -> Deferred[float]:
@@ -328,7 +334,9 @@ class Session:
         if self.closed is not None:
             raise SessionClosed(self.closed.reason, self.closed.cause)
 
-    def _ask(self, waiting: Waiting, timeout: float | None, send: Callable[[int], int]) -> Deferred[Response]:
+    def _ask(
+        self, waiting: Waiting, timeout: float | None, send: Callable[[int], int], wanted: int | None = None
+    ) -> Deferred[Response]:
         seconds = self._link.timeouts.request if timeout is None else timeout
         if not (isinstance(seconds, (int, float)) and seconds > 0):
             raise ValueError(f"timeout is {excerpt(timeout)}: it must be a number of seconds above 0, or math.inf")
@@ -338,6 +346,8 @@ class Session:
             if self.waiting >= limit:
                 raise TooManyRequests(limit)
             request_id = self._connection.fresh_id(self._taken)
+            if wanted is not None and self._fits(wanted):
+                request_id = wanted
             size = send(request_id)
         except (SessionClosed, TooManyRequests, LocalProtocolError) as error:
             failed: Deferred[Response] = Deferred()
@@ -348,6 +358,11 @@ class Session:
         if self._link.flow.paused:
             self._turns.balance()
         return deferred
+
+    def _fits(self, request_id: int) -> bool:
+        """Whether an own request may have an id that this side did not draw: where ids are drawn at random anyway."""
+        size = self.peer.layout.id_size
+        return size >= 4 and 0 <= request_id < 1 << 8 * size and request_id not in self._taken
 
     def _send_request(self, message: MessageType | Request, content: bytes, request_id: int) -> int:
         message_type, body, _ = _parts(message, content, None)

@@ -29,13 +29,18 @@ class Home:
     """The one thread in which an object is used: its reactor's.
 
     Args:
-        reactor: the reactor; the thread is the present one.
+        reactor: the reactor; the thread is the present one, until the reactor runs in another.
     """
 
     __slots__ = ("reactor", "thread")
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
+        self._settle()
+        if not getattr(reactor, "running", True):
+            reactor.callWhenRunning(self._settle)
+
+    def _settle(self) -> None:
         self.thread = get_ident()
 
 

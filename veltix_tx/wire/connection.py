@@ -30,7 +30,7 @@ from veltix_tx.errors import (
 from veltix_tx.settings import Limits
 from veltix_tx.wire.events import Declined, Event, Failed, Pong, Ready
 from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
-from veltix_tx.wire.handshake import Handshake, Peer, Role
+from veltix_tx.wire.handshake import Handshake, Role
 from veltix_tx.wire.layouts import W15, Layout
 from veltix_tx.wire.messages import (
     ERROR,
@@ -43,6 +43,7 @@ from veltix_tx.wire.messages import (
     MessageType,
     Response,
 )
+from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.releases import Release, release_of
 from veltix_tx.wire.requests import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS, RequestIds
 
@@ -151,6 +152,7 @@ class VeltixConnection:
         max_message_size: the most bytes of a message either way, header included.
         limits: what the peer may make this side keep.
         gap: seconds between the hellos of a server that finds out.
+        long_headers: as a client, ask a server that offers it for headers of 22 bytes.
 
     Attributes:
         state: a :class:`State`.
@@ -171,6 +173,7 @@ class VeltixConnection:
         max_message_size: int = 10 * 1024 * 1024,
         limits: Limits = _LIMITS,
         gap: float = 0.15,
+        long_headers: bool = False,
     ) -> None:
         self.state = State.HANDSHAKE
         self.peer: Peer | None = None
@@ -181,7 +184,7 @@ class VeltixConnection:
         self._types = types
         self.max_message_size = max_message_size
         self._limits = limits
-        self._handshake = Handshake(role, release, getrandbits, limits, gap)
+        self._handshake = Handshake(role, release, getrandbits, limits, gap, long_headers)
         self._decoder: FrameDecoder | None = None
         self._layout: Layout = W15
         self._monotonic = False

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from veltix_tx.errors import RemoteProtocolError
 from veltix_tx.wire.frames import Refused
-from veltix_tx.wire.handshake import Peer
 from veltix_tx.wire.messages import Response
+from veltix_tx.wire.peer import Peer
 
 __all__ = ["Declined", "Event", "Failed", "Pong", "Ready"]
 

@@ -20,13 +20,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from veltix_tx.errors import EarlyMessage, FrameTooLarge, MalformedHello, ServerFull, VersionRefused, excerpt
 from veltix_tx.settings import Limits
 from veltix_tx.wire.layouts import W14, W15, W16, W22, W62, Header, Layout
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, MessageType
+from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release
 
 __all__ = ["SCRIPTS", "Handshake", "Peer", "Role", "Step"]
@@ -72,27 +72,11 @@ SCRIPTS: dict[tuple[HandshakeKind, Role], tuple[Step, ...]] = {
 """Every handshake, in both roles."""
 
 _ANSWER_TO_HELLO = {Role.SERVER: HELLO_ACK, Role.CLIENT: HELLO}
+_LAYOUTS, _LAYOUT = "layouts", "layout"
+"""In the JSON hellos' ``meta``, between two of this package: what a server offers, what its client chose."""
+
 _BARE_LAYOUTS = (W14, W22, W62)
 """HELLO frames without a magic, shortest header first: the one whose checksum fits is it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The other side, as the handshake made it known.
-
-    Attributes:
-        version: the version it announced, ``""`` where it announces none.
-        layout: the header layout agreed on.
-        handshake: the handshake that was used.
-        protocol: the ``pv`` of its JSON hello, None where it sends none.
-        meta: the ``meta`` of its JSON hello.
-    """
-
-    version: str
-    layout: Layout
-    handshake: HandshakeKind
-    protocol: str | None = None
-    meta: Mapping[str, object] = field(default_factory=dict)
 
 
 class Handshake:
@@ -104,6 +88,7 @@ class Handshake:
         getrandbits: draws the ids of HELLO frames.
         limits: ``hello_size`` and ``json_hello_size`` are used.
         gap: seconds between the hellos of a server that finds out.
+        long_headers: ask a server that offers it for headers of 22 bytes.
 
     Attributes:
         peer: the other side, once the handshake is complete.
@@ -111,7 +96,15 @@ class Handshake:
         wake_after: seconds after which :meth:`wake` wants to be called, None for never.
     """
 
-    def __init__(self, role: Role, release: Release | None, getrandbits: Callable[[int], int], limits: Limits, gap: float) -> None:
+    def __init__(
+        self,
+        role: Role,
+        release: Release | None,
+        getrandbits: Callable[[int], int],
+        limits: Limits,
+        gap: float,
+        long_headers: bool = False,
+    ) -> None:
         self.peer: Peer | None = None
         self.outgoing: list[bytes] = []
         self.wake_after: float | None = None
@@ -120,6 +113,7 @@ class Handshake:
         self._getrandbits = getrandbits
         self._limits = limits
         self._gap = gap
+        self._long_headers = long_headers
         self._buffer = bytearray()
         self._stages = list(AUTO_HELLOS) if release is None else [release]
         self._offered: dict[tuple[Layout, int], Release] = {}
@@ -216,7 +210,7 @@ class Handshake:
             self.outgoing.append(_PAD_BYTES)
         elif stage.handshake is HandshakeKind.JSON:
             self._offered_json = stage
-            self._send_json({**_hello(stage), "meta": dict(stage.meta)})
+            self._send_json({**stage.hello, "meta": dict(stage.meta)})
         else:
             request_id = self._getrandbits(8 * stage.layout.id_size)
             self._offered[stage.layout, request_id] = stage
@@ -291,6 +285,8 @@ class Handshake:
         assert self._offered_json is not None
         self._layout = self._offered_json.layout
         self._check_json(message, self._offered_json)
+        if self._meta.get(_LAYOUT) == W22.name and W22.name in _names(self._offered_json.meta.get(_LAYOUTS)):
+            self._layout = W22
         return True
 
     def _read_server(self) -> bool:
@@ -303,7 +299,11 @@ class Handshake:
         if self._layout is None:
             self._layout = W15 if "pv" in message or "id_window" in self._meta else W16
         mirrored: dict[str, object] = {key: message[key] for key in ("v", "pv") if key in message}
-        self._reply_json = {**(_hello(self._release) if self._release else mirrored), "meta": {}}
+        meta: dict[str, object] = {}
+        if self._release is None and self._long_headers and W22.name in _names(self._meta.get(_LAYOUTS)):
+            self._layout = W22
+            meta[_LAYOUT] = W22.name
+        self._reply_json = {**(self._release.hello if self._release else mirrored), "meta": meta}
         return True
 
     def _read_result(self) -> bool:
@@ -384,9 +384,8 @@ _ACTIONS: Mapping[Step, Callable[[Handshake], bool]] = {
 }
 
 
-def _hello(release: Release) -> dict[str, object]:
-    """Return a release's JSON hello without its meta."""
-    return {"v": release.announces} if release.protocol is None else {"v": release.announces, "pv": release.protocol}
+def _names(given: object) -> list[object]:
+    return given if isinstance(given, list) else []
 
 
 def _version_in(content: bytes) -> str:

@@ -112,7 +112,7 @@ class Layout:
         """
         return self.packer(lambda: timestamp)(code, content, request_id & ((1 << 8 * self.id_size) - 1))
 
-    def unpack(self, data: bytes | bytearray) -> Header:
+    def unpack(self, data: bytes | bytearray | memoryview) -> Header:
         """Return the header at the start of ``data``, which has at least ``header_size`` bytes."""
         if self.magic:
             magic, code, size, digest, request_id = self.header.unpack_from(data)

@@ -78,6 +78,11 @@ class Release:
         return " or ".join(rules + sorted(self.versions))
 
     @property
+    def hello(self) -> dict[str, object]:
+        """Its JSON hello without the ``meta``."""
+        return {"v": self.announces} if self.protocol is None else {"v": self.announces, "pv": self.protocol}
+
+    @property
     def welcome(self) -> frozenset[str]:
         """The announced versions whose clients talk to a server of this release (HELLO frames)."""
         return frozenset(
@@ -145,8 +150,15 @@ _TABLE = (
 
 RELEASES: dict[str, Release] = {release.name: release for release in _TABLE}
 
-SUPERSET = replace(RELEASES["2.0.2"], name="2.0.0 - 3.3.0", announces="2.0.0", protocol="1.0")
-"""One JSON hello that every release from 2.0.0 to 3.3.0 accepts."""
+SUPERSET = replace(
+    RELEASES["2.0.2"],
+    name="2.0.0 - 3.3.0",
+    announces="2.0.0",
+    protocol="1.0",
+    meta={**RELEASES["2.0.2"].meta, "layouts": [W22.name]},
+)
+"""One JSON hello that every release from 2.0.0 to 3.3.0 accepts. They do not know of ``layouts``: there a server
+offers clients of this package other headers."""
 
 PAD = None
 """128 bytes FF between hellos: no release takes them for a frame, and each drops with them what

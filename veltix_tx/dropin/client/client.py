@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -17,6 +18,7 @@ from veltix_tx.dropin.network.sender import Mode, Sender
 from veltix_tx.dropin.network.types import REGISTRY
 from veltix_tx.dropin.routing import Callback, Routed, ask, ping
 from veltix_tx.dropin.settings import ClientConfig
+from veltix_tx.errors import SessionClosed
 from veltix_tx.net import reconnect
 from veltix_tx.wire import messages
 
@@ -82,7 +84,8 @@ class Client(Routed):
     def disconnect(self) -> bool:
         """Close politely: what was sent is sent. ``on_disconnect`` has been called when this returns. It can connect again."""
         self.running = False
-        self._thread.call(self._native.disconnect)
+        with suppress(SessionClosed):  # the program's exit has closed everything
+            self._thread.call(self._native.disconnect)
         self._wait_for([self._callbacks], self.config.handshake_timeout)
         return True
 

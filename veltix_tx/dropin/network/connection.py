@@ -30,9 +30,9 @@ class Connection:
 
     @property
     def session(self) -> Session | None:
-        """The open session, if there is one."""
+        """The open session, if there is one. A forked child, in which its reactor does not run, has none."""
         session = self._session()
-        return session if session is not None and session.closed is None else None
+        return session if session is not None and session.closed is None and session.home.reactor.running else None
 
     def transmit(self, request: Request) -> bool:
         """Send a message; return False, having logged why, where it cannot be sent.

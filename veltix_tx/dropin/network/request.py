@@ -134,11 +134,11 @@ def parse_all(data: bytes) -> list[Request]:
         RequestError: it holds anything else.
     """
     requests: list[Request] = []
-    rest = data
+    rest: bytes | memoryview = data
     while rest or not requests:
         response, size = _parse(rest, len(data))
         requests.append(Request(response.type, response.content, response.request_id))
-        rest = rest[size:]
+        rest = memoryview(rest)[size:]  # no copy of all that is left
     return requests
 
 
@@ -147,7 +147,7 @@ def _compile(message_type: MessageType, content: bytes, request_id: bytes, times
     return W22.pack(message_type.code, body, id_as_int(request_id[:_ID_SIZE]), timestamp) + body
 
 
-def _parse(data: bytes, most: int) -> tuple[Response, int]:
+def _parse(data: bytes | memoryview, most: int) -> tuple[Response, int]:
     """Return the message at the start of ``data``, and how many bytes it has."""
     try:
         header = W22.unpack(data)

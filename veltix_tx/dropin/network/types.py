@@ -31,6 +31,7 @@ class MessageType(messages.MessageType):
     def __init__(self, code: int, name: str | None = None, description: str | None = None) -> None:
         named_again = MessageRegistry(codes=range(65536)) if code in SYSTEM_TYPES else REGISTRY
         super().__init__(code, name or "", description or "", named_again)
+        object.__setattr__(self, "description", description)
 
     def __eq__(self, other: object) -> bool:  # a dataclass's is not equal to one of a subclass
         return self.code == other.code if isinstance(other, messages.MessageType) else NotImplemented

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
@@ -19,6 +20,7 @@ from veltix_tx.dropin.network.types import REGISTRY
 from veltix_tx.dropin.routing import Callback, Routed, ask, ping
 from veltix_tx.dropin.server.client_info import ClientInfo
 from veltix_tx.dropin.settings import ServerConfig
+from veltix_tx.errors import SessionClosed
 from veltix_tx.net.session import Session
 from veltix_tx.server import Server as NativeServer
 from veltix_tx.wire import messages
@@ -70,7 +72,8 @@ class Server(Routed):
 
     def close_all(self) -> None:
         """Stop listening and close every connection; ``on_disconnect`` has been called for each when this returns."""
-        self._wait_for(self._thread.call(self._stop), _CALLBACKS)
+        with suppress(SessionClosed):  # the program's exit has closed everything
+            self._wait_for(self._thread.call(self._stop), _CALLBACKS)
 
     @property
     def clients(self) -> list[ClientInfo]:
