@@ -22,7 +22,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.failure import Failure
 
-from veltix_tx import Client, MessageRegistry, MessageType, Response, Server, Session, SessionClosed
+from veltix_tx import Client, DisconnectState, MessageRegistry, MessageType, Response, Server, Session
 
 RELEASES = (
     *("1.6.1", "1.6.2", "1.6.3", "1.6.4", "1.6.5", "1.6.6", "1.6.8", "1.6.9", "1.6.10"),
@@ -238,8 +238,7 @@ class OurClient:
     def __init__(self, port: int, **settings: Any) -> None:
         self.client = Client("127.0.0.1", port, types=TYPES, **settings)
         self.noted: DeferredQueue[bytes] = DeferredQueue()
-        self.disconnected: DeferredQueue[SessionClosed] = DeferredQueue()
-        self.client.set_callback("on_disconnect", self.disconnected.put)
+        self.disconnected: DeferredQueue[DisconnectState] = DeferredQueue()
         self.client.route(NOTE)(lambda message: self.noted.put(message.content))
         self.client.route(ECHO)(lambda message: message.content)
 
@@ -257,7 +256,9 @@ class OurClient:
 
         while True:
             with suppress(Refused):
-                return await self.client.connect()
+                session = await self.client.connect()
+                self.client.set_callback("on_disconnect", self.disconnected.put)
+                return session
             await deferLater(reactor, 0.01)
 
 
