@@ -85,6 +85,7 @@ class DisconnectReason(Enum):
     VERSION_REFUSED = 7
     SERVER_FULL = 8
     STALLED = 9
+    SILENT = 10
 
 
 class VeltixError(Exception):

@@ -20,7 +20,8 @@ from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import is_local, shown
-from veltix_tx.net.factory import Connections, VeltixServerFactory, check_wire, resolve_clocks
+from veltix_tx.net.connections import Connections
+from veltix_tx.net.factory import VeltixServerFactory, check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
 from veltix_tx.net.threads import Home, from_any_thread
@@ -73,6 +74,7 @@ class Server(RoutedService):
             settings["endpoints"] = (endpoint,)
         self.config = ServerConfig()
         self._listening: object = None  # a new one each time it begins to listen
+        self._connections: Connections | tuple[()] = ()
         self.configure(config, **settings)
         super().__init__(Role.SERVER, application, types, reactor, random)
         self._hub = Hub()
@@ -92,7 +94,6 @@ class Server(RoutedService):
         check_wire(wanted.wire)
         self._listens = [_split_wire(each, wanted.wire) for each in wanted.endpoints]
         self.config = wanted
-        self._connections = Connections(self.config.max_connections)
 
     @property
     def clients(self) -> list[Session]:
@@ -150,6 +151,7 @@ class Server(RoutedService):
             raise SettingsError("listen", "called again", "called once until the service stops")
         clocks = resolve_clocks(self.reactor)
         self.home = Home(clocks.reactor)
+        self._connections = Connections(_affordable(self.config.max_connections), self.config.limits, clocks.uptime)
         kept = _Kept(self._application, self._hub)
         attempts = []
         listens = self._listens or [(self.config.wire, self._own_endpoint())]
