@@ -95,6 +95,9 @@ class Limits:
         per_source: connections of one source at once.
         pings: pings of one peer per second that are answered, on average.
         ping_burst: pings in a row that are answered; a peer that sends more is closed.
+        write_high: bytes queued for a peer above which whoever sends is asked to wait.
+        write_low: bytes queued at which sending goes on.
+        write_hard: bytes queued above which nothing more is taken; one message always is.
     """
 
     hello_size: int = 256
@@ -107,6 +110,9 @@ class Limits:
     per_source: int = 1000
     pings: int = 50
     ping_burst: int = 200
+    write_high: int = 1024 * 1024
+    write_low: int = 256 * 1024
+    write_hard: int = 11 * 1024 * 1024
 
     def __post_init__(self) -> None:
         _whole("hello_size", self.hello_size, 32, 65535)
@@ -116,6 +122,9 @@ class Limits:
             *("pings", "ping_burst"),
         ):
             _whole(name, getattr(self, name), 1)
+        _whole("write_low", self.write_low, 0)
+        _whole("write_high", self.write_high, self.write_low)
+        _whole("write_hard", self.write_hard, self.write_high)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from ipaddress import IPv6Address as Network6
 from typing import TYPE_CHECKING
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IAddress
 
 from veltix_tx.errors import DisconnectReason, HandshakeError, SessionClosed
 from veltix_tx.settings import Limits
@@ -28,7 +27,7 @@ _NETWORK = 64
 """Bits of an IPv6 address that are one source: who has one address there has them all."""
 
 
-def source_of(address: IAddress | None) -> str:
+def source_of(address: object) -> str:
     """Return where a connection comes from: an IPv4 address, an IPv6 network, or ``""`` for this machine's own kinds."""
     if isinstance(address, IPv4Address):
         return address.host

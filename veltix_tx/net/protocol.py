@@ -16,11 +16,19 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import DisconnectReason, HandshakeError, HandshakeTimeout, RemoteProtocolError, SessionClosed
+from veltix_tx.errors import (
+    DisconnectReason,
+    FrameTimeout,
+    HandshakeError,
+    HandshakeTimeout,
+    RemoteProtocolError,
+    SessionClosed,
+    TooManyPings,
+)
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
-from veltix_tx.net.keepalive import Clocks, Deadlines
+from veltix_tx.net.keepalive import Clocks, Deadlines, Heartbeat, PingBudget
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
 from veltix_tx.net.turns import OWN_REQUESTS_FACTOR
@@ -37,6 +45,10 @@ _log = Logger()
 
 _HELLO_GAP = 0.15
 """Seconds between the hellos of a server that finds out, on a link without delay."""
+
+
+_SLOWEST_FRAME = 64 * 1024
+"""Bytes per second that a message which has begun may arrive at."""
 
 
 class VeltixProtocol(Protocol):
@@ -84,6 +96,11 @@ class VeltixProtocol(Protocol):
         self._closed: SessionClosed | None = None
         self.corked = False
         self._own = 0
+        self._pings = 0
+        self._ping_budget: PingBudget | None = None
+        self._frame_until = 0.0
+
+    _heartbeat: Heartbeat
 
     transport: Any
 
@@ -109,13 +126,27 @@ class VeltixProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Handle what arrived; everything it causes to be sent at once leaves in one write."""
-        self._dispatch(self.connection.receive(data, self.clocks.calendar_ms()))
-        if self.connection.wake_after is None:
-            self.deadlines.clear("wake")
+        connection = self.connection
+        events = connection.receive(data, self.clocks.calendar_ms())
+        if self.session is None:
+            self._dispatch(events)
+            if connection.wake_after is None:
+                self.deadlines.clear("wake")
+            return
+        self._heartbeat.heard = now = self.clocks.uptime()
+        if connection.pings != self._pings:
+            self._spend_pings()
+        size = connection.unfinished
+        if not size:
+            self._frame_until = 0.0
+        elif events or not self._frame_until:
+            self._expect_rest(size, now)
+        self._dispatch(events)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Settle everything that waits."""
         closed = self._end(self._closed or _why(reason, ready=self.session is not None))
+        self.flow.end()
         self._gone = True
         self._when_lost.fire(closed)
         if self.session is not None:
@@ -139,9 +170,9 @@ class VeltixProtocol(Protocol):
         own, self._own = self._own, 0
         out = self.connection.data_to_send()
         if out:
-            self.transport.writeSequence(out)
+            size = sum(map(len, out))
             waiting = self.session is not None and self.session.waiting > 0
-            self.flow.owe(sum(map(len, out)) - own, patient=waiting)
+            self.flow.write(out, size, max(0, size - own), patient=waiting)
 
     def sent(self, size: int) -> None:
         """Write what this side sends of its own accord, with ``size`` bytes of content."""
@@ -194,7 +225,10 @@ class VeltixProtocol(Protocol):
             gap=gap,
         )
         most = OWN_REQUESTS_FACTOR * config.max_message_size
-        self.flow = Flow(transport, self.deadlines, self.timeouts.stall, self._stalled, most)
+        limits = config.limits
+        self.flow = Flow(
+            *(transport, self.deadlines, self.timeouts.stall, self.give_up, most), high=limits.write_high, low=limits.write_low
+        )
 
     def _abort_transport(self) -> None:
         # Not every transport has abortConnection: ITransport does not ask for it.
@@ -217,6 +251,13 @@ class VeltixProtocol(Protocol):
     def _on_ready(self, event: Ready) -> None:
         self.deadlines.clear("handshake")
         session = self.session = Session(self, event.peer, self._application)
+        timeouts = self.timeouts
+        self._heartbeat = Heartbeat(
+            *(self.clocks, self.deadlines, timeouts.silence, timeouts.pong),
+            ping=self._ping,
+            paused=lambda: self.flow.paused,
+            dead=self._dead,
+        )
         self.flow.start()
         if self._ready is not None:
             self._ready(session)
@@ -246,8 +287,41 @@ class VeltixProtocol(Protocol):
         _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
         self.abort(SessionClosed(error.reason, error))
 
-    def _stalled(self) -> None:
-        _log.warn("closing {peer}: it does not read its replies", peer=shown(self.address))
+    def _ping(self) -> None:
+        if self.session is not None:
+            self.session.ping(self.timeouts.pong).addErrback(lambda _: None)  # what tells is whether anything comes
+
+    def _dead(self) -> None:
+        _log.warn("closing {peer}: it is silent, and has not answered a ping", peer=shown(self.address))
+        self.abort(SessionClosed(DisconnectReason.SILENT))
+
+    def _spend_pings(self) -> None:
+        pings, self._pings = self.connection.pings - self._pings, self.connection.pings
+        if self._ping_budget is None:
+            self._ping_budget = PingBudget(self.clocks.uptime, self.limits.pings, self.limits.ping_burst)
+        if not self._ping_budget.spend(pings):
+            self._fault(TooManyPings())
+
+    def _expect_rest(self, size: int, now: float) -> None:
+        """Give a message that has begun its time. One timer looks after all of them: it is not set again for each."""
+        seconds = self.timeouts.frame + size / _SLOWEST_FRAME
+        self._frame_until = now + seconds
+        if "frame" not in self.deadlines:
+            self.deadlines.set("frame", seconds, self._frame_late)
+
+    def _frame_late(self) -> None:
+        left = self._frame_until - self.clocks.uptime()
+        if not self._frame_until:
+            return
+        if left > 0 or self.flow.paused:
+            self.deadlines.set("frame", max(left, self.timeouts.frame), self._frame_late)
+            return
+        size = self.connection.unfinished
+        self._fault(FrameTimeout(size, self.timeouts.frame + size / _SLOWEST_FRAME))
+
+    def give_up(self) -> None:
+        """Close at once a peer that does not read."""
+        _log.warn("closing {peer}: it does not read what it is sent", peer=shown(self.address))
         self.abort(SessionClosed(DisconnectReason.STALLED))
 
     def _end(self, closed: SessionClosed) -> SessionClosed:

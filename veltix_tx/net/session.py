@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import (
     DisconnectReason,
     LocalProtocolError,
+    QueueFull,
     RemoteError,
     SessionClosed,
     TooManyRequests,
@@ -62,6 +63,9 @@ class Link(Protocol):
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close politely, within a deadline."""
 
+    def give_up(self) -> None:
+        """Close at once, because the peer does not read."""
+
 
 class Session:
     """One connection to a peer, ready to use. Made when its handshake is complete, never before.
@@ -79,6 +83,7 @@ class Session:
             ``thread=True``, what returns a Deferred blocks instead, and returns what that fires with.
         late_replies: replies dropped because their request had been given up.
         refused: frames refused and dropped (bad checksum, unknown type, garbage).
+        dropped: broadcasts left out because too much was queued.
     """
 
     def __init__(self, link: Link, peer: Peer, application: IVeltixApplication) -> None:
@@ -89,8 +94,10 @@ class Session:
         self.home = Home(link.clocks.reactor)
         self.late_replies = 0
         self.refused = 0
+        self.dropped = 0
         self._link = link
         self._connection = link.connection
+        self._flow = link.flow
         self._requests = Waiting(link.clocks.uptime, link.deadlines, "requests")
         self._pings = Waiting(link.clocks.uptime, link.deadlines, "pings")
         self._taken = ChainMap(self._requests.entries, self._pings.entries)
@@ -120,7 +127,7 @@ class Session:
     # Sending.
 
     @from_any_thread
-    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> None:
+    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> Flow:
         """Send a message.
 
         Args:
@@ -128,15 +135,21 @@ class Session:
             content: its bytes.
             request_id: the ``request_id`` of the message it answers.
 
+        Returns:
+            what can be awaited by who sends much: it waits as :meth:`when_writable` does.
+
         Raises:
             SessionClosed: the session is closed; nothing was sent.
             MessageTooLarge: it is over ``max_message_size``; nothing was sent.
+            QueueFull: the peer reads too slowly; nothing was sent.
             TypeError: the content is not bytes.
         """
         message_type, body, answers = _parts(message, content, request_id)
         self._check_open()
+        self._check_room(len(body))
         self._connection.send(message_type, body, answers)
         self._link.sent(len(body))
+        return self._flow
 
     @from_any_thread
     def send_and_wait(
@@ -152,7 +165,7 @@ class Session:
         Returns:
             a Deferred of the reply: the first message of the peer with the request's id. It
             errbacks with RequestTimeout; with SessionClosed as soon as the connection is gone;
-            with RemoteError when the peer says that its handler failed; with MessageTooLarge,
+            with RemoteError when the peer says that its handler failed; with MessageTooLarge, QueueFull,
             TooManyRequests (``limits.pending``) or LocalProtocolError, nothing having been sent.
             Cancelling it gives the request up: a later reply is dropped and counted.
         """
@@ -169,6 +182,29 @@ class Session:
         sent_at = self._link.clocks.uptime()
         pong = self._ask(self._pings, timeout, self._send_ping)
         return pong.addCallback(lambda _: (self._link.clocks.uptime() - sent_at) * 1000)
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait here for the peer to read."""
+        return self._flow.queued
+
+    @from_any_thread
+    def when_writable(self) -> Deferred[None]:
+        """Return a new Deferred that fires when there is room to send more, at once if there is, or the session has ended."""
+        return self._flow.when_low()
+
+    def register_producer(self, producer: IPushProducer) -> None:
+        """Pause a producer, which sends on this session, while too much is queued, and stop it when the session ends.
+
+        Raises:
+            SessionClosed: the session is closed.
+        """
+        self._check_open()
+        self._flow.feed_from(producer)
+
+    def unregister_producer(self) -> None:
+        """Let go of the producer."""
+        self._flow.feed_from(None)
 
     @from_any_thread
     def disconnect(self) -> Deferred[SessionClosed]:
@@ -276,10 +312,17 @@ class Session:
 
         Raises:
             SessionClosed: the session is closed; nothing was sent.
+            QueueFull: the peer reads too slowly; nothing was sent.
         """
         self._check_open()
+        size = sum(map(len, buffers))
+        self._check_room(size)
         self._connection.send_encoded(buffers)
-        self._link.sent(sum(map(len, buffers)))
+        self._link.sent(size)
+
+    def give_up(self) -> None:
+        """Close at once a peer that does not read; what is queued is lost."""
+        self._link.give_up()
 
     # From the protocol.
 
@@ -328,6 +371,11 @@ class Session:
         if self.closed is not None:
             raise SessionClosed(self.closed.reason, self.closed.cause)
 
+    def _check_room(self, size: int) -> None:
+        queued = self._flow.queued
+        if queued and queued + size > self._link.limits.write_hard:
+            raise QueueFull(queued, self._link.limits.write_hard)
+
     def _ask(self, waiting: Waiting, timeout: float | None, send: Callable[[int], int]) -> Deferred[Response]:
         seconds = self._link.timeouts.request if timeout is None else timeout
         if not (isinstance(seconds, (int, float)) and seconds > 0):
@@ -345,12 +393,13 @@ class Session:
             return failed
         deferred = waiting.add(request_id, seconds)
         self._link.sent(size)
-        if self._link.flow.paused:
+        if self._flow.paused:
             self._turns.balance()
         return deferred
 
     def _send_request(self, message: MessageType | Request, content: bytes, request_id: int) -> int:
         message_type, body, _ = _parts(message, content, None)
+        self._check_room(len(body))
         self._connection.send(message_type, body, request_id)
         return len(body)
 

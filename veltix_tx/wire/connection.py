@@ -157,6 +157,7 @@ class VeltixConnection:
         peer: the other side, from READY on.
         max_message_size: as given.
         wake_after: see the module.
+        pings: pings answered so far.
     """
 
     def __init__(
@@ -189,6 +190,12 @@ class VeltixConnection:
         self._pack: Callable[[int, bytes, int], bytes] | None = None
         self._ids: RequestIds | None = None
         self._out: list[bytes] = []
+        self.pings = 0
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes of the message of which only a part has come, 0 without one; the handshake has a deadline of its own."""
+        return 0 if self._decoder is None else self._decoder.unfinished
 
     @property
     def wake_after(self) -> float | None:
@@ -354,6 +361,7 @@ class VeltixConnection:
                 passed.append(event)
             elif event.type is PING:
                 self.send(PONG, b"", event.request_id)
+                self.pings += 1
             elif event.type is PONG:
                 passed.append(Pong(event.request_id))
             elif event.type is ERROR:
