@@ -8,7 +8,7 @@ from typing import Literal
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from veltix_tx.errors import QueueFull, SettingsError
+from veltix_tx.errors import QueueFull, SessionClosed, SettingsError
 from veltix_tx.net.session import Session
 from veltix_tx.wire.messages import MessageType, as_content
 
@@ -99,6 +99,8 @@ class Hub:
     def _send_to(self, session: Session, buffers: list[bytes], slow: str) -> bool:
         try:
             session.send_encoded(buffers)
+        except SessionClosed:  # while the others were sent to
+            return False
         except QueueFull:
             if slow == "close":
                 session.give_up()

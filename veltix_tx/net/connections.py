@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address as Network6
 from typing import TYPE_CHECKING
 
@@ -60,18 +60,30 @@ class Connections:
         self._open: dict[VeltixProtocol, str] = {}
         self._per_source: Counter[str] = Counter()
         self._half_open: dict[VeltixProtocol, float] = {}
-        self._half_open_per_source: Counter[str] = Counter()
+        self._half_open_of: dict[str, dict[VeltixProtocol, None]] = {}
         self._being_refused: set[VeltixProtocol] = set()
+        self._leaving: set[VeltixProtocol] = set()
 
     def __len__(self) -> int:
         return len(self._open)
 
     def __iter__(self) -> Iterator[VeltixProtocol]:
-        return iter([*self._open, *self._being_refused])
+        return iter([*self._open, *self._being_refused, *self._leaving])
 
-    def full_for(self, source: str) -> bool:
-        """Whether no more may come, from anywhere or from this source."""
-        return 0 <= self.most <= len(self._open) or bool(source and self._per_source[source] >= self._limits.per_source)
+    def make_room(self, source: str) -> bool:
+        """Let the oldest half-open connection give way to a new one where that is needed; return whether one more may come.
+
+        Args:
+            source: where the new one comes from. If that has as many as it may, one of its own gives way.
+        """
+        limits, of_source = self._limits, self._half_open_of.get(source, {}) if source else {}
+        full_source = bool(source) and self._per_source[source] >= limits.per_source
+        full = 0 <= self.most <= len(self._open)
+        if full_source or len(of_source) >= limits.half_open_per_source:
+            return self._evict(of_source) or not (full or full_source)
+        if full or len(self._half_open) >= limits.half_open:
+            return self._evict(self._half_open) or not full
+        return True
 
     def admit(self, protocol: VeltixProtocol, source: str, full: bool) -> bool:
         """Keep a connection until it is lost; return False for one refused too many, which is not even told.
@@ -88,44 +100,43 @@ class Connections:
             self._being_refused.add(protocol)
             protocol.when_lost().addCallback(lambda _: self._being_refused.discard(protocol))
             return True
-        self._make_room(source)
         self._open[protocol] = source
         self._per_source[source] += 1
         self._half_open[protocol] = self._uptime()
-        self._half_open_per_source[source] += 1
-        protocol.when_lost().addCallback(lambda _: self._lost(protocol))
+        self._half_open_of.setdefault(source, {})[protocol] = None
+        protocol.when_lost().addCallback(lambda _: self._forget(protocol))
         return True
 
     def ready(self, protocol: VeltixProtocol) -> None:
         """Take note that a handshake is complete."""
         if self._half_open.pop(protocol, None) is not None:
-            _less(self._half_open_per_source, self._open[protocol])
+            source = self._open[protocol]
+            of_source = self._half_open_of[source]
+            del of_source[protocol]
+            if not of_source:
+                del self._half_open_of[source]
 
     def half_open(self) -> list[VeltixProtocol]:
         """Return those still in their handshake, the oldest first."""
         return [*self._half_open, *self._being_refused]
 
-    def _make_room(self, source: str) -> None:
-        """Drop the oldest half-open connection where there are too many, of this source or in all."""
-        if source and self._half_open_per_source[source] >= self._limits.half_open_per_source:
-            self._evict(lambda each: self._open[each] == source)
-        elif len(self._half_open) >= self._limits.half_open:
-            self._evict(lambda each: True)
+    def _evict(self, candidates: Iterable[VeltixProtocol]) -> bool:
+        """Abort the oldest; return False where there is none or it is too young for that."""
+        oldest = next(iter(candidates), None)
+        if oldest is None or self._uptime() - self._half_open[oldest] < _YOUNG:
+            return False
+        self.evicted += 1
+        self._forget(oldest)  # at once: it is lost only in a later turn, and several may come in this one
+        self._leaving.add(oldest)
+        cause = HandshakeError("too many connections are in their handshake, and this one is the oldest")
+        oldest.abort(SessionClosed(DisconnectReason.HANDSHAKE_TIMEOUT, cause))
+        return True
 
-    def _evict(self, chosen: Callable[[VeltixProtocol], bool]) -> None:
-        oldest = next((each for each in self._half_open if chosen(each)), None)
-        if oldest is not None and self._uptime() - self._half_open[oldest] >= _YOUNG:
-            self.evicted += 1
-            cause = HandshakeError("too many connections are in their handshake, and this one is the oldest")
-            oldest.abort(SessionClosed(DisconnectReason.HANDSHAKE_TIMEOUT, cause))
-
-    def _lost(self, protocol: VeltixProtocol) -> None:
+    def _forget(self, protocol: VeltixProtocol) -> None:
+        self._leaving.discard(protocol)
         self.ready(protocol)
-        _less(self._per_source, self._open.pop(protocol))
-
-
-def _less(counter: Counter[str], source: str) -> None:
-    """Count one less, and forget a source that has none left."""
-    counter[source] -= 1
-    if not counter[source]:
-        del counter[source]
+        source = self._open.pop(protocol, None)
+        if source is not None:
+            self._per_source[source] -= 1
+            if not self._per_source[source]:
+                del self._per_source[source]

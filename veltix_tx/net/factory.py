@@ -81,7 +81,7 @@ class VeltixServerFactory(ServerFactory):
     def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
         """Return the protocol of a new connection, None for one to close at once."""
         connections, source = self.connections, source_of(addr)
-        full = connections.full_for(source)
+        full = not connections.make_room(source)
         protocol = VeltixProtocol(
             self._application,
             self.config,

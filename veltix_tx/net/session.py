@@ -57,8 +57,11 @@ class Link(Protocol):
     def flush(self) -> None:
         """Write what the connection has to send because the peer asked for it."""
 
+    def write_out(self) -> None:
+        """Do so even while a read is being handled."""
+
     def sent(self, size: int) -> None:
-        """Write what the connection has to send of this side's own accord, ``size`` bytes of content."""
+        """Write what the connection has to send, of which ``size`` bytes are of this side's own accord."""
 
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close politely, within a deadline."""
@@ -98,6 +101,8 @@ class Session:
         self._link = link
         self._connection = link.connection
         self._flow = link.flow
+        self._header_size = peer.layout.header_size
+        self._probe: int | None = None
         self._requests = Waiting(link.clocks.uptime, link.deadlines, "requests")
         self._pings = Waiting(link.clocks.uptime, link.deadlines, "pings")
         self._taken = ChainMap(self._requests.entries, self._pings.entries)
@@ -146,9 +151,9 @@ class Session:
         """
         message_type, body, answers = _parts(message, content, request_id)
         self._check_open()
-        self._check_room(len(body))
+        size = self._checked(body)
         self._connection.send(message_type, body, answers)
-        self._link.sent(len(body))
+        self._link.sent(size)
         return self._flow
 
     @from_any_thread
@@ -193,15 +198,18 @@ class Session:
         """Return a new Deferred that fires when there is room to send more, at once if there is, or the session has ended."""
         return self._flow.when_low()
 
+    @from_any_thread
     def register_producer(self, producer: IPushProducer) -> None:
         """Pause a producer, which sends on this session, while too much is queued, and stop it when the session ends.
 
         Raises:
             SessionClosed: the session is closed.
+            RuntimeError: another producer is registered.
         """
         self._check_open()
         self._flow.feed_from(producer)
 
+    @from_any_thread
     def unregister_producer(self) -> None:
         """Let go of the producer."""
         self._flow.feed_from(None)
@@ -324,6 +332,12 @@ class Session:
         """Close at once a peer that does not read; what is queued is lost."""
         self._link.give_up()
 
+    def probe(self) -> None:
+        """Send a ping of which only that it is answered matters: it is none of the requests that wait."""
+        self._probe = self._connection.fresh_id(self._taken)
+        self._connection.send_ping(self._probe)
+        self._link.sent(self._header_size)
+
     # From the protocol.
 
     def begin(self) -> None:
@@ -348,7 +362,7 @@ class Session:
 
     def pong(self, request_id: int) -> None:
         """Take the answer to a ping."""
-        if not self._pings.settle(request_id, None):
+        if not self._pings.settle(request_id, None) and request_id != self._probe:
             self.late_replies += 1
 
     def end(self, closed: SessionClosed) -> None:
@@ -370,6 +384,12 @@ class Session:
     def _check_open(self) -> None:
         if self.closed is not None:
             raise SessionClosed(self.closed.reason, self.closed.cause)
+
+    def _checked(self, content: bytes) -> int:
+        """Return the bytes of a message there is room for."""
+        size = len(content) + self._header_size
+        self._check_room(size)
+        return size
 
     def _check_room(self, size: int) -> None:
         queued = self._flow.queued
@@ -399,13 +419,13 @@ class Session:
 
     def _send_request(self, message: MessageType | Request, content: bytes, request_id: int) -> int:
         message_type, body, _ = _parts(message, content, None)
-        self._check_room(len(body))
+        size = self._checked(body)
         self._connection.send(message_type, body, request_id)
-        return len(body)
+        return size
 
     def _send_ping(self, request_id: int) -> int:
         self._connection.send_ping(request_id)
-        return 0
+        return self._header_size
 
 
 def _parts(message: MessageType | Request, content: bytes, request_id: int | None) -> tuple[MessageType, bytes, int | None]:
