@@ -123,12 +123,16 @@ def test_a_message_over_the_limit_is_refused_before_a_byte_leaves(role: str, eit
 
 
 def test_large_content_is_not_joined_to_its_header(server_line: Any) -> None:
-    """A large message is one write all the same, header and content in order."""
+    """A large message is one write all the same, header and content in order; a very large one goes by handfuls."""
     line = server_line()
     session = line.shake()
-    session.send(line.chat, b"x" * 200_000)
+    session.send(line.chat, b"x" * 100_000)
     assert line.transport.writes == 1
-    assert line.answers() == [b"x" * 200_000]
+    assert line.answers() == [b"x" * 100_000]
+    content = bytes(range(256)) * 1000
+    session.send(line.chat, content)
+    assert line.transport.writes == 3
+    assert line.answers() == [content]
 
 
 # Requests.
@@ -208,20 +212,22 @@ def test_each_of_several_requests_has_its_own_time(server_line: Any) -> None:
     for _ in range(20):
         line.clock.advance(0.25)
     assert ends == {s: s for s in (0.5, 1.0, 2.0, 3.0, 4.0)}
-    assert line.clock.getDelayedCalls() == []
+    assert len(line.clock.getDelayedCalls()) == 1  # the heartbeat's
 
 
 def test_a_request_may_wait_for_ever(server_line: Any) -> None:
     """math.inf as timeout means no end and no timer."""
-    line = server_line()
+    line = server_line(timeouts=Timeouts(silence=1_000_000))
     session = line.shake()
+    heartbeat = line.clock.getDelayedCalls()
+    assert len(heartbeat) == 1
     reply = outcome(session.send_and_wait(line.chat, b"?", timeout=math.inf))
-    assert line.clock.getDelayedCalls() == []
+    assert line.clock.getDelayedCalls() == heartbeat
     brief = outcome(session.send_and_wait(line.chat, b"?", timeout=1))
     line.clock.advance(1000)
     assert reply == []
     assert isinstance(brief[0], RequestTimeout)
-    assert line.clock.getDelayedCalls() == []
+    assert line.clock.getDelayedCalls() == heartbeat
     line.lose()
 
 

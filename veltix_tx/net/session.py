@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
@@ -22,52 +21,16 @@ from veltix_tx.errors import (
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
-from veltix_tx.net.keepalive import Clocks, Deadlines
+from veltix_tx.net.link import Link
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.tags import Tags
 from veltix_tx.net.threads import Home, from_any_thread
 from veltix_tx.net.turns import Turns
 from veltix_tx.net.waiting import Waiting
-from veltix_tx.settings import Limits, Timeouts
-from veltix_tx.wire.connection import WireConnection
 from veltix_tx.wire.handshake import Peer
 from veltix_tx.wire.messages import MessageType, Request, Response, as_content
 
-__all__ = ["Link", "Session"]
-
-
-class Link(Protocol):
-    """What a session needs of the protocol below it."""
-
-    limits: Limits
-    timeouts: Timeouts
-    clocks: Clocks
-    deadlines: Deadlines
-    flow: Flow
-    corked: bool
-
-    @property
-    def connection(self) -> WireConnection:
-        """The wire."""
-
-    @property
-    def address(self) -> IAddress:
-        """The peer's network address."""
-
-    def flush(self) -> None:
-        """Write what the connection has to send because the peer asked for it."""
-
-    def write_out(self) -> None:
-        """Do so even while a read is being handled."""
-
-    def sent(self, size: int) -> None:
-        """Write what the connection has to send, of which ``size`` bytes are of this side's own accord."""
-
-    def close(self, closed: SessionClosed) -> None:
-        """Write what is queued and close politely, within a deadline."""
-
-    def give_up(self) -> None:
-        """Close at once, because the peer does not read."""
+__all__ = ["Session"]
 
 
 class Session:
@@ -334,7 +297,10 @@ class Session:
 
     def probe(self) -> None:
         """Send a ping of which only that it is answered matters: it is none of the requests that wait."""
-        self._probe = self._connection.fresh_id(self._taken)
+        try:
+            self._probe = self._connection.fresh_id(self._taken)
+        except (LocalProtocolError, TooManyRequests):
+            self._probe = None  # a wire without ids, or with none left
         self._connection.send_ping(self._probe)
         self._link.sent(self._header_size)
 

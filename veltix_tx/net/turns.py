@@ -17,7 +17,8 @@ from veltix_tx.net.listeners import Listeners
 from veltix_tx.wire.messages import MessageType, Request, Response, as_content
 
 if TYPE_CHECKING:
-    from veltix_tx.net.session import Link, Session
+    from veltix_tx.net.link import Link
+    from veltix_tx.net.session import Session
 
 __all__ = ["MOST_CORKED", "OWN_REQUESTS_FACTOR", "Turns"]
 

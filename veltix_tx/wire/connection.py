@@ -131,7 +131,7 @@ class WireConnection(Protocol):
     def send_encoded(self, buffers: list[bytes]) -> None:
         """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
 
-    def send_ping(self, request_id: int) -> None:
+    def send_ping(self, request_id: int | None) -> None:
         """Queue a ping."""
 
     def send_failure(self, request_id: int) -> bool:
@@ -300,7 +300,7 @@ class VeltixConnection:
         """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
         self._out += buffers
 
-    def send_ping(self, request_id: int) -> None:
+    def send_ping(self, request_id: int | None) -> None:
         """Queue a PING."""
         self.send(PING, b"", request_id)
 

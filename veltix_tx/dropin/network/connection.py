@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from veltix_tx.dropin.exceptions import MessageError, RequestError
 from veltix_tx.dropin.network.request import Request, id_as_int, parse_all
 from veltix_tx.dropin.reactor import reactor_thread
-from veltix_tx.errors import LocalProtocolError
+from veltix_tx.errors import LocalProtocolError, QueueFull, SessionClosed
 from veltix_tx.net.session import Session
 from veltix_tx.wire.messages import as_content
 
@@ -98,10 +98,10 @@ def _send(sessions: list[Session], request: Request, id_on: Callable[[Session, R
 
     def write() -> None:
         for session in sessions:
-            if session.closed is None:
+            try:
                 session.send_encoded(encoded[session.encoding])
-            else:
-                _log.error("Not sent, {closed}: {request}", request=repr(request), closed=str(session.closed))
+            except (SessionClosed, QueueFull) as error:
+                _log.error("Not sent, {why}: {request}", request=repr(request), why=str(error))
 
     reactor_thread().post(write)
     return len(sessions)
