@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         MessageTypeError,
         NotReady,
         ProtocolError,
+        QueueFull,
         RemoteError,
         RequestError,
         RequestTimeout,
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
         VersionRefused,
     )
     from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
-    from veltix_tx.logs import LineObserver, Logger, LoggerConfig, LogLevel
+    from veltix_tx.logs.config import LoggerConfig, LogLevel
+    from veltix_tx.logs.face import Logger
+    from veltix_tx.logs.lines import LineObserver
     from veltix_tx.net.factory import VeltixServerFactory
     from veltix_tx.net.protocol import VeltixProtocol
     from veltix_tx.net.reconnect import DisconnectState, VeltixClientFactory
@@ -79,6 +82,7 @@ __all__ = [
     "PerformanceMode",
     "Plugin",
     "ProtocolError",
+    "QueueFull",
     "RemoteError",
     "Request",
     "RequestError",
@@ -128,6 +132,7 @@ _HOMES = {
     "MessageTypeError": "veltix_tx.errors",
     "NotReady": "veltix_tx.errors",
     "ProtocolError": "veltix_tx.errors",
+    "QueueFull": "veltix_tx.errors",
     "RemoteError": "veltix_tx.errors",
     "RequestError": "veltix_tx.errors",
     "RequestTimeout": "veltix_tx.errors",
@@ -139,10 +144,10 @@ _HOMES = {
     "VersionRefused": "veltix_tx.errors",
     "IVeltixApplication": "veltix_tx.interfaces",
     "IVeltixPlugin": "veltix_tx.interfaces",
-    "LineObserver": "veltix_tx.logs",
-    "LogLevel": "veltix_tx.logs",
-    "Logger": "veltix_tx.logs",
-    "LoggerConfig": "veltix_tx.logs",
+    "LogLevel": "veltix_tx.logs.config",
+    "LoggerConfig": "veltix_tx.logs.config",
+    "Logger": "veltix_tx.logs.face",
+    "LineObserver": "veltix_tx.logs.lines",
     "VeltixServerFactory": "veltix_tx.net.factory",
     "VeltixProtocol": "veltix_tx.net.protocol",
     "DisconnectState": "veltix_tx.net.reconnect",

@@ -200,11 +200,11 @@ class Narrow:
         """Have none."""
         self.producer = None
 
-    def pauseProducing(self) -> None:  # noqa: N802
+    def pauseProducing(self) -> None:
         """Stop reading."""
         self.reading = False
 
-    def resumeProducing(self) -> None:  # noqa: N802
+    def resumeProducing(self) -> None:
         """Read."""
         self.reading = True
 
@@ -312,15 +312,15 @@ class Source:
         self.steps.append(step)
         self.act(step)
 
-    def pauseProducing(self) -> None:  # noqa: N802
+    def pauseProducing(self) -> None:
         """Pause."""
         self._step("pause")
 
-    def resumeProducing(self) -> None:  # noqa: N802
+    def resumeProducing(self) -> None:
         """Resume."""
         self._step("resume")
 
-    def stopProducing(self) -> None:  # noqa: N802
+    def stopProducing(self) -> None:
         """Stop."""
         self._step("stop")
 

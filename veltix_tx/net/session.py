@@ -6,7 +6,7 @@ from collections import ChainMap
 from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import (
@@ -43,6 +43,7 @@ class Session:
     Attributes:
         peer: the other side as the handshake made it known: its version, its layout.
         address: the other side's network address.
+        limits: the settings of its side.
         closed: why nothing can be sent any more; None while the session is open.
         tags: what the application notes about it; :meth:`add_tag` and the others change them.
         home: the thread it lives in, its reactor's. In another thread, such as one of a route with
@@ -55,6 +56,7 @@ class Session:
     def __init__(self, link: Link, peer: Peer, application: IVeltixApplication) -> None:
         self.peer = peer
         self.address = link.address
+        self.limits = link.limits
         self.closed: SessionClosed | None = None
         self.tags = Tags()
         self.home = Home(link.clocks.reactor)
@@ -359,18 +361,17 @@ class Session:
 
     def _check_room(self, size: int) -> None:
         queued = self._flow.queued
-        if queued and queued + size > self._link.limits.write_hard:
-            raise QueueFull(queued, self._link.limits.write_hard)
+        if queued and queued + size > self.limits.write_hard:
+            raise QueueFull(queued, self.limits.write_hard)
 
     def _ask(self, waiting: Waiting, timeout: float | None, send: Callable[[int], int]) -> Deferred[Response]:
         seconds = self._link.timeouts.request if timeout is None else timeout
         if not (isinstance(seconds, (int, float)) and seconds > 0):
             raise ValueError(f"timeout is {excerpt(timeout)}: it must be a number of seconds above 0, or math.inf")
-        limit = self._link.limits.pending
         try:
             self._check_open()
-            if self.waiting >= limit:
-                raise TooManyRequests(limit)
+            if self.waiting >= self.limits.pending:
+                raise TooManyRequests(self.limits.pending)
             request_id = self._connection.fresh_id(self._taken)
             size = send(request_id)
         except (SessionClosed, TooManyRequests, LocalProtocolError) as error:
