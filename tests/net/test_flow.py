@@ -373,7 +373,7 @@ def test_the_end_stops_the_producer_and_tells_who_waits(how: str, logged_failure
     def fail(step: str) -> None:
         raise RuntimeError(step)
 
-    _, clock, flow, _ = narrow(high=1000)
+    _, _, flow, _ = narrow(high=1000)
     source, fired = Source(fail), list[Any]()
     flow.feed_from(source)
     flow.pauseProducing()
@@ -441,7 +441,7 @@ def test_a_peer_that_is_not_read_must_read() -> None:
 
 def test_a_close_writes_what_waits_by_handfuls() -> None:
     """A close with a full queue lets go of the transport only when it has been given everything, never much at once."""
-    transport, clock, flow, _ = narrow()
+    transport, _, flow, _ = narrow()
     flow.write([b"x" * (4 * MIB)], 4 * MIB, 4 * MIB)
     assert not transport.reading
     flow.stop()
@@ -495,7 +495,7 @@ def test_own_sends_of_one_read_are_written_before_it_ends(server_line: Any) -> N
             try:
                 session.send(line.news, b"x" * 10_000)
                 sent.append(1)
-            except QueueFull as error:
+            except QueueFull as error:  # noqa: PERF203 (each is counted)
                 refused.append(error)
 
     line.application.on_message = flood

@@ -559,7 +559,7 @@ def test_time_does_not_run_while_reading_is_paused(server_line: Any) -> None:
     """A message whose rest we do not read is not late; when reading goes on its time begins anew."""
     line = server_line(timeouts=Timeouts(frame=10, silence=10_000))
     session = line.shake()
-    first, rest = half_of(line, b"x" * 5000, 100)
+    first, _ = half_of(line, b"x" * 5000, 100)
     line.protocol.dataReceived(first)
     line.protocol.flow.pause("a test")
     line.clock.pump([1] * 49)

@@ -303,8 +303,7 @@ class Session:
             self._probe = self._connection.fresh_id(self._taken)
         except (LocalProtocolError, TooManyRequests):
             self._probe = None  # a wire without ids, or with none left
-        self._connection.send_ping(self._probe)
-        self._link.sent(self._header_size)
+        self._link.sent(self._send_ping(self._probe))
 
     # From the protocol.
 
@@ -354,9 +353,7 @@ class Session:
             raise SessionClosed(self.closed.reason, self.closed.cause)
 
     def _checked(self, content: bytes) -> int:
-        """Return the bytes of a message there is room for."""
-        size = len(content) + self._header_size
-        self._check_room(size)
+        self._check_room(size := len(content) + self._header_size)
         return size
 
     def _check_room(self, size: int) -> None:
@@ -390,7 +387,7 @@ class Session:
         self._connection.send(message_type, body, request_id)
         return size
 
-    def _send_ping(self, request_id: int) -> int:
+    def _send_ping(self, request_id: int | None) -> int:
         self._connection.send_ping(request_id)
         return self._header_size
 

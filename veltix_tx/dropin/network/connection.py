@@ -111,7 +111,7 @@ def _send(sessions: list[Session], request: Request, id_on: Callable[[Session, R
         for session in able:
             try:
                 session.send_encoded(encoded[session.encoding])
-            except (SessionClosed, QueueFull) as error:
+            except (SessionClosed, QueueFull) as error:  # noqa: PERF203 (one does not keep it from the others)
                 _log.error("Not sent, {why}: {request}", request=repr(request), why=str(error))
 
     if able:
