@@ -672,6 +672,22 @@ def test_a_peer_we_do_not_read_is_pinged_and_kept(server_line: Any) -> None:
     assert session.closed.reason is DisconnectReason.SILENT
 
 
+def test_a_pong_that_we_did_not_read_in_time_counts(server_line: Any) -> None:
+    """A peer whose pong came while reading was paused is not dropped in the moment reading goes on."""
+    line = server_line(timeouts=Timeouts(silence=20, pong=10))
+    session = line.shake()
+    line.clock.advance(20)
+    line.take()
+    line.protocol.flow.pause("a test")
+    line.clock.advance(9.99)
+    line.protocol.flow.resume("a test")
+    line.clock.advance(0.02)
+    assert session.closed is None
+    line.deliver()
+    line.clock.pump([1] * 19)
+    assert session.closed is None
+
+
 def test_the_heartbeat_is_not_a_request_of_ours(server_line: Any) -> None:
     """A heartbeat's ping does not count as a request that waits, which would let far more messages pile up."""
     line = server_line(timeouts=Timeouts(silence=20, pong=10))

@@ -33,7 +33,7 @@ WRONG: dict[tuple[type, str], tuple[Any, ...]] = {
     (Limits, "pending"): (0, *NOT_WHOLE),
     **{(Limits, name): (0, -1, *NOT_WHOLE) for name in ("half_open", "half_open_per_source", "per_source", "pings", "ping_burst")},
     (Limits, "write_low"): (-1, *NOT_WHOLE),
-    (Limits, "write_high"): (256 * 1024 - 1, 11 * 1024 * 1024 + 1, *NOT_WHOLE),
+    (Limits, "write_high"): (256 * 1024 - 1, *NOT_WHOLE),
     (Limits, "write_hard"): (1024 * 1024 - 1, *NOT_WHOLE),
     **{(Timeouts, name): (0, 0.0, *NOT_SECONDS) for name in ("request", "close", "drain", "stall", "frame", "silence", "pong")},
     (RetryPolicy, "max_retries"): (-1, True, 1.5, "5"),

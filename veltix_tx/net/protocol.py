@@ -128,7 +128,7 @@ class VeltixProtocol(Protocol):
         """Handle what arrived; everything it causes to be sent at once leaves in one write."""
         connection = self.connection
         events = connection.receive(data, self.clocks.calendar_ms())
-        if self.session is None or self._closed is not None:
+        if self.session is None:
             self._dispatch(events)
             if connection.wake_after is None:
                 self.deadlines.clear("wake")
