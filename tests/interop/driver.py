@@ -257,7 +257,9 @@ class OurClient:
 
         while True:
             with suppress(Refused):
-                return await self.client.connect()
+                session = await self.client.connect()
+                self.disconnected.pending.clear()  # of the tries before
+                return session
             await deferLater(reactor, 0.01)
 
 
