@@ -22,11 +22,11 @@ from pathlib import Path
 from zope.interface.interface import InterfaceClass, Method
 
 import veltix_tx
-from veltix_tx import dropin, errors, settings, testing
+from veltix_tx import dropin, errors, server, settings, testing
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
-from veltix_tx.net import flow, protocol, turns
+from veltix_tx.net import connections, flow, protocol, turns
 from veltix_tx.wire import handshake, requests
 from veltix_tx.wire.connection import STATES, VeltixConnection
 from veltix_tx.wire.frames import Refusal
@@ -365,10 +365,21 @@ _UNITS = {
     "strikes": "frames",
     "inflight": "messages",
     "pending": "requests",
+    "half_open": "connections",
+    "half_open_per_source": "connections",
+    "per_source": "connections",
+    "pings": "pings per second",
+    "ping_burst": "pings",
+    "write_high": "bytes",
+    "write_low": "bytes",
+    "write_hard": "bytes",
     "request": "seconds",
     "close": "seconds",
     "drain": "seconds",
     "stall": "seconds",
+    "frame": "seconds",
+    "silence": "seconds",
+    "pong": "seconds",
     "max_retries": "tries",
     "initial_delay": "seconds",
     "factor": "times",
@@ -436,9 +447,16 @@ def fixed_limits() -> str:
         [
             ["replies a peer has not read, above which its next requests are not read", f"{flow._OWED // 1024} KiB"],
             [
-                "slowest a peer may read its replies before it is given up",
-                f"{flow._SLOWEST // 1024} KiB/s, and `timeouts.stall` on top",
+                "slowest a peer may read when much waits for it before it is given up",
+                f"{flow._SLOWEST // 1024} KiB/s, looked at every `timeouts.stall` seconds",
             ],
+            ["bytes given to a transport at a time", f"{flow._HANDFUL // 1024} KiB"],
+            ["bytes sent while a read is handled that wait for its end to be written", f"{turns.MOST_CORKED // 1024} KiB"],
+            ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{protocol._SLOWEST_FRAME // 1024} KiB/s"],
+            ["age below which a half-open connection never gives way to a new one", f"{connections._YOUNG:g} s"],
+            ["network whose IPv6 addresses are one source", f"{connections._NETWORK} bits"],
+            ["connections over the limit that are told so at once", connections._REFUSED_AT_ONCE],
+            ["file descriptors left for everything but connections", server._OTHER_FILES],
             [
                 "how much more may wait for its turn while this side waits for a reply itself",
                 f"{turns.OWN_REQUESTS_FACTOR} times `inflight`",
@@ -639,7 +657,8 @@ _WHY = {
     "HANDSHAKE_TIMEOUT": "the handshake was not complete in time",
     "VERSION_REFUSED": "the versions do not go together",
     "SERVER_FULL": "the server has as many connections as it may",
-    "STALLED": "the peer did not read its replies",
+    "STALLED": "the peer did not read what it was sent",
+    "SILENT": "the peer was silent, and did not answer a ping either",
 }
 
 

@@ -17,6 +17,7 @@ from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.factory import check_wire, resolve_clocks
+from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.net.session import Session
@@ -181,14 +182,14 @@ class Client(RoutedService):
         return self._factory.stop() if self._factory else succeed(None)
 
     @from_any_thread
-    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> None:
+    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> Flow:
         """Send a message; see :meth:`Session.send`.
 
         Raises:
             NotReady: the client has not been connected yet; nothing was sent.
             SessionClosed: it is connected no more; nothing was sent.
         """
-        self._open_session().send(message, content, request_id=request_id)
+        return self._open_session().send(message, content, request_id=request_id)
 
     @from_any_thread
     def send_and_wait(

@@ -9,10 +9,13 @@
     ├── ProtocolError
     │   ├── LocalProtocolError              this side asked for what the wire forbids
     │   │   ├── NotReady                    before the handshake is complete
-    │   │   └── MessageTooLarge             over the limit; nothing was sent
+    │   │   ├── MessageTooLarge             over the limit; nothing was sent
+    │   │   └── QueueFull                   the peer does not read fast enough; nothing was sent
     │   └── RemoteProtocolError             the peer broke a rule; its connection ends
     │       ├── FrameTooLarge
     │       ├── TooManyStrikes
+    │       ├── TooManyPings
+    │       ├── FrameTimeout
     │       └── HandshakeError
     │           ├── MalformedHello
     │           ├── EarlyMessage
@@ -36,6 +39,7 @@ from typing import ClassVar
 __all__ = [
     "DisconnectReason",
     "EarlyMessage",
+    "FrameTimeout",
     "FrameTooLarge",
     "HandshakeError",
     "HandshakeTimeout",
@@ -46,6 +50,7 @@ __all__ = [
     "MessageTypeError",
     "NotReady",
     "ProtocolError",
+    "QueueFull",
     "RemoteError",
     "RemoteProtocolError",
     "RequestError",
@@ -53,6 +58,7 @@ __all__ = [
     "ServerFull",
     "SessionClosed",
     "SettingsError",
+    "TooManyPings",
     "TooManyRequests",
     "TooManyStrikes",
     "VeltixError",
@@ -85,6 +91,7 @@ class DisconnectReason(Enum):
     VERSION_REFUSED = 7
     SERVER_FULL = 8
     STALLED = 9
+    SILENT = 10
 
 
 class VeltixError(Exception):
@@ -163,6 +170,23 @@ class MessageTooLarge(LocalProtocolError):
         return f"the message has {self.size} bytes with its header, over max_message_size {self.limit}"
 
 
+class QueueFull(LocalProtocolError):
+    """So much waits to be sent that nothing more is taken. Nothing was sent; wait for ``when_writable()``.
+
+    Attributes:
+        queued: bytes that wait.
+        limit: the most that may.
+    """
+
+    def __init__(self, queued: int, limit: int) -> None:
+        super().__init__(queued, limit)
+        self.queued = queued
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.queued} bytes wait for the peer to read, and at most {self.limit} may: wait for when_writable()"
+
+
 class RemoteProtocolError(ProtocolError):
     """The peer broke a rule of the wire; its connection is closed."""
 
@@ -199,6 +223,30 @@ class TooManyStrikes(RemoteProtocolError):
 
     def __str__(self) -> str:
         return f"{self.strikes} frames with a bad checksum or runs of garbage"
+
+
+class TooManyPings(RemoteProtocolError):
+    """The peer sent more pings than ``limits.pings`` and ``limits.ping_burst`` allow."""
+
+    def __str__(self) -> str:
+        return "more pings than one peer is answered"
+
+
+class FrameTimeout(RemoteProtocolError):
+    """The peer began a message and did not finish it in time.
+
+    Attributes:
+        size: bytes of the whole message.
+        seconds: the time it had.
+    """
+
+    def __init__(self, size: int, seconds: float) -> None:
+        super().__init__(size, seconds)
+        self.size = size
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"a message of {self.size} bytes was begun and not finished within {self.seconds:g} s"
 
 
 class HandshakeError(RemoteProtocolError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
@@ -20,7 +22,8 @@ from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import is_local, shown
-from veltix_tx.net.factory import Connections, VeltixServerFactory, check_wire, resolve_clocks
+from veltix_tx.net.connections import Connections
+from veltix_tx.net.factory import VeltixServerFactory, check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
 from veltix_tx.net.threads import Home, from_any_thread
@@ -29,9 +32,15 @@ from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request
 from veltix_tx.wire.releases import AUTO
 
+with suppress(ImportError):  # Windows has no such limits
+    from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+
 __all__ = ["Server"]
 
 _log = Logger()
+
+_OTHER_FILES = 64
+"""File descriptors left for everything but connections."""
 
 
 class Server(RoutedService):
@@ -73,6 +82,7 @@ class Server(RoutedService):
             settings["endpoints"] = (endpoint,)
         self.config = ServerConfig()
         self._listening: object = None  # a new one each time it begins to listen
+        self._connections = Connections(-1, self.config.limits, time.monotonic)  # until it listens
         self.configure(config, **settings)
         super().__init__(Role.SERVER, application, types, reactor, random)
         self._hub = Hub()
@@ -92,7 +102,6 @@ class Server(RoutedService):
         check_wire(wanted.wire)
         self._listens = [_split_wire(each, wanted.wire) for each in wanted.endpoints]
         self.config = wanted
-        self._connections = Connections(self.config.max_connections)
 
     @property
     def clients(self) -> list[Session]:
@@ -117,9 +126,10 @@ class Server(RoutedService):
         *,
         to: Iterable[Session] | None = None,
         exclude: Iterable[Session] = (),
+        slow: Literal["close", "drop"] = "close",
     ) -> int:
         """Send a message to all clients, or to those given, but for those excluded; see :meth:`Hub.broadcast`."""
-        return self._hub.broadcast(message, content, to=to, exclude=exclude)
+        return self._hub.broadcast(message, content, to=to, exclude=exclude, slow=slow)
 
     @from_any_thread
     def ping_client(self, client: Session, timeout: float | None = None) -> Deferred[float]:
@@ -150,6 +160,7 @@ class Server(RoutedService):
             raise SettingsError("listen", "called again", "called once until the service stops")
         clocks = resolve_clocks(self.reactor)
         self.home = Home(clocks.reactor)
+        self._connections = Connections(_affordable(self.config.max_connections), self.config.limits, clocks.uptime)
         kept = _Kept(self._application, self._hub)
         attempts = []
         listens = self._listens or [(self.config.wire, self._own_endpoint())]
@@ -266,6 +277,25 @@ class _Kept:
     def connected(self, session: Session) -> object:
         self._hub.add(session)
         return self._application.connected(session)
+
+
+def _affordable(wanted: int) -> int:
+    """Return how many connections there may be: as many as wanted, if the system gives so many file descriptors."""
+    try:
+        descriptors = getrlimit(RLIMIT_NOFILE)[0]
+    except NameError:  # Windows
+        return wanted
+    most = max(1, descriptors - _OTHER_FILES)
+    if descriptors == RLIM_INFINITY or 0 <= wanted <= most:
+        return wanted
+    if wanted > 0:
+        _log.warn(
+            "max_connections {wanted} is more than the system's {files} open files allow: {most}, see ulimit -n",
+            wanted=wanted,
+            files=descriptors,
+            most=most,
+        )
+    return most
 
 
 def _split_wire(endpoint: str | IStreamServerEndpoint, default: str) -> tuple[str, str | IStreamServerEndpoint]:

@@ -89,6 +89,15 @@ class Limits:
         inflight: messages of one peer that wait for their turn or whose handlers run; beyond
             it reading from that peer pauses.
         pending: own requests that may wait for replies on one connection.
+        half_open: connections in their handshake at once; beyond it the oldest that is older than a
+            second is dropped for a new one.
+        half_open_per_source: the same for one source, an IPv4 address or an IPv6 network of 64 bits.
+        per_source: connections of one source at once.
+        pings: pings of one peer per second that are answered, on average.
+        ping_burst: pings in a row that are answered; a peer that sends more is closed.
+        write_high: bytes queued for a peer above which whoever sends is asked to wait.
+        write_low: bytes queued at which sending goes on.
+        write_hard: bytes queued above which nothing more is taken; one message always is.
     """
 
     hello_size: int = 256
@@ -96,13 +105,26 @@ class Limits:
     strikes: int = 32
     inflight: int = 1024
     pending: int = 65536
+    half_open: int = 256
+    half_open_per_source: int = 64
+    per_source: int = 1000
+    pings: int = 50
+    ping_burst: int = 200
+    write_high: int = 1024 * 1024
+    write_low: int = 256 * 1024
+    write_hard: int = 11 * 1024 * 1024
 
     def __post_init__(self) -> None:
         _whole("hello_size", self.hello_size, 32, 65535)
         _whole("json_hello_size", self.json_hello_size, 64, 65535)
-        _whole("strikes", self.strikes, 1)
-        _whole("inflight", self.inflight, 1)
-        _whole("pending", self.pending, 1)
+        for name in (
+            *("strikes", "inflight", "pending", "half_open", "half_open_per_source", "per_source"),
+            *("pings", "ping_burst"),
+        ):
+            _whole(name, getattr(self, name), 1)
+        _whole("write_low", self.write_low, 0)
+        _whole("write_high", self.write_high, self.write_low)
+        _whole("write_hard", self.write_hard, self.write_high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +136,22 @@ class Timeouts:
         close: for a polite close to finish before the connection is aborted.
         drain: for accepted messages to be answered when the service stops.
         stall: for a peer that does not read before its connection is aborted.
+        frame: for the rest of a message that has begun, and a second more for each 64 KiB of it.
+        silence: without a byte from the peer before it is asked with a ping.
+        pong: for anything from the peer after that ping before it counts as dead.
     """
 
     request: float = 5.0
     close: float = 5.0
     drain: float = 10.0
     stall: float = 30.0
+    frame: float = 30.0
+    silence: float = 20.0
+    pong: float = 20.0
 
     def __post_init__(self) -> None:
-        for name in ("request", "close", "drain", "stall"):
-            _seconds(name, getattr(self, name))
+        for each in fields(self):
+            _seconds(each.name, getattr(self, each.name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from veltix_tx import Request
+from veltix_tx import Limits, Request
 from veltix_tx.app.hub import Hub
-from veltix_tx.errors import MessageTooLarge
+from veltix_tx.errors import DisconnectReason, MessageTooLarge, SettingsError
 from veltix_tx.wire.connection import VeltixConnection
 from veltix_tx.wire.layouts import W22
 
@@ -169,3 +169,74 @@ def test_a_hub_keeps_sessions_until_they_are_gone(town: Any) -> None:
     place.network.result(hub.drain())
     assert list(hub) == []
     assert not clients[1].is_connected
+
+
+# Peers that do not read.
+
+
+def full(town: Any) -> tuple[Any, Any, Any]:
+    """A server with two clients, the first of which reads nothing and has a nearly full queue."""
+    place = town(limits=Limits(write_high=1000, write_low=100, write_hard=2000))
+    place.client("slow")
+    place.client("good")
+    slow, good = place.server.clients
+    slow._flow.pauseProducing()
+    assert place.server.broadcast(place.chat, b"1" * 1900) == 2
+    return place, slow, good
+
+
+def test_a_broadcast_closes_who_does_not_read(town: Any) -> None:
+    """By default a client whose queue is full is closed with STALLED; the others hear everything."""
+    place, slow, good = full(town)
+    assert place.server.broadcast(place.chat, b"2" * 100) == 1
+    assert slow.closed.reason is DisconnectReason.STALLED
+    assert place.server.broadcast(place.chat, b"3") == 1
+    place.network.pump()
+    assert place.heard["good"] == [b"1" * 1900, b"2" * 100, b"3"]
+    assert good.closed is None
+    assert slow.queued == 0
+
+
+def test_a_broadcast_may_be_dropped_for_who_does_not_read(town: Any) -> None:
+    """With slow="drop" the message is left out whole for a full client, and counted; it hears what comes when it has read."""
+    place, slow, good = full(town)
+    for _ in range(3):
+        assert place.server.broadcast(place.chat, b"2" * 100, slow="drop") == 1
+    assert (slow.dropped, good.dropped) == (3, 0)
+    slow._flow.resumeProducing()
+    assert place.server.broadcast(place.chat, b"3", slow="drop") == 2
+    place.network.pump()
+    assert place.heard == {"slow": [b"1" * 1900, b"3"], "good": [b"1" * 1900, *[b"2" * 100] * 3, b"3"]}
+
+
+def test_another_way_with_the_slow_is_refused(town: Any) -> None:
+    """Only "close" and "drop" are known; anything else raises SettingsError and sends nothing."""
+    place = town()
+    place.client("a")
+    with pytest.raises(SettingsError, match="slow"):
+        place.server.broadcast(place.chat, b"1", slow="wait")
+    place.network.pump()
+    assert place.heard == {"a": []}
+
+
+def test_one_that_closes_during_a_broadcast_does_not_end_it(town: Any) -> None:
+    """What closing a slow client sets off may close another that comes later in the broadcast: the rest still hear it."""
+    place, slow, good = full(town)
+    place.client("last")
+    waiting = slow.send_and_wait(place.chat, timeout=60)
+    waiting.addErrback(lambda _: good.disconnect() and None)
+    assert place.server.broadcast(place.chat, b"2" * 100) == 1
+    place.network.pump()
+    assert place.heard == {"slow": [], "good": [b"1" * 1900], "last": [b"2" * 100]}
+
+
+def test_the_bytes_of_a_broadcast_are_shared(town: Any) -> None:
+    """What waits for many clients is there once."""
+    place = town()
+    for name in "abc":
+        place.client(name)
+    for session in place.server.clients:
+        session._flow.pauseProducing()
+    place.server.broadcast(place.chat, b"x" * 100_000)
+    queues = [session._flow._queue for session in place.server.clients]
+    assert len({id(buffer) for queue in queues for buffer in queue}) == len(queues[0])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from veltix_tx.dropin import Mode, Request, Sender, SenderError
+from veltix_tx.dropin.reactor import reactor_thread
 
 from .ends import Ends, Lines, both_wires, new_type, until
 
@@ -190,3 +191,22 @@ def test_ids_of_messages(ends: Ends) -> None:
     client.get_sender().send(drawn)
     client.get_sender().send(Request(kind, b"", b"mine"))
     assert until(lambda: len(seen) == 2 and seen) == [drawn.request_id, b"mine"]
+
+
+def test_a_full_queue_is_told(ends: Ends, log: Lines) -> None:
+    """A broadcast is not sent to a client whose queue is full: a line in the log each, False where it is so for all."""
+    server, client = ends.pair()
+    kind, info = new_type(), server.clients[0]
+    session = info.conn.session
+    assert session is not None
+    reactor_thread().call(session._flow.pauseProducing)
+    content = bytes(9 * 1024 * 1024)
+    assert server.get_sender().broadcast(Request(kind, content), server.clients) is True
+    until(lambda: session.queued > len(content))
+    assert server.get_sender().broadcast(Request(kind, content), server.clients) is False
+    assert log.about("does not read")
+    seen: list[int] = []
+    client.set_callback("on_recv", lambda response: seen.append(len(response.content)))
+    reactor_thread().call(session._flow.resumeProducing)
+    assert server.get_sender().send(Request(kind, b"small"), info.conn) is True
+    assert until(lambda: len(seen) == 2 and seen) == [len(content), 5]

@@ -240,8 +240,13 @@ def test_threads_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.clear()
 
 
+def client_queue(client: Any) -> int:
+    """Bytes that wait in a client's session."""
+    return int(client.socket.session.queued)
+
+
 def test_a_fast_sender_and_a_slow_handler(ends: Ends) -> None:
-    """What waits for a slow handler is bounded, and nothing is lost: the peer is not read meanwhile."""
+    """What waits for a slow handler is bounded at both ends, the sender's thread waits, and nothing is lost."""
     server, client = ends.pair()
     kind, seen, most = new_type(), [], []  # type: ignore[var-annotated]
     go = threading.Event()
@@ -252,8 +257,14 @@ def test_a_fast_sender_and_a_slow_handler(ends: Ends) -> None:
 
     server.set_callback("on_recv", received)
     sender = client.get_sender()
-    for number in range(30_000):
-        assert sender.send(Request(kind, b"%08d" % number + bytes(1000)))
+    told: list[bool] = []
+
+    def work() -> None:
+        told.extend(sender.send(Request(kind, b"%08d" % number + bytes(1000))) for number in range(30_000))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    until(lambda: client_queue(client) > 1024 * 1024)
     ((_, strand),) = server._clients.values()
     session = server.clients[0].conn.session
     assert session is not None
@@ -261,8 +272,12 @@ def test_a_fast_sender_and_a_slow_handler(ends: Ends) -> None:
         assert client.is_connected
         most.append(len(strand._calls) + len(session._turns._inbox))
         time.sleep(0.005)
+        assert client_queue(client) < 4 * 1024 * 1024
     assert 1000 < max(most) < 5000
+    assert thread.is_alive()
     go.set()
+    thread.join(30)
+    assert told == [True] * 30_000
     until(lambda: len(seen) == 30_000, 30)
     assert seen == list(range(30_000))
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 from twisted.internet.defer import DeferredQueue
+from twisted.internet.task import deferLater
 
-from veltix_tx import DisconnectReason, Session
+from veltix_tx import DisconnectReason, Session, Timeouts
 
-from .driver import OWN_PORT_ONLY, RELEASES, OurClient, OurServer, RealError, converse, each_release, running
+from .driver import OWN_PORT_ONLY, RELEASES, OurClient, OurServer, Real, RealError, converse, each_release, running
 
 pytestmark = pytest.mark.deadline(10)
 
@@ -107,3 +108,43 @@ async def test_a_client_can_be_pinged_in_on_connect(release: str, pinned: bool, 
         ours.server.set_callback("on_connect", lambda client: ours.server.ping_client(client).addCallback(pings.put))
         assert await real.call("connect", ours.port) is True
         assert 0 <= await pings.get() < 1000
+
+
+# The heartbeat.
+
+HEARTBEAT = Timeouts(silence=0.2, pong=0.5)
+
+
+async def stay_connected(session: Session, noted: DeferredQueue[bytes], real: Real) -> None:
+    """Let several heartbeats pass in which nobody says anything else; both ends are there as before."""
+    from twisted.internet import reactor
+
+    before = session._connection.fresh_id(())  # type: ignore[attr-defined]
+    await deferLater(reactor, 1.5, lambda: None)
+    assert session.closed is None
+    assert (session.late_replies, session.refused) == (0, 0)
+    if session.peer.layout.id_size == 2:
+        assert session._connection.fresh_id(()) - before >= 4  # type: ignore[attr-defined]
+    await converse(session, noted, real)
+
+
+@pytest.mark.parametrize("release", each_release("1.6.3", "1.6.10", "1.7.5", "1.9.0", "2.0.3", "3.3.0"))
+async def test_the_real_client_lives_through_heartbeats(release: str, folders: dict[str, Path]) -> None:
+    """A real client that says nothing answers our server's pings and stays connected."""
+    async with OurServer(wire=release, timeouts=HEARTBEAT) as ours, running(folders[release], "client") as real:
+        assert await real.call("connect", ours.port) is True
+        session = await ours.connected.get()
+        await real.next("connected")
+        await stay_connected(session, ours.noted, real)
+
+
+@pytest.mark.parametrize("release", each_release("1.6.3", "1.6.10", "1.7.5", "1.9.0", "2.0.3", "3.3.0"))
+async def test_the_real_server_lives_through_heartbeats(release: str, folders: dict[str, Path]) -> None:
+    """A real server that says nothing answers our client's pings and keeps the connection."""
+    async with (
+        running(folders[release], "server") as real,
+        OurClient(await real.call("listen"), wire=release, timeouts=HEARTBEAT) as ours,
+    ):
+        session = await ours.connect()
+        await real.next("connected")
+        await stay_connected(session, ours.noted, real)

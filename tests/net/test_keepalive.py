@@ -1,10 +1,10 @@
-"""Clocks and named deadlines."""
+"""Clocks, named deadlines, the heartbeat and the budget of pings."""
 
 from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from veltix_tx.net.keepalive import Clocks, Deadlines
+from veltix_tx.net.keepalive import Clocks, Deadlines, Heartbeat, PingBudget
 
 
 def test_a_deadline_acts_once_at_its_time() -> None:
@@ -68,3 +68,129 @@ def test_clocks_tell_whole_milliseconds() -> None:
     usual = Clocks(Clock())
     assert usual.calendar_ms() > 1_500_000_000_000
     assert usual.uptime_ms() >= 0
+
+
+def test_a_deadline_that_is_late_lets_what_has_arrived_be_read_first() -> None:
+    """When the process was held up, a deadline waits for one turn of the reactor, in which it can be cleared or set again."""
+
+    class Held(Clock):
+        """A reactor that reads between two turns."""
+
+        def turn(self, seconds: float) -> None:
+            """Be held up, then make one turn: timers, then reading."""
+            self.rightNow += seconds
+            due = [call for call in self.calls if call.getTime() <= self.rightNow]
+            for call in due:
+                self.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
+
+    clock, acts = Held(), []
+    deadlines = Deadlines(clock)
+    deadlines.set("a", 1, lambda: acts.append("a"))
+    deadlines.set("b", 1, lambda: acts.append("b"))
+    clock.turn(60)
+    assert acts == []
+    deadlines.clear("a")
+    clock.turn(0)
+    assert acts == ["b"]
+    assert clock.getDelayedCalls() == []
+    deadlines.set("c", 1, lambda: acts.append("c"))
+    clock.turn(1.05)
+    assert acts == ["b", "c"]
+
+
+# The heartbeat.
+
+
+class Patient:
+    """A heartbeat on a clock, and what it did when."""
+
+    def __init__(self, silence: float = 20, pong: float = 10) -> None:
+        self.clock = Clock()
+        self.paused = False
+        self.did: list[tuple[float, str]] = []
+        self.deadlines = Deadlines(self.clock)
+        self.heartbeat = Heartbeat(
+            *(Clocks(self.clock, self.clock.seconds, self.clock.seconds), self.deadlines, silence, pong),
+            ping=lambda: self.did.append((self.clock.seconds(), "ping")),
+            paused=lambda: self.paused,
+            dead=lambda: self.did.append((self.clock.seconds(), "dead")),
+        )
+
+    def wait(self, seconds: float, *, heard: bool = False) -> None:
+        """Let time pass by the second."""
+        for _ in range(int(seconds)):
+            self.clock.advance(1)
+            if heard:
+                self.heartbeat.heard = self.clock.seconds()
+
+
+def test_a_silent_peer_is_asked_and_then_dead() -> None:
+    """After the silence comes one ping, and after the pong time the end."""
+    patient = Patient()
+    patient.wait(100)
+    assert patient.did == [(20, "ping"), (30, "dead")]
+    assert patient.clock.getDelayedCalls() == []
+
+
+def test_a_peer_that_talks_is_never_asked() -> None:
+    """While bytes come, no ping is sent; the silence counts from the last one."""
+    patient = Patient()
+    patient.wait(65, heard=True)
+    assert patient.did == []
+    patient.wait(40)
+    assert patient.did == [(85, "ping"), (95, "dead")]
+
+
+def test_any_byte_after_the_ping_is_life() -> None:
+    """A peer that answers each ping lives, and is asked again after as much silence."""
+    patient = Patient()
+    for number in range(1, 6):
+        patient.wait(20)
+        patient.heartbeat.heard = patient.clock.seconds()
+        assert patient.did[-1] == (20 * number, "ping")
+    assert len(patient.did) == 5
+
+
+def test_a_paused_peer_is_pinged_but_never_dead() -> None:
+    """While reading is paused silence means nothing; the pings go on, and when reading resumes the silence begins anew."""
+    patient = Patient()
+    patient.wait(25)
+    patient.paused = True
+    patient.wait(100)
+    assert patient.did == [(20, "ping"), (30, "ping"), (50, "ping"), (70, "ping"), (90, "ping"), (110, "ping")]
+    patient.did.clear()
+    patient.paused = False
+    patient.heartbeat.resumed()
+    patient.wait(60)
+    assert patient.did == [(145, "ping"), (155, "dead")]
+
+
+# The budget of pings.
+
+
+def test_pings_at_the_rate_are_served_for_ever_and_a_burst_once() -> None:
+    """So many in a row and so many per second are within the budget; one more is not."""
+    clock = Clock()
+    budget = PingBudget(clock.seconds, 50, 200)
+    assert budget.spend(200)
+    for _ in range(1000):
+        clock.advance(0.125)
+        assert budget.spend(6)
+    clock.advance(1000)
+    assert budget.spend(200)
+    assert not budget.spend(1)
+
+
+def test_pings_that_waited_while_reading_was_paused_may_come_at_once() -> None:
+    """What the time of a pause allows is added to the budget; it does not come back after it is spent."""
+    clock = Clock()
+    budget = PingBudget(clock.seconds, 50, 200)
+    clock.advance(60)
+    budget.resumed()
+    assert budget.spend(3200)
+    assert not budget.spend(1)
+    clock.advance(1000)
+    assert budget.spend(200)
+    assert not budget.spend(1)

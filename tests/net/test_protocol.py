@@ -16,17 +16,19 @@ from twisted.internet.testing import StringTransport, StringTransportWithDisconn
 from veltix_tx.errors import (
     DisconnectReason,
     EarlyMessage,
+    FrameTimeout,
     FrameTooLarge,
     HandshakeError,
     HandshakeTimeout,
     MalformedHello,
     SessionClosed,
+    TooManyPings,
     TooManyStrikes,
     VersionRefused,
 )
 from veltix_tx.net.factory import VeltixServerFactory
 from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.protocol import _round_trip
+from veltix_tx.net.sockets import acknowledged, round_trip
 from veltix_tx.settings import Limits, ServerConfig, Timeouts
 from veltix_tx.wire.layouts import W15, W22
 from veltix_tx.wire.messages import MessageRegistry, MessageType
@@ -61,7 +63,7 @@ def test_each_generation_becomes_ready_in_both_roles(role: str, wire: str, serve
     assert line.application.calls == [("connected",), ("received", b"hello")]
     session.send(line.chat, b"back")
     assert line.answers() == [b"back"]
-    assert line.clock.getDelayedCalls() == []
+    assert len(line.clock.getDelayedCalls()) == 1  # the heartbeat's
 
 
 @pytest.mark.parametrize("wire", ["1.3.0", *GENERATIONS])
@@ -112,8 +114,8 @@ def test_the_handshake_deadline_is_absolute(role: str, server_line: Any, client_
 
 
 def test_the_handshake_deadline_is_lifted_when_it_is_complete(server_line: Any) -> None:
-    """A ready connection may be silent for ever."""
-    line = server_line()
+    """A ready connection whose peer may be silent is not closed."""
+    line = server_line(timeouts=Timeouts(silence=1_000_000))
     line.shake()
     line.clock.advance(100_000)
     assert not line.transport.disconnecting
@@ -207,11 +209,12 @@ async def test_the_round_trip_of_a_real_socket_is_known() -> None:
     gone: Deferred[None] = Deferred()
     protocol.connectionLost = lambda reason=None: gone.callback(None)  # type: ignore[method-assign]
     await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), protocol)
-    assert 0 <= _round_trip(protocol.transport) < 1
+    assert 0 <= round_trip(protocol.transport) < 1
+    assert acknowledged(protocol.transport) in (0, 1)
     protocol.transport.loseConnection()  # type: ignore[union-attr]
     await gone
     await port.stopListening()
-    assert _round_trip(StringTransport()) == 0.0
+    assert round_trip(StringTransport()) == 0.0
 
 
 def test_a_kernel_that_does_not_tell_the_round_trip_is_no_error() -> None:
@@ -229,7 +232,8 @@ def test_a_kernel_that_does_not_tell_the_round_trip_is_no_error() -> None:
     for answer in (None, b"short"):
         transport = StringTransport()
         transport.getHandle = lambda answer=answer: Handle(answer)  # type: ignore[attr-defined]
-        assert _round_trip(transport) == 0.0
+        assert round_trip(transport) == 0.0
+        assert acknowledged(transport) is None
 
 
 # Bad input.
@@ -476,3 +480,221 @@ def test_buffer_size_is_the_transports(tls: bool, server_line: Any) -> None:
     reads.bufferSize = 65536
     line.connect()
     assert reads.bufferSize == 5000
+
+
+# Frames that are begun and not finished.
+
+
+def half_of(line: Any, content: bytes, cut: int) -> tuple[bytes, bytes]:
+    """A message of the far end, cut."""
+    line.far.send(line.chat, content)
+    data = b"".join(line.far.data_to_send())
+    return data[:cut], data[cut:]
+
+
+@pytest.mark.parametrize("role", ["server", "client"])
+@pytest.mark.parametrize("cut", [1, 14, 16, 500_000])
+def test_a_message_that_is_begun_has_its_time(
+    role: str, cut: int, server_line: Any, client_line: Any, log_events: list[Any]
+) -> None:
+    """A message must be finished in timeouts.frame and a second for each 64 KiB, wherever it stops, however it drips."""
+    line = (server_line if role == "server" else client_line)(timeouts=Timeouts(frame=10, silence=10_000))
+    session = line.shake()
+    line.clock.advance(100)
+    first, rest = half_of(line, b"x" * 655_360, cut)
+    line.protocol.dataReceived(first)
+    seconds = 10 + (655_360 / 65536 if cut > 15 else 0)
+    for position in range(int(seconds) - 1):
+        line.clock.advance(1)
+        if cut > 15:
+            line.protocol.dataReceived(rest[position : position + 1])
+    line.clock.advance(0.9)
+    assert session.closed is None
+    line.clock.advance(0.2)
+    assert isinstance(session.closed.cause, FrameTimeout)
+    assert session.closed.reason is DisconnectReason.PROTOCOL_ERROR
+    (said,) = warnings_of(log_events)
+    assert "54321" in said
+    assert "not finished" in said
+    line.lose()
+    assert line.clock.getDelayedCalls() == []
+
+
+def test_the_time_counts_from_the_whole_size_though_the_header_came_in_two(server_line: Any) -> None:
+    """A header cut in the middle does not shorten the time of its message."""
+    line = server_line(timeouts=Timeouts(frame=10, silence=10_000))
+    session = line.shake()
+    first, rest = half_of(line, b"x" * 655_360, 3)
+    line.protocol.dataReceived(first)
+    line.clock.advance(1)
+    line.protocol.dataReceived(rest[:1000])
+    line.clock.pump([1] * 18)
+    assert session.closed is None
+    line.protocol.dataReceived(rest[1000:])
+    line.clock.pump([1] * 100)
+    assert session.closed is None
+    assert len(line.application.contents) == 1
+
+
+@pytest.mark.parametrize("kind", ["messages", "pings"])
+def test_each_message_has_its_own_time(kind: str, server_line: Any) -> None:
+    """A peer whose every read ends in the middle of a message is served for ever, pings included."""
+    line = server_line(timeouts=Timeouts(frame=10, silence=10_000))
+    session = line.shake()
+    kept = b""
+    for number in range(100):
+        if kind == "pings":
+            line.far.send_ping(number)
+        else:
+            line.far.send(line.chat, b"%d" % number)
+        data = kept + b"".join(line.far.data_to_send())
+        line.protocol.dataReceived(data[:-3])
+        kept = data[-3:]
+        line.clock.advance(3)
+    assert session.closed is None
+    assert len(line.application.contents) == (99 if kind == "messages" else 0)
+
+
+def test_time_does_not_run_while_reading_is_paused(server_line: Any) -> None:
+    """A message whose rest we do not read is not late; when reading goes on its time begins anew."""
+    line = server_line(timeouts=Timeouts(frame=10, silence=10_000))
+    session = line.shake()
+    first, _ = half_of(line, b"x" * 5000, 100)
+    line.protocol.dataReceived(first)
+    line.protocol.flow.pause("a test")
+    line.clock.pump([1] * 49)
+    assert session.closed is None
+    line.protocol.flow.resume("a test")
+    line.clock.pump([1] * 9)
+    assert session.closed is None
+    line.clock.pump([1] * 11)
+    assert isinstance(session.closed.cause, FrameTimeout)
+
+
+def test_bytes_after_a_close_set_no_timer(server_line: Any) -> None:
+    """Half a message that comes while the connection closes leaves nothing behind."""
+    line = server_line()
+    session = line.shake()
+    first, _ = half_of(line, b"x" * 5000, 100)
+    session.disconnect()
+    line.protocol.dataReceived(first)
+    assert len(line.clock.getDelayedCalls()) == 1  # the close's
+    line.lose()
+    assert line.clock.getDelayedCalls() == []
+
+
+# Pings.
+
+
+@pytest.mark.parametrize("role", ["server", "client"])
+def test_a_ping_flood_is_closed(role: str, server_line: Any, client_line: Any, log_events: list[Any]) -> None:
+    """The burst is answered; one ping more in the same moment closes, with its reason, logged once."""
+    line = (server_line if role == "server" else client_line)(limits=Limits(pings=10, ping_burst=30))
+    session = line.shake()
+    for number in range(30):
+        line.far.send_ping(number)
+    line.deliver()
+    assert session.closed is None
+    line.far.send_ping(30)
+    line.deliver()
+    assert isinstance(session.closed.cause, TooManyPings)
+    assert line.transport.lost == 1
+    (said,) = warnings_of(log_events)
+    assert "54321" in said
+    assert "pings" in said
+    line.lose()
+
+
+def test_fifty_pings_a_second_are_served(server_line: Any) -> None:
+    """A peer that pings fifty times a second for minutes is answered each time."""
+    line = server_line()
+    session = line.shake()
+    pongs = 0
+    for number in range(50 * 120):
+        line.far.send_ping(number % 30_000)
+        line.deliver()
+        pongs += len(line.take())
+        line.clock.advance(0.02)
+    assert session.closed is None
+    assert pongs == 50 * 120
+
+
+# The heartbeat.
+
+
+@pytest.mark.parametrize("wire", ["1.3.0", *GENERATIONS])
+@pytest.mark.parametrize("role", ["server", "client"])
+def test_a_silent_peer_is_pinged_then_dropped(
+    role: str, wire: str, server_line: Any, client_line: Any, log_events: list[Any]
+) -> None:
+    """In both roles and every generation: a peer that answers pings lives, one that does not is aborted in silence + pong."""
+    line = (server_line if role == "server" else client_line)(wire, timeouts=Timeouts(silence=20, pong=10))
+    session = line.shake()
+    closed = outcome(session.when_closed())
+    for _ in range(200):
+        line.clock.advance(1)
+        line.take()
+        line.deliver()
+    assert session.closed is None
+    assert (session.late_replies, session.waiting) == (0, 0)
+    line.clock.advance(20)
+    assert line.transport.value()
+    line.clock.advance(9.9)
+    assert line.transport.aborted == 0
+    line.clock.advance(0.2)
+    assert line.transport.aborted == 1
+    line.lose(ConnectionLost())
+    assert closed[0].reason is DisconnectReason.SILENT
+    (said,) = warnings_of(log_events)
+    assert "54321" in said
+    assert "silent" in said
+    assert line.clock.getDelayedCalls() == []
+
+
+def test_a_peer_we_do_not_read_is_pinged_and_kept(server_line: Any) -> None:
+    """While a handler is busy and reading is paused, pings go out, nobody is dropped, and reading is not resumed by them."""
+    line = server_line(timeouts=Timeouts(silence=20, pong=10), limits=Limits(inflight=2))
+    session = line.shake()
+    gate: Deferred[None] = Deferred()
+    line.application.on_message = lambda session, message: gate
+    line.say(b"1", b"2", b"3", b"4")
+    assert line.transport.producerState == "paused"
+    line.take()
+    line.clock.pump([1] * 100)
+    assert session.closed is None
+    assert line.transport.producerState == "paused"
+    assert len(line.transport.value()) == 5 * W15.header_size
+    gate.callback(None)
+    assert line.transport.producerState == "producing"
+    line.clock.pump([1] * 29)
+    assert session.closed is None
+    line.clock.pump([1] * 3)
+    assert session.closed.reason is DisconnectReason.SILENT
+
+
+def test_a_pong_that_we_did_not_read_in_time_counts(server_line: Any) -> None:
+    """A peer whose pong came while reading was paused is not dropped in the moment reading goes on."""
+    line = server_line(timeouts=Timeouts(silence=20, pong=10))
+    session = line.shake()
+    line.clock.advance(20)
+    line.take()
+    line.protocol.flow.pause("a test")
+    line.clock.advance(9.99)
+    line.protocol.flow.resume("a test")
+    line.clock.advance(0.02)
+    assert session.closed is None
+    line.deliver()
+    line.clock.pump([1] * 19)
+    assert session.closed is None
+
+
+def test_the_heartbeat_is_not_a_request_of_ours(server_line: Any) -> None:
+    """A heartbeat's ping does not count as a request that waits, which would let far more messages pile up."""
+    line = server_line(timeouts=Timeouts(silence=20, pong=10))
+    session = line.shake()
+    line.clock.advance(20)
+    assert len(line.transport.value()) == W15.header_size
+    assert session.waiting == 0
+    line.take()
+    line.deliver()
+    assert session.late_replies == 0

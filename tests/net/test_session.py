@@ -14,6 +14,7 @@ from veltix_tx.errors import (
     LocalProtocolError,
     MessageTooLarge,
     NotReady,
+    QueueFull,
     RemoteError,
     RequestTimeout,
     SessionClosed,
@@ -22,6 +23,8 @@ from veltix_tx.errors import (
 from veltix_tx.settings import Limits, Timeouts
 from veltix_tx.wire.layouts import W22
 from veltix_tx.wire.messages import ERROR, INVALID_REQUEST, PONG, Request, Response
+
+from .test_flow import Source
 
 BOTH = pytest.mark.parametrize("role", ["server", "client"])
 
@@ -123,12 +126,16 @@ def test_a_message_over_the_limit_is_refused_before_a_byte_leaves(role: str, eit
 
 
 def test_large_content_is_not_joined_to_its_header(server_line: Any) -> None:
-    """A large message is one write all the same, header and content in order."""
+    """A large message is one write all the same, header and content in order; a very large one goes by handfuls."""
     line = server_line()
     session = line.shake()
-    session.send(line.chat, b"x" * 200_000)
+    session.send(line.chat, b"x" * 100_000)
     assert line.transport.writes == 1
-    assert line.answers() == [b"x" * 200_000]
+    assert line.answers() == [b"x" * 100_000]
+    content = bytes(range(256)) * 1000
+    session.send(line.chat, content)
+    assert line.transport.writes == 3
+    assert line.answers() == [content]
 
 
 # Requests.
@@ -208,20 +215,22 @@ def test_each_of_several_requests_has_its_own_time(server_line: Any) -> None:
     for _ in range(20):
         line.clock.advance(0.25)
     assert ends == {s: s for s in (0.5, 1.0, 2.0, 3.0, 4.0)}
-    assert line.clock.getDelayedCalls() == []
+    assert len(line.clock.getDelayedCalls()) == 1  # the heartbeat's
 
 
 def test_a_request_may_wait_for_ever(server_line: Any) -> None:
     """math.inf as timeout means no end and no timer."""
-    line = server_line()
+    line = server_line(timeouts=Timeouts(silence=1_000_000))
     session = line.shake()
+    heartbeat = line.clock.getDelayedCalls()
+    assert len(heartbeat) == 1
     reply = outcome(session.send_and_wait(line.chat, b"?", timeout=math.inf))
-    assert line.clock.getDelayedCalls() == []
+    assert line.clock.getDelayedCalls() == heartbeat
     brief = outcome(session.send_and_wait(line.chat, b"?", timeout=1))
     line.clock.advance(1000)
     assert reply == []
     assert isinstance(brief[0], RequestTimeout)
-    assert line.clock.getDelayedCalls() == []
+    assert line.clock.getDelayedCalls() == heartbeat
     line.lose()
 
 
@@ -488,3 +497,113 @@ def test_the_clock_in_a_header_is_the_one_the_peer_expects(server_line: Any) -> 
         session.send(line.chat, b"")
         stamps[wire] = W22.unpack(line.transport.value()).timestamp
     assert stamps == {"1.6.8": 1_700_000_000_000, "1.6.9": 0}
+
+
+# Back-pressure: what a sender is told. How the queue works is tested with the flow.
+
+NARROW = Limits(write_high=100_000, write_low=10_000, write_hard=200_000)
+
+
+def blocked(server_line: Any) -> tuple[Any, Any]:
+    """Make a session whose peer reads nothing."""
+    line = server_line(limits=NARROW, timeouts=Timeouts(silence=10_000, stall=1000))
+    session = line.shake()
+    line.transport.producer.pauseProducing()
+    return line, session
+
+
+def test_a_full_queue_takes_nothing_more(server_line: Any) -> None:
+    """Beyond write_hard every kind of send says QueueFull, nothing having been queued; when there is room all go on."""
+    line, session = blocked(server_line)
+    session.send(line.chat, b"x" * 150_000)
+    assert session.queued == 150_015
+    with pytest.raises(QueueFull) as caught:
+        session.send(line.chat, b"x" * 50_000)
+    assert (caught.value.queued, caught.value.limit) == (150_015, 200_000)
+    assert "150015 bytes wait" in str(caught.value)
+    with pytest.raises(QueueFull):
+        session.send_encoded([b"x" * 50_000])
+    (failed,) = outcome(session.send_and_wait(line.chat, b"x" * 50_000))
+    assert isinstance(failed, QueueFull)
+    assert (session.queued, session.waiting) == (150_015, 0)
+    session.send(line.chat, b"x" * 40_000)
+    line.transport.producer.resumeProducing()
+    assert session.queued == 0
+    session.send(line.chat, b"x" * 50_000)
+    assert [len(each) for each in line.answers()] == [150_000, 40_000, 50_000]
+
+
+def test_one_message_is_always_taken(server_line: Any) -> None:
+    """A message longer than write_hard can be sent while nothing waits."""
+    line, session = blocked(server_line)
+    session.send(line.chat, b"x" * 300_000)
+    assert session.queued == 300_015
+    with pytest.raises(QueueFull):
+        session.send(line.chat)
+
+
+def test_a_sender_can_wait(server_line: Any) -> None:
+    """Awaiting send(), or when_writable(), waits while more than write_high is queued, and not otherwise."""
+    line, session = blocked(server_line)
+    done: list[int] = []
+
+    async def work() -> None:
+        for number in range(7):
+            await session.send(line.chat, b"x" * 30_000)
+            done.append(number)
+
+    Deferred.fromCoroutine(work())
+    assert done == [0, 1, 2]
+    waiting = outcome(session.when_writable())
+    assert waiting == []
+    line.transport.producer.resumeProducing()
+    assert waiting == [None]
+    assert done == list(range(7))
+    assert outcome(session.when_writable()) == [None]
+    assert len(line.answers()) == 7
+
+
+@pytest.mark.parametrize("how", ["disconnect", "lose"])
+def test_who_waits_to_send_hears_of_the_end(how: str, server_line: Any) -> None:
+    """When the session ends, who waits goes on and meets SessionClosed at the next send; a producer is stopped."""
+    line, session = blocked(server_line)
+    failures: list[Exception] = []
+    source = Source()
+    session.register_producer(source)
+
+    async def work() -> None:
+        try:
+            while True:
+                await session.send(line.chat, b"x" * 30_000)
+        except SessionClosed as error:
+            failures.append(error)
+
+    Deferred.fromCoroutine(work())
+    assert (failures, source.steps) == ([], ["pause"])
+    session.disconnect() if how == "disconnect" else line.lose()
+    assert len(failures) == 1
+    assert source.steps == ["pause", "stop"]
+    with pytest.raises(SessionClosed):
+        session.register_producer(Source())
+    if how == "disconnect":
+        line.transport.producer.resumeProducing()
+        assert len(line.answers()) == 4
+        line.lose()
+    assert session.queued == 0
+
+
+def test_a_producer_is_paused_and_resumed(server_line: Any) -> None:
+    """A producer that sends on the session is paused above write_high, resumed at write_low, and can be taken back."""
+    line, session = blocked(server_line)
+    source = Source()
+    session.register_producer(source)
+    with pytest.raises(RuntimeError):
+        session.register_producer(Source())
+    session.send(line.chat, b"x" * 100_001)
+    assert source.steps == ["pause"]
+    line.transport.producer.resumeProducing()
+    assert source.steps == ["pause", "resume"]
+    session.unregister_producer()
+    session.disconnect()
+    line.lose()
+    assert source.steps == ["pause", "resume"]

@@ -16,6 +16,7 @@ from veltix_tx import (
     BufferSize,
     Client,
     ClientConfig,
+    Limits,
     MessageRegistry,
     MessageType,
     Server,
@@ -257,7 +258,8 @@ async def test_a_server_can_be_started_again(loopback: Any) -> None:
 @pytest.mark.deadline(20)
 async def test_two_peers_that_ask_much_of_each_other_at_once_both_get_it(loopback: Any) -> None:
     """Large requests in flight both ways, more than every buffer holds, do not stop each other."""
-    server = loopback.made_server()
+    limits = Limits(write_hard=64 * 1024 * 1024)
+    server = loopback.made_server(limits=limits)
     asked: Deferred[list[Any]] = Deferred()
     content = b"x" * 5_000_000
 
@@ -267,7 +269,7 @@ async def test_two_peers_that_ask_much_of_each_other_at_once_both_get_it(loopbac
 
     server.route(loopback.chat)(lambda client, message: message.content)
     server.startService()
-    client = loopback.client(server.port)
+    client = loopback.client(server.port, limits=limits)
     client.route(loopback.chat)(lambda message: message.content)
     await client.connect()
     replies = await gatherResults([client.send_and_wait(loopback.chat, content, timeout=15) for _ in range(5)])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Literal
 
 from twisted.internet.defer import Deferred, DeferredList
 
+from veltix_tx.errors import QueueFull, SessionClosed, SettingsError
 from veltix_tx.net.session import Session
-from veltix_tx.wire.messages import MessageType, Request, as_content
+from veltix_tx.wire.messages import MessageType, Request, parts_of
 
 __all__ = ["Hub"]
 
@@ -66,6 +68,7 @@ class Hub:
         *,
         to: Iterable[Session] | None = None,
         exclude: Iterable[Session] = (),
+        slow: Literal["close", "drop"] = "close",
     ) -> int:
         """Send a message to many sessions, encoded once for each generation among them.
 
@@ -74,6 +77,8 @@ class Hub:
             content: its bytes.
             to: the sessions to send to; every ready one by default. Closed ones are left out.
             exclude: sessions to leave out.
+            slow: what becomes of a session whose peer reads so slowly that its queue is full: the
+                message is dropped for it (and counted in ``session.dropped``), or it is closed.
 
         Returns:
             how many sessions it was sent to.
@@ -81,17 +86,31 @@ class Hub:
         Raises:
             MessageTooLarge: it is over ``max_message_size``; it was sent to nobody.
             TypeError: the content is not bytes.
+            SettingsError: ``slow`` is neither.
         """
-        message_type, body = (message.type, message.content) if isinstance(message, Request) else (message, as_content(content))
+        if slow not in ("close", "drop"):
+            raise SettingsError("slow", slow, "'close' or 'drop'")
+        message_type, body, _ = parts_of(message, content)
         left_out = set(exclude)
         chosen = [session for session in (self if to is None else to) if session.closed is None and session not in left_out]
         encoded: dict[object, list[bytes]] = {}
         for session in chosen:
             if session.encoding not in encoded:
                 encoded[session.encoding] = session.encode(message_type, body)
-        for session in chosen:
-            session.send_encoded(encoded[session.encoding])
-        return len(chosen)
+        return sum(self._send_to(session, encoded[session.encoding], slow) for session in chosen)
+
+    def _send_to(self, session: Session, buffers: list[bytes], slow: str) -> bool:
+        try:
+            session.send_encoded(buffers)
+        except SessionClosed:  # while the others were sent to
+            return False
+        except QueueFull:
+            if slow == "close":
+                session.give_up()
+            else:
+                session.dropped += 1
+            return False
+        return True
 
     def _discard(self, session: Session) -> None:
         watch = self._sessions.pop(session)

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, get_ident
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -32,6 +32,9 @@ _logged = Logger().failureHandler("a call from another thread failed")
 
 _EXIT = 5.0
 """Seconds that open connections have at the interpreter's exit."""
+
+_POSTED = 1024 * 1024
+"""Bytes that may wait for the reactor's thread before whoever posts more waits, too."""
 
 
 class Closing(Protocol):
@@ -51,6 +54,8 @@ class ReactorThread:
         self.open: set[Closing] = set()
         self._calls: deque[Callable[[], object]] = deque()
         self._woken = False
+        self._bytes = 0
+        self._lock = Lock()
         self._thread = Thread(target=self.reactor.run, kwargs={"installSignalHandlers": False}, name="veltix_tx", daemon=True)
         started = Event()
         self.reactor.callWhenRunning(started.set)
@@ -65,15 +70,29 @@ class ReactorThread:
         """
         return wait_for(self.reactor, self._after_posted, function, *arguments)
 
-    def post(self, call: Callable[[], object]) -> None:
+    def post(self, call: Callable[[], object], size: int = 0) -> None:
         """Have something called in the reactor's thread, in the order it is posted, and do not wait.
 
         The reactor is woken once for many calls: that is what makes sending from a loop fast.
+
+        Args:
+            call: what to call.
+            size: bytes it keeps until then. With many of them waiting already, this does wait.
         """
-        self._calls.append(call)
+        if size:
+            with self._lock:
+                self._bytes += size
+            if self._bytes > _POSTED and get_ident() != self._thread.ident:
+                self.call(lambda: None)
+        self._calls.append(partial(self._sized, call, size) if size else call)
         if not self._woken:
             self._woken = True
             self.reactor.callFromThread(self._run_posted)
+
+    def _sized(self, call: Callable[[], object], size: int) -> None:
+        with self._lock:
+            self._bytes -= size
+        call()
 
     def _after_posted(self, function: Callable[..., object], *arguments: object) -> object:
         self._run_posted()

@@ -1,25 +1,21 @@
-"""The server's factory, and what both factories share: making protocols and counting them."""
+"""The server's factory, and what both factories share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.connections import Connections, source_of
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
 from veltix_tx.wire.releases import AUTO, find_release
 
-__all__ = ["Connections", "VeltixServerFactory", "check_wire", "resolve_clocks"]
-
-
-_REFUSED_AT_ONCE = 64
-"""How many connections over the limit may be open while they are told that the server is full."""
+__all__ = ["VeltixServerFactory", "check_wire", "resolve_clocks"]
 
 
 def resolve_clocks(reactor: IReactorTime | Clocks | None) -> Clocks:
@@ -37,43 +33,6 @@ def check_wire(wire: str) -> None:
     """Raise SettingsError unless ``wire`` is ``"auto"`` or an upstream release."""
     if wire != AUTO:
         find_release(wire)
-
-
-class Connections:
-    """The open connections of one server, ready or not, on however many ports.
-
-    Args:
-        most: how many there may be; -1 for no limit.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._open: set[VeltixProtocol] = set()
-        self._refused: set[VeltixProtocol] = set()
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def __iter__(self) -> Iterator[VeltixProtocol]:
-        return iter([*self._open, *self._refused])
-
-    @property
-    def full(self) -> bool:
-        """Whether no more may come."""
-        return 0 <= self.most <= len(self._open)
-
-    def admit(self, protocol: VeltixProtocol) -> bool:
-        """Keep a connection until it is lost; return False for one refused too many, which is not even told."""
-        kept = self._refused if self.full else self._open
-        if kept is self._refused and len(kept) >= _REFUSED_AT_ONCE:
-            return False
-        kept.add(protocol)
-        protocol.when_lost().addCallback(lambda _: kept.discard(protocol))
-        return True
-
-    def half_open(self) -> list[VeltixProtocol]:
-        """Return those still in their handshake."""
-        return [protocol for protocol in self if protocol.session is None]
 
 
 class VeltixServerFactory(ServerFactory):
@@ -105,21 +64,32 @@ class VeltixServerFactory(ServerFactory):
     ) -> None:
         self.config = config or ServerConfig()
         check_wire(self.config.wire)
-        self.connections = Connections(self.config.max_connections) if connections is None else connections
+        self._connections = connections
         self._application = application
         self._reactor = reactor
         self._types = types
         self._random = random or Random()
 
+    @property
+    def connections(self) -> Connections:
+        """The open connections."""
+        if self._connections is None:
+            config = self.config
+            self._connections = Connections(config.max_connections, config.limits, resolve_clocks(self._reactor).uptime)
+        return self._connections
+
     def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
         """Return the protocol of a new connection, None for one to close at once."""
+        connections, source = self.connections, source_of(addr)
+        full = not connections.make_room(source)
         protocol = VeltixProtocol(
             self._application,
             self.config,
             resolve_clocks(self._reactor),
             types=self._types,
             random=self._random,
-            full=self.connections.full,
+            ready=lambda session: connections.ready(protocol),
+            full=full,
         )
         protocol.factory = self
-        return protocol if self.connections.admit(protocol) else None
+        return protocol if connections.admit(protocol, source, full) else None

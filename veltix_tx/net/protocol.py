@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -16,14 +15,23 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import DisconnectReason, HandshakeError, HandshakeTimeout, RemoteProtocolError, SessionClosed
+from veltix_tx.errors import (
+    DisconnectReason,
+    FrameTimeout,
+    HandshakeError,
+    HandshakeTimeout,
+    RemoteProtocolError,
+    SessionClosed,
+    TooManyPings,
+)
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
-from veltix_tx.net.keepalive import Clocks, Deadlines
+from veltix_tx.net.keepalive import ROUNDING, Clocks, Deadlines, Heartbeat, PingBudget
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
-from veltix_tx.net.turns import OWN_REQUESTS_FACTOR
+from veltix_tx.net.sockets import acknowledged, round_trip
+from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.settings import ClientConfig, ServerConfig
 from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready, VeltixConnection
 from veltix_tx.wire.frames import Refused
@@ -37,6 +45,10 @@ _log = Logger()
 
 _HELLO_GAP = 0.15
 """Seconds between the hellos of a server that finds out, on a link without delay."""
+
+
+_SLOWEST_FRAME = 64 * 1024
+"""Bytes per second that a message which has begun may arrive at."""
 
 
 class VeltixProtocol(Protocol):
@@ -84,8 +96,13 @@ class VeltixProtocol(Protocol):
         self._closed: SessionClosed | None = None
         self.corked = False
         self._own = 0
+        self._pings = 0
+        self._frame_begun: float | None = None
 
     transport: Any
+
+    _heartbeat: Heartbeat
+    _ping_budget: PingBudget
 
     @property
     def address(self) -> IAddress:
@@ -109,13 +126,32 @@ class VeltixProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Handle what arrived; everything it causes to be sent at once leaves in one write."""
-        self._dispatch(self.connection.receive(data, self.clocks.calendar_ms()))
-        if self.connection.wake_after is None:
-            self.deadlines.clear("wake")
+        connection = self.connection
+        events = connection.receive(data, self.clocks.calendar_ms())
+        if self.session is None:
+            self._dispatch(events)
+            if connection.wake_after is None:
+                self.deadlines.clear("wake")
+            return
+        self._heartbeat.heard = now = self.clocks.uptime()
+        pings = connection.pings - self._pings
+        if not connection.unfinished:
+            self._frame_begun = None
+        elif events or pings or self._frame_begun is None:
+            # One timer looks after all frames: it is not set again for each.
+            self._frame_begun = now
+            if "frame" not in self.deadlines:
+                self.deadlines.set("frame", self.timeouts.frame, self._frame_late)
+        if pings:
+            self._pings += pings
+            if not self._ping_budget.spend(pings):
+                self._fault(TooManyPings())
+        self._dispatch(events)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Settle everything that waits."""
         closed = self._end(self._closed or _why(reason, ready=self.session is not None))
+        self.flow.end()
         self._gone = True
         self._when_lost.fire(closed)
         if self.session is not None:
@@ -134,19 +170,23 @@ class VeltixProtocol(Protocol):
 
         What is not this side's own is owed to the peer: its not reading it pauses our reading.
         """
-        if self.corked or self.transport is None:
-            return
+        if not self.corked and self.transport is not None:
+            self.write_out()
+
+    def write_out(self) -> None:
+        """Write what the connection has to send."""
         own, self._own = self._own, 0
         out = self.connection.data_to_send()
         if out:
-            self.transport.writeSequence(out)
+            size = sum(map(len, out))
             waiting = self.session is not None and self.session.waiting > 0
-            self.flow.owe(sum(map(len, out)) - own, patient=waiting)
+            self.flow.write(out, size, max(0, size - own), patient=waiting)
 
     def sent(self, size: int) -> None:
-        """Write what this side sends of its own accord, with ``size`` bytes of content."""
+        """Write what the connection has to send, of which ``size`` bytes are of this side's own accord."""
         self._own += size
-        self.flush()
+        if not self.corked or self._own > MOST_CORKED:
+            self.write_out()
 
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds."""
@@ -173,7 +213,7 @@ class VeltixProtocol(Protocol):
         # Both, because UNIX transports of Twisted before 25 claim to be TCP and fail at it.
         if ITCPTransport.providedBy(transport) and isinstance(self.address, (IPv4Address, IPv6Address)):
             transport.setTcpNoDelay(True)
-            gap += 2 * _round_trip(transport)
+            gap += 2 * round_trip(transport)
         config = self._config
         reads = getattr(transport, "transport", transport)  # what is below TLS
         if hasattr(reads, "bufferSize"):
@@ -195,7 +235,13 @@ class VeltixProtocol(Protocol):
             long_headers=isinstance(config, ClientConfig) and config.long_headers,
         )
         most = OWN_REQUESTS_FACTOR * config.max_message_size
-        self.flow = Flow(transport, self.deadlines, self.timeouts.stall, self._stalled, most)
+        limits = config.limits
+        self.flow = Flow(
+            *(transport, self.deadlines, self.timeouts.stall, self.give_up, most),
+            high=limits.write_high,
+            low=limits.write_low,
+            acknowledged=partial(acknowledged, transport),
+        )
 
     def _abort_transport(self) -> None:
         # Not every transport has abortConnection: ITransport does not ask for it.
@@ -218,6 +264,15 @@ class VeltixProtocol(Protocol):
     def _on_ready(self, event: Ready) -> None:
         self.deadlines.clear("handshake")
         session = self.session = Session(self, event.peer, self._application)
+        timeouts = self.timeouts
+        self._heartbeat = Heartbeat(
+            *(self.clocks, self.deadlines, timeouts.silence, timeouts.pong),
+            ping=session.probe,
+            paused=lambda: self.flow.paused,
+            dead=self._dead,
+        )
+        self._ping_budget = PingBudget(self.clocks.uptime, self.limits.pings, self.limits.ping_burst)
+        self.flow.on_resumed = self._resumed
         self.flow.start()
         if self._ready is not None:
             self._ready(session)
@@ -247,8 +302,33 @@ class VeltixProtocol(Protocol):
         _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
         self.abort(SessionClosed(error.reason, error))
 
-    def _stalled(self) -> None:
-        _log.warn("closing {peer}: it does not read its replies", peer=shown(self.address))
+    def _dead(self) -> None:
+        _log.warn("closing {peer}: it is silent, and has not answered a ping", peer=shown(self.address))
+        self.abort(SessionClosed(DisconnectReason.SILENT))
+
+    def _resumed(self) -> None:
+        """Reading goes on: while it was paused, time did not run against the peer."""
+        self._heartbeat.resumed()
+        self._ping_budget.resumed()
+        if self._frame_begun is not None:
+            self._frame_begun = self.clocks.uptime()
+
+    def _frame_late(self) -> None:
+        if self._frame_begun is None:
+            return
+        size = self.connection.unfinished
+        seconds = self.timeouts.frame + size / _SLOWEST_FRAME
+        left = self._frame_begun + seconds - self.clocks.uptime()
+        if self.flow.paused:
+            self.deadlines.set("frame", seconds, self._frame_late)
+        elif left > ROUNDING:
+            self.deadlines.set("frame", left, self._frame_late)
+        else:
+            self._fault(FrameTimeout(size, seconds))
+
+    def give_up(self) -> None:
+        """Close at once a peer that does not read."""
+        _log.warn("closing {peer}: it does not read what it is sent", peer=shown(self.address))
         self.abort(SessionClosed(DisconnectReason.STALLED))
 
     def _end(self, closed: SessionClosed) -> SessionClosed:
@@ -289,16 +369,3 @@ def _why(reason: Failure, *, ready: bool) -> SessionClosed:
     if reason.check(ConnectionLost):
         return SessionClosed(DisconnectReason.RESET, reason.value)
     return SessionClosed(DisconnectReason.ERROR, reason.value)
-
-
-def _round_trip(transport: object) -> float:
-    """Return the round trip of a fresh TCP connection in seconds as the kernel measured it, 0 where it does not say.
-
-    A server that finds out must not send its second hello before the answer to its first can
-    have come: a 2.x or 3.x client would take it for the next step of its handshake.
-    """
-    try:
-        raw = transport.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 72)  # type: ignore[attr-defined]
-        return float(struct.unpack_from("I", raw, 68)[0]) / 1e6
-    except (AttributeError, OSError, struct.error):
-        return 0.0

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import (
     DisconnectReason,
     LocalProtocolError,
+    QueueFull,
     RemoteError,
     SessionClosed,
     TooManyRequests,
@@ -21,46 +21,16 @@ from veltix_tx.errors import (
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
-from veltix_tx.net.keepalive import Clocks, Deadlines
+from veltix_tx.net.link import Link
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.tags import Tags
 from veltix_tx.net.threads import Home, from_any_thread
 from veltix_tx.net.turns import Turns
 from veltix_tx.net.waiting import Waiting
-from veltix_tx.settings import Limits, Timeouts
-from veltix_tx.wire.connection import WireConnection
-from veltix_tx.wire.messages import MessageType, Request, Response, as_content
+from veltix_tx.wire.messages import MessageType, Request, Response, parts_of
 from veltix_tx.wire.peer import Peer
 
-__all__ = ["Link", "Session"]
-
-
-class Link(Protocol):
-    """What a session needs of the protocol below it."""
-
-    limits: Limits
-    timeouts: Timeouts
-    clocks: Clocks
-    deadlines: Deadlines
-    flow: Flow
-    corked: bool
-
-    @property
-    def connection(self) -> WireConnection:
-        """The wire."""
-
-    @property
-    def address(self) -> IAddress:
-        """The peer's network address."""
-
-    def flush(self) -> None:
-        """Write what the connection has to send because the peer asked for it."""
-
-    def sent(self, size: int) -> None:
-        """Write what the connection has to send of this side's own accord, ``size`` bytes of content."""
-
-    def close(self, closed: SessionClosed) -> None:
-        """Write what is queued and close politely, within a deadline."""
+__all__ = ["Session"]
 
 
 class Session:
@@ -73,24 +43,31 @@ class Session:
     Attributes:
         peer: the other side as the handshake made it known: its version, its layout.
         address: the other side's network address.
+        limits: the settings of its side.
         closed: why nothing can be sent any more; None while the session is open.
         tags: what the application notes about it; :meth:`add_tag` and the others change them.
         home: the thread it lives in, its reactor's. In another thread, such as one of a route with
             ``thread=True``, what returns a Deferred blocks instead, and returns what that fires with.
         late_replies: replies dropped because their request had been given up.
         refused: frames refused and dropped (bad checksum, unknown type, garbage).
+        dropped: broadcasts left out because too much was queued.
     """
 
     def __init__(self, link: Link, peer: Peer, application: IVeltixApplication) -> None:
         self.peer = peer
         self.address = link.address
+        self.limits = link.limits
         self.closed: SessionClosed | None = None
         self.tags = Tags()
         self.home = Home(link.clocks.reactor)
         self.late_replies = 0
         self.refused = 0
+        self.dropped = 0
         self._link = link
         self._connection = link.connection
+        self._flow = link.flow
+        self._header_size = peer.layout.header_size
+        self._probe: int | None = None
         self._requests = Waiting(link.clocks.uptime, link.deadlines, "requests")
         self._pings = Waiting(link.clocks.uptime, link.deadlines, "pings")
         self._taken = ChainMap(self._requests.entries, self._pings.entries)
@@ -120,7 +97,7 @@ class Session:
     # Sending.
 
     @from_any_thread
-    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> None:
+    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> Flow:
         """Send a message.
 
         Args:
@@ -128,15 +105,21 @@ class Session:
             content: its bytes.
             request_id: the ``request_id`` of the message it answers.
 
+        Returns:
+            what can be awaited by who sends much: it waits as :meth:`when_writable` does.
+
         Raises:
             SessionClosed: the session is closed; nothing was sent.
             MessageTooLarge: it is over ``max_message_size``; nothing was sent.
+            QueueFull: the peer reads too slowly; nothing was sent.
             TypeError: the content is not bytes.
         """
-        message_type, body, answers = _parts(message, content, request_id)
+        message_type, body, answers = parts_of(message, content, request_id)
         self._check_open()
+        size = self._checked(body)
         self._connection.send(message_type, body, answers)
-        self._link.sent(len(body))
+        self._link.sent(size)
+        return self._flow
 
     @from_any_thread
     def send_and_wait(
@@ -158,7 +141,7 @@ class Session:
         Returns:
             a Deferred of the reply: the first message of the peer with the request's id. It
             errbacks with RequestTimeout; with SessionClosed as soon as the connection is gone;
-            with RemoteError when the peer says that its handler failed; with MessageTooLarge,
+            with RemoteError when the peer says that its handler failed; with MessageTooLarge, QueueFull,
             TooManyRequests (``limits.pending``) or LocalProtocolError, nothing having been sent.
             Cancelling it gives the request up: a later reply is dropped and counted.
         """
@@ -175,6 +158,32 @@ class Session:
         sent_at = self._link.clocks.uptime()
         pong = self._ask(self._pings, timeout, self._send_ping)
         return pong.addCallback(lambda _: (self._link.clocks.uptime() - sent_at) * 1000)
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait here for the peer to read."""
+        return self._flow.queued
+
+    @from_any_thread
+    def when_writable(self) -> Deferred[None]:
+        """Return a new Deferred that fires when there is room to send more, at once if there is, or the session has ended."""
+        return self._flow.when_low()
+
+    @from_any_thread
+    def register_producer(self, producer: IPushProducer) -> None:
+        """Pause a producer, which sends on this session, while too much is queued, and stop it when the session ends.
+
+        Raises:
+            SessionClosed: the session is closed.
+            RuntimeError: another producer is registered.
+        """
+        self._check_open()
+        self._flow.feed_from(producer)
+
+    @from_any_thread
+    def unregister_producer(self) -> None:
+        """Let go of the producer."""
+        self._flow.feed_from(None)
 
     @from_any_thread
     def disconnect(self) -> Deferred[SessionClosed]:
@@ -282,10 +291,25 @@ class Session:
 
         Raises:
             SessionClosed: the session is closed; nothing was sent.
+            QueueFull: the peer reads too slowly; nothing was sent.
         """
         self._check_open()
+        size = sum(map(len, buffers))
+        self._check_room(size)
         self._connection.send_encoded(buffers)
-        self._link.sent(sum(map(len, buffers)))
+        self._link.sent(size)
+
+    def give_up(self) -> None:
+        """Close at once a peer that does not read; what is queued is lost."""
+        self._link.give_up()
+
+    def probe(self) -> None:
+        """Send a ping of which only that it is answered matters: it is none of the requests that wait."""
+        try:
+            self._probe = self._connection.fresh_id(self._taken)
+        except (LocalProtocolError, TooManyRequests):
+            self._probe = None  # a wire without ids, or with none left
+        self._link.sent(self._send_ping(self._probe))
 
     # From the protocol.
 
@@ -311,7 +335,7 @@ class Session:
 
     def pong(self, request_id: int) -> None:
         """Take the answer to a ping."""
-        if not self._pings.settle(request_id, None):
+        if not self._pings.settle(request_id, None) and request_id != self._probe:
             self.late_replies += 1
 
     def end(self, closed: SessionClosed) -> None:
@@ -334,20 +358,26 @@ class Session:
         if self.closed is not None:
             raise SessionClosed(self.closed.reason, self.closed.cause)
 
+    def _checked(self, content: bytes) -> int:
+        self._check_room(size := len(content) + self._header_size)
+        return size
+
+    def _check_room(self, size: int) -> None:
+        queued = self._flow.queued
+        if queued and queued + size > self.limits.write_hard:
+            raise QueueFull(queued, self.limits.write_hard)
+
     def _ask(
         self, waiting: Waiting, timeout: float | None, send: Callable[[int], int], wanted: int | None = None
     ) -> Deferred[Response]:
         seconds = self._link.timeouts.request if timeout is None else timeout
         if not (isinstance(seconds, (int, float)) and seconds > 0):
             raise ValueError(f"timeout is {excerpt(timeout)}: it must be a number of seconds above 0, or math.inf")
-        limit = self._link.limits.pending
         try:
             self._check_open()
-            if self.waiting >= limit:
-                raise TooManyRequests(limit)
-            request_id = self._connection.fresh_id(self._taken)
-            if wanted is not None and self._fits(wanted):
-                request_id = wanted
+            if self.waiting >= self.limits.pending:
+                raise TooManyRequests(self.limits.pending)
+            request_id = self._connection.fresh_id(self._taken, wanted)
             size = send(request_id)
         except (SessionClosed, TooManyRequests, LocalProtocolError) as error:
             failed: Deferred[Response] = Deferred()
@@ -355,28 +385,16 @@ class Session:
             return failed
         deferred = waiting.add(request_id, seconds)
         self._link.sent(size)
-        if self._link.flow.paused:
+        if self._flow.paused:
             self._turns.balance()
         return deferred
 
-    def _fits(self, request_id: int) -> bool:
-        """Whether an own request may have an id that this side did not draw: where ids are drawn at random anyway."""
-        size = self.peer.layout.id_size
-        return size >= 4 and 0 <= request_id < 1 << 8 * size and request_id not in self._taken
-
     def _send_request(self, message: MessageType | Request, content: bytes, request_id: int) -> int:
-        message_type, body, _ = _parts(message, content, None)
+        message_type, body, _ = parts_of(message, content, None)
+        size = self._checked(body)
         self._connection.send(message_type, body, request_id)
-        return len(body)
+        return size
 
-    def _send_ping(self, request_id: int) -> int:
+    def _send_ping(self, request_id: int | None) -> int:
         self._connection.send_ping(request_id)
-        return 0
-
-
-def _parts(message: MessageType | Request, content: bytes, request_id: int | None) -> tuple[MessageType, bytes, int | None]:
-    if isinstance(message, Request):
-        return message.type, message.content, message.request_id
-    if not isinstance(message, MessageType):
-        raise TypeError(f"what is sent is a MessageType or a Request, not {excerpt(message)}")
-    return message, as_content(content), request_id
+        return self._header_size

@@ -17,21 +17,25 @@ from veltix_tx.net.listeners import Listeners
 from veltix_tx.wire.messages import MessageType, Request, Response, as_content
 
 if TYPE_CHECKING:
-    from veltix_tx.net.session import Link, Session
+    from veltix_tx.net.link import Link
+    from veltix_tx.net.session import Session
 
-__all__ = ["OWN_REQUESTS_FACTOR", "Turns"]
+__all__ = ["MOST_CORKED", "OWN_REQUESTS_FACTOR", "Turns"]
 
 _log = Logger()
 
 OWN_REQUESTS_FACTOR = 16
 """How much more may wait for its turn while this side waits for a reply, which it only gets by reading."""
 
+MOST_CORKED = 64 * 1024
+"""Bytes sent while a read is handled that may wait for its end to be written."""
+
 
 class Turns:
     """Calls an application for one session, one call after another.
 
-    While a handler's Deferred or coroutine is not done, later messages wait in the inbox; when
-    too many do, reading pauses.
+    While a handler's Deferred or coroutine is not done, or the peer has too much to read, later
+    messages wait in the inbox; when too many do, reading pauses.
 
     Args:
         session: whose messages these are.
@@ -53,7 +57,9 @@ class Turns:
         self._inbox: deque[Response | SessionClosed] = deque()
         self._inbox_bytes = 0
         self._answering = 0
+        self._answered_bytes = 0
         self._when_idle: Listeners[None] = Listeners()
+        self._flow.on_room = self._go_on
 
     def begin(self) -> None:
         """Tell the application of the session, before any message."""
@@ -63,7 +69,7 @@ class Turns:
         """Handle a message in its turn."""
         if self._closing:
             return
-        if self._busy:
+        if self._busy or self._flow.full:
             self._inbox.append(message)
             self._inbox_bytes += len(message.content)
             self.balance()
@@ -140,12 +146,15 @@ class Turns:
         done.addBoth(self._next)
 
     def _next(self, _: object = None) -> None:
-        """Go on with what has waited for its turn. Called again from inside when a turn is over at once."""
         self._busy = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Go on with what has waited for its turn. Called again from inside when a turn is over at once."""
         if self._draining:
             return
         self._draining = True
-        while self._inbox and not self._busy:
+        while self._inbox and not (self._busy or self._flow.full):
             item = self._inbox.popleft()
             if isinstance(item, SessionClosed):
                 self._call(self._application.disconnected, self._session, item)
@@ -168,6 +177,11 @@ class Turns:
             self._connection.send(message_type, content, request_id)
             if not self._link.corked:
                 self._link.flush()
+                return
+            self._answered_bytes += len(content)
+            if self._answered_bytes > MOST_CORKED:
+                self._answered_bytes = 0
+                self._link.write_out()
 
     def _failed(self, failure: Failure, message: Response) -> None:
         _log.failure("the handler of {type} failed for {session}", failure, type=message.type.name, session=self._session)

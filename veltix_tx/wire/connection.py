@@ -120,8 +120,8 @@ class WireConnection(Protocol):
     def data_to_send(self) -> list[bytes]:
         """Return what is to be written now, in order, and forget it."""
 
-    def fresh_id(self, taken: Collection[int]) -> int:
-        """Return a request id that is not in ``taken``."""
+    def fresh_id(self, taken: Collection[int], wanted: int | None = None) -> int:
+        """Return a request id that is not in ``taken``, the wanted one if it can be had."""
 
     def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
         """Return a message as the buffers to write; it answers the request with that id, if any."""
@@ -132,7 +132,7 @@ class WireConnection(Protocol):
     def send_encoded(self, buffers: list[bytes]) -> None:
         """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
 
-    def send_ping(self, request_id: int) -> None:
+    def send_ping(self, request_id: int | None) -> None:
         """Queue a ping."""
 
     def send_failure(self, request_id: int) -> bool:
@@ -159,6 +159,7 @@ class VeltixConnection:
         peer: the other side, from READY on.
         max_message_size: as given.
         wake_after: see the module.
+        pings: pings answered so far.
     """
 
     def __init__(
@@ -192,6 +193,12 @@ class VeltixConnection:
         self._pack: Callable[[int, bytes, int], bytes] | None = None
         self._ids: RequestIds | None = None
         self._out: list[bytes] = []
+        self.pings = 0
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes of the message of which only a part has come, 0 without one; the handshake has a deadline of its own."""
+        return 0 if self._decoder is None else self._decoder.unfinished
 
     @property
     def wake_after(self) -> float | None:
@@ -251,8 +258,10 @@ class VeltixConnection:
         out, self._out = self._out, []
         return out
 
-    def fresh_id(self, taken: Collection[int]) -> int:
+    def fresh_id(self, taken: Collection[int], wanted: int | None = None) -> int:
         """Return a request id of this side that is not in ``taken``.
+
+        Where ids have 4 bytes or more, and so are drawn at random, that is the wanted one if it fits and is free.
 
         Raises:
             NotReady: the handshake is not complete.
@@ -263,6 +272,9 @@ class VeltixConnection:
             raise NotReady()
         if not self._ids.usable:
             raise LocalProtocolError("the 46-byte wire has no request ids: only send() works on it")
+        size = self._layout.id_size
+        if wanted is not None and size >= 4 and 0 <= wanted < 1 << 8 * size and wanted not in taken:
+            return wanted
         request_id = self._ids.fresh(taken)
         if request_id is None:
             raise TooManyRequests(len(taken))
@@ -296,7 +308,7 @@ class VeltixConnection:
         """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
         self._out += buffers
 
-    def send_ping(self, request_id: int) -> None:
+    def send_ping(self, request_id: int | None) -> None:
         """Queue a PING."""
         self.send(PING, b"", request_id)
 
@@ -357,6 +369,7 @@ class VeltixConnection:
                 passed.append(event)
             elif event.type is PING:
                 self.send(PONG, b"", event.request_id)
+                self.pings += 1
             elif event.type is PONG:
                 passed.append(Pong(event.request_id))
             elif event.type is ERROR:

@@ -141,6 +141,11 @@ class FrameDecoder:
         """Bytes of an unfinished frame kept so far."""
         return len(self._tail) + (self._filling.tell() if self._filling else 0)
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes of the whole frame of which only a part has come, or of what there is of a short one; 0 without one."""
+        return len(self._tail) if self._filling is None else self._filling.tell() + self._missing
+
     def feed(self, data: bytes, received_at: int) -> list[Response | Refused]:
         """Return what ``data`` completes, in the order of the stream.
 

@@ -24,6 +24,7 @@ __all__ = [
     "Request",
     "Response",
     "as_content",
+    "parts_of",
 ]
 
 FIRST_USER_CODE = 200
@@ -184,6 +185,21 @@ class Request:
             timestamp: the sender's clock in ms, for a layout that has one.
         """
         return layout.pack(self.type.code, self.content, self.request_id or 0, timestamp) + self.content
+
+
+def parts_of(
+    message: MessageType | Request, content: bytes = b"", request_id: int | None = None
+) -> tuple[MessageType, bytes, int | None]:
+    """Return type, content and request id of what a program sends: a whole Request, or these one by one.
+
+    Raises:
+        TypeError: it is neither, or the content is not bytes.
+    """
+    if isinstance(message, Request):
+        return message.type, message.content, message.request_id
+    if not isinstance(message, MessageType):
+        raise TypeError(f"what is sent is a MessageType or a Request, not {excerpt(message)}")
+    return message, as_content(content), request_id
 
 
 _EPOCH_FLOOR_MS = 10**12

@@ -24,6 +24,7 @@ _REASONS = {
     errors.DisconnectReason.PEER_CLOSED: DisconnectReason.SERVER_CLOSED,
     errors.DisconnectReason.RESET: DisconnectReason.SERVER_CLOSED,
     errors.DisconnectReason.STALLED: DisconnectReason.SERVER_CLOSED,
+    errors.DisconnectReason.SILENT: DisconnectReason.SERVER_CLOSED,
     errors.DisconnectReason.SERVER_FULL: DisconnectReason.SERVER_CLOSED,
 }
 """Every other one means that no connection could be made, which is upstream's ERROR."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 
 from twisted.logger import Logger
 
 from veltix_tx.dropin.exceptions import MessageError, RequestError
 from veltix_tx.dropin.network.request import Request, id_as_int, parse_all
 from veltix_tx.dropin.reactor import reactor_thread
-from veltix_tx.errors import LocalProtocolError
+from veltix_tx.errors import LocalProtocolError, QueueFull, SessionClosed
 from veltix_tx.net.session import Session
 from veltix_tx.wire.messages import as_content
 
@@ -43,6 +44,8 @@ class Connection:
         if session is None:
             _log.error("Cannot send {request}: not connected", request=repr(request))
             return False
+        if get_ident() != session.home.thread and session.queued > session.limits.write_high:
+            reactor_thread().call(session.when_writable)  # as a socket's send() blocks; a peer that never reads is closed
         return _send([session], request, _answered_id) == 1
 
     def send(self, data: bytes) -> bool:
@@ -96,15 +99,24 @@ def _send(sessions: list[Session], request: Request, id_on: Callable[[Session, R
         _log.error("Cannot send {request}: {error}", request=repr(request), error=str(error))
         return 0
 
-    def write() -> None:
-        for session in sessions:
-            if session.closed is None:
-                session.send_encoded(encoded[session.encoding])
-            else:
-                _log.error("Not sent, {closed}: {request}", request=repr(request), closed=str(session.closed))
+    size = sum(map(len, next(iter(encoded.values()), ())))
+    able = []
+    for session in sessions:
+        if session.queued and session.queued + size > session.limits.write_hard:
+            _log.error("Not sent, the peer does not read: {request}", request=repr(request))
+        else:
+            able.append(session)
 
-    reactor_thread().post(write)
-    return len(sessions)
+    def write() -> None:
+        for session in able:
+            try:
+                session.send_encoded(encoded[session.encoding])
+            except (SessionClosed, QueueFull) as error:  # noqa: PERF203 (one does not keep it from the others)
+                _log.error("Not sent, {why}: {request}", request=repr(request), why=str(error))
+
+    if able:
+        reactor_thread().post(write, size)
+    return len(able)
 
 
 def _answered_id(session: Session, request: Request) -> int | None:

@@ -1,0 +1,197 @@
+"""The open connections of a server: who may come, who gives way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionAborted
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from veltix_tx.errors import DisconnectReason
+from veltix_tx.net.connections import Connections, source_of
+from veltix_tx.net.factory import VeltixServerFactory
+from veltix_tx.net.keepalive import Clocks
+from veltix_tx.settings import Limits, ServerConfig
+from veltix_tx.wire.messages import MessageRegistry
+
+from .conftest import CountingTransport, Recorder
+
+
+class Door:
+    """A server's factory whose peers a test lets come, be ready and leave."""
+
+    def __init__(self, most: int = 1000, **limits: int) -> None:
+        self.clock = Clock()
+        clocks = Clocks(self.clock, self.clock.seconds, self.clock.seconds)
+        self.connections = Connections(most, Limits(**limits), self.clock.seconds)
+        self.factory = VeltixServerFactory(
+            Recorder(),
+            ServerConfig(wire="3.3.0", handshake_timeout=1000),
+            reactor=clocks,
+            types=MessageRegistry(),
+            connections=self.connections,
+        )
+
+    def come(self, host: str = "10.0.0.1") -> Any:
+        """Let a peer come; return its protocol, None for one that is closed at once."""
+        kind = IPv6Address if ":" in host else IPv4Address
+        protocol = self.factory.buildProtocol(kind("TCP", host, 1))
+        if protocol is not None:
+            protocol.makeConnection(CountingTransport())
+        return protocol
+
+    def leave(self, protocol: Any) -> None:
+        """Let a connection be lost."""
+        protocol.connectionLost(Failure(ConnectionAborted()))
+
+
+def refused(protocol: Any) -> bool:
+    """Whether a peer was told that the server is full."""
+    return bool(protocol.transport.disconnecting and not protocol.transport.aborted)
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        (IPv4Address("TCP", "192.0.2.7", 1), "192.0.2.7"),
+        (IPv6Address("TCP", "2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::"),
+        (IPv6Address("TCP", "2001:db8:1:2:ffff::1", 1), "2001:db8:1:2::"),
+        (IPv6Address("TCP", "fe80::1%eth0", 1), "fe80::"),
+        (IPv6Address("TCP", "::ffff:192.0.2.7", 1), "192.0.2.7"),
+        (UNIXAddress(b"/x"), ""),
+        (HostnameAddress(b"example.org", 1), ""),
+        (None, ""),
+    ],
+)
+def test_a_source_is_an_address_or_a_network_of_64_bits(address: Any, source: str) -> None:
+    """An IPv4 address is a source, an IPv6 network of 64 bits is one, mapped IPv4 is IPv4, local kinds are none."""
+    assert source_of(address) == source
+
+
+def test_too_many_half_open_ones_let_the_oldest_go() -> None:
+    """Over the limit the oldest one older than a second is aborted for the new one; ready ones never are."""
+    door = Door(half_open=3)
+    ready = door.come("10.0.0.9")
+    door.connections.ready(ready)
+    first = door.come("10.0.0.1")
+    others = [door.come(f"10.0.0.{number}") for number in (2, 3)]
+    door.clock.advance(1)
+    new = door.come("10.0.0.4")
+    assert first.transport.aborted == 1
+    assert door.connections.evicted == 1
+    assert not any(each.transport.disconnecting for each in (ready, new, *others))
+    door.leave(first)
+    assert first._closed.reason is DisconnectReason.HANDSHAKE_TIMEOUT
+    assert "oldest" in str(first._closed.cause)
+    assert len(door.connections) == 4
+
+
+def test_several_that_come_in_one_turn_each_make_room() -> None:
+    """One that gave way counts no more, though it is lost only in a later turn; it is still listed until then."""
+    door = Door(half_open=3)
+    old = [door.come() for _ in range(3)]
+    door.clock.advance(1)
+    new = [door.come() for _ in range(3)]
+    assert [each.transport.aborted for each in old + new] == [1, 1, 1, 0, 0, 0]
+    assert door.connections.evicted == 3
+    assert set(door.connections) == {*old, *new}
+    assert len(door.connections) == 3
+    for each in old:
+        door.leave(each)
+    assert set(door.connections) == set(new)
+    assert door.connections.half_open() == new
+
+
+def test_nobody_younger_than_a_second_gives_way() -> None:
+    """Honest clients that come all at once are all let in, however many."""
+    door = Door(half_open=3, half_open_per_source=2)
+    peers = [door.come() for _ in range(500)]
+    assert door.connections.evicted == 0
+    assert not any(each.transport.disconnecting for each in peers)
+
+
+def test_a_source_with_many_half_open_ones_drops_its_own() -> None:
+    """One source cannot push out the half-open connections of others."""
+    door = Door(half_open_per_source=2)
+    other = door.come("10.0.0.1")
+    mine = [door.come("2001:db8::1"), door.come("2001:db8::2")]
+    door.clock.advance(1)
+    door.come("2001:db8::3")
+    assert (other.transport.aborted, mine[0].transport.aborted, mine[1].transport.aborted) == (0, 1, 0)
+    door.come("2001:db8:0:1::3")
+    assert mine[1].transport.aborted == 0
+
+
+def test_a_full_source_is_refused_and_others_are_not() -> None:
+    """Over per_source a source's next one is refused; another source's, and those of this machine's own kinds, are not."""
+    door = Door(per_source=2)
+    mine = [door.come() for _ in range(2)]
+    for each in mine:
+        door.connections.ready(each)
+    assert refused(door.come())
+    assert not refused(door.come("10.0.0.2"))
+    door.leave(mine[0])
+    assert not refused(door.come())
+    for _ in range(3):
+        protocol = door.factory.buildProtocol(UNIXAddress(None))
+        assert protocol in set(door.connections)
+        assert not protocol._full
+
+
+@pytest.mark.parametrize("limits", [{"most": 3}, {"per_source": 3}])
+def test_half_open_ones_do_not_fill_the_server(limits: dict[str, int]) -> None:
+    """At max_connections, or one source's limit, a half-open connection older than a second gives way to a new one."""
+    door = Door(**limits)
+    old = [door.come() for _ in range(3)]
+    assert refused(door.come())
+    door.clock.advance(1)
+    new = door.come()
+    assert not new.transport.disconnecting
+    assert old[0].transport.aborted == 1
+    assert len(door.connections) == 3
+
+
+def test_only_so_many_are_told_that_the_server_is_full() -> None:
+    """The first connections over the limit are refused with a word, further ones are closed at once, and all are counted."""
+    door = Door(most=1)
+    door.connections.ready(door.come())
+    told = [door.come() for _ in range(64)]
+    assert all(refused(each) for each in told)
+    assert door.come() is None
+    door.leave(told[0])
+    assert door.come() is not None
+    assert door.connections.refused == 66
+    assert len(door.connections) == 1
+    assert len(list(door.connections)) == 65
+
+
+def test_nothing_is_kept_of_those_that_are_gone() -> None:
+    """When all have left, no source and no connection is remembered."""
+    door = Door(most=40, half_open=20, half_open_per_source=5, per_source=30)
+    alive = []
+    for number in range(300):
+        protocol = door.come(f"10.0.0.{number % 7}")
+        if number % 3 == 0:
+            door.clock.advance(0.4)
+        if protocol is None:
+            continue
+        alive.append(protocol)
+        if number % 2 == 0:
+            door.connections.ready(protocol)
+        if number % 5 == 0:
+            door.leave(alive.pop(0))
+    for each in alive:
+        door.leave(each)
+    connections = door.connections
+    assert len(connections) == 0
+    assert list(connections) == []
+    assert not any((connections._per_source, connections._half_open, connections._half_open_of, connections._leaving))
+
+
+def test_without_a_limit_everyone_may_come() -> None:
+    """-1 means no limit."""
+    door = Door(most=-1)
+    assert not any(door.come().transport.disconnecting for _ in range(50))

@@ -1,0 +1,142 @@
+"""The open connections of one server: how many there are, and whom a new one must give way to or is refused for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv6Address as Network6
+from typing import TYPE_CHECKING
+
+from twisted.internet.address import IPv4Address, IPv6Address
+
+from veltix_tx.errors import DisconnectReason, HandshakeError, SessionClosed
+from veltix_tx.settings import Limits
+
+if TYPE_CHECKING:
+    from veltix_tx.net.protocol import VeltixProtocol
+
+__all__ = ["Connections", "source_of"]
+
+_REFUSED_AT_ONCE = 64
+"""How many connections over the limit may be open while they are told that the server is full."""
+
+_YOUNG = 1.0
+"""Seconds in which nobody gives way to a newer one: honest clients that come all at once are done by then."""
+
+_NETWORK = 64
+"""Bits of an IPv6 address that are one source: who has one address there has them all."""
+
+
+def source_of(address: object) -> str:
+    """Return where a connection comes from: an IPv4 address, an IPv6 network, or ``""`` for this machine's own kinds."""
+    if isinstance(address, IPv4Address):
+        return address.host
+    if isinstance(address, IPv6Address):
+        number = int(Network6(address.host.partition("%")[0]))
+        mapped = Network6(number).ipv4_mapped
+        return str(mapped) if mapped is not None else str(Network6(number >> _NETWORK << _NETWORK))
+    return ""
+
+
+class Connections:
+    """The open connections of one server, ready or not, on however many ports.
+
+    Args:
+        most: how many there may be; -1 for no limit.
+        limits: the limits for half-open ones and for one source.
+        uptime: a clock that never jumps, in seconds.
+
+    Attributes:
+        evicted: half-open connections that had to give way.
+        refused: connections refused because there were too many.
+    """
+
+    def __init__(self, most: int, limits: Limits, uptime: Callable[[], float]) -> None:
+        self.most = most
+        self.evicted = 0
+        self.refused = 0
+        self._limits = limits
+        self._uptime = uptime
+        self._open: dict[VeltixProtocol, str] = {}
+        self._per_source: Counter[str] = Counter()
+        self._half_open: dict[VeltixProtocol, float] = {}
+        self._half_open_of: dict[str, dict[VeltixProtocol, None]] = {}
+        self._being_refused: set[VeltixProtocol] = set()
+        self._leaving: set[VeltixProtocol] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[VeltixProtocol]:
+        return iter([*self._open, *self._being_refused, *self._leaving])
+
+    def make_room(self, source: str) -> bool:
+        """Let the oldest half-open connection give way to a new one where that is needed; return whether one more may come.
+
+        Args:
+            source: where the new one comes from. If that has as many as it may, one of its own gives way.
+        """
+        limits, of_source = self._limits, self._half_open_of.get(source, {}) if source else {}
+        full_source = bool(source) and self._per_source[source] >= limits.per_source
+        full = 0 <= self.most <= len(self._open)
+        if full_source or len(of_source) >= limits.half_open_per_source:
+            return self._evict(of_source) or not (full or full_source)
+        if full or len(self._half_open) >= limits.half_open:
+            return self._evict(self._half_open) or not full
+        return True
+
+    def admit(self, protocol: VeltixProtocol, source: str, full: bool) -> bool:
+        """Keep a connection until it is lost; return False for one refused too many, which is not even told.
+
+        Args:
+            protocol: the new connection.
+            source: where it comes from.
+            full: whether it is refused.
+        """
+        if full:
+            self.refused += 1
+            if len(self._being_refused) >= _REFUSED_AT_ONCE:
+                return False
+            self._being_refused.add(protocol)
+            protocol.when_lost().addCallback(lambda _: self._being_refused.discard(protocol))
+            return True
+        self._open[protocol] = source
+        self._per_source[source] += 1
+        self._half_open[protocol] = self._uptime()
+        self._half_open_of.setdefault(source, {})[protocol] = None
+        protocol.when_lost().addCallback(lambda _: self._forget(protocol))
+        return True
+
+    def ready(self, protocol: VeltixProtocol) -> None:
+        """Take note that a handshake is complete."""
+        if self._half_open.pop(protocol, None) is not None:
+            source = self._open[protocol]
+            of_source = self._half_open_of[source]
+            del of_source[protocol]
+            if not of_source:
+                del self._half_open_of[source]
+
+    def half_open(self) -> list[VeltixProtocol]:
+        """Return those still in their handshake, the oldest first."""
+        return [*self._half_open, *self._being_refused]
+
+    def _evict(self, candidates: Iterable[VeltixProtocol]) -> bool:
+        """Abort the oldest; return False where there is none or it is too young for that."""
+        oldest = next(iter(candidates), None)
+        if oldest is None or self._uptime() - self._half_open[oldest] < _YOUNG:
+            return False
+        self.evicted += 1
+        self._forget(oldest)  # at once: it is lost only in a later turn, and several may come in this one
+        self._leaving.add(oldest)
+        cause = HandshakeError("too many connections are in their handshake, and this one is the oldest")
+        oldest.abort(SessionClosed(DisconnectReason.HANDSHAKE_TIMEOUT, cause))
+        return True
+
+    def _forget(self, protocol: VeltixProtocol) -> None:
+        self._leaving.discard(protocol)
+        self.ready(protocol)
+        source = self._open.pop(protocol, None)
+        if source is not None:
+            self._per_source[source] -= 1
+            if not self._per_source[source]:
+                del self._per_source[source]

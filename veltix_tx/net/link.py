@@ -1,0 +1,49 @@
+"""What a session needs of the protocol below it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.interfaces import IAddress
+
+from veltix_tx.errors import SessionClosed
+from veltix_tx.net.flow import Flow
+from veltix_tx.net.keepalive import Clocks, Deadlines
+from veltix_tx.settings import Limits, Timeouts
+from veltix_tx.wire.connection import WireConnection
+
+__all__ = ["Link"]
+
+
+class Link(Protocol):
+    """What a session needs of the protocol below it."""
+
+    limits: Limits
+    timeouts: Timeouts
+    clocks: Clocks
+    deadlines: Deadlines
+    flow: Flow
+    corked: bool
+
+    @property
+    def connection(self) -> WireConnection:
+        """The wire."""
+
+    @property
+    def address(self) -> IAddress:
+        """The peer's network address."""
+
+    def flush(self) -> None:
+        """Write what the connection has to send because the peer asked for it."""
+
+    def write_out(self) -> None:
+        """Do so even while a read is being handled."""
+
+    def sent(self, size: int) -> None:
+        """Write what the connection has to send, of which ``size`` bytes are of this side's own accord."""
+
+    def close(self, closed: SessionClosed) -> None:
+        """Write what is queued and close politely, within a deadline."""
+
+    def give_up(self) -> None:
+        """Close at once, because the peer does not read."""
