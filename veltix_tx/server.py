@@ -289,7 +289,8 @@ def _affordable(wanted: int) -> int:
     if descriptors == RLIM_INFINITY or 0 <= wanted <= most:
         return wanted
     if wanted > 0:
-        _log.warn(
+        say = _log.info if wanted == ServerConfig().max_connections else _log.warn  # the default asks for much
+        say(
             "max_connections {wanted} is more than the system's {files} open files allow: {most}, see ulimit -n",
             wanted=wanted,
             files=descriptors,

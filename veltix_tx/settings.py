@@ -89,11 +89,12 @@ class Limits:
         inflight: messages of one peer that wait for their turn or whose handlers run; beyond
             it reading from that peer pauses.
         pending: own requests that may wait for replies on one connection.
-        half_open: connections in their handshake at once; beyond it the oldest that is older than a
-            second is dropped for a new one.
+        half_open: connections in their handshake at once; beyond it the oldest that is older than three
+            seconds is dropped for a new one.
         half_open_per_source: the same for one source, an IPv4 address or an IPv6 network of 64 bits.
         per_source: connections of one source at once.
-        pings: pings of one peer per second that are answered, on average.
+        pings: pings of one peer per second that are answered, on average; more than a real client can send
+            that waits for each, as upstream's benchmark does.
         ping_burst: pings in a row that are answered; a peer that sends more is closed.
         write_high: bytes queued for a peer above which whoever sends is asked to wait.
         write_low: bytes queued at which sending goes on.
@@ -108,8 +109,8 @@ class Limits:
     half_open: int = 256
     half_open_per_source: int = 64
     per_source: int = 1000
-    pings: int = 50
-    ping_burst: int = 200
+    pings: int = 50_000
+    ping_burst: int = 100_000
     write_high: int = 1024 * 1024
     write_low: int = 256 * 1024
     write_hard: int = 11 * 1024 * 1024

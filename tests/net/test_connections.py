@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import DisconnectReason
-from veltix_tx.net.connections import Connections, source_of
+from veltix_tx.net.connections import _YOUNG, Connections, source_of
 from veltix_tx.net.factory import VeltixServerFactory
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.settings import Limits, ServerConfig
@@ -78,7 +78,7 @@ def test_too_many_half_open_ones_let_the_oldest_go() -> None:
     door.connections.ready(ready)
     first = door.come("10.0.0.1")
     others = [door.come(f"10.0.0.{number}") for number in (2, 3)]
-    door.clock.advance(1)
+    door.clock.advance(_YOUNG)
     new = door.come("10.0.0.4")
     assert first.transport.aborted == 1
     assert door.connections.evicted == 1
@@ -93,7 +93,7 @@ def test_several_that_come_in_one_turn_each_make_room() -> None:
     """One that gave way counts no more, though it is lost only in a later turn; it is still listed until then."""
     door = Door(half_open=3)
     old = [door.come() for _ in range(3)]
-    door.clock.advance(1)
+    door.clock.advance(_YOUNG)
     new = [door.come() for _ in range(3)]
     assert [each.transport.aborted for each in old + new] == [1, 1, 1, 0, 0, 0]
     assert door.connections.evicted == 3
@@ -118,7 +118,7 @@ def test_a_source_with_many_half_open_ones_drops_its_own() -> None:
     door = Door(half_open_per_source=2)
     other = door.come("10.0.0.1")
     mine = [door.come("2001:db8::1"), door.come("2001:db8::2")]
-    door.clock.advance(1)
+    door.clock.advance(_YOUNG)
     door.come("2001:db8::3")
     assert (other.transport.aborted, mine[0].transport.aborted, mine[1].transport.aborted) == (0, 1, 0)
     door.come("2001:db8:0:1::3")
@@ -147,7 +147,7 @@ def test_half_open_ones_do_not_fill_the_server(limits: dict[str, int]) -> None:
     door = Door(**limits)
     old = [door.come() for _ in range(3)]
     assert refused(door.come())
-    door.clock.advance(1)
+    door.clock.advance(_YOUNG)
     new = door.come()
     assert not new.transport.disconnecting
     assert old[0].transport.aborted == 1

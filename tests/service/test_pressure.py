@@ -92,7 +92,7 @@ async def test_a_broadcast_storm_over_deaf_peers(slow: Any, loopback: Any) -> No
     else:
         assert ends == []
         missed = [each.dropped for each in server.clients if each is not reader_session]
-        assert all(each > 200 for each in missed)
+        assert all(each > 100 for each in missed)
         assert reader_session.dropped == 0
         heard = others[0]
         heard.session._link.transport.resumeProducing()  # type: ignore[union-attr]
@@ -245,7 +245,7 @@ async def test_half_a_message_is_not_waited_for(loopback: Any) -> None:
 
 async def test_a_ping_flood_ends_and_steady_pings_do_not(loopback: Any) -> None:
     """A peer that floods with pings is closed with its reason; one that pings steadily meanwhile is answered each time."""
-    server = await loopback.server()
+    server = await loopback.server(limits=Limits(pings=1000, ping_burst=2000))
     ends = ended(server)
     flooder, steady = await crowd(loopback, server, 2)
     flooder.session._link.transport.write(W15.pack(0, b"", 1, 0) * 100_000)
@@ -261,7 +261,7 @@ async def test_half_open_peers_do_not_keep_clients_out(loopback: Any) -> None:
     limits = Limits(half_open=50, half_open_per_source=40)
     server = await loopback.server(limits=limits, max_connections=320, handshake_timeout=20)
     raws = [await loopback.raw(server.port) for _ in range(300)]
-    await sleep(1.1)
+    await sleep(3.1)
     for _ in range(25):
         client = loopback.client(server.port)
         await client.connect()

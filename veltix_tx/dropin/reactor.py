@@ -54,8 +54,6 @@ class ReactorThread:
         self.open: set[Closing] = set()
         self._calls: deque[Callable[[], object]] = deque()
         self._woken = False
-        self._bytes = 0
-        self._lock = Lock()
         self._thread = Thread(target=self.reactor.run, kwargs={"installSignalHandlers": False}, name="veltix_tx", daemon=True)
         started = Event()
         self.reactor.callWhenRunning(started.set)
@@ -79,20 +77,12 @@ class ReactorThread:
             call: what to call.
             size: bytes it keeps until then. With many of them waiting already, this does wait.
         """
-        if size:
-            with self._lock:
-                self._bytes += size
-            if self._bytes > _POSTED and get_ident() != self._thread.ident:
-                self.call(lambda: None)
-        self._calls.append(partial(self._sized, call, size) if size else call)
+        if len(self._calls) * size > _POSTED and get_ident() != self._thread.ident:
+            self.call(lambda: None)
+        self._calls.append(call)
         if not self._woken:
             self._woken = True
             self.reactor.callFromThread(self._run_posted)
-
-    def _sized(self, call: Callable[[], object], size: int) -> None:
-        with self._lock:
-            self._bytes -= size
-        call()
 
     def _after_posted(self, function: Callable[..., object], *arguments: object) -> object:
         self._run_posted()

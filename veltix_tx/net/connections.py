@@ -20,8 +20,9 @@ __all__ = ["Connections", "source_of"]
 _REFUSED_AT_ONCE = 64
 """How many connections over the limit may be open while they are told that the server is full."""
 
-_YOUNG = 1.0
-"""Seconds in which nobody gives way to a newer one: honest clients that come all at once are done by then."""
+_YOUNG = 3.0
+"""Seconds in which nobody gives way to a newer one: honest clients that come all at once are done by then, those of
+1.7 on an auto port among them."""
 
 _NETWORK = 64
 """Bits of an IPv6 address that are one source: who has one address there has them all."""
