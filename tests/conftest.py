@@ -48,6 +48,7 @@ def _after(seconds: float) -> Deferred[None]:
 def running_reactor() -> None:
     """Start the reactor before any test, so that what it keeps itself is not taken for a leak."""
     pytest_twisted.blockon(_after(0.05))
+    gc.freeze()  # what is there by now stays: the collection behind each test need not look at it
 
 
 class LoggedFailures(list[LogEvent]):
