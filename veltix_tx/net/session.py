@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
-from twisted.python.failure import Failure
 
-from veltix_tx.errors import (
-    DisconnectReason,
-    LocalProtocolError,
-    RemoteError,
-    SessionClosed,
-    TooManyRequests,
-    excerpt,
-)
+from veltix_tx.errors import DisconnectReason, LocalProtocolError, SessionClosed, TooManyRequests
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.link import Link
 from veltix_tx.net.listeners import Listeners
+from veltix_tx.net.questions import Questions, seconds_to_wait
 from veltix_tx.net.tags import Tagged
-from veltix_tx.net.threads import Home, from_any_thread
+from veltix_tx.net.threads import from_any_thread
 from veltix_tx.net.turns import Turns
-from veltix_tx.net.waiting import Waiting
 from veltix_tx.settings import Limits
-from veltix_tx.wire.messages import MessageType, Request, Response, parts_of
+from veltix_tx.wire.messages import PING, MessageType, Request, Response, parts_of
 from veltix_tx.wire.peer import Peer
 
 __all__ = ["Session"]
 
-_NOTHING: Mapping[int, None] = MappingProxyType({})
+_NOTHING: dict[int, Any] = {}
+"""What a session that has asked nothing waits for; nothing is ever put into it."""
 
 
 class Session(Tagged):
@@ -46,6 +38,8 @@ class Session(Tagged):
     Attributes:
         peer: the other side as the handshake made it known: its version, its layout.
         closed: why nothing can be sent any more; None while the session is open.
+        home: the thread it lives in, its reactor's. In another thread, such as one of a route with
+            ``thread=True``, what returns a Deferred blocks instead, and returns what that fires with.
         late_replies: replies dropped because their request had been given up.
         refused: frames refused and dropped (bad checksum, unknown type, garbage).
         dropped: broadcasts left out because too much was queued.
@@ -56,6 +50,7 @@ class Session(Tagged):
         super().__init__()
         self.peer = peer
         self.closed: SessionClosed | None = None
+        self.home = link.side.home
         self.late_replies = 0
         self.refused = 0
         self.dropped = 0
@@ -63,13 +58,13 @@ class Session(Tagged):
         self._link = link
         self._connection = link.connection
         self._flow = link.flow
+        self._header_size = peer.layout.header_size
         self._probes = 0
         self._gone = False
         # An idle session has none of these.
-        self._requests: Waiting | None = None
-        self._pings: Waiting | None = None
-        self._asked: Mapping[int, Any] = _NOTHING
-        self._given_up: Mapping[int, None] = _NOTHING
+        self._questions: Questions | None = None
+        self._asked: dict[int, Any] = _NOTHING
+        self._given_up: dict[int, None] = _NOTHING
         self._when_closed: Listeners[SessionClosed] | None = None
         self._turns = Turns(self, link, application)
 
@@ -85,15 +80,6 @@ class Session(Tagged):
     def limits(self) -> Limits:
         """The settings of its side."""
         return self._link.limits
-
-    @property
-    def home(self) -> Home:
-        """The thread it lives in, its reactor's.
-
-        In another thread, such as one of a route with ``thread=True``, what returns a Deferred blocks
-        instead, and returns what that fires with.
-        """
-        return self._link.side.home
 
     @property
     def inbox_bytes(self) -> int:
@@ -113,7 +99,7 @@ class Session(Tagged):
     @property
     def waiting(self) -> int:
         """Own requests and pings that wait for their replies."""
-        return len(self._asked) + (len(self._pings.entries) if self._pings is not None else 0)
+        return 0 if self._questions is None else len(self._questions)
 
     # Sending.
 
@@ -137,7 +123,8 @@ class Session(Tagged):
         """
         message_type, body, answers = parts_of(message, content, request_id)
         self._check_open()
-        size = self._checked(body)
+        size = len(body) + self._header_size
+        self._flow.check_room(size)
         self._connection.send(message_type, body, answers)
         self._link.sent(size)
         return self._flow
@@ -166,10 +153,8 @@ class Session(Tagged):
             TooManyRequests (``limits.pending``) or LocalProtocolError, nothing having been sent.
             Cancelling it gives the request up: a later reply is dropped and counted.
         """
-        if self._requests is None:
-            self._requests = Waiting(self._link.clocks.uptime, self._link.deadlines, "requests")
-            self._asked, self._given_up = self._requests.entries, self._requests.given_up
-        return self._ask(self._requests, timeout, lambda fresh: self._send_request(message, content, fresh), request_id)
+        message_type, body, _ = parts_of(message, content)
+        return self._ask("requests", message_type, body, timeout, request_id)
 
     @from_any_thread
     def ping(self, timeout: float | None = None) -> Deferred[float]:
@@ -180,9 +165,7 @@ class Session(Tagged):
             jumps. Fails as :meth:`send_and_wait` does.
         """
         sent_at = self._link.clocks.uptime()
-        if self._pings is None:
-            self._pings = Waiting(self._link.clocks.uptime, self._link.deadlines, "pings")
-        pong = self._ask(self._pings, timeout, self._send_ping)
+        pong = self._ask("pings", PING, b"", timeout)
         return pong.addCallback(lambda _: (self._link.clocks.uptime() - sent_at) * 1000)
 
     @property
@@ -315,7 +298,8 @@ class Session(Tagged):
         except (LocalProtocolError, TooManyRequests):
             probe = None  # a wire without ids, or with none left
         self._probes += 1
-        self._link.sent(self._send_ping(probe))
+        self._connection.send_ping(probe)
+        self._link.sent(self._header_size)
 
     # From the protocol.
 
@@ -327,25 +311,28 @@ class Session(Tagged):
         """Take one message: a reply, or something to handle in its turn."""
         request_id = message.request_id
         if request_id in self._asked:
-            self._settle(request_id, message)
+            self._questions.answered(message)  # type: ignore[union-attr]
         elif request_id in self._given_up:
-            self._late(self._requests, request_id)
+            del self._given_up[request_id]
+            self._late()
         else:
             self._turns.take(message)
 
     def declined(self, request_id: int, detail: bytes) -> None:
         """Take word that a request failed."""
-        if not self._settle(request_id, Failure(RemoteError(detail))):
-            self._late(self._requests, request_id)
+        if self._questions is None or not self._questions.declined(request_id, detail):
+            self._late()
 
     def pong(self, request_id: int) -> bool:
         """Take the answer to a ping; return False for one that was never asked for."""
-        if self._pings is not None and self._pings.settle(request_id, None):
+        pings = None if self._questions is None else self._questions.pings
+        if pings is not None and pings.settle(request_id, None):
             return True
         if self._probes:
             self._probes -= 1
             return True
-        return self._late(self._pings, request_id)
+        self._late()
+        return pings is not None and pings.given_up.pop(request_id, False) is None
 
     def go_on(self) -> None:
         """Go on handling messages, which had to wait for the peer to read."""
@@ -355,9 +342,8 @@ class Session(Tagged):
         """Take note that nothing can be sent or received any more: fail what waits."""
         if self.closed is None:
             self.closed = closed
-            for waiting in (self._requests, self._pings):
-                if waiting is not None:
-                    waiting.fail_all(lambda: SessionClosed(closed.reason, closed.cause))
+            if self._questions is not None:
+                self._questions.fail_all(lambda: SessionClosed(closed.reason, closed.cause))
 
     def gone(self) -> None:
         """Take note that the connection is gone: tell who listens, and the application in its turn."""
@@ -379,50 +365,24 @@ class Session(Tagged):
         if self.closed is not None:
             raise SessionClosed(self.closed.reason, self.closed.cause)
 
-    def _checked(self, content: bytes) -> int:
-        self._flow.check_room(size := len(content) + self.peer.layout.header_size)
-        return size
-
-    def _settle(self, request_id: int, result: Response | Failure) -> bool:
-        return self._requests is not None and self._requests.settle(request_id, result)
-
-    def _late(self, waiting: Waiting | None, request_id: int) -> bool:
-        """Count an answer that nobody waits for; return whether somebody has."""
-        self.late_replies += 1
-        self._link.shared.counters["late_replies"] += 1
-        once_waited = waiting is not None and request_id in waiting.given_up
-        if once_waited:
-            del waiting.given_up[request_id]  # type: ignore[union-attr]
-        return once_waited
-
     def _ask(
-        self, waiting: Waiting, timeout: float | None, send: Callable[[int], int], wanted: int | None = None
-    ) -> Deferred[Response]:
-        seconds = self._link.timeouts.request if timeout is None else timeout
-        if not (isinstance(seconds, (int, float)) and seconds > 0):
-            raise ValueError(f"timeout is {excerpt(timeout)}: it must be a number of seconds above 0, or math.inf")
+        self, kind: str, message_type: MessageType, content: bytes, timeout: float | None, wanted: int | None = None
+    ) -> Deferred[Any]:
+        seconds = seconds_to_wait(timeout, self._link.timeouts.request)
+        questions = self._questions
+        if questions is None:
+            questions = self._questions = Questions(self._link, self._header_size)
+            self._asked, self._given_up = questions.requests.entries, questions.requests.given_up
         try:
             self._check_open()
-            if self.waiting >= self.limits.pending:
-                raise TooManyRequests(self.limits.pending)
-            request_id = self._connection.fresh_id(waiting.entries, wanted)
-            size = send(request_id)
+            deferred = questions.ask(getattr(questions, kind), message_type, content, seconds, wanted)
         except (SessionClosed, TooManyRequests, LocalProtocolError) as error:
-            failed: Deferred[Response] = Deferred()
-            failed.errback(error)
-            return failed
-        deferred = waiting.add(request_id, seconds)
-        self._link.sent(size)
+            return fail(error)
         if self._flow.paused:
             self._turns.balance()
         return deferred
 
-    def _send_request(self, message: MessageType | Request, content: bytes, request_id: int) -> int:
-        message_type, body, _ = parts_of(message, content, None)
-        size = self._checked(body)
-        self._connection.send(message_type, body, request_id)
-        return size
-
-    def _send_ping(self, request_id: int | None) -> int:
-        self._connection.send_ping(request_id)
-        return self.peer.layout.header_size
+    def _late(self) -> None:
+        """Count an answer that nobody waits for."""
+        self.late_replies += 1
+        self._link.shared.counters["late_replies"] += 1

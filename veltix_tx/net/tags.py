@@ -77,17 +77,15 @@ class Tagged:
     """What has tags.
 
     Attributes:
+        home: the thread it lives in.
         watchers: each is called with it, a tag's name, and whether that is there now, whenever one comes or goes.
     """
+
+    home: Home
 
     def __init__(self) -> None:
         self.watchers: tuple[Watcher, ...] = ()
         self._tags: Tags | None = None  # most sessions have none
-
-    @property
-    def home(self) -> Home:
-        """The thread it lives in."""
-        raise NotImplementedError
 
     @property
     def tags(self) -> Tags:
