@@ -17,6 +17,7 @@ import struct
 from collections.abc import Callable, Collection
 from enum import Enum, auto
 from functools import lru_cache
+from sys import intern
 from typing import Protocol
 
 from veltix_tx.errors import (
@@ -167,6 +168,7 @@ class VeltixConnection:
         state: a :class:`State`.
         peer: the other side, from READY on.
         max_message_size: as given.
+        encoding: equal for two connections whose peers take the same bytes for the same message.
         wake_after: see the module.
         pings: pings answered so far.
     """
@@ -197,8 +199,9 @@ class VeltixConnection:
         self._handshake: Handshake | None = Handshake(role, release, getrandbits, limits, gap, long_headers)
         self._decoder: FrameDecoder | None = None
         self._layout: Layout = W15
-        self._monotonic = False
+        self.encoding: object = None
         self._max_content = 0
+        self._most_joined = -1
         self._pack: Callable[[int, bytes, int], bytes] | None = None
         self._ids: RequestIds | None = None
         self._out: list[bytes] = []
@@ -218,11 +221,6 @@ class VeltixConnection:
     def wake_after(self) -> float | None:
         """Seconds of silence after which :meth:`wake` wants to be called, None for never."""
         return self._handshake.wake_after if self._handshake is not None and self.state is State.HANDSHAKE else None
-
-    @property
-    def encoding(self) -> object:
-        """Equal for two connections whose peers take the same bytes for the same message."""
-        return self._role, self._layout, self._monotonic
 
     def start(self) -> list[Event]:
         """Begin the handshake; may be all there is to it."""
@@ -312,12 +310,18 @@ class VeltixConnection:
         try:
             header = pack(message_type.code, content, ids.unsolicited() if request_id is None else request_id)
         except (struct.error, OverflowError):
-            raise LocalProtocolError(f"request id {request_id} is not one of this wire's") from None
+            raise _no_such_id(request_id) from None
         return [header + content] if size <= _UNCOPIED else [header, content]
 
     def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
         """Queue a message; raises what :meth:`encode` raises."""
-        self._out += self.encode(message_type, content, request_id)
+        if len(content) > self._most_joined or request_id is None:
+            self._out += self.encode(message_type, content, request_id)
+            return
+        try:  # the common case, without encode()'s list: 0.1 of 0.6 µs
+            self._out.append(self._pack(message_type.code, content, request_id) + content)  # type: ignore[misc]
+        except (struct.error, OverflowError):
+            raise _no_such_id(request_id) from None
 
     def send_encoded(self, buffers: list[bytes]) -> None:
         """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
@@ -355,9 +359,11 @@ class VeltixConnection:
         self._move(Trigger.AGREED)
         self.peer, self._layout = peer, peer.layout
         known = release_of(peer.layout, peer.version)
-        self._monotonic = known is not None and known.monotonic
-        self._pack = _packer(peer.layout, self._uptime_ms if self._monotonic else self._calendar_ms)
+        monotonic = known is not None and known.monotonic
+        self.encoding = intern(f"{self._role.name} {peer.layout.name} {monotonic}")
+        self._pack = _packer(peer.layout, self._uptime_ms if monotonic else self._calendar_ms)
         self._max_content = self.max_message_size - peer.layout.header_size
+        self._most_joined = min(self._max_content, _UNCOPIED)
         self._ids = RequestIds(peer.layout, self._half(peer), self._getrandbits)
         self._decoder = FrameDecoder(peer.layout, self._types.get, self.max_message_size, self._limits.strikes)
         return [Ready(peer), *(self._receive_frames(rest, received_at) if rest else ())]
@@ -396,3 +402,7 @@ class VeltixConnection:
             else:
                 passed.append(event)  # of a registry that holds codes below the users'
         return passed
+
+
+def _no_such_id(request_id: int | None) -> LocalProtocolError:
+    return LocalProtocolError(f"request id {request_id} is not one of this wire's")
