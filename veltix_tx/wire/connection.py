@@ -315,9 +315,11 @@ class VeltixConnection:
 
     def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
         """Queue a message; raises what :meth:`encode` raises."""
-        if len(content) > self._most_joined or request_id is None:
+        if len(content) > self._most_joined:
             self._out += self.encode(message_type, content, request_id)
             return
+        if request_id is None:
+            request_id = self._ids.unsolicited()  # type: ignore[union-attr]
         try:  # the common case, without encode()'s list: 0.1 of 0.6 µs
             self._out.append(self._pack(message_type.code, content, request_id) + content)  # type: ignore[misc]
         except (struct.error, OverflowError):
