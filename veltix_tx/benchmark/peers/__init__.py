@@ -42,6 +42,8 @@ def _release(version: str, wire: str, pace: float) -> Peer:
     return Peer(name, f"veltix {version}", "blocking", wire, (f"veltix=={version}",), {"module": "veltix"}, pace, 9 * 2**20, lacks)
 
 
+_LARGE = frozenset({"large_1", "large_1_echo", "large_64", "large_64_echo"})
+
 OWN = "own"
 """The name of this package's Server and Client."""
 
@@ -53,6 +55,11 @@ _ALL = (
     _release("1.6.3", "hello22", 0.1),
     Peer("asyncio", "asyncio minimal", "minimal", "json15"),
     Peer("uvloop", "asyncio minimal + uvloop", "minimal", "json15", ("uvloop",), {"uvloop": True}),
+    Peer("int32", "Twisted Int32StringReceiver", "int32", "int32"),
+    Peer("amp", "Twisted AMP", "amp", "amp", pace=0.25, lacks=_LARGE),
+    Peer("websockets", "websockets", "socketry", "websocket", ("websockets",), pace=0.5),
+    Peer("pyzmq", "pyzmq", "queues", "zmtp", ("pyzmq",), lacks=frozenset({"fps_1", "fps_2"})),
+    Peer("netconduit", "netconduit 5.0.0", "conduits", "conduit", ("netconduit==5.0.0",), pace=0.1, most=99 * 2**20),
 )
 
 PEERS = {peer.name: peer for peer in _ALL}

@@ -54,7 +54,7 @@ class RawClient:
 
     def oneway(self, number: int, size: int) -> dict[str, float]:
         """Send so many messages on one connection; return when the first one left."""
-        frame = self._wire.frame(b"x" * size)
+        frame = self._wire.oneway(b"x" * size)
         at_once = max(1, _CHUNK // len(frame))
         chunk = memoryview(frame * at_once)
         send = self._sockets[0].sendall
@@ -126,8 +126,8 @@ class RawClient:
 
         The server answers any message with broadcasts of the same content.
         """
-        trigger = self._wire.frame(b"x" * size)
-        wanted = self._wire.answer(size) * in_a_row * len(self._sockets)
+        trigger = self._wire.oneway(b"x" * size)
+        wanted = self._wire.pushed(size) * in_a_row * len(self._sockets)
         selector = self._selector()
         buffer, lost = self._buffer, 0
         begun = clock()
@@ -143,7 +143,7 @@ class RawClient:
                     received += key.fileobj.recv_into(buffer)  # type: ignore[union-attr]
             if lost:
                 break
-        return self._counted(selector, clock() - begun, lost, self._wire.answer(size))
+        return self._counted(selector, clock() - begun, lost, self._wire.pushed(size))
 
     def churn(self, number: int, at_once: int) -> dict[str, Any]:
         """Connect, shake hands and close so many times, so many at once; return the seconds."""
@@ -160,8 +160,8 @@ class RawClient:
                     done += 1
                 else:
                     selector.register(connection, selectors.EVENT_READ, [greeting, wanted, b""])
-            ready = selector.select(_SILENCE)
-            if not ready and done + failed < number:
+            ready = selector.select(_SILENCE) if selector.get_map() else []
+            if not ready and selector.get_map():
                 break
             for key, _events in ready:
                 connection = key.fileobj  # type: ignore[assignment]

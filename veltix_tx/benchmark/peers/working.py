@@ -120,9 +120,9 @@ class Work:
         while (now := clock()) - begun < seconds:
             shooting = int(now * 10) % 10
             for number, link in enumerate(self._links):
-                link.send(MOVE)
+                await self._send(link, 1, MOVE)
                 if number % 10 == shooting:
-                    link.send(SHOT)
+                    await self._send(link, 1, SHOT)
                     sent += 1
             sent += len(self._links)
             ticks += 1
@@ -132,6 +132,10 @@ class Work:
         return {"sent": sent, "ticks": ticks, "late": late, "begun": begun, "seconds": clock() - begun}
 
     async def _send(self, link: Link, number: int, content: bytes) -> None:
+        many = getattr(link, "many", None)
+        if many is not None:  # whose sending is a coroutine
+            await many(content, number)
+            return
         send = link.send
         for first in range(0, number, _AT_ONCE):
             for _ in range(min(_AT_ONCE, number - first)):
