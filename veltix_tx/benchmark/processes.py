@@ -35,6 +35,7 @@ class Program:
         folder: where the peer is installed; None for what is installed beside this package.
 
     Attributes:
+        role: what it is: ``"server"`` or ``"client"``.
         ready: what it told when it had started: a server's port.
 
     Raises:
@@ -44,7 +45,8 @@ class Program:
     def __init__(self, module: str, task: Mapping[str, Any], folder: Path | None = None) -> None:
         folders = [str(each) for each in (folder, _ROOT) if each is not None]
         inherited = [path for path in (os.environ.get("PYTHONPATH"),) if path]
-        self._name = f"{module} ({task.get('role', 'client')})"
+        self.role: str = task.get("role", "client")
+        self._name = f"{module} ({self.role})"
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close())
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"veltix_tx.benchmark.peers.{module}", json.dumps(dict(task))],

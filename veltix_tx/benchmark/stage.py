@@ -46,12 +46,18 @@ class Stage:
         folder: where it is installed.
         sizes: how much of everything.
         most: bytes of the largest message, None for the peer's own limit.
+        profiled: whether the peer's programs note what they spend their time on.
+
+    Attributes:
+        programs: the peer's programs, started so far.
     """
 
     peer: Peer
     folder: Path | None
     sizes: Sizes
     most: int | None = None
+    profiled: bool = False
+    programs: list[Program] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
 
     server: Program = field(init=False)
@@ -84,6 +90,13 @@ class Stage:
         """Return how many messages this peer is given where the fastest ones get so many."""
         return max(1, round(number * self.sizes.scale * self.peer.pace))
 
+    def codec(self) -> Program:
+        """Start the peer's codec, alone."""
+        return self._stack.enter_context(Program("codecs", {"role": "codec", "codec": self.peer.codec}))
+
     def _start(self, program: str, task: dict[str, Any]) -> Program:
-        task |= {**self.peer.task, **({"most": self.most} if self.most else {})}
-        return self._stack.enter_context(Program(program, task, self.folder))
+        most = {"most": self.most} if self.most else {}
+        task = {**task, **self.peer.task, **most, "profiled": self.profiled}
+        started = self._stack.enter_context(Program(program, task, self.folder))
+        self.programs.append(started)
+        return started

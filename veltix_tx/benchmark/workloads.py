@@ -27,7 +27,7 @@ class Workload:
         unit: of its value.
         measure: does it once.
         falls: whether less is better.
-        wants: ``"raw"`` or ``"own"``: the client it needs.
+        wants: ``"raw"`` or ``"own"``: the client it needs; ``"codec"`` for none.
         most: bytes of its largest message where that is over the usual limit.
     """
 
@@ -41,7 +41,8 @@ class Workload:
 
     def can(self, peer: Peer) -> bool:
         """Whether a peer can do it."""
-        return (self.wants != "raw" or peer.wire is not None) and self.name not in peer.lacks and (self.most or 0) <= peer.most
+        needs = {"raw": peer.wire, "own": True, "codec": peer.codec}[self.wants]
+        return bool(needs) and self.name not in peer.lacks and (self.most or 0) <= peer.most
 
 
 # One way.
@@ -244,6 +245,16 @@ def _memory(stage: Stage) -> Figures:
     }
 
 
+def _codec(command: str) -> Callable[[Stage], Figures]:
+    def measure(stage: Stage) -> Figures:
+        codec = stage.codec()
+        number = max(2000, stage.many(300_000) // 1000 * 1000)
+        codec.call(command, number // 2, _MESSAGE)
+        return {"value": number / codec.call(command, number, _MESSAGE)["seconds"], "lost": 0}
+
+    return measure
+
+
 def _large(workload: Workload) -> Workload:
     """A workload whose figure is MB/s."""
     measure = workload.measure
@@ -291,6 +302,8 @@ _ALL = (
     Workload("broadcast_1", "broadcast to 1,000, one at a time", "msg/s", _broadcast(1)),
     Workload("broadcast_50", "broadcast to 1,000, 50 in a row", "msg/s", _broadcast(50)),
     Workload("churn", "connect, handshake, close", "1/s", _churn),
+    Workload("codec_encode", "messages to bytes, no network", "msg/s", _codec("encode"), wants="codec"),
+    Workload("codec_decode", "bytes to messages, no network", "msg/s", _codec("decode"), wants="codec"),
     Workload("idle", "memory of an idle connection", "KiB", _idle(2000), falls=True),
     *(
         Workload(f"growth_{clients}", f"echo, {clients:,} connections", "msg/s", _growth(clients))
@@ -312,6 +325,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "pipeline": _named("pipeline"),
     "large": tuple(name for name in WORKLOADS if name.startswith("large")),
     "broadcast": _named("broadcast"),
+    "codec": _named("codec"),
     "growth": _named("growth"),
 }
 """What names several workloads."""

@@ -23,6 +23,7 @@ class Peer:
         pace: the part of each workload's messages it is given: slow ones need not take minutes.
         most: the bytes of the largest message it can carry, however configured.
         lacks: workloads it cannot do.
+        codec: its codec, for what is measured of that alone; ``""`` where that cannot be had.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Peer:
     pace: float = 1.0
     most: int = 2**31
     lacks: frozenset[str] = frozenset()
+    codec: str = ""
 
 
 def _release(version: str, wire: str, pace: float) -> Peer:
@@ -48,12 +50,12 @@ OWN = "own"
 """The name of this package's Server and Client."""
 
 _ALL = (
-    Peer(OWN, "veltix_tx", "own", "json15"),
+    Peer(OWN, "veltix_tx", "own", "json15", codec="own"),
     Peer("dropin", "veltix_tx.dropin", "blocking", "json15", task={"module": "veltix_tx.dropin"}, pace=0.25),
     _release("3.3.0", "json15", 0.2),
     _release("1.7.5", "hello16", 0.1),
     _release("1.6.3", "hello22", 0.1),
-    Peer("asyncio", "asyncio minimal", "minimal", "json15"),
+    Peer("asyncio", "asyncio minimal", "minimal", "json15", codec="minimal"),
     Peer("uvloop", "asyncio minimal + uvloop", "minimal", "json15", ("uvloop",), {"uvloop": True}),
     Peer("int32", "Twisted Int32StringReceiver", "int32", "int32"),
     Peer("amp", "Twisted AMP", "amp", "amp", pace=0.25, lacks=_LARGE),

@@ -17,6 +17,8 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
+from veltix_tx.benchmark.peers.sampling import samples, start
+
 __all__ = ["CODE", "Tally", "begin", "clock_ns", "obey", "say", "serve_commands"]
 
 CODE = 200
@@ -43,6 +45,8 @@ def begin() -> dict[str, Any]:
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     task: dict[str, Any] = json.loads(sys.argv[1])
+    if task.get("profiled"):
+        start()
     return task
 
 
@@ -61,7 +65,7 @@ def obey(commands: Mapping[str, Callable[..., Any]], run: Callable[[Any], Any] =
         commands: what can be done, by name; ``cpu`` and ``rss`` always can.
         run: makes the result of what a command returns, such as a coroutine.
     """
-    known = {"cpu": time.process_time, "rss": resident} | dict(commands)
+    known = {"cpu": time.process_time, "rss": resident, "samples": samples} | dict(commands)
     for line in sys.stdin:
         name, *arguments = json.loads(line)
         try:
