@@ -82,7 +82,8 @@ def _curve(results: Results, prefix: str, figure: str) -> Curve:
     for name, peers in results.outcomes.items():
         if name.startswith(prefix):
             for peer in peers:
-                if values := results.values(name, peer, figure):
+                values = results.values(name, peer, figure)
+                if values and median(values) > 0:  # what is drawn to a logarithmic scale
                     curve.setdefault(peer, []).append((int(name.removeprefix(prefix)), median(values)))
     return {peer: sorted(points) for peer, points in curve.items() if len(points) > 1}
 
