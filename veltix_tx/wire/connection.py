@@ -29,7 +29,7 @@ from veltix_tx.errors import (
 )
 from veltix_tx.settings import Limits
 from veltix_tx.wire.events import Declined, Event, Failed, Pong, Ready
-from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
+from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused, encoder
 from veltix_tx.wire.handshake import Handshake, Role
 from veltix_tx.wire.layouts import W15, Layout
 from veltix_tx.wire.messages import (
@@ -58,10 +58,6 @@ __all__ = [
     "VeltixConnection",
     "WireConnection",
 ]
-
-_UNCOPIED = 65536
-"""Content longer than this (bytes) is sent as it is, behind its header, instead of joined to it."""
-
 
 _LIMITS = Limits()
 
@@ -190,7 +186,7 @@ class VeltixConnection:
         self._layout: Layout = W15
         self._monotonic = False
         self._max_content = 0
-        self._pack: Callable[[int, bytes, int], bytes] | None = None
+        self._encode: Callable[[int, bytes, int], list[bytes]] | None = None
         self._ids: RequestIds | None = None
         self._out: list[bytes] = []
         self.pings = 0
@@ -288,17 +284,16 @@ class VeltixConnection:
             MessageTooLarge: the peer would have to refuse it.
             LocalProtocolError: the request id does not fit the wire.
         """
-        pack, ids = self._pack, self._ids
-        if pack is None or ids is None:
+        encode, ids = self._encode, self._ids
+        if encode is None or ids is None:
             raise NotReady()
         size = len(content)
         if size > self._max_content:
             raise MessageTooLarge(self._layout.header_size + size, self.max_message_size)
         try:
-            header = pack(message_type.code, content, ids.unsolicited() if request_id is None else request_id)
+            return encode(message_type.code, content, ids.unsolicited() if request_id is None else request_id)
         except (struct.error, OverflowError):
             raise LocalProtocolError(f"request id {request_id} is not one of this wire's") from None
-        return [header + content] if size <= _UNCOPIED else [header, content]
 
     def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
         """Queue a message; raises what :meth:`encode` raises."""
@@ -339,7 +334,7 @@ class VeltixConnection:
         self.peer, self._layout = peer, peer.layout
         known = release_of(peer.layout, peer.version)
         self._monotonic = known is not None and known.monotonic
-        self._pack = peer.layout.packer(self._uptime_ms if self._monotonic else self._calendar_ms)
+        self._encode = encoder(peer.layout, self._uptime_ms if self._monotonic else self._calendar_ms)
         self._max_content = self.max_message_size - peer.layout.header_size
         self._ids = RequestIds(peer.layout, self._half(peer), self._getrandbits)
         self._decoder = FrameDecoder(peer.layout, self._types.get, self.max_message_size, self._limits.strikes)

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from struct import Struct
 from typing import NamedTuple
-from zlib import crc32
+
+from veltix_tx.wire.codec import crc32
 
 __all__ = ["ALL_LAYOUTS", "W14", "W15", "W16", "W22", "W46", "W62", "Header", "Layout"]
 
