@@ -1,4 +1,4 @@
-"""Frames. A hypothesis test is never parametrized: pytest-twisted wraps such a test once per parameter."""
+"""Frames, with each codec."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veltix_tx.errors import FrameTooLarge, TooManyStrikes
+from veltix_tx.wire import codec
 from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
 from veltix_tx.wire.layouts import ALL_LAYOUTS, W14, W15, W16, W22, W46, W62, Layout
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
@@ -43,6 +44,15 @@ bare_layouts = pytest.mark.parametrize("layout", [W46, W62, W22, W14], ids=lambd
 magic_layouts = pytest.mark.parametrize("layout", [W16, W15], ids=lambda layout: layout.name)
 
 Seen = tuple[Any, ...]
+
+
+@pytest.fixture(autouse=True, scope="module", params=codec.available())
+def each_codec(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test of this module holds for every codec that is there."""
+    before = codec.in_use()
+    codec.use(request.param)
+    yield
+    codec.use(before)
 
 
 def decoder_of(layout: Layout, limit: int = LIMIT, strikes: int = 32) -> FrameDecoder:

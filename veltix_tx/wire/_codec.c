@@ -48,13 +48,14 @@ typedef struct {
 static int
 layout_check(Layout *layout)
 {
-    layout->code_at = layout->header_size - layout->id_size - (layout->clock ? 8 : 0) - 10;
-    if ((layout->id_size != 2 && layout->id_size != 4)
-        || (layout->code_at != 0 && layout->code_at != 2 && layout->code_at != 3)) {
-        PyErr_SetString(PyExc_ValueError, "no such layout");
-        return -1;
+    if ((layout->id_size == 2 || layout->id_size == 4) && layout->header_size > 0 && layout->header_size < 100) {
+        layout->code_at = layout->header_size - layout->id_size - (layout->clock ? 8 : 0) - 10;
+        if (layout->code_at == 0 || layout->code_at == 2 || layout->code_at == 3) {
+            return 0;
+        }
     }
-    return 0;
+    PyErr_SetString(PyExc_ValueError, "no such layout");
+    return -1;
 }
 
 /* Decoder. */
