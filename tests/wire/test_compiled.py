@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
@@ -54,9 +53,8 @@ class _Loose:
     type = content = request_id = digest = received_at = timestamp = None
 
 
-@dataclass(slots=True)
 class _Inheriting(Response):
-    more: int = 0
+    __slots__ = ("more",)
 
 
 @pytest.mark.parametrize("wrong", [_Loose, _Inheriting, object, int, tuple])
