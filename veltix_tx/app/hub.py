@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Literal
 
 from twisted.internet.defer import Deferred, DeferredList
 
 from veltix_tx.errors import QueueFull, SessionClosed, SettingsError
 from veltix_tx.net.session import Session
+from veltix_tx.net.tags import Watcher
 from veltix_tx.wire.messages import MessageType, Request, parts_of
 
 __all__ = ["Hub"]
@@ -19,7 +19,9 @@ class Hub:
     """Keeps sessions from the completed handshake until their last message has been handled."""
 
     def __init__(self) -> None:
-        self._sessions: dict[Session, Callable[[str, bool], None]] = {}
+        self._sessions: dict[Session, None] = {}
+        self._watchers: tuple[Watcher, ...] = (self._index,)
+        self._keepers: tuple[Callable[[Session], None], ...] = (self._discard,)
         self._tagged: dict[str, dict[Session, None]] = {}
 
     def __len__(self) -> int:
@@ -30,11 +32,11 @@ class Hub:
 
     def add(self, session: Session) -> None:
         """Keep a session until it is gone and the application knows."""
-        watch = self._sessions[session] = partial(self._index, session)
-        session.when_closed().addCallback(lambda _: session.when_idle()).addCallback(lambda _: self._discard(session))
-        for name in session.tags:
+        self._sessions[session] = None
+        session.keepers += self._keepers
+        for name in session.tag_names():
             self._index(session, name, True)
-        session.tags.watchers += (watch,)
+        session.watchers += self._watchers
 
     def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = ()) -> list[Session]:
         """Return the open sessions with all of some tags, and with any of some others.
@@ -108,14 +110,14 @@ class Hub:
             if slow == "close":
                 session.give_up()
             else:
-                session.dropped += 1
+                session.drop()
             return False
         return True
 
     def _discard(self, session: Session) -> None:
-        watch = self._sessions.pop(session)
-        session.tags.watchers = tuple(each for each in session.tags.watchers if each is not watch)
-        for name in session.tags:
+        del self._sessions[session]
+        session.watchers = tuple(each for each in session.watchers if each not in self._watchers)
+        for name in session.tag_names():
             self._index(session, name, False)
 
     def _index(self, session: Session, name: str, present: bool) -> None:

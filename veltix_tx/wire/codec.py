@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from veltix_tx.errors import SettingsError
@@ -23,7 +24,6 @@ except ImportError:
     from zlib import crc32
 
 if TYPE_CHECKING:
-    from veltix_tx.wire._codec import Decoder, Encoder
     from veltix_tx.wire.layouts import Layout
     from veltix_tx.wire.messages import MessageType
 
@@ -42,7 +42,7 @@ Encode = Callable[[int, bytes, int], list[bytes]]
 """Type code, content, request id -> the buffers to write."""
 
 
-def _built() -> tuple[type[Decoder], type[Encoder]] | None:
+def _built() -> tuple[Callable[..., Decode], Callable[..., Encode]] | None:
     wanted = os.environ.get(ENVIRONMENT, "")
     if wanted == "python":
         return None
@@ -54,7 +54,7 @@ def _built() -> tuple[type[Decoder], type[Encoder]] | None:
         return None
     if wanted not in ("", "c"):
         raise SettingsError(ENVIRONMENT, wanted, "c, python, or not set")
-    return Decoder, Encoder
+    return lru_cache(maxsize=64)(Decoder), lru_cache(maxsize=64)(Encoder)  # all connections that are alike share one
 
 
 _compiled = _built()

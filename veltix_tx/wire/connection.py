@@ -119,6 +119,10 @@ class WireConnection(Protocol):
     def fresh_id(self, taken: Collection[int], wanted: int | None = None) -> int:
         """Return a request id that is not in ``taken``, the wanted one if it can be had."""
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that have come of the message of which only a part has."""
+
     def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
         """Return a message as the buffers to write; it answers the request with that id, if any."""
 
@@ -181,7 +185,7 @@ class VeltixConnection:
         self._types = types
         self.max_message_size = max_message_size
         self._limits = limits
-        self._handshake = Handshake(role, release, getrandbits, limits, gap, long_headers)
+        self._handshake: Handshake | None = Handshake(role, release, getrandbits, limits, gap, long_headers)
         self._decoder: FrameDecoder | None = None
         self._layout: Layout = W15
         self._monotonic = False
@@ -197,9 +201,14 @@ class VeltixConnection:
         return 0 if self._decoder is None else self._decoder.unfinished
 
     @property
+    def buffered(self) -> int:
+        """Bytes that have come of the message of which only a part has."""
+        return 0 if self._decoder is None else self._decoder.buffered
+
+    @property
     def wake_after(self) -> float | None:
         """Seconds of silence after which :meth:`wake` wants to be called, None for never."""
-        return self._handshake.wake_after if self.state is State.HANDSHAKE else None
+        return self._handshake.wake_after if self._handshake is not None and self.state is State.HANDSHAKE else None
 
     @property
     def encoding(self) -> object:
@@ -208,21 +217,22 @@ class VeltixConnection:
 
     def start(self) -> list[Event]:
         """Begin the handshake; may be all there is to it."""
+        assert self._handshake is not None, "started once"
         self._handshake.start()
         return self._check_agreed(b"", self._calendar_ms())
 
     def refuse_full(self) -> None:
         """Instead of :meth:`start`: refuse the client because the server is full."""
+        assert self._handshake is not None, "instead of start"
         self._handshake.refuse_full()
-        self._collect()
+        self._collect(self._handshake)
         self._move(Trigger.END)
 
     def wake(self) -> None:
         """Go on after ``wake_after`` seconds of silence."""
-        if self.state is not State.HANDSHAKE:
-            return
-        self._handshake.wake()
-        self._collect()
+        if self._handshake is not None and self.state is State.HANDSHAKE:
+            self._handshake.wake()
+            self._collect(self._handshake)
 
     def receive(self, data: bytes, received_at: int) -> list[Event]:
         """Take the peer's bytes.
@@ -236,12 +246,12 @@ class VeltixConnection:
         """
         if self.state is State.READY:
             return self._receive_frames(data, received_at)
-        if self.state is State.CLOSED:
+        if self._handshake is None or self.state is State.CLOSED:
             return []
         try:
             rest = self._handshake.receive(data)
         except (HandshakeError, FrameTooLarge) as error:
-            self._collect()
+            self._collect(self._handshake)
             return [self._fail(error)]
         return self._check_agreed(rest, received_at)
 
@@ -314,9 +324,9 @@ class VeltixConnection:
         self.send(ERROR, b"", request_id)
         return True
 
-    def _collect(self) -> None:
-        self._out += self._handshake.outgoing
-        self._handshake.outgoing.clear()
+    def _collect(self, handshake: Handshake) -> None:
+        self._out += handshake.outgoing
+        handshake.outgoing.clear()
 
     def _move(self, trigger: Trigger) -> None:
         self.state = STATES[self.state][trigger]
@@ -326,10 +336,12 @@ class VeltixConnection:
         return Failed(error)
 
     def _check_agreed(self, rest: bytes, received_at: int) -> list[Event]:
-        self._collect()
+        assert self._handshake is not None
+        self._collect(self._handshake)
         peer = self._handshake.peer
         if peer is None:
             return []
+        self._handshake = None  # 1.5 KB that a connection has no more use for
         self._move(Trigger.AGREED)
         self.peer, self._layout = peer, peer.layout
         known = release_of(peer.layout, peer.version)

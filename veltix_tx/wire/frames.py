@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from io import BytesIO
 from math import inf
 from typing import Any
@@ -95,9 +96,11 @@ def encoder(layout: Layout, clock: Callable[[], int]) -> Callable[[int, bytes, i
         layout: the header layout.
         clock: gives the ms for a layout that carries them.
     """
-    compiled = codec.compiled_encoder(layout, clock, _UNCOPIED)
-    if compiled is not None:
-        return compiled
+    return codec.compiled_encoder(layout, clock, _UNCOPIED) or _python_encoder(layout, clock)
+
+
+@lru_cache(maxsize=64)  # the connections of one side share it
+def _python_encoder(layout: Layout, clock: Callable[[], int]) -> Callable[[int, bytes, int], list[bytes]]:
     pack = layout.packer(clock)
 
     def encode(code: int, content: bytes, request_id: int) -> list[bytes]:
