@@ -395,6 +395,15 @@ def test_each_run_of_garbage_is_a_strike(layout: Layout) -> None:
 
 
 @magic_layouts
+def test_a_run_of_garbage_ends_with_the_read_that_brings_a_sound_frame(layout: Layout) -> None:
+    """Whether a whole frame comes in a read of its own or not, garbage behind it is another run."""
+    decoder = decoder_of(layout)
+    chunks = [b"#" * 50, frame(layout, b"1"), b"#" * 50, b"#" * 50, frame(layout, b"2") + frame(layout, b"3")[:-1], b"#" * 51]
+    assert refusals(fed(decoder, chunks)) == [(Refusal.GARBAGE, -1)] * 2 + [(Refusal.BAD_CHECKSUM, 200), (Refusal.GARBAGE, -1)]
+    assert decoder.strikes == 4
+
+
+@magic_layouts
 def test_a_lone_v_at_the_end_of_a_read_is_not_lost(layout: Layout) -> None:
     """The first byte of a magic that ends a read of garbage begins the next frame (real releases lose it)."""
     data = frame(layout, b"hi")
