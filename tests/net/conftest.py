@@ -150,6 +150,7 @@ class Line:
 
     def take(self) -> list[Event]:
         """Return what the protocol has said since, as the far end understands it."""
+        self.clock.advance(0)  # the end of the reactor's turn, when what was sent in it is written
         said = self.transport.value()
         self.transport.clear()
         return self.far.receive(said, 0)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.wire import codec
-from veltix_tx.wire.frames import FrameDecoder, Refused, encoder
+from veltix_tx.wire.frames import FrameDecoder, Refused, framer
 from veltix_tx.wire.layouts import ALL_LAYOUTS, W15, W22, Layout
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
 
@@ -100,11 +100,11 @@ def test_both_decode_alike(stream: tuple[Layout, bytes], cuts: list[int]) -> Non
     ms=st.sampled_from([0, MS, 2**64 - 1, 2**64, -1]),
 )
 def test_both_encode_alike(layout: Layout, code: int, content: bytes, request_id: Any, ms: int) -> None:
-    """Both make the same buffers, a long content uncopied, and refuse the same type codes, ids and clocks."""
+    """Both make the same frames, and refuse the same type codes, ids and clocks."""
     made = []
     for name in codec.available():
         with using(name):
-            encode = encoder(layout, lambda: ms)
+            encode = framer(layout, lambda: ms)
         try:
             made.append(encode(code, content, request_id))
         except (struct.error, OverflowError):
@@ -113,8 +113,6 @@ def test_both_encode_alike(layout: Layout, code: int, content: bytes, request_id
             assert layout.wide_id
             assert request_id is None
             made.append(None)
-        if made[-1] is not None and len(made[-1]) > 1:
-            assert made[-1][1] is content
     assert all(other == made[0] for other in made)
 
 
@@ -125,7 +123,7 @@ def test_the_checksum_is_right_for_every_length(layout: Layout) -> None:
     expected: Callable[[bytes], int | bytes] = zlib.crc32 if layout.checksum(b"") == 0 else layout.checksum
     for size in [*range(600), 1023, 1024, 4095, 4096, 65535, 65536, 65537]:
         content = dice.randbytes(size)
-        data = b"".join(encoder(layout, lambda: MS)(200, content, 3 if layout.id_size else 0))
+        data = framer(layout, lambda: MS)(200, content, 3 if layout.id_size else 0)
         assert layout.unpack(data).digest == expected(content)
         (message,) = FrameDecoder(layout, TYPES.get, 100_000).feed(data, MS)
         assert isinstance(message, Response)
@@ -166,9 +164,9 @@ def test_a_million_messages_leave_nothing_behind(name: str, layout: Layout) -> N
 
     with using(name):
         decoder, broken = FrameDecoder(layout, TYPES.get, LIMIT), FrameDecoder(layout, failing, LIMIT)
-        encode = encoder(layout, lambda: MS)
-    sound = b"".join(b"".join(encode(200 + number % 2, b"x" * (number % 90), 40_000 + number)) for number in range(1000))
-    unknown = b"".join(encode(300, b"x" * 70_000, 9))[: layout.header_size] + b"VX"
+        encode = framer(layout, lambda: MS)
+    sound = b"".join(encode(200 + number % 2, b"x" * (number % 90), 40_000 + number) for number in range(1000))
+    unknown = encode(300, b"x" * 70_000, 9)[: layout.header_size] + b"VX"
     million = 1_000_000 if name == "c" else 50_000
 
     def go(rounds: int) -> tuple[int, int]:
@@ -180,7 +178,7 @@ def test_a_million_messages_leave_nothing_behind(name: str, layout: Layout) -> N
             with pytest.raises((struct.error, OverflowError)):
                 encode(200, b"", -1)
             FrameDecoder(layout, TYPES.get, LIMIT).feed(unknown, MS)
-            encoder(layout, lambda: MS)(201, b"y", 1)
+            framer(layout, lambda: MS)(201, b"y", 1)
         return sys.getallocatedblocks(), sum(sys.getrefcount(known) for known in TYPES) + sys.getrefcount(Response)
 
     go(20)

@@ -95,24 +95,25 @@ class Hub:
         message_type, body, _ = parts_of(message, content)
         left_out = set(exclude)
         chosen = [session for session in (self if to is None else to) if session.closed is None and session not in left_out]
-        encoded: dict[object, list[bytes]] = {}
+        encoded: dict[object, tuple[list[bytes], int]] = {}
         for session in chosen:
             if session.encoding not in encoded:
-                encoded[session.encoding] = session.encode(message_type, body)
-        return sum(self._send_to(session, encoded[session.encoding], slow) for session in chosen)
-
-    def _send_to(self, session: Session, buffers: list[bytes], slow: str) -> bool:
-        try:
-            session.send_encoded(buffers)
-        except SessionClosed:  # while the others were sent to
-            return False
-        except QueueFull:
-            if slow == "close":
-                session.give_up()
-            else:
-                session.drop()
-            return False
-        return True
+                buffers = session.encode(message_type, body)
+                encoded[session.encoding] = buffers, sum(map(len, buffers))
+        sent = 0
+        for session in chosen:
+            buffers, size = encoded[session.encoding]
+            try:
+                session.send_encoded(buffers, size)
+                sent += 1
+            except SessionClosed:  # while the others were sent to
+                pass
+            except QueueFull:
+                if slow == "close":
+                    session.give_up()
+                else:
+                    session.drop()
+        return sent
 
     def _discard(self, session: Session) -> None:
         del self._sessions[session]

@@ -15,6 +15,7 @@ from veltix_tx.errors import QueueFull
 from veltix_tx.net.keepalive import Deadlines
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.shared import Shared
+from veltix_tx.net.sockets import is_plain, write_straight
 from veltix_tx.settings import Limits, Timeouts
 
 __all__ = ["Flow"]
@@ -69,6 +70,7 @@ class Flow:
             None where that is not known.
 
     Attributes:
+        blocked: whether the transport takes nothing at present.
         queued: bytes that wait here.
         full: whether so many replies are unread that no request should be handled.
         sharing: bytes of what is written next that other queues hold as well.
@@ -77,13 +79,13 @@ class Flow:
     __slots__ = (
         "_above",
         "_acknowledged",
-        "_blocked",
         "_closing",
         "_fed",
         "_link",
         "_most",
         "_owed",
         "_owed_until",
+        "_plain",
         "_producing",
         "_queue",
         "_reasons",
@@ -91,6 +93,7 @@ class Flow:
         "_source",
         "_taken",
         "_when_low",
+        "blocked",
         "full",
         "queued",
         "sharing",
@@ -105,9 +108,10 @@ class Flow:
         self._acknowledged = acknowledged
         self._queue: deque[bytes | memoryview] | None = None
         self._reasons: tuple[str, ...] = ()
+        self._plain = False
         self._producing = False
         self._closing = False
-        self._blocked = False
+        self.blocked = False
         self._above = False
         self._fed = 0
         self._owed = 0
@@ -125,6 +129,7 @@ class Flow:
     def start(self) -> None:
         """Watch the transport's write buffer."""
         self._producing = True
+        self._plain = is_plain(self._link.transport)
         self._link.transport.registerProducer(self, True)
 
     def stop(self) -> None:
@@ -143,7 +148,7 @@ class Flow:
     def end(self) -> None:
         """Take note that nothing can be written any more."""
         self._closing = True
-        self.full = self._blocked = False
+        self.full = self.blocked = False
         self._queue = None
         self.queued = 0
         self._account()
@@ -163,9 +168,16 @@ class Flow:
                 sides to stop reading while each waits for the other's replies, neither would go on.
         """
         sharing, self.sharing = self.sharing, 0
-        if not self._blocked and size <= _HANDFUL:
-            self._link.transport.writeSequence(buffers)
-            if not self._blocked:
+        if not self.blocked and size <= _HANDFUL:
+            if self._plain:
+                data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+                written = write_straight(self._link.transport, data)
+                if written == size:
+                    return
+                self._link.transport.write(data[written:])
+            else:
+                self._link.transport.writeSequence(buffers)
+            if not self.blocked:
                 return
         else:
             if self._queue is None:
@@ -178,7 +190,7 @@ class Flow:
             if self.queued > self._link.limits.write_high and not self._above:
                 self._above = True
                 self._tell("pauseProducing")
-        if not self._blocked:
+        if not self.blocked:
             return
         if owed:
             self._owed += owed
@@ -251,10 +263,23 @@ class Flow:
 
     def _feed(self) -> None:
         """Give the transport what it takes."""
-        while self._queue and not self._blocked:
-            self._link.transport.writeSequence(self._handful(self._queue))
+        while self._queue and not self.blocked:
+            if not (self._plain and len(self._queue[0]) > _HANDFUL and self._feed_straight(self._queue)):
+                self._link.transport.writeSequence(self._handful(self._queue))
         if not self._queue:
             self._queue = None
+
+    def _feed_straight(self, queue: deque[bytes | memoryview]) -> bool:
+        """Write of a long message what the socket takes at once, uncopied; return False for nothing."""
+        long = queue[0]
+        written = write_straight(self._link.transport, long)
+        self.queued -= written
+        self._fed += written
+        if written == len(long):
+            queue.popleft()
+        elif written:
+            queue[0] = memoryview(long)[written:]
+        return written > 0
 
     def _handful(self, queue: deque[bytes | memoryview]) -> list[bytes]:
         taken, size = list[bytes](), 0
@@ -280,7 +305,7 @@ class Flow:
 
     def _look(self) -> None:
         """See whether the peer has read fast enough since the last look."""
-        if not self._blocked or not (self._above or self._reasons):
+        if not self.blocked or not (self._above or self._reasons):
             return
         if self._progress() - self._taken < _SLOWEST * self._link.timeouts.stall:
             self._link.give_up()
@@ -311,11 +336,11 @@ class Flow:
 
     def pauseProducing(self) -> None:
         """The transport's write buffer is full."""
-        self._blocked = True
+        self.blocked = True
 
     def resumeProducing(self) -> None:
         """The transport's write buffer is empty again."""
-        self._blocked, waited = False, self.queued
+        self.blocked, waited = False, self.queued
         self._feed()
         if waited:
             self._account()
@@ -331,7 +356,7 @@ class Flow:
             if self.full:
                 self.full = False
                 self._link.room()
-        if self._blocked or not self._producing or self._closing:
+        if self.blocked or not self._producing or self._closing:
             return
         self._link.deadlines.clear("stall")
         # A transport told to close while its producer was paused (TLS, when the peer said

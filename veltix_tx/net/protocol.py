@@ -176,16 +176,21 @@ class VeltixProtocol(Protocol):
         """Write what the connection has to send."""
         own, self._own = self._own, 0
         out = self.connection.data_to_send()
-        if out:
+        if out and not self._gone:
             size = sum(map(len, out))
             waiting = self.session is not None and self.session.waiting > 0
             self.flow.write(out, size, max(0, size - own), patient=waiting)
 
     def sent(self, size: int) -> None:
-        """Write what the connection has to send, of which ``size`` bytes are of this side's own accord."""
-        self._own += size
-        if not self.corked or self._own > MOST_CORKED:
+        """Write what the connection has to send, of which ``size`` bytes are of this side's own accord.
+
+        That is done when the read that is being handled, or else this turn of the reactor, is over.
+        """
+        own, self._own = self._own, self._own + size
+        if self._own > MOST_CORKED or self.flow.blocked:
             self.write_out()
+        elif not (own or self.corked):
+            self.shared.write_soon(self)
 
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds."""

@@ -37,6 +37,7 @@ class Session(Tagged):
 
     Attributes:
         peer: the other side as the handshake made it known: its version, its layout.
+        encoding: equal for two sessions whose peers take the same bytes for the same message.
         closed: why nothing can be sent any more; None while the session is open.
         home: the thread it lives in, its reactor's. In another thread, such as one of a route with
             ``thread=True``, what returns a Deferred blocks instead, and returns what that fires with.
@@ -57,6 +58,7 @@ class Session(Tagged):
         self.keepers: tuple[Callable[[Session], None], ...] = ()
         self._link = link
         self._connection = link.connection
+        self.encoding = link.connection.encoding
         self._flow = link.flow
         self._header_size = peer.layout.header_size
         self._probes = 0
@@ -256,11 +258,6 @@ class Session(Tagged):
 
     # From the hub: the same bytes for many sessions.
 
-    @property
-    def encoding(self) -> object:
-        """Equal for two sessions whose peers take the same bytes for the same message."""
-        return self._connection.encoding
-
     def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
         """Return a message as bytes for every session with the same :attr:`encoding`; raises as :meth:`send` does.
 
@@ -268,15 +265,20 @@ class Session(Tagged):
         """
         return self._connection.encode(message_type, content, request_id)
 
-    def send_encoded(self, buffers: list[bytes]) -> None:
+    def send_encoded(self, buffers: list[bytes], size: int = 0) -> None:
         """Send what :meth:`encode` returned.
+
+        Args:
+            buffers: what it returned.
+            size: how many bytes that is, if the caller knows.
 
         Raises:
             SessionClosed: the session is closed; nothing was sent.
             QueueFull: the peer reads too slowly; nothing was sent.
         """
-        self._check_open()
-        size = sum(map(len, buffers))
+        if self.closed is not None:
+            self._check_open()
+        size = size or sum(map(len, buffers))
         self._flow.check_room(size)
         self._connection.send_encoded(buffers)
         self._flow.sharing += size

@@ -76,6 +76,22 @@ class Shared:
 
     def __init__(self, clocks: Clocks, limits: Limits, timeouts: Timeouts) -> None:
         self.counters: Counter[str] = Counter()
+        self._reactor = clocks.reactor
+        self._unwritten: list[Any] = []
         self.heartbeat = Heartbeat(clocks, timeouts.silence, timeouts.pong)
         self.inbound = Budget(limits.inbound, lambda connection: connection.overloaded("inbound", limits.inbound))
         self.outbound = Budget(limits.outbound, lambda connection: connection.overloaded("outbound", limits.outbound))
+
+    def write_soon(self, connection: Any) -> None:
+        """Let a connection write what it has to send when this turn of the reactor is over.
+
+        All that is sent in one turn leaves in one write: a message of a loop costs a quarter of a write of its own.
+        """
+        if not self._unwritten:
+            self._reactor.callLater(0, self._write_all)
+        self._unwritten.append(connection)
+
+    def _write_all(self) -> None:
+        unwritten, self._unwritten = self._unwritten, []
+        for connection in unwritten:
+            connection.write_out()

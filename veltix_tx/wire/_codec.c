@@ -298,9 +298,7 @@ typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     Layout layout;
-    Py_ssize_t joined;
     PyObject *clock; /* NULL for a layout without one */
-    PyObject *checksum;
 } Encoder;
 
 /* A whole number up to a limit. Whatever else it is, the error is the one for a number that does not fit. */
@@ -330,8 +328,7 @@ encoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObj
     PyObject *content = arguments[1];
     const unsigned char *bytes = (const unsigned char *)PyBytes_AS_STRING(content);
     const Py_ssize_t size = PyBytes_GET_SIZE(content);
-    const int joined = size <= self->joined;
-    uint64_t code, request_id, ms = 0, digest;
+    uint64_t code, request_id, ms = 0;
     if ((uint64_t)size > UINT32_MAX) {
         PyErr_SetString(PyExc_OverflowError, "the content does not fit into a frame");
         return NULL;
@@ -339,17 +336,6 @@ encoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObj
     if (as_unsigned(arguments[0], UINT16_MAX, &code) < 0
         || as_unsigned(arguments[2], self->layout.id_size == 2 ? UINT16_MAX : UINT32_MAX, &request_id) < 0) {
         return NULL;
-    }
-    if (joined) {
-        digest = crc32_of(bytes, (size_t)size);
-    }
-    else {
-        PyObject *number = PyObject_CallOneArg(self->checksum, content);
-        int failed = number == NULL || as_unsigned(number, UINT32_MAX, &digest) < 0;
-        Py_XDECREF(number);
-        if (failed) {
-            return NULL;
-        }
     }
     if (self->clock != NULL) {
         PyObject *number = PyObject_CallNoArgs(self->clock);
@@ -360,12 +346,8 @@ encoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObj
         }
     }
 
-    const Py_ssize_t header_size = self->layout.header_size;
-    PyObject *frame = PyBytes_FromStringAndSize(NULL, header_size + (joined ? size : 0));
-    PyObject *buffers = PyList_New(joined ? 1 : 2);
-    if (frame == NULL || buffers == NULL) {
-        Py_XDECREF(frame);
-        Py_XDECREF(buffers);
+    PyObject *frame = PyBytes_FromStringAndSize(NULL, self->layout.header_size + size);
+    if (frame == NULL) {
         return NULL;
     }
     unsigned char *at = (unsigned char *)PyBytes_AS_STRING(frame);
@@ -375,26 +357,19 @@ encoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObj
     }
     at = put_be(at, code, 2);
     at = put_be(at, (uint64_t)size, 4);
-    at = put_be(at, digest, 4);
+    at = put_be(at, crc32_of(bytes, (size_t)size), 4);
     at = put_be(at, ms, self->clock != NULL ? 8 : 0);
     at = put_be(at, request_id, self->layout.id_size);
-    PyList_SET_ITEM(buffers, 0, frame);
-    if (joined) {
-        memcpy(at, bytes, (size_t)size);
-    }
-    else {
-        PyList_SET_ITEM(buffers, 1, Py_NewRef(content));
-    }
-    return buffers;
+    memcpy(at, bytes, (size_t)size);
+    return frame;
 }
 
 static PyObject *
 encoder_new(PyTypeObject *type, PyObject *arguments, PyObject *Py_UNUSED(names))
 {
     Layout layout;
-    Py_ssize_t joined;
-    PyObject *clock, *checksum;
-    if (!PyArg_ParseTuple(arguments, "iiOnO:Encoder", &layout.header_size, &layout.id_size, &clock, &joined, &checksum)) {
+    PyObject *clock;
+    if (!PyArg_ParseTuple(arguments, "iiO:Encoder", &layout.header_size, &layout.id_size, &clock)) {
         return NULL;
     }
     layout.clock = clock != Py_None;
@@ -407,9 +382,7 @@ encoder_new(PyTypeObject *type, PyObject *arguments, PyObject *Py_UNUSED(names))
     }
     self->vectorcall = encoder_call;
     self->layout = layout;
-    self->joined = joined;
     self->clock = layout.clock ? Py_NewRef(clock) : NULL;
-    self->checksum = Py_NewRef(checksum);
     return (PyObject *)self;
 }
 
@@ -419,7 +392,6 @@ encoder_traverse(PyObject *object, visitproc visit, void *arg)
     Encoder *self = (Encoder *)object;
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->clock);
-    Py_VISIT(self->checksum);
     return 0;
 }
 
@@ -430,7 +402,6 @@ encoder_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     Py_XDECREF(self->clock);
-    Py_XDECREF(self->checksum);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -441,9 +412,8 @@ static PyMemberDef encoder_members[] = {
 };
 
 PyDoc_STRVAR(encoder_doc,
-             "Makes frames as the buffers to write: type code, content, request id -> buffers.\n\n"
-             "Made of: header size, id size, clock or None, most bytes of a content that is joined to its header, and the\n"
-             "checksum for a longer one.");
+             "Makes frames: type code, content, request id -> frame.\n\n"
+             "Made of: header size, id size, clock or None.");
 
 static PyType_Slot encoder_slots[] = {
     {Py_tp_new, encoder_new},

@@ -38,8 +38,8 @@ _MOST_CONTENT = 0xFFFF_FFFF
 Decode = Callable[[bytes, int, int, list[Any]], int]
 """Data, position, time of arrival, events to add to -> the position behind the last ordinary frame."""
 
-Encode = Callable[[int, bytes, int], list[bytes]]
-"""Type code, content, request id -> the buffers to write."""
+Encode = Callable[[int, bytes, int], bytes]
+"""Type code, content, request id -> the frame."""
 
 
 def _built() -> tuple[Callable[..., Decode], Callable[..., Encode]] | None:
@@ -115,15 +115,14 @@ def compiled_decoder(
     return decoder(layout.header_size, layout.id_size, layout.clock, most, first_code, lookup, message_class)
 
 
-def compiled_encoder(layout: Layout, clock: Callable[[], int], joined: int) -> Encode | None:
+def compiled_encoder(layout: Layout, clock: Callable[[], int]) -> Encode | None:
     """Return what encodes frames of a layout, None where Python does.
 
     Args:
         layout: the layout.
         clock: gives the ms for a layout that carries them.
-        joined: the most bytes of a content that is copied behind its header; a longer one is a buffer of its own.
     """
     if _chosen is None or layout.checksum is not crc32:
         return None
     _, encoder = _chosen
-    return encoder(layout.header_size, layout.id_size, clock if layout.clock else None, joined, layout.checksum)
+    return encoder(layout.header_size, layout.id_size, clock if layout.clock else None)

@@ -16,6 +16,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Collection
 from enum import Enum, auto
+from functools import lru_cache
+from sys import intern
 from typing import Protocol
 
 from veltix_tx.errors import (
@@ -29,7 +31,7 @@ from veltix_tx.errors import (
 )
 from veltix_tx.settings import Limits
 from veltix_tx.wire.events import Declined, Event, Failed, Pong, Ready
-from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused, encoder
+from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused, framer
 from veltix_tx.wire.handshake import Handshake, Role
 from veltix_tx.wire.layouts import W15, Layout
 from veltix_tx.wire.messages import (
@@ -59,6 +61,10 @@ __all__ = [
     "WireConnection",
 ]
 
+_UNCOPIED = 65536
+"""Content longer than this (bytes) is sent as it is, behind its header, instead of joined to it."""
+
+
 _LIMITS = Limits()
 
 
@@ -84,6 +90,10 @@ STATES: dict[State, dict[Trigger, State]] = {
     State.CLOSED: {Trigger.FAULT: State.CLOSED, Trigger.END: State.CLOSED},
 }
 """Everything that moves a connection. Messages are read and sent in READY alone."""
+
+
+_packer = lru_cache(maxsize=64)(Layout.packer)
+"""The connections of one side share it."""
 
 
 class WireConnection(Protocol):
@@ -158,6 +168,7 @@ class VeltixConnection:
         state: a :class:`State`.
         peer: the other side, from READY on.
         max_message_size: as given.
+        encoding: equal for two connections whose peers take the same bytes for the same message.
         wake_after: see the module.
         pings: pings answered so far.
     """
@@ -188,9 +199,11 @@ class VeltixConnection:
         self._handshake: Handshake | None = Handshake(role, release, getrandbits, limits, gap, long_headers)
         self._decoder: FrameDecoder | None = None
         self._layout: Layout = W15
-        self._monotonic = False
+        self.encoding: object = None
         self._max_content = 0
-        self._encode: Callable[[int, bytes, int], list[bytes]] | None = None
+        self._most_joined = -1
+        self._pack: Callable[[int, bytes, int], bytes] | None = None
+        self._frame: Callable[[int, bytes, int], bytes] | None = None
         self._ids: RequestIds | None = None
         self._out: list[bytes] = []
         self.pings = 0
@@ -209,11 +222,6 @@ class VeltixConnection:
     def wake_after(self) -> float | None:
         """Seconds of silence after which :meth:`wake` wants to be called, None for never."""
         return self._handshake.wake_after if self._handshake is not None and self.state is State.HANDSHAKE else None
-
-    @property
-    def encoding(self) -> object:
-        """Equal for two connections whose peers take the same bytes for the same message."""
-        return self._role, self._layout, self._monotonic
 
     def start(self) -> list[Event]:
         """Begin the handshake; may be all there is to it."""
@@ -294,20 +302,29 @@ class VeltixConnection:
             MessageTooLarge: the peer would have to refuse it.
             LocalProtocolError: the request id does not fit the wire.
         """
-        encode, ids = self._encode, self._ids
-        if encode is None or ids is None:
+        pack, frame, ids = self._pack, self._frame, self._ids
+        if pack is None or frame is None or ids is None:
             raise NotReady()
         size = len(content)
         if size > self._max_content:
             raise MessageTooLarge(self._layout.header_size + size, self.max_message_size)
+        wire_id = ids.unsolicited() if request_id is None else request_id
         try:
-            return encode(message_type.code, content, ids.unsolicited() if request_id is None else request_id)
+            if size <= _UNCOPIED:
+                return [frame(message_type.code, content, wire_id)]
+            return [pack(message_type.code, content, wire_id), content]
         except (struct.error, OverflowError):
-            raise LocalProtocolError(f"request id {request_id} is not one of this wire's") from None
+            raise _no_such_id(request_id) from None
 
     def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
         """Queue a message; raises what :meth:`encode` raises."""
-        self._out += self.encode(message_type, content, request_id)
+        if len(content) > self._most_joined or request_id is None:
+            self._out += self.encode(message_type, content, request_id)
+            return
+        try:  # the common case, without encode()'s list: 0.1 of 0.6 µs
+            self._out.append(self._frame(message_type.code, content, request_id))  # type: ignore[misc]
+        except (struct.error, OverflowError):
+            raise _no_such_id(request_id) from None
 
     def send_encoded(self, buffers: list[bytes]) -> None:
         """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
@@ -345,9 +362,12 @@ class VeltixConnection:
         self._move(Trigger.AGREED)
         self.peer, self._layout = peer, peer.layout
         known = release_of(peer.layout, peer.version)
-        self._monotonic = known is not None and known.monotonic
-        self._encode = encoder(peer.layout, self._uptime_ms if self._monotonic else self._calendar_ms)
+        monotonic = known is not None and known.monotonic
+        self.encoding = intern(f"{self._role.name} {peer.layout.name} {monotonic}")
+        clock = self._uptime_ms if monotonic else self._calendar_ms
+        self._pack, self._frame = _packer(peer.layout, clock), framer(peer.layout, clock)
         self._max_content = self.max_message_size - peer.layout.header_size
+        self._most_joined = min(self._max_content, _UNCOPIED)
         self._ids = RequestIds(peer.layout, self._half(peer), self._getrandbits)
         self._decoder = FrameDecoder(peer.layout, self._types.get, self.max_message_size, self._limits.strikes)
         return [Ready(peer), *(self._receive_frames(rest, received_at) if rest else ())]
@@ -386,3 +406,7 @@ class VeltixConnection:
             else:
                 passed.append(event)  # of a registry that holds codes below the users'
         return passed
+
+
+def _no_such_id(request_id: int | None) -> LocalProtocolError:
+    return LocalProtocolError(f"request id {request_id} is not one of this wire's")
