@@ -32,6 +32,7 @@ from veltix_tx.errors import FrameTooLarge, RemoteProtocolError, TooManyStrikes
 from veltix_tx.wire import codec
 from veltix_tx.wire.layouts import Layout
 from veltix_tx.wire.messages import FIRST_USER_CODE, MessageType, Response
+from veltix_tx.wire.runs import uniform_decoder
 
 __all__ = ["FrameDecoder", "Refusal", "Refused", "framer"]
 
@@ -141,7 +142,8 @@ class FrameDecoder:
         self._layout = layout
         self._lookup = lookup
         self._max_content = max_message_size - layout.header_size
-        self._run = codec.compiled_decoder(layout, lookup, self._max_content, FIRST_USER_CODE, Response)
+        compiled = codec.compiled_decoder(layout, lookup, self._max_content, FIRST_USER_CODE, Response)
+        self._run = compiled or uniform_decoder(layout, lookup, self._max_content)
         self._tail = b""
         self._header: _Header = (0, 0, None, 0)
         self._filling: BytesIO | None = None
@@ -210,7 +212,9 @@ class FrameDecoder:
             if content is None:
                 if run is not None:
                     start, position = position, run(data, position, received_at, events)
-                    if position != start:
+                    if position == start:
+                        run = None  # two frames in a row that are out of the ordinary: the rest is left to this loop
+                    else:
                         self._in_garbage, self._repeats = False, 0
                 if end - position < header_size:
                     self._tail = data[position:]
