@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.address import IPv4Address, IPv6Address
 
 from veltix_tx.errors import DisconnectReason, HandshakeError, SessionClosed
+from veltix_tx.net.remarks import Remarks
 from veltix_tx.settings import Limits
 
 if TYPE_CHECKING:
@@ -50,12 +51,14 @@ class Connections:
     Attributes:
         evicted: half-open connections that had to give way.
         refused: connections refused because there were too many.
+        remarks: how much may be logged about the peers.
     """
 
     def __init__(self, most: int, limits: Limits, uptime: Callable[[], float]) -> None:
         self.most = most
         self.evicted = 0
         self.refused = 0
+        self.remarks = Remarks(uptime, limits.log_lines, limits.log_burst)
         self._limits = limits
         self._uptime = uptime
         self._open: dict[VeltixProtocol, str] = {}

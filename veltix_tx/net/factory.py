@@ -78,6 +78,11 @@ class VeltixServerFactory(ServerFactory):
             self._connections = Connections(config.max_connections, config.limits, resolve_clocks(self._reactor).uptime)
         return self._connections
 
+    def stopFactory(self) -> None:
+        """Tell what was left out of the log: the last port is closed."""
+        if self._connections is not None:
+            self._connections.remarks.close()
+
     def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
         """Return the protocol of a new connection, None for one to close at once."""
         connections, source = self.connections, source_of(addr)
@@ -90,6 +95,7 @@ class VeltixServerFactory(ServerFactory):
             random=self._random,
             ready=lambda session: connections.ready(protocol),
             full=full,
+            remarks=connections.remarks,
         )
         protocol.factory = self
         return protocol if connections.admit(protocol, source, full) else None

@@ -26,9 +26,11 @@ from veltix_tx.errors import (
 )
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
+from veltix_tx.net.connections import source_of
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import ROUNDING, Clocks, Deadlines, Heartbeat, PingBudget
 from veltix_tx.net.listeners import Listeners
+from veltix_tx.net.remarks import Remarks
 from veltix_tx.net.session import Session
 from veltix_tx.net.sockets import acknowledged, round_trip
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
@@ -64,6 +66,7 @@ class VeltixProtocol(Protocol):
         random: for ids.
         ready: called with the session when the handshake is complete.
         full: refuse the peer, because the server has as many connections as it may.
+        remarks: how much may be logged about peers; shared by the protocols of one server or client.
 
     Attributes:
         session: the session, from the completed handshake on; None before.
@@ -79,6 +82,7 @@ class VeltixProtocol(Protocol):
         random: Random | None = None,
         ready: Callable[[Session], None] | None = None,
         full: bool = False,
+        remarks: Remarks | None = None,
     ) -> None:
         self.session: Session | None = None
         self.clocks = clocks
@@ -93,11 +97,13 @@ class VeltixProtocol(Protocol):
         self._gone = False
         self._when_lost: Listeners[SessionClosed] = Listeners()
         self._full = full
+        self._remarks = remarks or Remarks(clocks.uptime, config.limits.log_lines, config.limits.log_burst)
         self._closed: SessionClosed | None = None
         self.corked = False
         self._own = 0
         self._pings = 0
         self._frame_begun: float | None = None
+        self._slow = config.timeouts.slow_handler
 
     transport: Any
 
@@ -116,7 +122,8 @@ class VeltixProtocol(Protocol):
         """Begin the handshake, with one absolute deadline."""
         self._prepare()
         if self._full:
-            _log.warn("refusing {peer}: the server is full", peer=shown(self.address))
+            if self.may_log():
+                _log.warn("refusing {peer}: the server is full", peer=shown(self.address))
             self.connection.refuse_full()
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
             return
@@ -128,12 +135,15 @@ class VeltixProtocol(Protocol):
         """Handle what arrived; everything it causes to be sent at once leaves in one write."""
         connection = self.connection
         events = connection.receive(data, self.clocks.calendar_ms())
+        now = self.clocks.uptime()
         if self.session is None:
             self._dispatch(events)
             if connection.wake_after is None:
                 self.deadlines.clear("wake")
+            if self.session is not None:
+                self._check_slow(now, events)
             return
-        self._heartbeat.heard = now = self.clocks.uptime()
+        self._heartbeat.heard = now
         pings = connection.pings - self._pings
         if not connection.unfinished:
             self._frame_begun = None
@@ -147,6 +157,8 @@ class VeltixProtocol(Protocol):
             if not self._ping_budget.spend(pings):
                 self._fault(TooManyPings())
         self._dispatch(events)
+        if self.clocks.uptime() - now > self._slow:
+            self._check_slow(now, events)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Settle everything that waits."""
@@ -187,6 +199,10 @@ class VeltixProtocol(Protocol):
         self._own += size
         if not self.corked or self._own > MOST_CORKED:
             self.write_out()
+
+    def may_log(self) -> bool:
+        """Whether the log may have one more line that the peer causes."""
+        return self._remarks.may_log(source_of(self.address))
 
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds."""
@@ -261,6 +277,11 @@ class VeltixProtocol(Protocol):
             self.corked = False
             self.flush()
 
+    def _check_slow(self, began: float, events: list[Event]) -> None:
+        taken = self.clocks.uptime() - began
+        if taken > self._slow:
+            self.session.took(taken, events)  # type: ignore[union-attr]
+
     def _on_ready(self, event: Ready) -> None:
         self.deadlines.clear("handshake")
         session = self.session = Session(self, event.peer, self._application)
@@ -294,16 +315,19 @@ class VeltixProtocol(Protocol):
         self._fault(event.error)
 
     def _fault(self, error: RemoteProtocolError) -> None:
-        _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
+        if self.may_log():
+            _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
         self.close(SessionClosed(error.reason, error))
 
     def _handshake_late(self) -> None:
         error = HandshakeTimeout(self._config.handshake_timeout)
-        _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
+        if self.may_log():
+            _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
         self.abort(SessionClosed(error.reason, error))
 
     def _dead(self) -> None:
-        _log.warn("closing {peer}: it is silent, and has not answered a ping", peer=shown(self.address))
+        if self.may_log():
+            _log.warn("closing {peer}: it is silent, and has not answered a ping", peer=shown(self.address))
         self.abort(SessionClosed(DisconnectReason.SILENT))
 
     def _resumed(self) -> None:
@@ -328,7 +352,8 @@ class VeltixProtocol(Protocol):
 
     def give_up(self) -> None:
         """Close at once a peer that does not read."""
-        _log.warn("closing {peer}: it does not read what it is sent", peer=shown(self.address))
+        if self.may_log():
+            _log.warn("closing {peer}: it does not read what it is sent", peer=shown(self.address))
         self.abort(SessionClosed(DisconnectReason.STALLED))
 
     def _end(self, closed: SessionClosed) -> SessionClosed:

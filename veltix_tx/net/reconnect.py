@@ -22,6 +22,7 @@ from veltix_tx.net.factory import check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.protocol import VeltixProtocol
+from veltix_tx.net.remarks import Remarks
 from veltix_tx.net.session import Session
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
@@ -108,6 +109,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._reactor = reactor
         self._types = types
         self._random = random or Random()
+        self._remarks: Remarks | None = None
         self._protocol: VeltixProtocol | None = None
         self._closed: SessionClosed | None = None
         self._given_up: Failure | None = None
@@ -126,6 +128,14 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if self._given_up is not None:
             return fail(self._given_up)
         return self._when_ready.wait()
+
+    @property
+    def remarks(self) -> Remarks:
+        """How much may be logged about the server."""
+        if self._remarks is None:
+            limits = self.config.limits
+            self._remarks = Remarks(resolve_clocks(self._reactor).uptime, limits.log_lines, limits.log_burst)
+        return self._remarks
 
     @property
     def connected(self) -> bool:
@@ -206,6 +216,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
             types=self._types,
             random=self._random,
             ready=self._session_ready,
+            remarks=self.remarks,
         )
         self._protocol.factory = self
         self._protocol.when_lost().addCallback(self._session_lost)
@@ -254,7 +265,10 @@ class VeltixClientFactory(ReconnectingClientFactory):
         super().clientConnectionFailed(connector, Failure(error))
         over = self._callID is None
         if not over:
-            _log.info("trying {connector} again in {delay:.2f} s: {reason}", connector=connector, delay=self.delay, reason=error)
+            if self.remarks.may_log(str(connector)):
+                _log.info(
+                    "trying {connector} again in {delay:.2f} s: {reason}", connector=connector, delay=self.delay, reason=error
+                )
             self._tell(False)
             return
         if self.continueTrying and self.policy.max_retries:

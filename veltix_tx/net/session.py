@@ -9,15 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import (
-    DisconnectReason,
-    LocalProtocolError,
-    QueueFull,
-    RemoteError,
-    SessionClosed,
-    TooManyRequests,
-    excerpt,
-)
+from veltix_tx.errors import DisconnectReason, LocalProtocolError, QueueFull, RemoteError, SessionClosed, TooManyRequests, excerpt
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
@@ -123,12 +115,7 @@ class Session:
 
     @from_any_thread
     def send_and_wait(
-        self,
-        message: MessageType | Request,
-        content: bytes = b"",
-        *,
-        timeout: float | None = None,
-        request_id: int | None = None,
+        self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None, request_id: int | None = None
     ) -> Deferred[Response]:
         """Send a request and wait for its reply.
 
@@ -298,6 +285,18 @@ class Session:
         self._check_room(size)
         self._connection.send_encoded(buffers)
         self._link.sent(size)
+
+    def may_log(self) -> bool:
+        """Whether the log may have one more line that the peer causes; may be called in any thread."""
+        return self._link.may_log()
+
+    def took(self, seconds: float, events: Iterable[object]) -> None:
+        """Take note of how long what was read took to handle."""
+        self._turns.took(seconds, events)
+
+    def cut(self) -> None:
+        """Cancel what still runs, and handle no more: the server has stopped."""
+        self._turns.cut()
 
     def give_up(self) -> None:
         """Close at once a peer that does not read; what is queued is lost."""

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.listeners import Listeners
+from veltix_tx.net.plain import PlainFailure
+from veltix_tx.net.running import Overdue, Running
 from veltix_tx.wire.messages import MessageType, Request, Response, as_content
 
 if TYPE_CHECKING:
     from veltix_tx.net.link import Link
     from veltix_tx.net.session import Session
 
-__all__ = ["MOST_CORKED", "OWN_REQUESTS_FACTOR", "Turns"]
+__all__ = ["MOST_CORKED", "OWN_REQUESTS_FACTOR", "Turns", "Within"]
 
 _log = Logger()
 
@@ -31,16 +34,40 @@ MOST_CORKED = 64 * 1024
 """Bytes sent while a read is handled that may wait for its end to be written."""
 
 
+_NAMED = 3
+"""Handlers that a warning about many messages names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A handler's Deferred or coroutine with a time of its own.
+
+    Attributes:
+        seconds: how long it may take, in place of ``timeouts.handler``.
+        result: the Deferred or coroutine.
+    """
+
+    seconds: float
+    result: object
+
+
 class Turns:
     """Calls an application for one session, one call after another.
 
     While a handler's Deferred or coroutine is not done, or the peer has too much to read, later
-    messages wait in the inbox; when too many do, reading pauses.
+    messages wait in the inbox; when too many do, reading pauses. One that is not done within
+    ``timeouts.handler`` seconds is cancelled and counts as failed, whatever it does then.
+
+    A handler that blocks is told by how long a whole read took to handle: no clock is read for a
+    single message, until the first time that a read took too long.
 
     Args:
         session: whose messages these are.
         link: the protocol below.
         application: what to call.
+
+    Attributes:
+        late_results: what handlers brought after they had been given up; it was dropped.
     """
 
     def __init__(self, session: Session, link: Link, application: IVeltixApplication) -> None:
@@ -51,6 +78,13 @@ class Turns:
         self._connection = link.connection
         self._flow = link.flow
         self._inflight = link.limits.inflight
+        self._uptime = link.clocks.uptime
+        self._seconds = link.timeouts.handler
+        self._slow = link.timeouts.slow_handler
+        self._told_slow = 0.0
+        self._running = Running(link.clocks, self._late)
+        self._turn: Callable[[Response], None] = self._handle
+        self.late_results = 0
         self._busy = False
         self._draining = False
         self._closing = False
@@ -74,7 +108,42 @@ class Turns:
             self._inbox_bytes += len(message.content)
             self.balance()
         else:
-            self._handle(message)
+            self._turn(message)
+
+    def took(self, seconds: float, events: Iterable[object]) -> None:
+        """Take note of how long a read took to handle.
+
+        Args:
+            seconds: how long.
+            events: what was read, the messages among it.
+        """
+        told, self._told_slow = self._told_slow, 0.0
+        if seconds - told <= self._slow:
+            return
+        messages = [event for event in events if isinstance(event, Response)]
+        if not messages:
+            return
+        self._turn = self._handle_timed
+        if len(messages) == 1:
+            self._tell_slow(seconds, **self._handler(messages[0]))
+            return
+        names = list(dict.fromkeys(self._handler(message)["who"] for message in messages))
+        shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+        self._tell_slow(seconds - told, f"handling {len(messages)} messages ({shown})", messages=len(messages))
+
+    def _handle_timed(self, message: Response) -> None:
+        began = self._uptime()
+        self._handle(message)
+        seconds = self._uptime() - began
+        if seconds > self._slow:
+            self._tell_slow(seconds, **self._handler(message))
+
+    def _tell_slow(self, seconds: float, who: str, **fields: object) -> None:
+        if self._link.corked:
+            self._told_slow += seconds  # of this read, of which took() is still to be told
+        if self._link.may_log():
+            fields |= {"who": who, "seconds": seconds, "session": self._session}
+            _log.warn("{who} blocked everything for {seconds:.2f} s, for {session}", **fields)
 
     def _handle(self, message: Response) -> None:
         """Call the handler. The common case, an answer at once, costs no Deferred."""
@@ -92,6 +161,7 @@ class Turns:
 
     def end(self, closed: SessionClosed) -> None:
         """Tell the application that the session is gone, after every message."""
+        self._running.end()
         self._inbox.append(closed)
         if not self._busy:
             self._next()
@@ -99,6 +169,13 @@ class Turns:
     def close(self) -> None:
         """Take no further messages; those taken already are handled."""
         self._closing = True
+
+    def cut(self) -> None:
+        """Forget what waits for its turn and cancel what runs: the time to stop in is over."""
+        self._closing = True
+        self._inbox = deque(item for item in self._inbox if isinstance(item, SessionClosed))
+        self._inbox_bytes = 0
+        self._running.cut()
 
     def when_idle(self) -> Deferred[None]:
         """Return a new Deferred that fires once every message so far has been handled and answered."""
@@ -111,7 +188,10 @@ class Turns:
         self._answering += 1
         if self._answering >= self._inflight:
             self.balance()
-        done = _as_deferred(result).addCallback(self._reply, message)
+        seconds = self._seconds
+        if isinstance(result, Within):
+            seconds, result = result.seconds, result.result
+        done = self._running.within(seconds, _as_deferred(result)).addCallback(self._reply, message)
         return done.addErrback(self._failed, message).addBoth(self._answered)
 
     def balance(self) -> None:
@@ -130,15 +210,21 @@ class Turns:
 
     def _call(self, step: Callable[..., object], *arguments: object) -> None:
         """Call one of the application's other methods."""
+        name = step.__name__
 
         def failed(failure: Failure) -> None:
-            _log.failure("{step} failed for {session}", failure, step=step.__name__, session=self._session)
+            self._log_failure(failure, name, step=name)
 
+        began = self._uptime()
         try:
-            done = _as_deferred(step(*arguments))
+            done = self._running.within(self._seconds, _as_deferred(step(*arguments)))
         except BaseException:
             failed(Failure())
             return
+        finally:
+            seconds = self._uptime() - began
+            if seconds > self._slow:
+                self._tell_slow(seconds, name, step=name)
         self._wait_for(done.addErrback(failed))
 
     def _wait_for(self, done: Deferred[Any]) -> None:
@@ -160,7 +246,7 @@ class Turns:
                 self._call(self._application.disconnected, self._session, item)
             else:
                 self._inbox_bytes -= len(item.content)
-                self._handle(item)
+                self._handle_timed(item)
         self._draining = False
         if self._flow.paused:
             self.balance()
@@ -184,9 +270,35 @@ class Turns:
                 self._link.write_out()
 
     def _failed(self, failure: Failure, message: Response) -> None:
-        _log.failure("the handler of {type} failed for {session}", failure, type=message.type.name, session=self._session)
+        self._log_failure(failure, **self._handler(message))
         if self._session.closed is None and self._connection.send_failure(message.request_id):
             self._link.flush()
+
+    def _log_failure(self, failure: Failure, who: str, **fields: object) -> None:
+        if not self._link.may_log():
+            return
+        text, overdue = "{who} failed for {session}", failure.value
+        if isinstance(overdue, Overdue):
+            text, fields["seconds"] = "{who} was not done after {seconds:g} s, for {session}", overdue.seconds
+            failure = overdue.stopped or failure
+        _log.failure(text, PlainFailure(failure), LogLevel.critical, who=who, session=self._session, **fields)
+
+    def _late(self, result: object) -> None:
+        self.late_results += 1
+        if isinstance(result, Failure):
+            self._log_failure(result, "a handler that had been given up")
+        elif self._link.may_log():
+            _log.warn("a handler that had been given up is done after all, for {session}", session=self._session)
+
+    def _handler(self, message: Response) -> dict[str, str]:
+        """Return what handles a message, as fields of a log event."""
+        find = getattr(self._application, "handler_of", None)
+        try:
+            handler = self._application.received if find is None else find(message)
+        except Exception:  # of the user's
+            handler = find
+        name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+        return {"who": f"the handler {name} of {message.type.name}", "handler": name, "type": message.type.name}
 
     def _answered(self, _: object) -> None:
         self._answering -= 1
