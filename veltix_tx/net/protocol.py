@@ -104,6 +104,7 @@ class VeltixProtocol(Protocol):
         self._pings = 0
         self._frame_begun: float | None = None
         self._slow = config.timeouts.slow_handler
+        self._uptime = clocks.uptime
 
     transport: Any
 
@@ -135,13 +136,12 @@ class VeltixProtocol(Protocol):
         """Handle what arrived; everything it causes to be sent at once leaves in one write."""
         connection = self.connection
         events = connection.receive(data, self.clocks.calendar_ms())
-        now = self.clocks.uptime()
+        now = self._uptime()
         if self.session is None:
             self._dispatch(events)
             if connection.wake_after is None:
                 self.deadlines.clear("wake")
-            if self.session is not None:
-                self._check_slow(now, events)
+            self._check_slow(now, events)
             return
         self._heartbeat.heard = now
         pings = connection.pings - self._pings
@@ -157,7 +157,7 @@ class VeltixProtocol(Protocol):
             if not self._ping_budget.spend(pings):
                 self._fault(TooManyPings())
         self._dispatch(events)
-        if self.clocks.uptime() - now > self._slow:
+        if self._uptime() - now > self._slow:
             self._check_slow(now, events)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -278,9 +278,9 @@ class VeltixProtocol(Protocol):
             self.flush()
 
     def _check_slow(self, began: float, events: list[Event]) -> None:
-        taken = self.clocks.uptime() - began
-        if taken > self._slow:
-            self.session.took(taken, events)  # type: ignore[union-attr]
+        taken = self._uptime() - began
+        if taken > self._slow and self.session is not None:
+            self.session.took(taken, events)
 
     def _on_ready(self, event: Ready) -> None:
         self.deadlines.clear("handshake")

@@ -35,13 +35,14 @@ class Overdue(Exception):
 
 
 class _Handler:
-    __slots__ = ("deadline", "outcome", "result", "seconds", "stopped", "stopping")
+    __slots__ = ("deadline", "over", "result", "seconds", "settle", "stopped", "stopping")
 
-    def __init__(self, result: Deferred[Any], seconds: float, deadline: float) -> None:
+    def __init__(self, result: Deferred[Any], settle: Callable[[object], object], seconds: float, deadline: float) -> None:
         self.result = result
+        self.settle = settle
         self.seconds = seconds
         self.deadline = deadline
-        self.outcome: Deferred[Any] = Deferred(lambda _: result.cancel())
+        self.over = False
         self.stopping = False
         self.stopped: Failure | None = None
 
@@ -66,21 +67,22 @@ class Running:
         self._ended = False
         self._cut = False
 
-    def within(self, seconds: float, result: Deferred[Any]) -> Deferred[Any]:
-        """Return a Deferred of a handler's result, which errbacks with :class:`Overdue` where none comes in time.
+    def watch(self, seconds: float, result: Deferred[Any], settle: Callable[[object], object]) -> None:
+        """Call ``settle`` once, with a handler's result, its Failure, or the Failure of :class:`Overdue` where none comes in time.
 
         Args:
             seconds: the time it has, ``math.inf`` for no end.
             result: what the handler returned; not to be used any more.
+            settle: what to call; must not raise.
         """
         if self._cut or seconds == math.inf or (result.called and not result.paused):
-            return result
-        handler = _Handler(result, seconds, self._uptime() + seconds)
+            result.addBoth(settle)
+            return
+        handler = _Handler(result, settle, seconds, self._uptime() + seconds)
         self._handlers[handler] = None
         if handler.deadline < self._sweep_at:
             self._arm(seconds)
         result.addBoth(self._done, handler)
-        return handler.outcome
 
     def end(self) -> None:
         """Keep no timer longer than there are handlers: the connection is gone."""
@@ -93,28 +95,29 @@ class Running:
         handlers, self._handlers = list(self._handlers), {}
         self._calm()
         for handler in handlers:
+            handler.over = True
+        for handler in handlers:
             self._stop(handler)
-            if not handler.outcome.called:
-                handler.outcome.callback(None)
+            handler.settle(None)
 
     def _done(self, result: object, handler: _Handler) -> None:
         if handler.stopping:
             handler.stopped = result if isinstance(result, Failure) else None
-            return
-        if handler in self._handlers:
-            del self._handlers[handler]
-            self._calm()
-        if handler.outcome.called:
+        elif handler.over:
             self._late(result)
         else:
-            handler.outcome.callback(result)
+            handler.over = True
+            del self._handlers[handler]
+            if self._ended:
+                self._calm()
+            handler.settle(result)
 
     def _arm(self, seconds: float) -> None:
         self._sweep_at = self._uptime() + seconds
         self._deadlines.set("handlers", seconds, self._sweep)
 
     def _calm(self) -> None:
-        if self._ended and not self._handlers:
+        if not self._handlers:
             self._deadlines.clear("handlers")
 
     def _sweep(self) -> None:
@@ -122,14 +125,14 @@ class Running:
         now = self._uptime()
         due = [handler for handler in self._handlers if handler.deadline <= now + ROUNDING]
         for handler in due:
+            handler.over = True
             del self._handlers[handler]
         if self._handlers:
             earliest = min(handler.deadline for handler in self._handlers)
             self._arm(max(earliest - now, _SWEEP_FLOOR))
         for handler in due:
             self._stop(handler)
-            if not handler.outcome.called:
-                handler.outcome.errback(Overdue(handler.seconds, handler.stopped))
+            handler.settle(Failure(Overdue(handler.seconds, handler.stopped)))
 
     def _stop(self, handler: _Handler) -> None:
         handler.stopping = True

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger, LogLevel
@@ -157,7 +158,8 @@ class Turns:
         except BaseException:  # as a Deferred does: a handler never ends a connection
             self._failed(Failure(), message)
             return
-        self._wait_for(self.answer(message, result))
+        self._busy = True
+        self._answer(message, result, self._next)
 
     def end(self, closed: SessionClosed) -> None:
         """Tell the application that the session is gone, after every message."""
@@ -185,14 +187,14 @@ class Turns:
 
     def answer(self, message: Response, result: object) -> Deferred[None]:
         """Answer a message with a handler's result; see :meth:`Session.answer`."""
-        self._answering += 1
-        if self._answering >= self._inflight:
-            self.balance()
-        seconds = self._seconds
-        if isinstance(result, Within):
-            seconds, result = result.seconds, result.result
-        done = self._running.within(seconds, _as_deferred(result)).addCallback(self._reply, message)
-        return done.addErrback(self._failed, message).addBoth(self._answered)
+        done: Deferred[None] = Deferred(lambda _: running.cancel())
+
+        def tell() -> None:
+            if not done.called:
+                done.callback(None)
+
+        running = self._answer(message, result, tell)
+        return done
 
     def balance(self) -> None:
         """Pause reading while too much waits for its turn or is being answered."""
@@ -215,9 +217,14 @@ class Turns:
         def failed(failure: Failure) -> None:
             self._log_failure(failure, name, step=name)
 
+        def settle(result: object) -> None:
+            if isinstance(result, Failure):
+                failed(result)
+            self._next()
+
         began = self._uptime()
         try:
-            done = self._running.within(self._seconds, _as_deferred(step(*arguments)))
+            done = _as_deferred(step(*arguments))
         except BaseException:
             failed(Failure())
             return
@@ -225,13 +232,10 @@ class Turns:
             seconds = self._uptime() - began
             if seconds > self._slow:
                 self._tell_slow(seconds, name, step=name)
-        self._wait_for(done.addErrback(failed))
-
-    def _wait_for(self, done: Deferred[Any]) -> None:
         self._busy = True
-        done.addBoth(self._next)
+        self._running.watch(self._seconds, done, settle)
 
-    def _next(self, _: object = None) -> None:
+    def _next(self) -> None:
         self._busy = False
         self._go_on()
 
@@ -251,6 +255,32 @@ class Turns:
         if self._flow.paused:
             self.balance()
         self._check_idle()
+
+    def _answer(self, message: Response, result: object, then: Callable[[], None]) -> Deferred[object]:
+        """Answer with a result when it comes, then do something; return what it comes from."""
+        self._answering += 1
+        if self._answering >= self._inflight:
+            self.balance()
+        seconds = self._seconds
+        if isinstance(result, Within):
+            seconds, result = result.seconds, result.result
+        running = _as_deferred(result)
+        self._running.watch(seconds, running, partial(self._settle, message, then))
+        return running
+
+    def _settle(self, message: Response, then: Callable[[], None], result: object) -> None:
+        if isinstance(result, Failure):
+            self._failed(result, message)
+        else:
+            try:
+                self._reply(result, message)
+            except BaseException:
+                self._failed(Failure(), message)
+        self._answering -= 1
+        if self._flow.paused:
+            self.balance()
+        self._check_idle()
+        then()
 
     def _reply(self, result: object, message: Response) -> None:
         if isinstance(result, Request):
@@ -299,12 +329,6 @@ class Turns:
             handler = find
         name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
         return {"who": f"the handler {name} of {message.type.name}", "handler": name, "type": message.type.name}
-
-    def _answered(self, _: object) -> None:
-        self._answering -= 1
-        if self._flow.paused:
-            self.balance()
-        self._check_idle()
 
     def _check_idle(self) -> None:
         if self._when_idle and self._idle:
