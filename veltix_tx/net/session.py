@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import get_ident
 from typing import Any
 
@@ -20,6 +20,7 @@ from veltix_tx.net.tags import Tagged
 from veltix_tx.net.threads import from_any_thread, in_thread_of
 from veltix_tx.net.turns import Turns
 from veltix_tx.settings import Limits
+from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import PING, MessageType, Request, Response, parts_of
 from veltix_tx.wire.peer import Peer
 
@@ -138,12 +139,7 @@ class Session(Tagged):
         return flow
 
     def send_and_wait(
-        self,
-        message: MessageType | Request,
-        content: bytes = b"",
-        *,
-        timeout: float | None = None,
-        request_id: int | None = None,
+        self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None, request_id: int | None = None
     ) -> Deferred[Response]:
         """Send a request and wait for its reply.
 
@@ -291,6 +287,18 @@ class Session(Tagged):
         self._flow.sharing += size
         self._link.sent(size)
 
+    def may_log(self) -> bool:
+        """Whether the log may have one more line that the peer causes; may be called in any thread."""
+        return self._link.may_log()
+
+    def took(self, seconds: float, events: Iterable[object]) -> None:
+        """Take note of how long what was read took to handle."""
+        self._turns.took(seconds, events)
+
+    def cut(self) -> None:
+        """Cancel what still runs, and handle no more: the server has stopped."""
+        self._turns.cut()
+
     def give_up(self) -> None:
         """Close at once a peer that does not read; what is queued is lost."""
         self._link.give_up()
@@ -316,16 +324,26 @@ class Session(Tagged):
         """Tell the application, before any message."""
         self._turns.begin()
 
-    def receive(self, message: Response) -> None:
-        """Take one message: a reply, or something to handle in its turn."""
-        request_id = message.request_id
-        if request_id in self._asked:
-            self._questions.answered(message)  # type: ignore[union-attr]
-        elif request_id in self._given_up:
-            del self._given_up[request_id]
-            self._late()
-        else:
-            self._turns.take(message)
+    def receive(self, events: list[Event], other: Callable[[Event], None]) -> None:
+        """Take what one read brought: replies, messages to handle in their turn, and what is passed on.
+
+        The per-message path of the floors above the wire: from here two calls lead to the application.
+        """
+        take = self._turns.take
+        for event in events:
+            if type(event) is not Response:
+                other(event)
+                continue
+            if self.closed is not None:
+                continue
+            request_id = event.request_id
+            if request_id in self._asked:
+                self._questions.answered(event)  # type: ignore[union-attr]
+            elif request_id in self._given_up:
+                del self._given_up[request_id]
+                self._late()
+            else:
+                take(event)
 
     def declined(self, request_id: int, detail: bytes) -> None:
         """Take word that a request failed."""
