@@ -15,7 +15,7 @@ from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.link import Link
 from veltix_tx.net.listeners import Listeners
-from veltix_tx.net.questions import Questions, seconds_to_wait
+from veltix_tx.net.questions import Questions, checked_seconds
 from veltix_tx.net.tags import Tagged
 from veltix_tx.net.threads import from_any_thread, in_thread_of
 from veltix_tx.net.turns import Turns
@@ -158,8 +158,9 @@ class Session(Tagged):
         """
         if get_ident() != self.home.thread:
             return in_thread_of(self.home, self.send_and_wait, message, content, timeout=timeout, request_id=request_id)
-        message_type, body, _ = parts_of(message, content)
-        return self._ask("requests", message_type, body, timeout, request_id)
+        if type(message) is not MessageType or type(content) is not bytes:
+            message, content, _ = parts_of(message, content)
+        return self._ask("requests", message, content, timeout, request_id)
 
     @from_any_thread
     def ping(self, timeout: float | None = None) -> Deferred[float]:
@@ -395,13 +396,14 @@ class Session(Tagged):
     def _ask(
         self, kind: str, message_type: MessageType, content: bytes, timeout: float | None, wanted: int | None = None
     ) -> Deferred[Any]:
-        seconds = seconds_to_wait(timeout, self._link.timeouts.request)
+        seconds = self._link.timeouts.request if timeout is None else checked_seconds(timeout)
         questions = self._questions
         if questions is None:
             questions = self._questions = Questions(self._link, self._header_size)
             self._asked, self._given_up = questions.requests.entries, questions.requests.given_up
         try:
-            self._check_open()
+            if self.closed is not None:
+                self._check_open()
             deferred = questions.ask(getattr(questions, kind), message_type, content, seconds, wanted)
         except (SessionClosed, TooManyRequests, LocalProtocolError) as error:
             return fail(error)
