@@ -375,6 +375,8 @@ _UNITS = {
     "write_hard": "bytes",
     "log_lines": "lines per second",
     "log_burst": "lines",
+    "inbound": "bytes",
+    "outbound": "bytes",
     "request": "seconds",
     "close": "seconds",
     "drain": "seconds",
@@ -664,6 +666,7 @@ _WHY = {
     "VERSION_REFUSED": "the versions do not go together",
     "SERVER_FULL": "the server has as many connections as it may",
     "STALLED": "the peer did not read what it was sent",
+    "OVERLOAD": "all connections together kept more than they may, and this one the most",
     "SILENT": "the peer was silent, and did not answer a ping either",
 }
 

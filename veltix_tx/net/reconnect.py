@@ -22,8 +22,9 @@ from veltix_tx.net.factory import check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.protocol import VeltixProtocol
-from veltix_tx.net.remarks import Remarks
 from veltix_tx.net.session import Session
+from veltix_tx.net.shared import Shared
+from veltix_tx.net.side import Side
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
 
@@ -70,6 +71,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         types: the message types known; the process-wide registry by default.
         random: for ids.
         told: called with each DisconnectState.
+        shared: what counts; one of its own by default.
 
     Attributes:
         session: the session while there is one.
@@ -93,11 +95,14 @@ class VeltixClientFactory(ReconnectingClientFactory):
         types: MessageRegistry = PROCESS_TYPES,
         random: Random | None = None,
         told: Callable[[DisconnectState], object] | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self.config = config or ClientConfig()
         check_wire(self.config.wire)
         self._use(RetryPolicy() if retry is None else retry)
         self._told = told
+        self._shared = shared
+        self._side: Side | None = None
         self._reason = DisconnectReason.ERROR
         self._failed = 0
         self._last: BaseException | None = None
@@ -109,7 +114,6 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._reactor = reactor
         self._types = types
         self._random = random or Random()
-        self._remarks: Remarks | None = None
         self._protocol: VeltixProtocol | None = None
         self._closed: SessionClosed | None = None
         self._given_up: Failure | None = None
@@ -130,12 +134,18 @@ class VeltixClientFactory(ReconnectingClientFactory):
         return self._when_ready.wait()
 
     @property
-    def remarks(self) -> Remarks:
-        """How much may be logged about the server."""
-        if self._remarks is None:
-            limits = self.config.limits
-            self._remarks = Remarks(resolve_clocks(self._reactor).uptime, limits.log_lines, limits.log_burst)
-        return self._remarks
+    def side(self) -> Side:
+        """What its connections, one after another, share."""
+        if self._side is None:
+            self._side = Side(
+                *(self._application, self.config, resolve_clocks(self._reactor)),
+                types=self._types,
+                random=self._random,
+                shared=self._shared,
+                ready=self._session_ready,
+                lost=self._session_lost,
+            )
+        return self._side
 
     @property
     def connected(self) -> bool:
@@ -209,17 +219,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if self._given_up is not None and not self.continueTrying:
             return None
         self._closed = None
-        self._protocol = VeltixProtocol(
-            self._application,
-            self.config,
-            resolve_clocks(self._reactor),
-            types=self._types,
-            random=self._random,
-            ready=self._session_ready,
-            remarks=self.remarks,
-        )
+        self._protocol = VeltixProtocol(self.side)
         self._protocol.factory = self
-        self._protocol.when_lost().addCallback(self._session_lost)
         return self._protocol
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
@@ -240,7 +241,9 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self.policy = policy
         self.maxRetries = policy.max_retries  # type: ignore[assignment]
 
-    def _session_ready(self, session: Session) -> None:
+    def _session_ready(self, protocol: VeltixProtocol) -> None:
+        session = protocol.session
+        assert session is not None
         self.tell_all()
         self.session = self._last_session = session
         self.retries = 0
@@ -248,7 +251,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
             self.resetDelay()
         self._when_ready.fire(session)
 
-    def _session_lost(self, closed: SessionClosed) -> None:
+    def _session_lost(self, _: VeltixProtocol, closed: SessionClosed) -> None:
         self._protocol = self.session = None
         self._closed = closed
         if isinstance(self.connector, EndpointConnector):
@@ -265,10 +268,9 @@ class VeltixClientFactory(ReconnectingClientFactory):
         super().clientConnectionFailed(connector, Failure(error))
         over = self._callID is None
         if not over:
-            if self.remarks.may_log(str(connector)):
-                _log.info(
-                    "trying {connector} again in {delay:.2f} s: {reason}", connector=connector, delay=self.delay, reason=error
-                )
+            if self.side.shared.remarks.may_log(str(connector)):
+                fields = {"connector": connector, "delay": self.delay, "reason": error}
+                _log.info("trying {connector} again in {delay:.2f} s: {reason}", **fields)
             self._tell(False)
             return
         if self.continueTrying and self.policy.max_retries:

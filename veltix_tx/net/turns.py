@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from inspect import iscoroutine
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger, LogLevel
@@ -83,18 +83,17 @@ class Turns:
         self._seconds = link.timeouts.handler
         self._slow = link.timeouts.slow_handler
         self._told_slow = 0.0
-        self._running = Running(link.clocks, self._late)
-        self._turn: Callable[[Response], None] = self._handle
+        self._running: Running | None = None  # until a handler takes its time
+        self._timed = False
         self.late_results = 0
         self._busy = False
         self._draining = False
         self._closing = False
-        self._inbox: deque[Response | SessionClosed] = deque()
-        self._inbox_bytes = 0
+        self._inbox: deque[Response | SessionClosed] | None = None
+        self.inbox_bytes = 0
         self._answering = 0
         self._answered_bytes = 0
-        self._when_idle: Listeners[None] = Listeners()
-        self._flow.on_room = self._go_on
+        self._when_idle: Listeners[None] | None = None
 
     def begin(self) -> None:
         """Tell the application of the session, before any message."""
@@ -105,11 +104,13 @@ class Turns:
         if self._closing:
             return
         if self._busy or self._flow.full:
-            self._inbox.append(message)
-            self._inbox_bytes += len(message.content)
+            self._put(message)
+            self.inbox_bytes += len(message.content)
             self.balance()
+        elif self._timed:
+            self._handle_timed(message)
         else:
-            self._turn(message)
+            self._handle(message)
 
     def took(self, seconds: float, events: Iterable[object]) -> None:
         """Take note of how long a read took to handle.
@@ -124,7 +125,7 @@ class Turns:
         messages = [event for event in events if isinstance(event, Response)]
         if not messages:
             return
-        self._turn = self._handle_timed
+        self._timed = True
         if len(messages) == 1:
             self._tell_slow(seconds, **self._handler(messages[0]))
             return
@@ -163,10 +164,16 @@ class Turns:
 
     def end(self, closed: SessionClosed) -> None:
         """Tell the application that the session is gone, after every message."""
-        self._running.end()
-        self._inbox.append(closed)
+        if self._running is not None:
+            self._running.end()
+        self._put(closed)
         if not self._busy:
             self._next()
+
+    def _put(self, item: Response | SessionClosed) -> None:
+        if self._inbox is None:
+            self._inbox = deque()
+        self._inbox.append(item)
 
     def close(self) -> None:
         """Take no further messages; those taken already are handled."""
@@ -175,14 +182,17 @@ class Turns:
     def cut(self) -> None:
         """Forget what waits for its turn and cancel what runs: the time to stop in is over."""
         self._closing = True
-        self._inbox = deque(item for item in self._inbox if isinstance(item, SessionClosed))
-        self._inbox_bytes = 0
+        self._inbox = deque(item for item in self._inbox or () if isinstance(item, SessionClosed))
+        self.inbox_bytes = 0
+        self._running = self._running or Running(self._link.clocks, self._late)
         self._running.cut()
 
     def when_idle(self) -> Deferred[None]:
         """Return a new Deferred that fires once every message so far has been handled and answered."""
         if self._idle:
             return succeed(None)
+        if self._when_idle is None:
+            self._when_idle = Listeners()
         return self._when_idle.wait()
 
     def answer(self, message: Response, result: object) -> Deferred[None]:
@@ -199,7 +209,7 @@ class Turns:
     def balance(self) -> None:
         """Pause reading while too much waits for its turn or is being answered."""
         factor = OWN_REQUESTS_FACTOR if self._session.waiting else 1
-        messages, size = len(self._inbox) + self._answering, self._inbox_bytes
+        messages, size = len(self._inbox or ()) + self._answering, self.inbox_bytes
         most, most_bytes = self._inflight * factor, self._connection.max_message_size * factor
         if messages >= most or size >= most_bytes:
             self._flow.pause("handlers busy")
@@ -233,13 +243,13 @@ class Turns:
             if seconds > self._slow:
                 self._tell_slow(seconds, name, step=name)
         self._busy = True
-        self._running.watch(self._seconds, done, settle)
+        self._watch(self._seconds, done, settle)
 
     def _next(self) -> None:
         self._busy = False
-        self._go_on()
+        self.go_on()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Go on with what has waited for its turn. Called again from inside when a turn is over at once."""
         if self._draining:
             return
@@ -249,11 +259,12 @@ class Turns:
             if isinstance(item, SessionClosed):
                 self._call(self._application.disconnected, self._session, item)
             else:
-                self._inbox_bytes -= len(item.content)
+                self.inbox_bytes -= len(item.content)
                 self._handle_timed(item)
         self._draining = False
         if self._flow.paused:
             self.balance()
+        self._link.account()
         self._check_idle()
 
     def _answer(self, message: Response, result: object, then: Callable[[], None]) -> Deferred[object]:
@@ -265,8 +276,15 @@ class Turns:
         if isinstance(result, Within):
             seconds, result = result.seconds, result.result
         running = _as_deferred(result)
-        self._running.watch(seconds, running, partial(self._settle, message, then))
+        self._watch(seconds, running, partial(self._settle, message, then))
         return running
+
+    def _watch(self, seconds: float, result: Deferred[Any], settle: Callable[[object], None]) -> None:
+        if self._running is None and result.called and not result.paused:
+            result.addBoth(settle)
+            return
+        self._running = self._running or Running(self._link.clocks, self._late)
+        self._running.watch(seconds, result, settle)
 
     def _settle(self, message: Response, then: Callable[[], None], result: object) -> None:
         if isinstance(result, Failure):
@@ -300,6 +318,7 @@ class Turns:
                 self._link.write_out()
 
     def _failed(self, failure: Failure, message: Response) -> None:
+        self._link.shared.counters["handlers_failed"] += 1
         self._log_failure(failure, **self._handler(message))
         if self._session.closed is None and self._connection.send_failure(message.request_id):
             self._link.flush()
@@ -331,8 +350,9 @@ class Turns:
         return {"who": f"the handler {name} of {message.type.name}", "handler": name, "type": message.type.name}
 
     def _check_idle(self) -> None:
-        if self._when_idle and self._idle:
-            self._when_idle.fire(None)
+        if self._when_idle is not None and self._idle:
+            when_idle, self._when_idle = self._when_idle, None
+            when_idle.fire(None)
 
 
 def _as_deferred(result: object) -> Deferred[object]:

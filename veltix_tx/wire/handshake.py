@@ -21,6 +21,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
+from functools import lru_cache
 
 from veltix_tx.errors import EarlyMessage, FrameTooLarge, MalformedHello, ServerFull, VersionRefused, excerpt
 from veltix_tx.settings import Limits
@@ -77,6 +78,10 @@ _LAYOUTS, _LAYOUT = "layouts", "layout"
 
 _BARE_LAYOUTS = (W14, W22, W62)
 """HELLO frames without a magic, shortest header first: the one whose checksum fits is it."""
+
+
+_same_peer = lru_cache(maxsize=64)(Peer)
+"""Most peers of a server are alike, and share one."""
 
 
 class Handshake:
@@ -197,7 +202,8 @@ class Handshake:
             del self._steps[0]
         if self._kind is not None:
             assert self._layout is not None
-            self.peer = Peer(self._version, self._layout, self._kind, self._protocol, self._meta)
+            known = (self._version, self._layout, self._kind, self._protocol)
+            self.peer = Peer(*known, self._meta) if self._meta else _same_peer(*known)
 
     # Saying: each of these is done at once.
 
