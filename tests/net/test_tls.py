@@ -22,6 +22,7 @@ from veltix_tx.net.endpoints import Place, TlsFiles, places
 from veltix_tx.net.ends import why_ended
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.protocol import VeltixProtocol
+from veltix_tx.net.side import Side
 from veltix_tx.net.tls import ClientTls, ServerTls, TlsEndpoint
 from veltix_tx.net.tls_status import beginning_of_tls, tls_failure
 from veltix_tx.settings import ClientConfig, ServerConfig
@@ -43,8 +44,8 @@ class Pair:
         self.clock = Clock()
         clocks = Clocks(self.clock, self.clock.seconds, self.clock.seconds)
         client_tls = ClientTls("example.com", authority.ca)
-        self.server = VeltixProtocol(Recorder(), ServerConfig(wire=wire), clocks, random=Random(1))
-        self.client = VeltixProtocol(Recorder(), ClientConfig(wire=wire, **client), clocks, random=Random(2))
+        self.server = VeltixProtocol(Side(Recorder(), ServerConfig(wire=wire), clocks, random=Random(1)))
+        self.client = VeltixProtocol(Side(Recorder(), ClientConfig(wire=wire, **client), clocks, random=Random(2)))
         below_server = ServerTls(files.both).below(Factory.forProtocol(lambda: self.server), self.clock)
         self.ends = [
             self._end(below_server),

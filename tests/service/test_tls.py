@@ -372,7 +372,7 @@ async def test_peers_in_their_tls_handshake_are_half_open(loopback: Any, authori
         client = secure(loopback, server, authority)
         await client.connect()
     assert len(server.clients) == 3
-    assert server._connections.evicted >= 1
+    assert server.counters["evicted"] >= 1
     for raw in raws:
         raw.transport.abortConnection()
 
@@ -387,7 +387,7 @@ async def test_a_full_server_says_so_over_tls(loopback: Any, authority: Authorit
     with pytest.raises(ServerFull):
         await secure(loopback, server, authority).connect()
     raws = [await loopback.raw(server.port) for _ in range(70)]
-    await until(lambda: server._connections.refused >= 71)
+    await until(lambda: server.counters["refused"] >= 71)
     assert first.is_connected
     for raw in raws:
         raw.transport.abortConnection()

@@ -130,7 +130,8 @@ class VeltixProtocol(Protocol):
         """Handle what arrived; everything it causes to be sent at once leaves in one write."""
         connection = self.connection
         events = connection.receive(data, self.side.calendar_ms())
-        now = self.clocks.uptime()
+        uptime = self.clocks.uptime
+        now = uptime()
         if self.session is None:
             self._first = (self._first + data[:2])[:2]
             self._dispatch(events)
@@ -155,7 +156,7 @@ class VeltixProtocol(Protocol):
         self._dispatch(events)
         if self._kept or self._frame_begun is not None or self.session.inbox_bytes:
             self.account()
-        if self.clocks.uptime() - now > self.timeouts.slow_handler:
+        if uptime() - now > self.timeouts.slow_handler:
             self._check_slow(now, events)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
