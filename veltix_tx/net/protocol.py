@@ -10,10 +10,11 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IHalfCloseableProtocol, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from veltix_tx.errors import (
     DisconnectReason,
@@ -50,7 +51,11 @@ _HELLO_GAP = 0.15
 _SLOWEST_FRAME = 64 * 1024
 """Bytes per second that a message which has begun may arrive at."""
 
+_LINGER = 2.0
+"""Seconds in which a peer that has been sent everything may close, too, before the connection is aborted."""
 
+
+@implementer(IHalfCloseableProtocol)
 class VeltixProtocol(Protocol):
     """One Veltix connection on any transport, in either role.
 
@@ -126,6 +131,8 @@ class VeltixProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Handle what arrived; everything it causes to be sent at once leaves in one write."""
+        if self._closed is not None:
+            return
         connection = self.connection
         events = connection.receive(data, self.clocks.calendar_ms())
         if self.session is None:
@@ -156,6 +163,14 @@ class VeltixProtocol(Protocol):
         self._when_lost.fire(closed)
         if self.session is not None:
             self.session.gone()
+
+    def readConnectionLost(self) -> None:
+        """The peer has closed: so does this side, at once."""
+        self.transport.connectionLost(Failure(ConnectionDone()))
+
+    def writeConnectionLost(self) -> None:
+        """Everything is with the kernel; what the peer still sends is read until it has closed."""
+        self.deadlines.set("close", min(_LINGER, self.timeouts.close), self._abort_transport)
 
     # From the session and the factory.
 
@@ -189,7 +204,12 @@ class VeltixProtocol(Protocol):
             self.write_out()
 
     def close(self, closed: SessionClosed) -> None:
-        """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds."""
+        """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds.
+
+        A kernel that closes a socket with something unread resets the connection, and what the peer
+        has not read by then is lost to it. So only this side's half is closed, until the peer's is,
+        unless the peer broke a rule.
+        """
         if self.transport is None or self._closed is not None:
             return
         self.corked = False
@@ -197,7 +217,13 @@ class VeltixProtocol(Protocol):
         self._end(closed)
         self.deadlines.set("close", self.timeouts.close, self._abort_transport)
         self.flow.stop()
-        self.transport.loseConnection()
+        transport: Any = self.transport
+        tls = ISSLTransport.providedBy(transport)  # which waits for the peer's goodbye by itself
+        by_halves = IHalfCloseableDescriptor.providedBy(transport) and not tls
+        if by_halves and not isinstance(closed.cause, RemoteProtocolError):
+            transport.loseWriteConnection()
+        else:
+            transport.loseConnection()
 
     def abort(self, closed: SessionClosed) -> None:
         """Close at once; what is queued is lost."""
