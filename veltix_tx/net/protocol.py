@@ -87,7 +87,7 @@ class VeltixProtocol(Protocol):
     ) -> None:
         self.session: Session | None = None
         self.clocks = clocks
-        self.deadlines = Deadlines(clocks.reactor)
+        self.deadlines = Deadlines(clocks.reactor, clocks.uptime)
         self.limits = config.limits
         self.timeouts = config.timeouts
         self._application = application
