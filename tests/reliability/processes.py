@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -30,35 +31,40 @@ class ServerProcess(ProcessProtocol):
     Args:
         reactor: starts it.
         options: of ``twistd veltix``.
-        before: a command that runs it, such as ``ip netns exec NAME``.
         ledger: where ``served.py`` writes down what it does.
         host: the address it listens on.
         python: Python code to run in the process before twistd does.
+        fds: descriptors it gets, by their numbers there.
+        environment: further environment variables.
 
     Attributes:
         listening: fires with the port.
         exited: fires with the exit status, or the negative number of the signal that ended it.
         log: all it has said.
+        gone: when ``served.py`` told of the end of a connection.
     """
 
     def __init__(
         self,
         reactor: Any,
         *options: str,
-        before: tuple[str, ...] = (),
         ledger: Path | None = None,
         host: str = "127.0.0.1",
         python: str = "",
+        fds: dict[int, int] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.listening: Deferred[int] = Deferred()
         self.exited: Deferred[int] = Deferred()
         self.log = b""
+        self.gone: list[float] = []
         start = f"{python}\nfrom twisted.scripts.twistd import run; import sys; sys.argv[0] = 'twistd'; run()"
-        command = [*before, sys.executable, "-c", start, "-n", "--pidfile=", "veltix", "--interface", host, *options]
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, "-c", start, "-n", "--pidfile=", "veltix", "--interface", host, *options]
+        env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", **(environment or {})}
         if ledger is not None:
-            environment["LEDGER"] = str(ledger)
-        reactor.spawnProcess(self, command[0], command, env=environment, path=str(HERE))
+            env["LEDGER"] = str(ledger)
+        child_fds: dict[int, Any] = {0: "w", 1: "r", 2: "r", **(fds or {})}
+        reactor.spawnProcess(self, command[0], command, env=env, path=str(HERE), childFDs=child_fds)
 
     @property
     def pid(self) -> int:
@@ -78,6 +84,7 @@ class ServerProcess(ProcessProtocol):
     def outReceived(self, data: bytes) -> None:  # noqa: N802
         """Keep what it says; look for the port."""
         self.log += data
+        self.gone += [time.monotonic()] * data.count(b"gone: ")
         if not self.listening.called:
             found = re.search(rb"speaks .* on \S+:(\d+)\s", self.log)
             if found is not None:
