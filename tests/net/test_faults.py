@@ -256,11 +256,14 @@ def test_a_transport_that_is_gone_takes_no_producer() -> None:
 # Closing.
 
 
+@pytest.mark.parametrize("paused", [False, True])
 @pytest.mark.parametrize("role", Role)
-def test_this_side_closes_when_the_peer_has(role: Role) -> None:
+def test_this_side_closes_when_the_peer_has(role: Role, paused: bool) -> None:
     """After disconnect everything queued is sent, then FIN; what still comes is read and dropped until the peer's FIN."""
     line = FaultyLine(role)
     session = line.shake()
+    if paused:
+        line.transport.pauseProducing()
     session.send(line.chat, b"last")
     line.watch(session.disconnect())
     assert [event.content for event in line.exchange() if isinstance(event, Response)] == [b"last"]

@@ -1,6 +1,6 @@
 """Kill -9 and restart of the server under a client that reconnects: each request ends exactly once.
 
-    python tests/reliability/kills.py [--requests 10000] [--kills 5] [--window 64]
+    python tests/reliability/kills.py [--requests 10000] [--kills 5] [--window 256]
 
 One client keeps a window of requests in flight, each with content of its own, and reconnects by itself. The server
 process is killed in the middle of a burst, several times, and started again on the same port. Each request is sent
@@ -11,11 +11,13 @@ which nobody can know on this side; the server's own book tells here how many we
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import tempfile
 import time
 from argparse import ArgumentParser
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from processes import ASK, TYPES, Ledger, ServerProcess, finish, served, sleep
@@ -29,11 +31,16 @@ async def kills(reactor: Any, requests: int, count: int, window: int, folder: Pa
     """Run it; return what was seen and what was wrong."""
     book = folder / "ledger"
 
-    def start(port: int) -> ServerProcess:
+    holder = socket.socket()  # keeps the port from everyone but who listens, while the server is down
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    port = holder.getsockname()[1]
+
+    def start() -> ServerProcess:
         return ServerProcess(reactor, "--port", str(port), "--app", "served:server", ledger=book)
 
-    process = start(0)
-    port = await process.listening
+    process = start()
+    await process.listening
     ledger = Ledger()
     client = Client("127.0.0.1", port, types=TYPES, retry=RetryPolicy(initial_delay=0.05, max_delay=0.5))
     await client.connect()
@@ -55,10 +62,11 @@ async def kills(reactor: Any, requests: int, count: int, window: int, folder: Pa
     for number in range(1, count + 1):
         while ledger.begun < requests * number // (count + 1):
             await sleep(reactor, 0.0005)
+        await sleep(reactor, Random(number).uniform(0, 0.02))  # not always at the same point of a burst
         process.signal(signal.SIGKILL)
         at_kills.append(in_flight[0])
         await process.exited
-        process = start(port)
+        process = start()
         await process.listening
         listening, replied = time.monotonic(), len(ledger.replied)
         while len(ledger.replied) == replied and ledger.begun < requests:
@@ -69,6 +77,7 @@ async def kills(reactor: Any, requests: int, count: int, window: int, folder: Pa
     await client.disconnect()
     process.signal(signal.SIGTERM)
     await process.exited
+    holder.close()
     ledger.check()
     began = served(book)["began"]
     faults = ledger.faults
@@ -96,7 +105,7 @@ async def main(reactor: Any, *arguments: str) -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--window", type=int, default=64, help="requests in flight")
+    parser.add_argument("--window", type=int, default=256, help="requests in flight")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         seen = await kills(reactor, options.requests, options.kills, options.window, Path(folder))

@@ -221,6 +221,7 @@ class VeltixProtocol(Protocol):
         tls = ISSLTransport.providedBy(transport)  # which waits for the peer's goodbye by itself
         by_halves = IHalfCloseableDescriptor.providedBy(transport) and not tls
         if by_halves and not isinstance(closed.cause, RemoteProtocolError):
+            transport.resumeProducing()
             transport.loseWriteConnection()
         else:
             transport.loseConnection()
