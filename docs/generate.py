@@ -26,7 +26,7 @@ from veltix_tx import dropin, errors, server, settings, testing
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
-from veltix_tx.net import connections, flow, protocol, remarks, turns
+from veltix_tx.net import accepting, connections, flow, protocol, remarks, turns
 from veltix_tx.wire import handshake, requests
 from veltix_tx.wire.connection import STATES, VeltixConnection
 from veltix_tx.wire.frames import Refusal
@@ -467,6 +467,11 @@ def fixed_limits() -> str:
             ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{protocol._SLOWEST_FRAME // 1024} KiB/s"],
             ["age below which a half-open connection never gives way to a new one", f"{connections._YOUNG:g} s"],
             ["network whose IPv6 addresses are one source", f"{connections._NETWORK} bits"],
+            ["how long a peer that has been sent everything may take to close, too", f"{protocol._LINGER:g} s"],
+            [
+                "how long nothing is accepted after it could not be, twice in a row or more",
+                f"{accepting._FIRST_WAIT * 1000:g} ms, doubled each time up to {accepting._LONGEST_WAIT:g} s",
+            ],
             ["connections over the limit that are told so at once", connections._REFUSED_AT_ONCE],
             ["lines of the log about all peers together", f"{remarks._ALL} per second"],
             ["sources whose share of the log is remembered", remarks._REMEMBERED],
@@ -526,6 +531,7 @@ _CALLED_FROM_BELOW = {
     *("encoding", "encode", "send_encoded", "begin", "receive", "pong", "end", "gone"),
     *("startedConnecting", "buildProtocol", "clientConnectionFailed", "clientConnectionLost"),
     *("connected", "received", "disconnected", "handshakeCompleted", "dataReceived", "connectionLost"),
+    *("readConnectionLost", "writeConnectionLost"),
 }
 """Public to the package's other rooms or to Twisted, not to users."""
 

@@ -20,6 +20,7 @@ from veltix_tx.app.hub import Hub
 from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.accepting import accept_patiently
 from veltix_tx.net.addresses import is_local, shown
 from veltix_tx.net.connections import Connections
 from veltix_tx.net.endpoints import Place, open_endpoint, places
@@ -287,6 +288,7 @@ class Server(RoutedService):
             port.stopListening()  # stopped, or failed elsewhere, in the meantime
             return
         self._ports.append(port)
+        accept_patiently(port, resolve_clocks(self.reactor).reactor)
         address = port.getHost()
         auto = f"Veltix {SUPERSET.name}" if place.encrypted else "Veltix 1.4 to 3.3 but 1.8 and 1.9"
         wire = f"{auto} (wire auto)" if place.wire == AUTO else f"Veltix {place.wire}"

@@ -135,7 +135,7 @@ class Flow:
     def stop(self) -> None:
         """Let go of the transport as soon as it has been given what waits here: it may close only then."""
         self._closing = True
-        self.full = False
+        self._plain = self.full = False  # the transport closes when it has written something itself
         if self._reasons:
             # TLS closes only after it has read the peer's goodbye.
             self._reasons = ()

@@ -49,15 +49,18 @@ class Deadlines:
 
     Where the whole process was held up (a handler that blocked, a machine that slept), what the
     peer sent in time is still to be read: a deadline found to be late waits for one turn of the reactor.
+    Where the clock is set forward, a deadline waits for the rest of its time.
 
     Args:
         clock: what they run on.
+        uptime: a clock that never jumps, in seconds; ``clock`` by default.
     """
 
-    __slots__ = ("_calls", "_clock")
+    __slots__ = ("_calls", "_clock", "_uptime")
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, uptime: Callable[[], float] | None = None) -> None:
         self._clock = clock
+        self._uptime = uptime or clock.seconds
         self._calls: dict[str, IDelayedCall] | None = None  # an idle connection has none, and keeps no dict for it
 
     def __contains__(self, name: object) -> bool:
@@ -66,11 +69,16 @@ class Deadlines:
     def set(self, name: str, seconds: float, act: Callable[[], None]) -> None:
         """Call ``act`` in ``seconds`` unless cleared or set again before."""
         self.clear(name)
-        clock = self._clock
-        at = clock.seconds() + seconds
+        clock, uptime = self._clock, self._uptime
+        at, end = clock.seconds() + seconds, uptime() + seconds
 
         def due() -> None:
             nonlocal at
+            left = end - uptime()
+            if left > _LATE:
+                at = clock.seconds() + left
+                self._keep(name, clock.callLater(left, due))
+                return
             if clock.seconds() - at > _LATE:
                 at = math.inf
                 self._keep(name, clock.callLater(0, due))
@@ -135,7 +143,7 @@ class Heartbeat:
 
     def __init__(self, clocks: Clocks, silence: float, pong: float) -> None:
         self._uptime = clocks.uptime
-        self._timer = Deadlines(clocks.reactor)
+        self._timer = Deadlines(clocks.reactor, clocks.uptime)
         self._silence = silence
         self._pong = pong
         self._grain = min(1.0, silence / 16, pong / 16)

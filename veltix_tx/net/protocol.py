@@ -7,7 +7,15 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IHandshakeListener, ISSLTransport, ITCPTransport
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    ISSLTransport,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -54,8 +62,11 @@ _FORGIVEN = 1.0
 _SLOWEST_FRAME = 64 * 1024
 """Bytes per second that a message which has begun may arrive at."""
 
+_LINGER = 2.0
+"""Seconds in which a peer that has been sent everything may close, too, before the connection is aborted."""
 
-@implementer(IHandshakeListener)
+
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class VeltixProtocol(Protocol):
     """One Veltix connection on any transport, in either role.
 
@@ -80,7 +91,7 @@ class VeltixProtocol(Protocol):
         self.shared = side.shared
         self.limits = config.limits
         self.timeouts = config.timeouts
-        self.deadlines = Deadlines(side.clocks.reactor)
+        self.deadlines = Deadlines(side.clocks.reactor, side.clocks.uptime)
         self.corked = False
         self.heard = 0.0
         self.asked: float | None = None
@@ -128,6 +139,8 @@ class VeltixProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Handle what arrived; everything it causes to be sent at once leaves in one write."""
+        if self._closed is not None:
+            return
         connection = self.connection
         events = connection.receive(data, self.side.calendar_ms())
         uptime = self.clocks.uptime
@@ -179,6 +192,14 @@ class VeltixProtocol(Protocol):
         if self.session is not None:
             self.session.gone()
 
+    def readConnectionLost(self) -> None:
+        """The peer has closed: so does this side, at once."""
+        self.transport.connectionLost(Failure(ConnectionDone()))
+
+    def writeConnectionLost(self) -> None:
+        """Everything is with the kernel; what the peer still sends is read until it has closed."""
+        self.deadlines.set("close", min(_LINGER, self.timeouts.close), self._abort_transport)
+
     # From the session and the factory.
 
     def when_lost(self) -> Deferred[SessionClosed]:
@@ -222,7 +243,12 @@ class VeltixProtocol(Protocol):
         return self.shared.remarks.may_log(source_of(self.address))
 
     def close(self, closed: SessionClosed) -> None:
-        """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds."""
+        """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds.
+
+        A kernel that closes a socket with something unread resets the connection, and what the peer
+        has not read by then is lost to it. So only this side's half is closed, until the peer's is,
+        unless the peer broke a rule.
+        """
         if self.transport is None or self._closed is not None:
             return
         self.corked = False
@@ -230,7 +256,14 @@ class VeltixProtocol(Protocol):
         self._end(closed)
         self.deadlines.set("close", self.timeouts.close, self._abort_transport)
         self.flow.stop()
-        self.transport.loseConnection()
+        transport: Any = self.transport
+        tls = ISSLTransport.providedBy(transport)  # which waits for the peer's goodbye by itself
+        by_halves = IHalfCloseableDescriptor.providedBy(transport) and not tls
+        if by_halves and not isinstance(closed.cause, RemoteProtocolError):
+            transport.resumeProducing()
+            transport.loseWriteConnection()
+        else:
+            transport.loseConnection()
 
     def abort(self, closed: SessionClosed) -> None:
         """Close at once; what is queued is lost."""

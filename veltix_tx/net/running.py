@@ -60,7 +60,7 @@ class Running:
 
     def __init__(self, clocks: Clocks, late: Callable[[object], object]) -> None:
         self._uptime = clocks.uptime
-        self._deadlines = Deadlines(clocks.reactor)
+        self._deadlines = Deadlines(clocks.reactor, clocks.uptime)
         self._late = late
         self._handlers: dict[_Handler, None] = {}
         self._sweep_at = math.inf

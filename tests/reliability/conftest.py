@@ -1,0 +1,33 @@
+"""The commands of this folder, run to their end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def run_command(name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run one to its end; it is killed, by its id, if it takes two minutes."""
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, str(HERE / name), *options]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def held() -> Callable[..., str]:
+    """Run a command and return what it prints; it must find no fault."""
+
+    def run(name: str, *options: str) -> str:
+        ended = run_command(name, *options)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert ended.stdout.endswith("  held\n"), ended.stdout
+        return ended.stdout
+
+    return run

@@ -1,0 +1,20 @@
+"""Servers that are killed, stopped and told to end under load; the commands of this folder in a small size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+
+def test_kills_end_each_request_once(held: Callable[..., str]) -> None:
+    """Through kill -9 and restart of the server each request of a reconnecting client ends once, replied or typed."""
+    said = held("kills.py", "--requests", "2000", "--kills", "3")
+    assert re.search(r"requests +2000\n", said)
+    assert re.search(r"SessionClosed \d+", said)
+
+
+def test_sigterm_under_load_loses_no_accepted_request(held: Callable[..., str]) -> None:
+    """SIGTERM under load: what a handler began is answered, the rest fails typed; FIN, no RST; new clients are refused."""
+    said = held("drain.py", "--clients", "4", "--window", "64", "--sleepers", "100")
+    assert re.search(r"accepted and not answered +0\n", said)
+    assert re.search(r"new connections +refused", said)

@@ -1,0 +1,70 @@
+"""Listening while the system is out of files or memory: wait a while instead of trying all the time."""
+
+from __future__ import annotations
+
+from errno import EAGAIN, EWOULDBLOCK
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
+from twisted.logger import Logger
+
+__all__ = ["accept_patiently"]
+
+_log = Logger()
+
+_FIRST_WAIT = 0.01
+_LONGEST_WAIT = 1.0
+"""Seconds in which nothing is accepted after it has failed twice in a row; the wait doubles each time it fails again."""
+
+
+def accept_patiently(port: IListeningPort, reactor: IReactorTime) -> None:
+    """Let a port wait when nothing can be accepted.
+
+    Twisted tries again at once, for as long as there is a connection to accept: it takes all of a CPU,
+    and writes to its log each time. (It does help itself where this process has used up its own files.)
+
+    Args:
+        port: what listens; one that has no socket of its own is left as it is.
+        reactor: ends the wait.
+    """
+    if hasattr(port, "socket") and hasattr(port, "stopReading"):
+        port.socket = _PatientSocket(port, reactor)
+
+
+class _PatientSocket:
+    """A port's socket that has the port not read for a while."""
+
+    def __init__(self, port: Any, reactor: IReactorTime) -> None:
+        self._port = port
+        self._socket = port.socket
+        self._reactor = reactor
+        self._failures = 0
+        self._wait: IDelayedCall | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def accept(self) -> Any:
+        """Accept a connection; take note whether that fails."""
+        try:
+            accepted = self._socket.accept()
+        except OSError as error:
+            self._failures = 0 if error.errno in (EAGAIN, EWOULDBLOCK) else self._failures + 1
+            if self._failures > 1 and self._wait is None:
+                self._port.stopReading()
+                seconds = min(_FIRST_WAIT * 2 ** min(self._failures - 2, 10), _LONGEST_WAIT)
+                _log.warn("nothing can be accepted for {seconds} s: {error}", seconds=seconds, error=error)
+                self._wait = self._reactor.callLater(seconds, self._go_on)
+            raise
+        self._failures = 0
+        return accepted
+
+    def close(self) -> None:
+        """Close it; nothing is waited for any more."""
+        if self._wait is not None:
+            self._wait.cancel()
+        self._socket.close()
+
+    def _go_on(self) -> None:
+        self._wait = None
+        self._port.startReading()
