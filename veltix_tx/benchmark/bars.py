@@ -45,10 +45,13 @@ class Verdict:
 
     Attributes:
         ratio: the median of the rounds' ratios; None where nothing was measured.
+        cpu: the same of the CPU that the busier process takes for a message, theirs in units of ours: on a busy
+            machine it says more than the ratio of the rates. None where that is not measured.
     """
 
     bar: Bar
     ratio: float | None
+    cpu: float | None = None
 
     @property
     def reached(self) -> bool:
@@ -93,4 +96,11 @@ def judged(results: Results) -> Iterator[Verdict]:
         other = bar.than_workload or bar.workload
         if bar.peer in results.outcomes.get(bar.workload, {}) and bar.than in results.outcomes.get(other, {}):
             found = ratios(results.rounds(bar.workload, bar.peer, bar.figure), results.rounds(other, bar.than, bar.figure))
-            yield Verdict(bar, median(found) if found else None)
+            busy = ratios(_busy(results, other, bar.than), _busy(results, bar.workload, bar.peer))
+            yield Verdict(bar, median(found) if found else None, median(busy) if busy else None)
+
+
+def _busy(results: Results, workload: str, peer: str) -> list[float | None]:
+    server = results.rounds(workload, peer, "server_cpu")
+    client = results.rounds(workload, peer, "client_cpu") if WORKLOADS[workload].wants == "own" else [0.0] * len(server)
+    return [max(pair) if None not in pair else None for pair in zip(server, client, strict=True)]  # type: ignore[type-var]
