@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -16,7 +17,7 @@ from veltix_tx.net.link import Link
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.questions import Questions, seconds_to_wait
 from veltix_tx.net.tags import Tagged
-from veltix_tx.net.threads import from_any_thread
+from veltix_tx.net.threads import from_any_thread, in_thread_of
 from veltix_tx.net.turns import Turns
 from veltix_tx.settings import Limits
 from veltix_tx.wire.messages import PING, MessageType, Request, Response, parts_of
@@ -105,7 +106,6 @@ class Session(Tagged):
 
     # Sending.
 
-    @from_any_thread
     def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> Flow:
         """Send a message.
 
@@ -123,15 +123,20 @@ class Session(Tagged):
             QueueFull: the peer reads too slowly; nothing was sent.
             TypeError: the content is not bytes.
         """
-        message_type, body, answers = parts_of(message, content, request_id)
-        self._check_open()
-        size = len(body) + self._header_size
-        self._flow.check_room(size)
-        self._connection.send(message_type, body, answers)
+        if get_ident() != self.home.thread:
+            return in_thread_of(self.home, self.send, message, content, request_id=request_id)
+        if type(message) is not MessageType or type(content) is not bytes:
+            message, content, request_id = parts_of(message, content, request_id)
+        if self.closed is not None:
+            self._check_open()
+        size = len(content) + self._header_size
+        flow = self._flow
+        if flow.queued:
+            flow.check_room(size)
+        self._connection.send(message, content, request_id)
         self._link.sent(size)
-        return self._flow
+        return flow
 
-    @from_any_thread
     def send_and_wait(
         self,
         message: MessageType | Request,
@@ -155,6 +160,8 @@ class Session(Tagged):
             TooManyRequests (``limits.pending``) or LocalProtocolError, nothing having been sent.
             Cancelling it gives the request up: a later reply is dropped and counted.
         """
+        if get_ident() != self.home.thread:
+            return in_thread_of(self.home, self.send_and_wait, message, content, timeout=timeout, request_id=request_id)
         message_type, body, _ = parts_of(message, content)
         return self._ask("requests", message_type, body, timeout, request_id)
 
