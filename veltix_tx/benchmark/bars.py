@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from veltix_tx.benchmark.peers import OWN
+from veltix_tx.benchmark.peers import COMPILED, OWN
 from veltix_tx.benchmark.results import Results
 from veltix_tx.benchmark.statistics import median, ratios
 from veltix_tx.benchmark.workloads import WORKLOADS
@@ -84,6 +84,10 @@ BARS = (
     *_than("churn", 4),
     *_than("idle", 1),
     *(Bar(f"growth_{clients}", OWN, 1.5, "server_cpu", than_workload="growth_1") for clients in (10, 100, 1000, 5000)),
+    *(
+        Bar(workload, "veltix-3.3.0", ratio, peer=COMPILED)
+        for workload, ratio in (("receive", 30), ("oneway", 15), ("clients_100", 40), ("pipeline_64", 18))
+    ),
     *(Bar(workload, "veltix-1.6.3", 2, peer="dropin") for workload in ("burst", "stress")),
     Bar("latency", "veltix-1.6.3", 1, peer="dropin"),
 )
