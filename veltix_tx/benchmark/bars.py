@@ -45,8 +45,8 @@ class Verdict:
 
     Attributes:
         ratio: the median of the rounds' ratios; None where nothing was measured.
-        cpu: the same of the CPU that the busier process takes for a message, theirs in units of ours: on a busy
-            machine it says more than the ratio of the rates. None where that is not measured.
+        cpu: the same of the CPU that the busier process takes for a message, theirs in units of ours, the other way
+            round where less is better: on a busy machine it says more than the ratio of the rates. None where that is not measured.
     """
 
     bar: Bar
@@ -100,7 +100,8 @@ def judged(results: Results) -> Iterator[Verdict]:
         other = bar.than_workload or bar.workload
         if bar.peer in results.outcomes.get(bar.workload, {}) and bar.than in results.outcomes.get(other, {}):
             found = ratios(results.rounds(bar.workload, bar.peer, bar.figure), results.rounds(other, bar.than, bar.figure))
-            busy = ratios(_busy(results, other, bar.than), _busy(results, bar.workload, bar.peer))
+            ours, theirs = _busy(results, bar.workload, bar.peer), _busy(results, other, bar.than)
+            busy = ratios(ours, theirs) if bar.falls else ratios(theirs, ours)
             yield Verdict(bar, median(found) if found else None, median(busy) if busy else None)
 
 
