@@ -6,8 +6,9 @@ import pytest
 
 from veltix_tx.benchmark.bars import BARS
 from veltix_tx.benchmark.options import main, parse
-from veltix_tx.benchmark.peers import OWN
+from veltix_tx.benchmark.peers import COMPILED, OWN
 from veltix_tx.benchmark.workloads import GROUPS, WORKLOADS
+from veltix_tx.wire import codec
 
 UPSTREAM = {
     "latency_iterations": 2000,
@@ -71,6 +72,7 @@ def test_bars_bring_their_workloads_and_peers() -> None:
     options = parse(["--bars"])
     assert {bar.workload for bar in BARS} <= set(names(options.workloads))
     assert {bar.than for bar in BARS} <= set(names(options.peers))
+    assert (COMPILED in names(options.peers)) == ("c" in codec.available())
     assert options.rounds == 5
 
 

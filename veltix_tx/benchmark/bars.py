@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from veltix_tx.benchmark.peers import OWN
+from veltix_tx.benchmark.peers import COMPILED, OWN
 from veltix_tx.benchmark.results import Results
 from veltix_tx.benchmark.statistics import median, ratios
 from veltix_tx.benchmark.workloads import WORKLOADS
@@ -45,10 +45,13 @@ class Verdict:
 
     Attributes:
         ratio: the median of the rounds' ratios; None where nothing was measured.
+        cpu: the same of the CPU that the busier process takes for a message, theirs in units of ours, the other way
+            round where less is better: on a busy machine it says more than the ratio of the rates. None where that is not measured.
     """
 
     bar: Bar
     ratio: float | None
+    cpu: float | None = None
 
     @property
     def reached(self) -> bool:
@@ -81,6 +84,10 @@ BARS = (
     *_than("churn", 4),
     *_than("idle", 1),
     *(Bar(f"growth_{clients}", OWN, 1.5, "server_cpu", than_workload="growth_1") for clients in (10, 100, 1000, 5000)),
+    *(
+        Bar(workload, "veltix-3.3.0", ratio, peer=COMPILED)
+        for workload, ratio in (("receive", 30), ("oneway", 15), ("clients_100", 40), ("pipeline_64", 18))
+    ),
     *(Bar(workload, "veltix-1.6.3", 2, peer="dropin") for workload in ("burst", "stress")),
     Bar("latency", "veltix-1.6.3", 1, peer="dropin"),
 )
@@ -93,4 +100,12 @@ def judged(results: Results) -> Iterator[Verdict]:
         other = bar.than_workload or bar.workload
         if bar.peer in results.outcomes.get(bar.workload, {}) and bar.than in results.outcomes.get(other, {}):
             found = ratios(results.rounds(bar.workload, bar.peer, bar.figure), results.rounds(other, bar.than, bar.figure))
-            yield Verdict(bar, median(found) if found else None)
+            ours, theirs = _busy(results, bar.workload, bar.peer), _busy(results, other, bar.than)
+            busy = ratios(ours, theirs) if bar.falls else ratios(theirs, ours)
+            yield Verdict(bar, median(found) if found else None, median(busy) if busy else None)
+
+
+def _busy(results: Results, workload: str, peer: str) -> list[float | None]:
+    server = results.rounds(workload, peer, "server_cpu")
+    client = results.rounds(workload, peer, "client_cpu") if WORKLOADS[workload].wants == "own" else [0.0] * len(server)
+    return [max(pair) if None not in pair else None for pair in zip(server, client, strict=True)]  # type: ignore[type-var]

@@ -11,7 +11,7 @@ from pathlib import Path
 from veltix_tx._version import __version__
 from veltix_tx.benchmark.bars import BARS
 from veltix_tx.benchmark.install import cache_folder
-from veltix_tx.benchmark.peers import OWN, PEERS, find_peers
+from veltix_tx.benchmark.peers import COMPILED, OWN, PEERS, find_peers
 from veltix_tx.benchmark.plot import PlotError, check_drawing, draw
 from veltix_tx.benchmark.profile import profile
 from veltix_tx.benchmark.progress import shown_progress
@@ -20,6 +20,7 @@ from veltix_tx.benchmark.results import Results, ResultsError
 from veltix_tx.benchmark.runner import run
 from veltix_tx.benchmark.stage import Sizes
 from veltix_tx.benchmark.workloads import GROUPS, WORKLOADS, find_workloads
+from veltix_tx.wire import codec
 
 __all__ = ["main", "parse"]
 
@@ -56,7 +57,8 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "python -m veltix_
     parser.add_argument("--version", action="version", version=f"%(prog)s (veltix_tx) {__version__}")
     options = parser.parse_args(arguments)
     reached = list(dict.fromkeys(name for bar in BARS for name in (bar.workload, bar.than_workload) if name))
-    compared = list(dict.fromkeys(name for bar in BARS for name in (bar.peer, bar.than)))
+    here = {bar for bar in BARS if bar.peer != COMPILED or "c" in codec.available()}
+    compared = list(dict.fromkeys(name for bar in BARS if bar in here for name in (bar.peer, bar.than)))
     try:
         options.workloads = find_workloads(
             options.only or (reached if options.bars else _PROFILED if options.profile else _DEFAULT)

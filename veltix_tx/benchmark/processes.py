@@ -33,6 +33,7 @@ class Program:
         module: the module to run, of ``veltix_tx.benchmark.peers``.
         task: what it is told to be.
         folder: where the peer is installed; None for what is installed beside this package.
+        environment: variables set for it.
 
     Attributes:
         role: what it is: ``"server"`` or ``"client"``.
@@ -42,7 +43,9 @@ class Program:
         ProgramError: it does not start.
     """
 
-    def __init__(self, module: str, task: Mapping[str, Any], folder: Path | None = None) -> None:
+    def __init__(
+        self, module: str, task: Mapping[str, Any], folder: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
         folders = [str(each) for each in (folder, _ROOT) if each is not None]
         inherited = [path for path in (os.environ.get("PYTHONPATH"),) if path]
         self.role: str = task.get("role", "client")
@@ -54,7 +57,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             cwd=_ROOT,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([*folders, *inherited])},
+            env=os.environ | dict(environment or {}) | {"PYTHONPATH": os.pathsep.join([*folders, *inherited])},
         )
         self._lines: queue.Queue[bytes] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)

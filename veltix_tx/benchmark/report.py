@@ -28,6 +28,8 @@ _DETAILS = {
 
 def table(results: Results) -> Iterator[str]:
     """Return lines: for each workload each peer's median, its spread, and our value in units of its."""
+    yield f"veltix_tx {results.version} ({results.system.get('codec')}), {results.system.get('python')}, {results.timestamp}"
+    yield ""
     for name, peers in results.outcomes.items():
         workload = WORKLOADS[name]
         rounds = max(map(len, peers.values()))
@@ -52,15 +54,16 @@ def table(results: Results) -> Iterator[str]:
 
 def bars_table(results: Results) -> Iterator[str]:
     """Return lines: for each bar the ratio to reach, the one found, and whether that reaches it."""
-    yield f"{'workload':<16}{'who':<8}{'compared with':<28}{'bar':>9}{'ratio':>9}"
+    yield f"{'workload':<24}{'who':<9}{'compared with':<18}{'bar':>9}{'ratio':>9}{'by CPU':>9}"
     for verdict in judged(results):
         bar = verdict.bar
         than = PEERS[bar.than].title if not bar.than_workload else bar.than_workload
         sign = "<=" if bar.falls else ">="
         name = bar.workload if bar.figure == "value" else f"{bar.workload} {bar.figure.replace('_', ' ')}"
         ratio = "-" if verdict.ratio is None else f"{verdict.ratio:.2f}"
+        cpu = "-" if verdict.cpu is None else f"{verdict.cpu:.2f}"
         word = "reached" if verdict.reached else "falls short" if verdict.ratio is not None else "not measured"
-        yield f"{name:<24}{bar.peer:<8}{than:<20}{sign:>4}{bar.ratio:5.2f}{ratio:>9}  {word}"
+        yield f"{name:<24}{bar.peer:<9}{than:<18}{sign:>4}{bar.ratio:5.2f}{ratio:>9}{cpu:>9}  {word}"
 
 
 def comparison(before: Results, after: Results) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from veltix_tx._version import __version__
+from veltix_tx.wire import codec
 
 __all__ = ["Outcome", "Results", "ResultsError"]
 
@@ -26,6 +27,7 @@ def _system() -> dict[str, Any]:
         "os": platform.platform(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
+        "codec": codec.description(),
     }
 
 

@@ -92,11 +92,14 @@ class Stage:
 
     def codec(self) -> Program:
         """Start the peer's codec, alone."""
-        return self._stack.enter_context(Program("codecs", {"role": "codec", "codec": self.peer.codec}))
+        return self._program("codecs", {"role": "codec", "codec": self.peer.codec})
 
     def _start(self, program: str, task: dict[str, Any]) -> Program:
         most = {"most": self.most} if self.most else {}
         task = {**task, **self.peer.task, **most, "profiled": self.profiled}
-        started = self._stack.enter_context(Program(program, task, self.folder))
+        started = self._program(program, task)
         self.programs.append(started)
         return started
+
+    def _program(self, module: str, task: dict[str, Any]) -> Program:
+        return self._stack.enter_context(Program(module, task, self.folder, self.peer.environment))

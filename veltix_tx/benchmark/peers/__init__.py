@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["OWN", "PEERS", "Peer", "find_peers"]
+from veltix_tx.wire.codec import ENVIRONMENT
+
+__all__ = ["COMPILED", "OWN", "PEERS", "Peer", "find_peers"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Peer:
         wire: what the raw client speaks to it; None where only its own client can.
         needs: what pip installs for it, in a folder of its own; nothing where that is empty.
         task: more of its programs' task.
+        environment: variables set for its programs.
         pace: the part of each workload's messages it is given: slow ones need not take minutes.
         most: the bytes of the largest message it can carry, however configured.
         lacks: workloads it cannot do.
@@ -32,6 +35,7 @@ class Peer:
     wire: str | None
     needs: tuple[str, ...] = ()
     task: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     pace: float = 1.0
     most: int = 2**31
     lacks: frozenset[str] = frozenset()
@@ -41,16 +45,23 @@ class Peer:
 def _release(version: str, wire: str, pace: float) -> Peer:
     name = f"veltix-{version}"
     lacks = frozenset({"growth_5000"} if version == "1.6.3" else ())  # a thread for each connection
-    return Peer(name, f"veltix {version}", "blocking", wire, (f"veltix=={version}",), {"module": "veltix"}, pace, 9 * 2**20, lacks)
+    return Peer(
+        name, f"veltix {version}", "blocking", wire, (f"veltix=={version}",), {"module": "veltix"}, {}, pace, 9 * 2**20, lacks
+    )
 
 
 _LARGE = frozenset({"large_1", "large_1_echo", "large_64", "large_64_echo"})
 
 OWN = "own"
-"""The name of this package's Server and Client."""
+"""The name of this package's Server and Client, with the codec that is in use."""
+
+COMPILED = "compiled"
+"""The same with the compiled codec."""
 
 _ALL = (
     Peer(OWN, "veltix_tx", "own", "json15", codec="own"),
+    Peer("pure", "veltix_tx, pure Python", "own", "json15", environment={ENVIRONMENT: "python"}, codec="own"),
+    Peer(COMPILED, "veltix_tx, compiled", "own", "json15", environment={ENVIRONMENT: "c"}, codec="own"),
     Peer("dropin", "veltix_tx.dropin", "blocking", "json15", task={"module": "veltix_tx.dropin"}, pace=0.25),
     _release("3.3.0", "json15", 0.2),
     _release("1.7.5", "hello16", 0.1),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from time import process_time
 from typing import Any
 
 from veltix_tx.benchmark.peers.minimal import Decoder, encode
-from veltix_tx.benchmark.peers.program import CODE, Tally, begin, clock, obey, say
+from veltix_tx.benchmark.peers.program import CODE, Tally, begin, obey, say
 from veltix_tx.wire.connection import VeltixConnection
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageType
@@ -59,23 +60,23 @@ class Codecs:
         self._put, self._take = codec
 
     def encode(self, number: int, size: int) -> dict[str, float]:
-        """Encode so many messages; return the seconds."""
+        """Encode so many messages; return the seconds of CPU."""
         content, put = b"x" * size, self._put
-        begun = clock()
+        begun = process_time()
         for _ in range(number // _TURN):
             put(content, _TURN)
-        return {"seconds": clock() - begun}
+        return {"seconds": process_time() - begun}
 
     def decode(self, number: int, size: int) -> dict[str, float]:
-        """Decode so many messages, in reads as from a socket; return the seconds."""
+        """Decode so many messages, in reads as from a socket; return the seconds of CPU."""
         data, take = self._put(b"x" * size, _TURN), self._take
         seconds = 0.0
         for _ in range(number // _TURN):
             reads = [data[at : at + _READ] for at in range(0, len(data), _READ)]
-            begun = clock()
+            begun = process_time()
             for each in reads:
                 take(each)
-            seconds += clock() - begun
+            seconds += process_time() - begun
         return {"seconds": seconds}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 from array import array
+from contextlib import suppress
 from typing import Any
 
 from veltix_tx.benchmark.histogram import Histogram
@@ -14,7 +15,7 @@ from veltix_tx.benchmark.peers.wires import WIRES, Greeting, Wire
 _CHUNK = 256 * 1024
 _PER_ADDRESS = 500
 _PATIENCE = 30.0
-_SILENCE = 10.0
+_SILENCE = 30.0
 
 
 class RawClient:
@@ -34,23 +35,13 @@ class RawClient:
     @property
     def commands(self) -> dict[str, Any]:
         """What the benchmark asks of it."""
-        names = ("connect", "close", "oneway", "echo", "spread", "broadcast", "churn")
+        names = ("connect", "oneway", "echo", "spread", "broadcast", "churn")
         return {name: getattr(self, name) for name in names}
 
     def connect(self, number: int) -> None:
         """Make so many more connections, one after another, each through its handshake."""
         for _ in range(number):
-            connection, greeting = self._dial(len(self._sockets))
-            value: bytes | None = None
-            while (wanted := _advance(connection, greeting, value)) is not None:
-                value = _exactly(connection, wanted)
-            self._sockets.append(connection)
-
-    def close(self) -> None:
-        """Close them all."""
-        for connection in self._sockets:
-            connection.close()
-        self._sockets.clear()
+            self._sockets.append(self._greeted())
 
     def oneway(self, number: int, size: int) -> dict[str, float]:
         """Send so many messages on one connection; return when the first one left."""
@@ -108,14 +99,17 @@ class RawClient:
                     left[connection] = sent
                     selector.modify(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
             while received < wanted * volley:
-                ready = selector.select(_SILENCE)
+                ready = selector.select(_SILENCE) if selector.get_map() else []
                 if not ready:
                     return self._counted(selector, clock() - begun, wanted * volleys - received, answer)
                 for key, events in ready:
                     connection = key.fileobj  # type: ignore[assignment]
                     if events & selectors.EVENT_READ:
-                        received += connection.recv_into(buffer)
-                    if events & selectors.EVENT_WRITE:
+                        got = connection.recv_into(buffer)
+                        received += got
+                        if not got:
+                            selector.unregister(connection)
+                    elif events & selectors.EVENT_WRITE:
                         left[connection] += connection.send(out[left[connection] : left[connection] + _CHUNK])
                         if left[connection] == len(out):
                             selector.modify(connection, selectors.EVENT_READ)
@@ -135,12 +129,15 @@ class RawClient:
             received = 0
             self._sockets[0].send(trigger)
             while received < wanted:
-                ready = selector.select(_SILENCE)
+                ready = selector.select(_SILENCE) if selector.get_map() else []
                 if not ready:
                     lost += wanted - received
                     break
                 for key, _events in ready:
-                    received += key.fileobj.recv_into(buffer)  # type: ignore[union-attr]
+                    got = key.fileobj.recv_into(buffer)  # type: ignore[union-attr]
+                    received += got
+                    if not got:
+                        selector.unregister(key.fileobj)
             if lost:
                 break
         return self._counted(selector, clock() - begun, lost, self._wire.pushed(size))
@@ -170,8 +167,10 @@ class RawClient:
                 key.data[2] = have = have + got
                 if got and len(have) < wanted:
                     continue
-                if got:
-                    key.data[1:] = [_advance(connection, greeting, have), b""]
+                try:
+                    key.data[1:] = [_advance(connection, greeting, have) if got else None, b""]
+                except ValueError:
+                    got = b""
                 if not got or key.data[1] is None:
                     selector.unregister(connection)
                     connection.close()
@@ -179,10 +178,27 @@ class RawClient:
                     failed += not got
         return {"seconds": clock() - begun, "lost": number - done}
 
+    def _greeted(self, tries: int = 3) -> socket.socket:
+        """Return a connection behind its handshake; one that came too late for the server is made again."""
+        connection, greeting = self._dial(len(self._sockets))
+        value: bytes | None = None
+        try:
+            while (wanted := _advance(connection, greeting, value)) is not None:
+                value = _exactly(connection, wanted)
+        except ValueError:
+            connection.close()
+            if tries == 1:
+                raise
+            return self._greeted(tries - 1)
+        return connection
+
     def _selector(self) -> selectors.BaseSelector:
+        """Look at all connections; what has come before, such as pings of a server that waits, counts for nothing."""
         selector = selectors.DefaultSelector()
         for connection in self._sockets:
             connection.setblocking(False)
+            with suppress(BlockingIOError):
+                connection.recv_into(self._buffer)
             selector.register(connection, selectors.EVENT_READ)
         return selector
 
