@@ -24,6 +24,7 @@ from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.net.session import Session
+from veltix_tx.net.side import Side
 from veltix_tx.settings import ClientConfig, Limits, ServerConfig, Timeouts
 from veltix_tx.wire.connection import Event, VeltixConnection
 from veltix_tx.wire.handshake import Role
@@ -215,7 +216,7 @@ class FaultyLine:
         self.witness = Witness()
         made = ServerConfig if role is Role.SERVER else ClientConfig
         config = made(wire=wire, limits=limits or Limits(), timeouts=timeouts or Timeouts())
-        self.protocol: Any = VeltixProtocol(self.witness, config, clocks, types=self.types, random=Random(1))
+        self.protocol: Any = VeltixProtocol(Side(self.witness, config, clocks, types=self.types, random=Random(1)))
         self.socket = FaultySocket()
         self.transport: Any = FaultyTransport(self.socket, self.protocol, self.reactor)
         other = Role.CLIENT if role is Role.SERVER else Role.SERVER
