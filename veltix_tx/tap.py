@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -17,8 +18,10 @@ from twisted.python.usage import Options as UsageOptions
 
 from veltix_tx.app.applications import Echo, Relay
 from veltix_tx.app.plugins import declared, event_names, find_plugins
+from veltix_tx.collector import Collector
 from veltix_tx.errors import MessageTypeError, SettingsError
 from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
+from veltix_tx.net.factory import resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.server import Server
 from veltix_tx.settings import ServerConfig
@@ -106,7 +109,7 @@ def makeService(options: Options, reactor: IReactorTime | Clocks | None = None) 
         _enable(server, options["plugin"])
     except SettingsError as error:
         raise SystemExit(_line(error)) from error
-    service = _Reporting()
+    service = _Reporting(Collector(resolve_clocks(reactor)))
     server.setServiceParent(service)
     return service
 
@@ -114,11 +117,21 @@ def makeService(options: Options, reactor: IReactorTime | Clocks | None = None) 
 class _Reporting(MultiService):
     """Shows a failure to start as one line instead of a traceback; twistd then exits with status 1."""
 
+    def __init__(self, collector: Collector) -> None:
+        super().__init__()
+        self._collector = collector
+
     def privilegedStartService(self) -> None:
         self._report(super().privilegedStartService)
 
     def startService(self) -> None:
         self._report(super().startService)
+        self._collector.start()
+
+    def stopService(self) -> Deferred[object]:
+        self._collector.stop()
+        stopping: Deferred[object] = super().stopService()
+        return stopping
 
     def _report(self, start: Callable[[], None]) -> None:
         try:
