@@ -295,7 +295,8 @@ class RawPeer:
         socket: its socket.
         connection: its side of the protocol.
         lost: whether the server has closed it.
-        failed: whether the server has said what its protocol does not allow.
+        failed: whether it has closed because it was slower than 0.3 s to answer the first hello, and so was sent the
+            next one, which it takes for a mistake as a real client of 3.x does.
     """
 
     def __init__(self, crowd: Crowd, source: str = "127.0.0.1", *, quiet: bool = False) -> None:
@@ -332,6 +333,7 @@ class RawPeer:
                 self.received(event)
             elif isinstance(event, Failed):
                 self.failed = True
+                self.close()
         self.write(b"".join(self.connection.data_to_send()))
 
     def written(self) -> None:

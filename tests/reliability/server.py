@@ -102,8 +102,11 @@ def on_disconnect(client: Session) -> None:
     _counts["refused"] += client.refused
     assert client.closed is not None
     _counts[f"ended {client.closed.reason.name}"] += 1
-    if _subscribers.pop(client, None) is not None and not _subscribers:
-        _news.pop().stop()
+    first = _subscribers.pop(client, None)
+    if first is not None:
+        _counts["news cut off"] += _counts["news"] - first + 1 - client.dropped
+        if not _subscribers:
+            _news.pop().stop()
 
 
 @server.route(REPORT)

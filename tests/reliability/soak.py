@@ -283,7 +283,12 @@ def main() -> int:
         caller = Caller(server.port)
         until(lambda: not left(server, caller, before, descriptors), 15, gap=0.5)
         missed += left(server, caller, before, descriptors)
-        if repeated := caller.report().get("repeated"):
+        report = caller.report()
+        cut, heard = report.get("news cut off", 0), ledger["broadcasts heard"] - ledger["broadcasts accounted for"]
+        ledger["broadcasts lost with connections that were reset"] = cut - heard
+        if not 0 <= heard <= cut:
+            missed.append(f"{heard} broadcasts were heard on connections that were reset, and {cut} sent")
+        if repeated := report.get("repeated"):
             missed.append(f"{repeated} requests reached the server twice or out of turn")
         ledger["memory when all have gone, KiB"] = server.memory // 1024
         caller.close()
