@@ -26,6 +26,7 @@ from veltix_tx.net.connections import Connections
 from veltix_tx.net.factory import VeltixServerFactory, check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
+from veltix_tx.net.sockets import accept_in_turns
 from veltix_tx.net.threads import Home, from_any_thread
 from veltix_tx.settings import ServerConfig, changed
 from veltix_tx.wire.handshake import Role
@@ -249,6 +250,7 @@ class Server(RoutedService):
         if self._listening is not current:
             port.stopListening()  # stopped, or failed elsewhere, in the meantime
             return
+        accept_in_turns(port)
         self._ports.append(port)
         address = port.getHost()
         speaks = "Veltix 1.4 to 3.3 but 1.8 and 1.9 (wire auto)" if wire == AUTO else f"Veltix {wire}"

@@ -6,11 +6,31 @@ import socket
 import struct
 from typing import Any
 
-__all__ = ["acknowledged", "round_trip"]
+__all__ = ["accept_in_turns", "acknowledged", "round_trip"]
 
 _ROUND_TRIP = 68
 _ACKNOWLEDGED = 120
 """Offsets in Linux's ``struct tcp_info``."""
+
+
+_ACCEPTS = 10
+"""Connections taken from a port in one turn of the reactor. Their handshakes come together, too, a few turns later."""
+
+
+def accept_in_turns(port: Any) -> None:
+    """Let a listening port take few connections at a time, so that those who are connected need not wait for all of them.
+
+    Twisted's ports take more and more of them in one turn, the more there are.
+    """
+    if not hasattr(port, "numberAccepts"):
+        return  # not one of Twisted's own
+    accept = port.doRead
+
+    def doRead() -> None:  # noqa: N802
+        port.numberAccepts = min(port.numberAccepts, _ACCEPTS)
+        accept()
+
+    port.doRead = doRead
 
 
 def round_trip(transport: object) -> float:
