@@ -11,7 +11,8 @@ A bar is missed, and the exit status 1, when
     or has come twice or out of turn;
   - the server handles a request twice;
   - memory grows: in the last third of the time its median is more than 32 MiB above that of the second third, or,
-    of 5 minutes or more, its slope after the first third is above 1 MiB a minute;
+    of 5 minutes or more, its slope in the second half is above 1 MiB a minute (the queues of the slow readers fill
+    for some minutes);
   - a file descriptor, connection, session, timer or Deferred is left when all have gone.
 """
 
@@ -219,7 +220,7 @@ def judge(ledger: Ledger, memory: list[float], seconds: float) -> list[str]:
     failed = sum(count for what, count in ledger.items() if what.startswith("failed"))
     third = len(memory) // 3
     growth = statistics.median(memory[2 * third :]) - statistics.median(memory[third : 2 * third])
-    minute = slope(memory[third:], 1.0)
+    minute = slope(memory[len(memory) // 2 :], 1.0)
     ledger["memory at the end, KiB"] = int(memory[-1] / 1024)
     ledger["memory's slope, KiB a minute"] = int(minute / 1024)
     missed = ledger.wrong[:10]
