@@ -45,6 +45,9 @@ SLOW = 3
 SLOW_READ, SLOW_PAUSE = 16 * 1024, 0.1
 """A slow reader reads so many bytes and waits so many seconds: a quarter of what is broadcast."""
 
+ENDING = 10
+"""Seconds before the end at which the slow readers and the attackers begin to leave."""
+
 STEADY = 32 * MIB
 SLOPE = 1 * MIB
 """Bytes a minute."""
@@ -220,7 +223,7 @@ def judge(ledger: Ledger, memory: list[float], seconds: float) -> list[str]:
     failed = sum(count for what, count in ledger.items() if what.startswith("failed"))
     third = len(memory) // 3
     growth = statistics.median(memory[2 * third :]) - statistics.median(memory[third : 2 * third])
-    minute = slope(memory[len(memory) // 2 :], 1.0)
+    minute = slope(memory[len(memory) // 2 : -2 * ENDING], 1.0)
     ledger["memory at the end, KiB"] = int(memory[-1] / 1024)
     ledger["memory's slope, KiB a minute"] = int(minute / 1024)
     missed = ledger.wrong[:10]
@@ -245,12 +248,14 @@ def left(server: ServerProcess, caller: Caller, before: dict[str, Any], descript
 def main() -> int:
     """Soak, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long, 60 by default; 600 is what is promised")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long, 60 by default, 30 at least; 600 is what is promised")
     parser.add_argument("--slow", nargs=2, type=float, metavar=("PORT", "SECONDS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.slow:
         say(json.dumps(read_slowly(int(options.slow[0]), options.slow[1])))
         return 0
+    if options.seconds < 3 * ENDING:
+        parser.error(f"--seconds {options.seconds:g}: it must be {3 * ENDING} or more")
     server = ServerProcess()
     ledger, memory, missed = Ledger(), list[float](), list[str]()
     others: list[subprocess.Popen[bytes]] = []
@@ -259,9 +264,9 @@ def main() -> int:
         before, descriptors = caller.report(), server.descriptors
         caller.close()  # who is silent for long is closed
         say(f"server {server.pid}, attackers at nice {NICE}, {os.cpu_count()} processors, {options.seconds:.0f} s")
-        slow = [sys.executable, str(Path(__file__).resolve()), "--slow", str(server.port), str(options.seconds * 0.8)]
+        slow = [sys.executable, str(Path(__file__).resolve()), "--slow", str(server.port), str(options.seconds - ENDING)]
         others += [subprocess.Popen(slow, stdout=subprocess.PIPE) for _ in range(SLOW)]
-        mixed = [sys.executable, str(HERE / "storms.py"), "mixed", str(server.port), "--seconds", str(options.seconds * 0.9)]
+        mixed = [sys.executable, str(HERE / "storms.py"), "mixed", str(server.port), "--seconds", str(options.seconds - ENDING)]
         others.append(subprocess.Popen(mixed, stdout=subprocess.PIPE))
         try:
             react(lambda reactor: Deferred.fromCoroutine(soak(reactor, server, options.seconds, ledger, memory)))
