@@ -20,7 +20,7 @@ from veltix_tx.app.hub import Hub
 from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
 from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.accepting import accept_patiently
+from veltix_tx.net.accepting import accept_in_turns, accept_patiently
 from veltix_tx.net.addresses import is_local, shown
 from veltix_tx.net.connections import Connections
 from veltix_tx.net.endpoints import Place, open_endpoint, places
@@ -287,6 +287,7 @@ class Server(RoutedService):
         if self._listening is not current:
             port.stopListening()  # stopped, or failed elsewhere, in the meantime
             return
+        accept_in_turns(port)
         self._ports.append(port)
         accept_patiently(port, resolve_clocks(self.reactor).reactor)
         address = port.getHost()

@@ -20,6 +20,7 @@ from twisted.python.usage import Options as UsageOptions
 
 from veltix_tx.app.applications import Echo, Relay
 from veltix_tx.app.plugins import declared, event_names, find_plugins
+from veltix_tx.collector import Collector
 from veltix_tx.errors import MessageTypeError, SettingsError
 from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
 from veltix_tx.net.factory import resolve_clocks
@@ -121,7 +122,7 @@ def makeService(options: Options, reactor: IReactorTime | Clocks | None = None) 
         _enable(server, options["plugin"])
     except SettingsError as error:
         raise SystemExit(_line(error)) from error
-    service = _Served(server)
+    service = _Served(server, Collector(resolve_clocks(reactor)))
     server.setServiceParent(service)
     return service
 
@@ -133,9 +134,10 @@ class _Served(MultiService):
     A SIGINT or SIGTERM stops the process as ever; another one, while it stops, ends it at once.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, collector: Collector) -> None:
         super().__init__()
         self._server = server
+        self._collector = collector
         self._reactor: Any = None
         self._handlers: dict[int, Any] = {}  # those that were there before
         self._stops = False
@@ -145,6 +147,7 @@ class _Served(MultiService):
 
     def startService(self) -> None:
         self._report(super().startService)
+        self._collector.start()
         self._reactor = resolve_clocks(self._server.reactor).reactor
         if current_thread() is main_thread():
             if hasattr(signal, "SIGHUP"):
@@ -152,6 +155,7 @@ class _Served(MultiService):
             self._reactor.callWhenRunning(self._mind_signals)  # by then it has handlers of its own
 
     def stopService(self) -> Deferred[Any]:
+        self._collector.stop()
         return maybeDeferred(super().stopService).addBoth(self._stopped)
 
     def _stopped(self, result: Any) -> Any:

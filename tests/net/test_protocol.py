@@ -31,6 +31,7 @@ from veltix_tx.net.factory import VeltixServerFactory
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.sockets import acknowledged, round_trip
 from veltix_tx.settings import Limits, ServerConfig, Timeouts
+from veltix_tx.wire.events import Ready
 from veltix_tx.wire.layouts import W15, W22
 from veltix_tx.wire.messages import MessageRegistry, MessageType
 from veltix_tx.wire.releases import AUTO_HELLOS
@@ -187,6 +188,23 @@ def test_the_hellos_of_an_auto_server_are_staged_and_stop_at_the_first_byte(serv
     line.clock.pump([0.2] * 10)
     assert len(line.transport.value()) == sizes[-1]
     assert not line.transport.disconnecting
+
+
+def test_an_auto_server_reads_before_it_says_the_next_hello(server_line: Any) -> None:
+    """A server held up until its next hello is due first reads what has arrived: the answer to the last may be there."""
+    line = server_line(pinned=False)
+    line.connect()
+    said = line.transport.value()
+    line.clock.rightNow += 0.35
+    [due] = [call for call in line.clock.getDelayedCalls() if call.getTime() <= line.clock.rightNow]
+    line.clock.calls.remove(due)
+    due.called = 1
+    due.func(*due.args, **due.kw)  # the reactor's turn: timers, then reading
+    assert line.transport.value() == said
+    line.take()
+    line.deliver()
+    line.clock.pump([0.2] * 10)
+    assert [type(event) for event in line.take()] == [Ready]
 
 
 def test_an_auto_server_says_each_hello_once(server_line: Any) -> None:

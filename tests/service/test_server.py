@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,21 @@ async def test_every_generation_is_served_on_one_port(loopback: Any) -> None:
         assert 0 < await client.ping_server() < 5000
     assert len(server.clients) == 3
     assert 0 < await server.clients[0].ping() < 5000
+
+
+async def test_few_connections_are_taken_at_a_time(loopback: Any) -> None:
+    """Of many connections that come at once a port takes ten in a turn of the reactor; who is connected is served between."""
+    server = await loopback.server()
+    [port] = server._ports
+    callers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(35)]
+    taken = []
+    for _ in range(4):
+        port.doRead()
+        taken.append(len(list(server._connections)))
+    for caller in callers:
+        caller.close()
+    assert taken == [10, 20, 30, 35]
+    await gatherResults([protocol.when_lost() for protocol in server._connections])
 
 
 @pytest.mark.parametrize("wire", ["1.3.0", "1.4.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0", "2.0.0", "3.3.0"])

@@ -350,6 +350,37 @@ def _resident() -> int:
 
 
 @every_layout
+def test_a_long_message_in_single_bytes_takes_up_its_own_size(layout: Layout) -> None:
+    """A peer that sends a declared message byte by byte makes this side keep little more than these bytes."""
+    data = frame(layout, bytes(20_000))
+    chunks = [data[: layout.header_size + 1], *(data[at : at + 1] for at in range(layout.header_size + 1, len(data) - 1))]
+    decoder = decoder_of(layout)
+    tracemalloc.start()
+    try:
+        for chunk in chunks:
+            decoder.feed(chunk, MS)
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert kept < 40_000
+    assert contents(fed(decoder, [data[-1:]])) == [bytes(20_000)]
+
+
+@every_layout
+def test_a_declared_size_is_not_allocated(layout: Layout) -> None:
+    """What is kept grows with the bytes that arrive, whatever the allocator has left from earlier messages."""
+    data = frame(layout, bytes(1024 * 1024))
+    decoder = decoder_of(layout)
+    tracemalloc.start()
+    try:
+        decoder.feed(data[:8192], MS)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 32_768
+
+
+@every_layout
 def test_filling_in_place_copies_nothing_it_need_not(layout: Layout) -> None:
     """A large message takes up its own size while it arrives, not twice that."""
     content = bytes(1024 * 1024)

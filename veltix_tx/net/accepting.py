@@ -1,4 +1,4 @@
-"""Listening while the system is out of files or memory: wait a while instead of trying all the time."""
+"""How a port accepts: few connections at a time, and after a while instead of all the time when the system is out of something."""
 
 from __future__ import annotations
 
@@ -8,13 +8,32 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from twisted.logger import Logger
 
-__all__ = ["accept_patiently"]
+__all__ = ["accept_in_turns", "accept_patiently"]
 
 _log = Logger()
+
+_ACCEPTS = 10
+"""Connections taken from a port in one turn of the reactor. Their handshakes come together, too, a few turns later."""
 
 _FIRST_WAIT = 0.01
 _LONGEST_WAIT = 1.0
 """Seconds in which nothing is accepted after it has failed twice in a row; the wait doubles each time it fails again."""
+
+
+def accept_in_turns(port: Any) -> None:
+    """Let a listening port take few connections at a time, so that those who are connected need not wait for all of them.
+
+    Twisted's ports take more and more of them in one turn, the more there are.
+    """
+    if not hasattr(port, "numberAccepts"):
+        return  # not one of Twisted's own
+    accept = port.doRead
+
+    def doRead() -> None:  # noqa: N802
+        port.numberAccepts = min(port.numberAccepts, _ACCEPTS)
+        accept()
+
+    port.doRead = doRead
 
 
 def accept_patiently(port: IListeningPort, reactor: IReactorTime) -> None:

@@ -461,6 +461,10 @@ class VeltixProtocol(Protocol):
             self.deadlines.set("wake", wait, self._wake)
 
     def _wake(self) -> None:
+        # In the next turn of the reactor: where this process was held up, the answer to the last hello is there, and unread.
+        self.deadlines.set("wake", 0, self._wake_now)
+
+    def _wake_now(self) -> None:
         self.connection.wake()
         self.flush()
         self._arm_wake()

@@ -266,6 +266,7 @@ class VeltixConnection:
     def end(self) -> None:
         """Take note that the connection is closed; nothing more is read or sent."""
         self._move(Trigger.END)
+        self._decoder = None  # and with it the part of a message, before the garbage collector comes
 
     def data_to_send(self) -> list[bytes]:
         """Return what is to be written now, in order, and forget it."""

@@ -24,7 +24,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from io import BytesIO
 from math import inf
 from typing import Any
 
@@ -36,9 +35,12 @@ from veltix_tx.wire.runs import uniform_decoder
 
 __all__ = ["FrameDecoder", "Refusal", "Refused", "framer"]
 
-_IN_PLACE = 4096
-"""Content longer than this (bytes) is filled in place while it arrives; a shorter frame waits in
+_LONG = 4096
+"""Content longer than this (bytes) is kept in parts while it arrives; a shorter frame waits in
 the tail, which is joined to the next read."""
+
+_SMALL_PART = 512
+"""Parts shorter than this (bytes) are joined to the one before, so that no peer makes us keep an object for each byte."""
 
 _REPEATS = 16
 """How often one frame may begin again; each time costs its checksum."""
@@ -115,6 +117,7 @@ class FrameDecoder:
     """
 
     __slots__ = (
+        "_filled",
         "_filling",
         "_garbage",
         "_header",
@@ -146,7 +149,8 @@ class FrameDecoder:
         self._run = compiled or uniform_decoder(layout, lookup, self._max_content)
         self._tail = b""
         self._header: _Header = (0, 0, None, 0)
-        self._filling: BytesIO | None = None
+        self._filling: list[bytes | bytearray] | None = None
+        self._filled = 0
         self._missing = 0
         self._in_garbage = False
         self._garbage = 0
@@ -159,12 +163,12 @@ class FrameDecoder:
     @property
     def buffered(self) -> int:
         """Bytes of an unfinished frame kept so far."""
-        return len(self._tail) + (self._filling.tell() if self._filling else 0)
+        return len(self._tail) + (0 if self._filling is None else self._filled)
 
     @property
     def unfinished(self) -> int:
         """Bytes of the whole frame of which only a part has come, or of what there is of a short one; 0 without one."""
-        return len(self._tail) if self._filling is None else self._filling.tell() + self._missing
+        return len(self._tail) if self._filling is None else self._filled + self._missing
 
     def feed(self, data: bytes, received_at: int) -> list[Response | Refused]:
         """Return what ``data`` completes, in the order of the stream.
@@ -201,7 +205,7 @@ class FrameDecoder:
             position = self._fill(data)
             if self._missing:
                 return events
-            content = self._filling.getvalue()
+            content = b"".join(self._filling)
             code, digest, timestamp, request_id = self._header
             self._filling = None
         elif self._tail:
@@ -235,7 +239,7 @@ class FrameDecoder:
                 start = position + header_size
                 stop = start + size
                 if stop > end:
-                    if size > _IN_PLACE:
+                    if size > _LONG:
                         self._header = (code, digest, timestamp, request_id)
                         self._start_filling(size)
                         self._fill(memoryview(data)[start:])
@@ -271,17 +275,24 @@ class FrameDecoder:
         return events
 
     def _start_filling(self, size: int) -> None:
-        # The zeroed bytes are pages the system has not handed out yet, and their only reference
-        # goes to the BytesIO, which then writes in place and gives them back without a copy: a
-        # declared size costs no memory before its bytes arrive. 6x a growing bytearray at 1 MiB.
-        self._filling = BytesIO(bytes(size))
+        # Nothing is allocated for a declared size: zeroed bytes cost no memory only while the C allocator
+        # has fresh pages for them, and after some long messages it has used ones, which it clears one by one.
+        self._filling = []
+        self._filled = 0
         self._missing = size
 
     def _fill(self, data: bytes | memoryview) -> int:
         """Take from ``data`` what the unfinished frame misses; return how much that was."""
-        assert self._filling is not None
+        parts = self._filling
+        assert parts is not None
         used = min(self._missing, len(data))
-        self._filling.write(data if used == len(data) else memoryview(data)[:used])
+        if used < _SMALL_PART:
+            if not parts or len(parts[-1]) >= _SMALL_PART or not isinstance(parts[-1], bytearray):
+                parts.append(bytearray())
+            parts[-1] += data[:used]
+        else:
+            parts.append(data if isinstance(data, bytes) and used == len(data) else bytes(data[:used]))
+        self._filled += used
         self._missing -= used
         return used
 

@@ -1,0 +1,39 @@
+"""The load programs, in short: what they promise but for the times, which a busy machine cannot show."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+SCALES = {
+    "half-open": 0.1,
+    "slow-drip": 0.2,
+    "connects": 0.2,
+    "garbage": 0.05,
+    "resets": 0.2,
+    "ping-flood": 0.1,
+    "non-reading": 0.2,
+}
+
+
+def _run(program: str, *arguments: str) -> str:
+    """Run a program to its end; it must say that every bar held."""
+    command = [sys.executable, str(HERE / program), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.parametrize("storm", SCALES)
+def test_storm_leaves_the_well_behaved_unharmed_and_nothing_behind(storm: str) -> None:
+    """No echo is lost, memory keeps to its budget and comes back, no descriptor stays, bad peers are closed by the rules."""
+    assert "held" in _run("canary.py", "--storm", storm, "--scale", str(SCALES[storm]), "--untimed")
+
+
+def test_soak_of_one_minute_accounts_for_every_message() -> None:
+    """Under churn, faults and slow readers each request ends once, each broadcast is heard or counted, nothing is left."""
+    assert "requests" in _run("soak.py", "--seconds", "60")
