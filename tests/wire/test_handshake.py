@@ -19,10 +19,11 @@ from veltix_tx.errors import (
 )
 from veltix_tx.settings import Limits
 from veltix_tx.wire.connection import Event, Failed, Ready, State, VeltixConnection
-from veltix_tx.wire.handshake import _ACTIONS, SCRIPTS, Handshake, Role, Step
+from veltix_tx.wire.handshake import _ACTIONS, Handshake
 from veltix_tx.wire.layouts import W14, W15, W16, W22, W46, W62, Layout
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, Response
 from veltix_tx.wire.releases import AUTO_HELLOS, PAD, RELEASES, HandshakeKind
+from veltix_tx.wire.states import FINDING, OPENINGS, OTHERWISE, SCRIPTS, WAKES, Role, Step
 
 Make = Callable[..., VeltixConnection]
 Converse = Callable[..., tuple[list[Event], list[Event]]]
@@ -84,6 +85,9 @@ def test_every_handshake_has_a_script_for_both_roles() -> None:
     """The script table is complete, and every step of it can be walked."""
     assert set(SCRIPTS) == {(kind, role) for kind in HandshakeKind for role in Role}
     assert set(_ACTIONS) == set(Step)
+    assert set(FINDING) == set(Role)
+    assert set(OPENINGS) == set(OTHERWISE) == {Step.FIND_CLIENT, Step.FIND_SERVER, Step.FIND_ASKED}
+    assert set(WAKES) <= set(OPENINGS)
 
 
 def test_the_server_speaks_first() -> None:

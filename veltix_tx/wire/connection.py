@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection
-from enum import Enum, auto
 from typing import Protocol
 
 from veltix_tx.errors import (
@@ -30,7 +29,7 @@ from veltix_tx.errors import (
 from veltix_tx.settings import Limits
 from veltix_tx.wire.events import Declined, Event, Failed, Pong, Ready
 from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
-from veltix_tx.wire.handshake import Handshake, Role
+from veltix_tx.wire.handshake import Handshake
 from veltix_tx.wire.layouts import W15, Layout
 from veltix_tx.wire.messages import (
     ERROR,
@@ -46,9 +45,9 @@ from veltix_tx.wire.messages import (
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.releases import Release, release_of
 from veltix_tx.wire.requests import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS, RequestIds
+from veltix_tx.wire.states import STATES, Role, State, Trigger
 
 __all__ = [
-    "STATES",
     "Declined",
     "Event",
     "Failed",
@@ -65,29 +64,10 @@ _UNCOPIED = 65536
 
 _LIMITS = Limits()
 
+_READY, _CLOSED = State.READY, State.CLOSED
+"""As globals of their own, because a class attribute of an Enum costs five times as much for each message."""
 
-class State(Enum):
-    """Where a connection is in its life."""
-
-    HANDSHAKE = auto()
-    READY = auto()
-    CLOSED = auto()
-
-
-class Trigger(Enum):
-    """What moves a connection from one state to another."""
-
-    AGREED = auto()
-    FAULT = auto()
-    END = auto()
-
-
-STATES: dict[State, dict[Trigger, State]] = {
-    State.HANDSHAKE: {Trigger.AGREED: State.READY, Trigger.FAULT: State.CLOSED, Trigger.END: State.CLOSED},
-    State.READY: {Trigger.FAULT: State.CLOSED, Trigger.END: State.CLOSED},
-    State.CLOSED: {Trigger.FAULT: State.CLOSED, Trigger.END: State.CLOSED},
-}
-"""Everything that moves a connection. Messages are read and sent in READY alone."""
+_TOO_LATE = "the connection is closed: nothing can be sent any more"
 
 
 class WireConnection(Protocol):
@@ -176,7 +156,7 @@ class VeltixConnection:
         gap: float = 0.15,
         long_headers: bool = False,
     ) -> None:
-        self.state = State.HANDSHAKE
+        self.state = State.NEW
         self.peer: Peer | None = None
         self._role = role
         self._calendar_ms = calendar_ms
@@ -211,15 +191,26 @@ class VeltixConnection:
         return self._role, self._layout, self._monotonic
 
     def start(self) -> list[Event]:
-        """Begin the handshake; may be all there is to it."""
+        """Begin the handshake; may be all there is to it.
+
+        Raises:
+            LocalProtocolError: it has begun, or ended, already.
+        """
+        self._move(Trigger.START)
         self._handshake.start()
         return self._check_agreed(b"", self._calendar_ms())
 
     def refuse_full(self) -> None:
-        """Instead of :meth:`start`: refuse the client because the server is full."""
+        """Instead of :meth:`start`: refuse the client because the server is full.
+
+        Raises:
+            LocalProtocolError: it has begun, or ended, already; or this side is a client.
+        """
+        if self._role is Role.CLIENT:
+            raise LocalProtocolError("only a server refuses a peer because it is full")
+        self._move(Trigger.REFUSE)
         self._handshake.refuse_full()
         self._collect()
-        self._move(Trigger.END)
 
     def wake(self) -> None:
         """Go on after ``wake_after`` seconds of silence."""
@@ -237,11 +228,16 @@ class VeltixConnection:
 
         Returns:
             what happened, in order. After a :class:`Failed`, the last, nothing more is read.
+
+        Raises:
+            LocalProtocolError: it has not begun.
         """
-        if self.state is State.READY:
+        if self.state is _READY:
             return self._receive_frames(data, received_at)
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return []
+        if self.state is State.NEW:
+            raise LocalProtocolError("the connection has not begun: call start() before receive()")
         try:
             rest = self._handshake.receive(data)
         except (HandshakeError, FrameTooLarge) as error:
@@ -301,11 +297,20 @@ class VeltixConnection:
         return [header + content] if size <= _UNCOPIED else [header, content]
 
     def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
-        """Queue a message; raises what :meth:`encode` raises."""
+        """Queue a message; raises what :meth:`encode` raises, and LocalProtocolError once the connection is closed."""
+        if self.state is _CLOSED:
+            raise LocalProtocolError(_TOO_LATE)
         self._out += self.encode(message_type, content, request_id)
 
     def send_encoded(self, buffers: list[bytes]) -> None:
-        """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
+        """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned.
+
+        Raises:
+            NotReady: the handshake is not complete.
+            LocalProtocolError: the connection is closed.
+        """
+        if self.state is not _READY:
+            raise LocalProtocolError(_TOO_LATE) if self.state is _CLOSED else NotReady()
         self._out += buffers
 
     def send_ping(self, request_id: int | None) -> None:
@@ -314,7 +319,7 @@ class VeltixConnection:
 
     def send_failure(self, request_id: int) -> bool:
         """Queue an ERROR, a type known to the releases up to 1.9.0; False for a later peer."""
-        if self._layout is W15:
+        if self.state is _READY and self._layout is W15:
             return False
         self.send(ERROR, b"", request_id)
         return True
@@ -324,7 +329,10 @@ class VeltixConnection:
         self._handshake.outgoing.clear()
 
     def _move(self, trigger: Trigger) -> None:
-        self.state = STATES[self.state][trigger]
+        moved = STATES[self.state].get(trigger)
+        if moved is None:
+            raise LocalProtocolError(f"a connection that is {self.state.name} cannot {trigger.name.lower()}")
+        self.state = moved
 
     def _fail(self, error: RemoteProtocolError) -> Failed:
         self._move(Trigger.FAULT)
