@@ -266,8 +266,10 @@ def _in_state(state: State) -> VeltixConnection:
     )
     if state is not State.NEW:
         side.start()
-    if state in (State.READY, State.CLOSED):
+    if state not in (State.NEW, State.HANDSHAKE):
         side.receive(b'\0\x18{"v":"3.3.0","pv":"1.0"}', 0)
+    if state is State.FAILED:
+        side.receive(b"VX" + b"\xff" * 13, 0)
     if state is State.CLOSED:
         side.end()
     assert side.state is state

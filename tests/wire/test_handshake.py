@@ -212,7 +212,7 @@ def test_a_silent_server_that_answers_otherwise_is_refused(make: Make, answer: b
     client = started(make(CLIENT))
     client.wake()
     failure(client.receive(answer, 0))
-    assert client.state is State.CLOSED
+    assert client.state is State.FAILED
 
 
 @pytest.mark.parametrize("release", ["1.4.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0", "3.3.0"])
@@ -231,7 +231,7 @@ def stand_in(make: Make, release: str, server: VeltixConnection) -> tuple[Veltix
         hello = taken(server)
         client = started(make(CLIENT, release))
         events = client.receive(hello, 0)
-        if not any(isinstance(event, Failed) for event in events) and client.state is not State.CLOSED:
+        if not any(isinstance(event, Failed) for event in events) and client.state is not State.FAILED:
             answer = taken(client)
             if answer:
                 return client, server.receive(answer, 0)
@@ -445,7 +445,7 @@ def test_another_protocol_version_is_refused(make: Make, release: str | None, pv
         assert "3.3.0" in str(error)
         assert "pv 1.x" in str(error)
         assert taken(side) == b""
-        assert side.state is State.CLOSED
+        assert side.state is State.FAILED
 
 
 @pytest.mark.parametrize("release", ["2.0.3", "3.0.0", "3.3.0"])

@@ -234,10 +234,10 @@ class VeltixConnection:
         """
         if self.state is _READY:
             return self._receive_frames(data, received_at)
-        if self.state is _CLOSED:
-            return []
         if self.state is State.NEW:
             raise LocalProtocolError("the connection has not begun: call start() before receive()")
+        if self.state is not State.HANDSHAKE:
+            return []
         try:
             rest = self._handshake.receive(data)
         except (HandshakeError, FrameTooLarge) as error:
@@ -309,7 +309,7 @@ class VeltixConnection:
             NotReady: the handshake is not complete.
             LocalProtocolError: the connection is closed.
         """
-        if self.state is not _READY:
+        if self.state is _CLOSED or self._pack is None:
             raise LocalProtocolError(_TOO_LATE) if self.state is _CLOSED else NotReady()
         self._out += buffers
 
@@ -319,7 +319,7 @@ class VeltixConnection:
 
     def send_failure(self, request_id: int) -> bool:
         """Queue an ERROR, a type known to the releases up to 1.9.0; False for a later peer."""
-        if self.state is _READY and self._layout is W15:
+        if self.state is not _CLOSED and self._pack is not None and self._layout is W15:
             return False
         self.send(ERROR, b"", request_id)
         return True

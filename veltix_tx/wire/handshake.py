@@ -301,7 +301,7 @@ class Handshake:
             header = layout.unpack(self._buffer)
             if not header.sound or (header.code != expected.code and self._role is Role.CLIENT):
                 raise MalformedHello(
-                    f"the peer does not begin as this wire does: {excerpt(bytes(self._buffer[:16]))}"
+                    f"the peer does not begin as this wire does: {excerpt(bytes(self._buffer[: W14.header_size]))}"
                     + (" (wire='auto' finds out what a server speaks)" if self._release else "")
                 )
             if header.code != expected.code:

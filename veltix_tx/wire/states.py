@@ -35,6 +35,7 @@ class State(Enum):
     NEW = auto()
     HANDSHAKE = auto()
     READY = auto()
+    FAILED = auto()
     CLOSED = auto()
 
 
@@ -50,11 +51,13 @@ class Trigger(Enum):
 
 STATES: dict[State, dict[Trigger, State]] = {
     State.NEW: {Trigger.START: State.HANDSHAKE, Trigger.REFUSE: State.CLOSED, Trigger.END: State.CLOSED},
-    State.HANDSHAKE: {Trigger.AGREED: State.READY, Trigger.FAULT: State.CLOSED, Trigger.END: State.CLOSED},
-    State.READY: {Trigger.FAULT: State.CLOSED, Trigger.END: State.CLOSED},
+    State.HANDSHAKE: {Trigger.AGREED: State.READY, Trigger.FAULT: State.FAILED, Trigger.END: State.CLOSED},
+    State.READY: {Trigger.FAULT: State.FAILED, Trigger.END: State.CLOSED},
+    State.FAILED: {Trigger.END: State.CLOSED},
     State.CLOSED: {Trigger.END: State.CLOSED},
 }
-"""Everything that moves a connection. Messages are read and sent in READY alone."""
+"""Everything that moves a connection. Messages are read in READY alone; those read before a fault may still be answered
+in FAILED, until the end."""
 
 
 class Step(Enum):
