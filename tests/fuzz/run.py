@@ -18,7 +18,8 @@ from pathlib import Path
 from random import Random
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+sys.path.insert(0, str(HERE))
+sys.path.append(str(HERE.parents[1]))  # last: an installed package goes first
 
 from mutations import corpus, mutated  # noqa: E402
 
