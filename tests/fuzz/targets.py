@@ -21,7 +21,7 @@ from veltix_tx.encodings import decode_json, decode_utf8
 from veltix_tx.errors import InvalidContent, RemoteProtocolError, VeltixError
 from veltix_tx.wire.connection import Event, Failed, Ready, State, VeltixConnection
 from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
-from veltix_tx.wire.layouts import ALL_LAYOUTS, Layout
+from veltix_tx.wire.layouts import ALL_LAYOUTS, W62, Layout
 from veltix_tx.wire.messages import MessageRegistry, Response
 from veltix_tx.wire.releases import RELEASES, SUPERSET, HandshakeKind, Release
 from veltix_tx.wire.states import Role
@@ -373,6 +373,12 @@ def seeds(name: str) -> list[bytes]:
         first = ALL_LAYOUTS.index(layout) if name == "frames" else wire
         opening = b"" if name == "frames" or "connection" in name else _agreeing(role, release)
         found += [bytes([first, 1, 3]) + opening + talk, bytes([first, 0, 9]) + opening + _spoiled(layout)]
+    choice = {"v": "2.0.0", "pv": "1.0", "meta": {"layouts": ["W22"], "layout": "W22"}}
+    for opening in (_as_json(choice) + _as_json({"result": "ok"}), _as_json({"error": "full"}), _as_json([1]), _frame(W62, 1, b"")):
+        found += [bytes([0, settings, 2]) + opening for settings in (1, 4, 130)] if "handshake" in name else []
+    for number, layout in enumerate(ALL_LAYOUTS) if name == "frames" else ():
+        large = _frame(layout, 200, bytes(5000))
+        found += [bytes([number, 2, 7]) + large[:-100] + large, bytes([number, 1, 4]) + b"V" * 40 + b"z" * 1500]
     return found
 
 
