@@ -440,6 +440,8 @@ _UNITS = {
     "write_high": "bytes",
     "write_low": "bytes",
     "write_hard": "bytes",
+    "inbound": "bytes",
+    "outbound": "bytes",
     "request": "seconds",
     "close": "seconds",
     "drain": "seconds",
@@ -725,6 +727,7 @@ _WHY = {
     "VERSION_REFUSED": "the versions do not go together",
     "SERVER_FULL": "the server has as many connections as it may",
     "STALLED": "the peer did not read what it was sent",
+    "OVERLOAD": "all connections together kept more than they may, and this one the most",
     "SILENT": "the peer was silent, and did not answer a ping either",
 }
 

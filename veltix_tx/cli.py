@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
 
 from veltix_tx._version import __version__
+from veltix_tx.benchmark.options import main as benchmark
 from veltix_tx.client import Client
 from veltix_tx.errors import VeltixError
 from veltix_tx.settings import RetryPolicy
@@ -104,6 +105,13 @@ def listen(address: tuple[str, int], wire: str) -> None:
         click.echo(f"{now} {message.type.code} {_readable(message.content)}")
 
     _run(address, wire, talk, show=show, retry=RetryPolicy())
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def bench(arguments: tuple[str, ...]) -> None:
+    """Measure this package, and its peers; see veltix bench --help."""
+    sys.exit(benchmark(arguments, prog="veltix bench"))
 
 
 def _readable(content: bytes) -> str:

@@ -181,7 +181,6 @@ class Client(RoutedService):
         """
         return self._factory.stop() if self._factory else succeed(None)
 
-    @from_any_thread
     def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> Flow:
         """Send a message; see :meth:`Session.send`.
 
@@ -191,7 +190,6 @@ class Client(RoutedService):
         """
         return self._open_session().send(message, content, request_id=request_id)
 
-    @from_any_thread
     def send_and_wait(
         self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None
     ) -> Deferred[Response]:

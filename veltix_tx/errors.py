@@ -92,6 +92,7 @@ class DisconnectReason(Enum):
     SERVER_FULL = 8
     STALLED = 9
     SILENT = 10
+    OVERLOAD = 11
 
 
 class VeltixError(Exception):
@@ -222,7 +223,7 @@ class TooManyStrikes(RemoteProtocolError):
         self.strikes = strikes
 
     def __str__(self) -> str:
-        return f"{self.strikes} frames with a bad checksum or runs of garbage"
+        return f"over {self.strikes} frames that had to be refused: bad checksums, garbage, unknown types, pongs never asked for"
 
 
 class TooManyPings(RemoteProtocolError):

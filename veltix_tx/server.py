@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from random import Random
 from typing import Any, Literal
 
-from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime, IStreamServerEndpoint
 from twisted.logger import Logger
@@ -82,7 +82,7 @@ class Server(RoutedService):
             settings["endpoints"] = (endpoint,)
         self.config = ServerConfig()
         self._listening: object = None  # a new one each time it begins to listen
-        self._connections = Connections(-1, self.config.limits, time.monotonic)  # until it listens
+        self._connections: Connections | None = None  # until it listens
         self.configure(config, **settings)
         super().__init__(Role.SERVER, application, types, reactor, random)
         self._hub = Hub()
@@ -107,6 +107,11 @@ class Server(RoutedService):
     def clients(self) -> list[Session]:
         """The sessions whose handshake is complete and that are open."""
         return [session for session in self._hub if session.closed is None]
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What has happened since it began to listen: name -> how often; see :data:`~veltix_tx.net.shared.COUNTERS`."""
+        return Counter() if self._connections is None else Counter(self._connections.shared.counters)
 
     @from_any_thread
     def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = ()) -> list[Session]:
@@ -160,7 +165,8 @@ class Server(RoutedService):
             raise SettingsError("listen", "called again", "called once until the service stops")
         clocks = resolve_clocks(self.reactor)
         self.home = Home(clocks.reactor)
-        self._connections = Connections(_affordable(self.config.max_connections), self.config.limits, clocks.uptime)
+        most, config = _affordable(self.config.max_connections), self.config
+        self._connections = Connections(most, config.limits, config.timeouts, clocks)
         kept = _Kept(self._application, self._hub)
         attempts = []
         listens = self._listens or [(self.config.wire, self._own_endpoint())]
@@ -215,7 +221,10 @@ class Server(RoutedService):
         super().stopService()
         ports, self._ports, self._listening = self._ports, [], None
         manual = SessionClosed(DisconnectReason.MANUAL)
-        connections, ending = self._connections, list(self._connections)
+        connections = self._connections
+        if connections is None:
+            return succeed(None)
+        ending = list(connections)
         gone: list[Deferred[Any]] = [protocol.when_lost() for protocol in ending]
         gone += [maybeDeferred(port.stopListening) for port in ports]
         for protocol in connections.half_open():
@@ -239,7 +248,7 @@ class Server(RoutedService):
 
     @property
     def _in_use(self) -> bool:
-        return self._listening is not None or len(self._connections) > 0 or len(self._hub) > 0
+        return self._listening is not None or bool(self._connections) or len(self._hub) > 0
 
     def _own_endpoint(self) -> str:
         interface = self.config.host.replace(":", r"\:")

@@ -85,20 +85,25 @@ class Limits:
     Attributes:
         hello_size: bytes of a HELLO or HELLO_ACK frame's content.
         json_hello_size: bytes of one message of the JSON handshake.
-        strikes: refused frames (bad checksum, garbage) after which the peer is closed.
+        strikes: refused frames after which the peer is closed: bad checksums and runs of garbage in all, and,
+            counted apart and one forgiven each second, frames of unknown types and pongs never asked for.
         inflight: messages of one peer that wait for their turn or whose handlers run; beyond
             it reading from that peer pauses.
         pending: own requests that may wait for replies on one connection.
         half_open: connections in their handshake at once; beyond it the oldest that is older than three
             seconds is dropped for a new one.
         half_open_per_source: the same for one source, an IPv4 address or an IPv6 network of 64 bits.
-        per_source: connections of one source at once.
+        per_source: connections of one source at once; None for 1000, and any number from this machine's own
+            addresses, which may be a proxy's.
         pings: pings of one peer per second that are answered, on average; more than a real client can send
             that waits for each, as upstream's benchmark does.
         ping_burst: pings in a row that are answered; a peer that sends more is closed.
         write_high: bytes queued for a peer above which whoever sends is asked to wait.
         write_low: bytes queued at which sending goes on.
         write_hard: bytes queued above which nothing more is taken; one message always is.
+        inbound: bytes of all peers together that have come of unfinished messages, or wait for their
+            turn; beyond it the peer with the most is closed.
+        outbound: bytes queued for all peers together, those of broadcasts apart; the same.
     """
 
     hello_size: int = 256
@@ -108,21 +113,25 @@ class Limits:
     pending: int = 65536
     half_open: int = 256
     half_open_per_source: int = 64
-    per_source: int = 1000
+    per_source: int | None = None
     pings: int = 50_000
     ping_burst: int = 100_000
     write_high: int = 1024 * 1024
     write_low: int = 256 * 1024
     write_hard: int = 11 * 1024 * 1024
+    inbound: int = 256 * 1024 * 1024
+    outbound: int = 256 * 1024 * 1024
 
     def __post_init__(self) -> None:
         _whole("hello_size", self.hello_size, 32, 65535)
         _whole("json_hello_size", self.json_hello_size, 64, 65535)
         for name in (
-            *("strikes", "inflight", "pending", "half_open", "half_open_per_source", "per_source"),
-            *("pings", "ping_burst"),
+            *("strikes", "inflight", "pending", "half_open", "half_open_per_source"),
+            *("pings", "ping_burst", "inbound", "outbound"),
         ):
             _whole(name, getattr(self, name), 1)
+        if self.per_source is not None:
+            _whole("per_source", self.per_source, 1)
         _whole("write_low", self.write_low, 0)
         _whole("write_high", self.write_high, self.write_low)
         _whole("write_hard", self.write_hard, self.write_high)

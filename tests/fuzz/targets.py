@@ -163,7 +163,7 @@ def _heard(side: VeltixConnection, chunks: Iterable[bytes], limit: int, ready: i
             assert ready == 1 or failed, "something happened before Ready, or Ready twice"
         assert failed == (side.state is State.FAILED)
         assert (ready == 1) == (side.peer is not None)
-        assert len(side._handshake._buffer) <= 4098 + len(chunk)
+        assert side._handshake is None or len(side._handshake._buffer) <= 4098 + len(chunk)
         assert failed or side.unfinished <= limit
         assert side._decoder is None or side._decoder.buffered <= limit
         yield from _seen(events)

@@ -19,6 +19,7 @@ from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.net.session import Session
+from veltix_tx.net.side import Side
 from veltix_tx.settings import ClientConfig, Limits, RetryPolicy, ServerConfig, Timeouts
 from veltix_tx.wire.connection import Event, VeltixConnection
 from veltix_tx.wire.handshake import Role
@@ -119,9 +120,9 @@ class Line:
         self.config = config_type(
             wire=wire if pinned else "auto", limits=limits or Limits(), timeouts=timeouts or Timeouts(), **settings
         )
-        self.protocol = VeltixProtocol(
-            self.application, self.config, self.clocks, types=self.types, random=Random(1), **protocol_settings
-        )
+        full = protocol_settings.pop("full", False)
+        self.side = Side(self.application, self.config, self.clocks, types=self.types, random=Random(1), **protocol_settings)
+        self.protocol = VeltixProtocol(self.side, full=full)
         self.transport = CountingTransport()
         self.far = VeltixConnection(
             Role.CLIENT if role is Role.SERVER else Role.SERVER,
@@ -149,6 +150,7 @@ class Line:
 
     def take(self) -> list[Event]:
         """Return what the protocol has said since, as the far end understands it."""
+        self.clock.advance(0)  # the end of the reactor's turn, when what was sent in it is written
         said = self.transport.value()
         self.transport.clear()
         return self.far.receive(said, 0)

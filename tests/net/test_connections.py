@@ -14,7 +14,7 @@ from veltix_tx.errors import DisconnectReason
 from veltix_tx.net.connections import _YOUNG, Connections, source_of
 from veltix_tx.net.factory import VeltixServerFactory
 from veltix_tx.net.keepalive import Clocks
-from veltix_tx.settings import Limits, ServerConfig
+from veltix_tx.settings import Limits, ServerConfig, Timeouts
 from veltix_tx.wire.messages import MessageRegistry
 
 from .conftest import CountingTransport, Recorder
@@ -23,10 +23,10 @@ from .conftest import CountingTransport, Recorder
 class Door:
     """A server's factory whose peers a test lets come, be ready and leave."""
 
-    def __init__(self, most: int = 1000, **limits: int) -> None:
+    def __init__(self, most: int = 1000, **limits: int | None) -> None:
         self.clock = Clock()
         clocks = Clocks(self.clock, self.clock.seconds, self.clock.seconds)
-        self.connections = Connections(most, Limits(**limits), self.clock.seconds)
+        self.connections = Connections(most, Limits(**limits), Timeouts(), clocks)
         self.factory = VeltixServerFactory(
             Recorder(),
             ServerConfig(wire="3.3.0", handshake_timeout=1000),
@@ -81,12 +81,26 @@ def test_too_many_half_open_ones_let_the_oldest_go() -> None:
     door.clock.advance(_YOUNG)
     new = door.come("10.0.0.4")
     assert first.transport.aborted == 1
-    assert door.connections.evicted == 1
+    assert door.connections.shared.counters["evicted"] == 1
     assert not any(each.transport.disconnecting for each in (ready, new, *others))
     door.leave(first)
     assert first._closed.reason is DisconnectReason.HANDSHAKE_TIMEOUT
     assert "oldest" in str(first._closed.cause)
     assert len(door.connections) == 4
+
+
+@pytest.mark.parametrize(
+    ("host", "given", "most"),
+    [("192.0.2.7", None, 1000), ("127.0.0.1", None, None), ("127.3.2.1", None, None), ("::1", None, None), ("127.0.0.1", 3, 3)],
+)
+def test_this_machine_is_no_source_like_others(host: str, given: int | None, most: int | None) -> None:
+    """A proxy of this machine may stand for everybody: unless a number is given, it may have any number of connections."""
+    door = Door(10_000, per_source=given)
+    peers = []
+    for _ in range((most or 1500) + 1):
+        peers.append(door.come(host))
+        door.connections.ready(peers[-1])
+    assert [refused(each) for each in peers] == [False] * (len(peers) - 1) + [most is not None]
 
 
 def test_several_that_come_in_one_turn_each_make_room() -> None:
@@ -96,7 +110,7 @@ def test_several_that_come_in_one_turn_each_make_room() -> None:
     door.clock.advance(_YOUNG)
     new = [door.come() for _ in range(3)]
     assert [each.transport.aborted for each in old + new] == [1, 1, 1, 0, 0, 0]
-    assert door.connections.evicted == 3
+    assert door.connections.shared.counters["evicted"] == 3
     assert set(door.connections) == {*old, *new}
     assert len(door.connections) == 3
     for each in old:
@@ -109,7 +123,7 @@ def test_nobody_younger_than_a_second_gives_way() -> None:
     """Honest clients that come all at once are all let in, however many."""
     door = Door(half_open=3, half_open_per_source=2)
     peers = [door.come() for _ in range(500)]
-    assert door.connections.evicted == 0
+    assert door.connections.shared.counters["evicted"] == 0
     assert not any(each.transport.disconnecting for each in peers)
 
 
@@ -163,7 +177,7 @@ def test_only_so_many_are_told_that_the_server_is_full() -> None:
     assert door.come() is None
     door.leave(told[0])
     assert door.come() is not None
-    assert door.connections.refused == 66
+    assert door.connections.shared.counters["refused"] == 66
     assert len(door.connections) == 1
     assert len(list(door.connections)) == 65
 

@@ -14,7 +14,7 @@ from veltix_tx.net.connections import Connections
 from veltix_tx.net.factory import VeltixServerFactory, check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.reconnect import VeltixClientFactory
-from veltix_tx.settings import ClientConfig, Limits, ServerConfig
+from veltix_tx.settings import ClientConfig, Limits, ServerConfig, Timeouts
 
 
 def test_clocks_are_those_given_or_the_reactors() -> None:
@@ -59,7 +59,7 @@ def test_connections_are_counted_until_they_are_gone(recorder: Any) -> None:
 def test_the_limit_is_for_all_factories_together(recorder: Any) -> None:
     """Factories that share their connections refuse the one over the limit, and accept again when one is gone."""
     clock = Clock()
-    connections = Connections(2, Limits(), clock.seconds)
+    connections = Connections(2, Limits(), Timeouts(), Clocks(clock, clock.seconds, clock.seconds))
     one, two = (
         VeltixServerFactory(recorder, reactor=clock, connections=connections)  # type: ignore[arg-type]
         for _ in range(2)

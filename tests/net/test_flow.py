@@ -11,7 +11,8 @@ from twisted.internet.task import Clock
 
 from veltix_tx.errors import DisconnectReason, QueueFull
 from veltix_tx.net.flow import Flow
-from veltix_tx.net.keepalive import Deadlines
+from veltix_tx.net.keepalive import Clocks, Deadlines
+from veltix_tx.net.shared import Shared
 from veltix_tx.settings import Limits, Timeouts
 
 MIB = 1024 * 1024
@@ -27,13 +28,38 @@ class Transport:
         return lambda *_: self.calls.append(name)
 
 
+class Link:
+    """A connection as its flow sees it; what it is told is written down."""
+
+    def __init__(self, transport: Any, limits: Limits) -> None:
+        self.clock = Clock()
+        self.transport = transport
+        self.limits = limits
+        self.timeouts = Timeouts(stall=30)
+        self.deadlines = Deadlines(self.clock)
+        self.shared = Shared(Clocks(self.clock, self.clock.seconds, self.clock.seconds), limits, self.timeouts)
+        self.told: list[str] = []
+
+    def give_up(self) -> None:
+        """Take note."""
+        self.told.append("stalled")
+
+    def resumed(self) -> None:
+        """Take note."""
+        self.told.append("resumed")
+
+    def room(self) -> None:
+        """Take note."""
+        self.told.append("room")
+
+
 def make() -> tuple[Transport, Clock, Flow, list[str]]:
     """Make what is tested, on a clock."""
-    transport, clock, stalled = Transport(), Clock(), list[str]()
-    flow = Flow(transport, Deadlines(clock), 30, lambda: stalled.append("stalled"))
+    link = Link(transport := Transport(), Limits())
+    flow = Flow(link)
     flow.start()
     transport.calls.clear()
-    return transport, clock, flow, stalled
+    return transport, link.clock, flow, link.told
 
 
 def test_reading_resumes_when_the_last_reason_is_gone() -> None:
@@ -68,10 +94,7 @@ def test_replies_count_only_while_writing_is_blocked() -> None:
 
 def test_a_peer_that_reads_again_is_read_again() -> None:
     """When the queue is written, reading resumes, requests are handled, the timer is gone and counting starts anew."""
-    _, clock, flow, stalled = make()
-    room: list[int] = []
-    flow.on_room = lambda: room.append(1)
-    flow.on_resumed = lambda: room.append(2)
+    _, clock, flow, told = make()
     for _ in range(2):
         flow.pauseProducing()
         flow.write([b"x" * MIB], MIB, MIB)
@@ -83,9 +106,9 @@ def test_a_peer_that_reads_again_is_read_again() -> None:
         assert not flow.full
         assert flow.queued == 0
         assert clock.getDelayedCalls() == []
-    assert room == [2, 1, 2, 1]
+    assert told == ["resumed", "room"] * 2
     clock.advance(1000)
-    assert stalled == []
+    assert told == ["resumed", "room"] * 2
 
 
 def test_stopping_lets_go_of_the_transport_once() -> None:
@@ -219,12 +242,14 @@ class Narrow:
         return some
 
 
-def narrow(**settings: Any) -> tuple[Narrow, Clock, Flow, list[str]]:
+def narrow(
+    high: int = MIB, low: int = 256 * 1024, acknowledged: Callable[[Any], int | None] = lambda _: None, **limits: Any
+) -> tuple[Narrow, Clock, Flow, list[str]]:
     """Make a flow on a narrow transport."""
-    transport, clock, stalled = Narrow(), Clock(), list[str]()
-    flow = Flow(transport, Deadlines(clock), 30, lambda: stalled.append("stalled"), **settings)
+    link = Link(transport := Narrow(), Limits(write_high=high, write_low=min(low, high), **limits))
+    flow = Flow(link, acknowledged=acknowledged)
     flow.start()
-    return transport, clock, flow, stalled
+    return transport, link.clock, flow, link.told
 
 
 def test_the_order_is_kept_whatever_is_blocked_in_between() -> None:
@@ -272,8 +297,8 @@ def test_what_waits_is_shared() -> None:
 
 
 def test_a_user_that_writes_when_there_is_room_keeps_the_order() -> None:
-    """What is written from inside when_low, a producer's resumeProducing or on_room comes after what waited."""
-    transport, _, flow, _ = narrow(high=1000, low=300_000)
+    """What is written from inside when_low, or a producer's resumeProducing, comes after what waited."""
+    transport, _, flow, _ = narrow(high=300_000, low=300_000)
     flow.pauseProducing()
     transport.blocked = True
     flow.write([b"1" * 400_000], 400_000, 400_000)
@@ -409,7 +434,7 @@ def test_a_peer_that_reads_slowly_but_steadily_is_kept() -> None:
 def test_the_kernels_word_is_taken_for_what_a_peer_has_read() -> None:
     """Where the kernel tells what the peer took, that counts, though the transport has not been drained meanwhile."""
     taken = [0]
-    _, clock, flow, stalled = narrow(acknowledged=lambda: taken[0])
+    _, clock, flow, stalled = narrow(acknowledged=lambda _: taken[0])
     flow.pauseProducing()
     flow.write([b"x" * (2 * MIB)], 2 * MIB, 0)
     for _ in range(10):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from veltix_tx.net.keepalive import Clocks, Deadlines, Heartbeat, PingBudget
+from veltix_tx.net.keepalive import Clocks, Deadlines, Heartbeat, TokenBucket
 
 
 def test_a_deadline_acts_once_at_its_time() -> None:
@@ -104,26 +104,32 @@ def test_a_deadline_that_is_late_lets_what_has_arrived_be_read_first() -> None:
 
 
 class Patient:
-    """A heartbeat on a clock, and what it did when."""
+    """A connection on a clock, looked after by a heartbeat, and what was done to it when."""
 
     def __init__(self, silence: float = 20, pong: float = 10) -> None:
         self.clock = Clock()
         self.paused = False
         self.did: list[tuple[float, str]] = []
-        self.deadlines = Deadlines(self.clock)
-        self.heartbeat = Heartbeat(
-            *(Clocks(self.clock, self.clock.seconds, self.clock.seconds), self.deadlines, silence, pong),
-            ping=lambda: self.did.append((self.clock.seconds(), "ping")),
-            paused=lambda: self.paused,
-            dead=lambda: self.did.append((self.clock.seconds(), "dead")),
-        )
+        self.heard = 0.0
+        self.asked: float | None = None
+        self.heartbeat = Heartbeat(Clocks(self.clock, self.clock.seconds, self.clock.seconds), silence, pong)
+        self.heartbeat.begin(self)
+
+    def probe(self) -> None:
+        """Be asked."""
+        self.did.append((self.clock.seconds(), "ping"))
+
+    def dead(self) -> None:
+        """Be given up."""
+        self.did.append((self.clock.seconds(), "dead"))
+        self.heartbeat.end(self)
 
     def wait(self, seconds: float, *, heard: bool = False) -> None:
         """Let time pass by the second."""
         for _ in range(int(seconds)):
             self.clock.advance(1)
             if heard:
-                self.heartbeat.heard = self.clock.seconds()
+                self.heard = self.clock.seconds()
 
 
 def test_a_silent_peer_is_asked_and_then_dead() -> None:
@@ -148,7 +154,7 @@ def test_any_byte_after_the_ping_is_life() -> None:
     patient = Patient()
     for number in range(1, 6):
         patient.wait(20)
-        patient.heartbeat.heard = patient.clock.seconds()
+        patient.heard = patient.clock.seconds()
         assert patient.did[-1] == (20 * number, "ping")
     assert len(patient.did) == 5
 
@@ -162,18 +168,40 @@ def test_a_paused_peer_is_pinged_but_never_dead() -> None:
     assert patient.did == [(20, "ping"), (30, "ping"), (50, "ping"), (70, "ping"), (90, "ping"), (110, "ping")]
     patient.did.clear()
     patient.paused = False
-    patient.heartbeat.resumed()
+    patient.heartbeat.resumed(patient)
     patient.wait(60)
     assert patient.did == [(145, "ping"), (155, "dead")]
 
 
-# The budget of pings.
+def test_many_connections_are_looked_after_by_one_timer() -> None:
+    """However many there are and whenever they began, each is asked and given up within a grain of its time."""
+    clock, grain = Clock(), 0.625
+    heartbeat = Heartbeat(Clocks(clock, clock.seconds, clock.seconds), 20, 10)
+    patients = []
+    for _ in range(50):
+        patient = Patient()
+        patient.clock, patient.heartbeat, patient.did = clock, heartbeat, []
+        heartbeat.begin(patient)
+        patients.append((clock.seconds(), patient))
+        clock.advance(0.1)
+        assert len(clock.getDelayedCalls()) == 1
+    clock.pump([0.1] * 600)
+    for began, patient in patients:
+        (asked, ping), (given_up, dead) = patient.did
+        assert (ping, dead) == ("ping", "dead")
+        assert began + 20 - grain - 1e-6 <= asked <= began + 20 + 1e-6
+        assert asked + 10 - 1e-6 <= given_up <= asked + 10 + grain + 0.1
+    assert len(heartbeat) == 0
+    assert clock.getDelayedCalls() == []
+
+
+# Token buckets.
 
 
 def test_pings_at_the_rate_are_served_for_ever_and_a_burst_once() -> None:
     """So many in a row and so many per second are within the budget; one more is not."""
     clock = Clock()
-    budget = PingBudget(clock.seconds, 50, 200)
+    budget = TokenBucket(clock.seconds, 50, 200)
     assert budget.spend(200)
     for _ in range(1000):
         clock.advance(0.125)
@@ -186,7 +214,7 @@ def test_pings_at_the_rate_are_served_for_ever_and_a_burst_once() -> None:
 def test_pings_that_waited_while_reading_was_paused_may_come_at_once() -> None:
     """What the time of a pause allows is added to the budget; it does not come back after it is spent."""
     clock = Clock()
-    budget = PingBudget(clock.seconds, 50, 200)
+    budget = TokenBucket(clock.seconds, 50, 200)
     clock.advance(60)
     budget.resumed()
     assert budget.spend(3200)

@@ -370,7 +370,7 @@ def test_one_byte_at_a_time_is_the_same(server_line: Any) -> None:
 
 
 def test_the_answers_of_one_read_leave_in_one_write(server_line: Any) -> None:
-    """However many messages and pings one read holds, their answers and the handlers' sends are written at once."""
+    """The answers to all that one read holds and the handlers' sends are written at once; what one turn sends elsewhere, too."""
     line = server_line()
     session = line.shake()
 
@@ -384,6 +384,9 @@ def test_the_answers_of_one_read_leave_in_one_write(server_line: Any) -> None:
     assert line.transport.writes == 1
     assert line.answers() == [b"news", b"re 1", b"news", b"re 2", b"news", b"re 3"]
     session.send(line.chat, b"own")
+    session.send(line.chat, b"own")
+    assert line.transport.writes == 1
+    line.clock.advance(0)
     assert line.transport.writes == 2
 
 

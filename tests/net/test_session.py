@@ -279,6 +279,7 @@ def test_what_waits_fails_at_once_when_the_connection_goes(role: str, how: str, 
     if how == "disconnect":
         line.lose()
     assert [len(each) for each in waiting] == [1, 1, 1]
+    line.clock.advance(0)
     assert line.clock.getDelayedCalls() == []
 
 
@@ -495,6 +496,7 @@ def test_the_clock_in_a_header_is_the_one_the_peer_expects(server_line: Any) -> 
         line = server_line(wire)
         session = line.shake()
         session.send(line.chat, b"")
+        line.clock.advance(0)
         stamps[wire] = W22.unpack(line.transport.value()).timestamp
     assert stamps == {"1.6.8": 1_700_000_000_000, "1.6.9": 0}
 

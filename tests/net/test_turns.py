@@ -160,6 +160,7 @@ def test_our_own_requests_hear_of_the_peers_failure(client_line: Any, server_lin
     def exchange() -> None:
         for _ in range(4):
             for one, other in ((server, client), (client, server)):
+                one.clock.advance(0)
                 said = one.transport.value()
                 one.transport.clear()
                 if said:

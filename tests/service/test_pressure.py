@@ -209,6 +209,21 @@ async def test_a_dead_peer_is_noticed_in_time(role: str, loopback: Any) -> None:
         assert states[0].reason is DisconnectReason.SILENT
 
 
+@pytest.mark.parametrize("role", ["server", "client"])
+async def test_the_kernel_looks_for_dead_peers_too(role: str, loopback: Any) -> None:
+    """Where the system has them, TCP's own keep-alive and user timeout are set by the heartbeat's times."""
+    times = Timeouts(silence=3, pong=2)
+    server = await loopback.server(timeouts=times if role == "server" else Timeouts())
+    client = loopback.client(server.port, timeouts=times if role == "client" else Timeouts())
+    session = await client.connect()
+    await until(lambda: len(server.clients) == 1)
+    handle = (server.clients[0] if role == "server" else session)._link.transport.getHandle()
+    wanted = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 5000}
+    known = {name: value for name, value in wanted.items() if hasattr(socket, name)}
+    assert handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert {name: handle.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in known} == known
+
+
 async def test_a_paused_peer_that_is_gone_is_noticed(loopback: Any) -> None:
     """While a handler never ends and reading is paused, a peer whose connection is reset is noticed by the pings."""
     server = loopback.made_server(timeouts=Timeouts(silence=0.2, pong=0.2, drain=0.2), limits=Limits(inflight=2))
@@ -267,7 +282,7 @@ async def test_half_open_peers_do_not_keep_clients_out(loopback: Any) -> None:
         await client.connect()
         assert (await client.send_and_wait(loopback.chat, b"in")).content == b"in"
     assert len(server.clients) == 25
-    assert 25 <= server._connections.evicted <= 300
+    assert 25 <= server.counters["evicted"] <= 300
     for raw in raws:
         raw.transport.abortConnection()
         await raw.gone

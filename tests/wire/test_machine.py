@@ -404,7 +404,7 @@ class PairMachine(RuleBasedStateMachine):
         events = side.receive(data, 0)
         assert not (deaf and events)
         self.take(role, events)
-        assert len(side._handshake._buffer) <= 4098 + len(data)
+        assert side._handshake is None or len(side._handshake._buffer) <= 4098 + len(data)
 
     @rule()
     def deliver_all(self) -> None:

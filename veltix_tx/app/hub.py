@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Literal
 
 from twisted.internet.defer import Deferred, DeferredList
 
 from veltix_tx.errors import QueueFull, SessionClosed, SettingsError
 from veltix_tx.net.session import Session
+from veltix_tx.net.tags import Watcher
 from veltix_tx.wire.messages import MessageType, Request, parts_of
 
 __all__ = ["Hub"]
@@ -19,7 +19,9 @@ class Hub:
     """Keeps sessions from the completed handshake until their last message has been handled."""
 
     def __init__(self) -> None:
-        self._sessions: dict[Session, Callable[[str, bool], None]] = {}
+        self._sessions: dict[Session, None] = {}
+        self._watchers: tuple[Watcher, ...] = (self._index,)
+        self._keepers: tuple[Callable[[Session], None], ...] = (self._discard,)
         self._tagged: dict[str, dict[Session, None]] = {}
 
     def __len__(self) -> int:
@@ -30,11 +32,11 @@ class Hub:
 
     def add(self, session: Session) -> None:
         """Keep a session until it is gone and the application knows."""
-        watch = self._sessions[session] = partial(self._index, session)
-        session.when_closed().addCallback(lambda _: session.when_idle()).addCallback(lambda _: self._discard(session))
-        for name in session.tags:
+        self._sessions[session] = None
+        session.keepers += self._keepers
+        for name in session.tag_names():
             self._index(session, name, True)
-        session.tags.watchers += (watch,)
+        session.watchers += self._watchers
 
     def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = ()) -> list[Session]:
         """Return the open sessions with all of some tags, and with any of some others.
@@ -93,29 +95,30 @@ class Hub:
         message_type, body, _ = parts_of(message, content)
         left_out = set(exclude)
         chosen = [session for session in (self if to is None else to) if session.closed is None and session not in left_out]
-        encoded: dict[object, list[bytes]] = {}
+        encoded: dict[object, tuple[list[bytes], int]] = {}
         for session in chosen:
             if session.encoding not in encoded:
-                encoded[session.encoding] = session.encode(message_type, body)
-        return sum(self._send_to(session, encoded[session.encoding], slow) for session in chosen)
-
-    def _send_to(self, session: Session, buffers: list[bytes], slow: str) -> bool:
-        try:
-            session.send_encoded(buffers)
-        except SessionClosed:  # while the others were sent to
-            return False
-        except QueueFull:
-            if slow == "close":
-                session.give_up()
-            else:
-                session.dropped += 1
-            return False
-        return True
+                buffers = session.encode(message_type, body)
+                encoded[session.encoding] = buffers, sum(map(len, buffers))
+        sent = 0
+        for session in chosen:
+            buffers, size = encoded[session.encoding]
+            try:
+                session.send_encoded(buffers, size)
+                sent += 1
+            except SessionClosed:  # while the others were sent to
+                pass
+            except QueueFull:
+                if slow == "close":
+                    session.give_up()
+                else:
+                    session.drop()
+        return sent
 
     def _discard(self, session: Session) -> None:
-        watch = self._sessions.pop(session)
-        session.tags.watchers = tuple(each for each in session.tags.watchers if each is not watch)
-        for name in session.tags:
+        del self._sessions[session]
+        session.watchers = tuple(each for each in session.watchers if each not in self._watchers)
+        for name in session.tag_names():
             self._index(session, name, False)
 
     def _index(self, session: Session, name: str, present: bool) -> None:

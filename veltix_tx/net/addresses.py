@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
-__all__ = ["is_local", "shown"]
+__all__ = ["is_local", "is_loopback", "shown"]
 
 
 def shown(address: IAddress) -> str:
@@ -20,6 +20,13 @@ def shown(address: IAddress) -> str:
     return str(address)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether an IP address, or an IPv6 network of 64 bits, is this machine's own."""
+    return host.startswith("127.") or host in ("::1", "::")
+
+
 def is_local(address: IAddress) -> bool:
     """Whether only this machine can reach a listener on this address."""
-    return not isinstance(address, (IPv4Address, IPv6Address)) or address.host in ("127.0.0.1", "::1")
+    if not isinstance(address, (IPv4Address, IPv6Address)):
+        return True
+    return is_loopback(address.host) and address.host != "::"  # which is every address of the machine there

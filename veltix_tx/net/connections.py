@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address as Network6
+from math import inf
 from typing import TYPE_CHECKING
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
 from veltix_tx.errors import DisconnectReason, HandshakeError, SessionClosed
-from veltix_tx.settings import Limits
+from veltix_tx.net.addresses import is_loopback
+from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.shared import Shared
+from veltix_tx.settings import Limits, Timeouts
 
 if TYPE_CHECKING:
     from veltix_tx.net.protocol import VeltixProtocol
@@ -23,6 +27,10 @@ _REFUSED_AT_ONCE = 64
 _YOUNG = 3.0
 """Seconds in which nobody gives way to a newer one: honest clients that come all at once are done by then, those of
 1.7 on an auto port among them."""
+
+_PER_SOURCE = 1000
+"""Connections of one source, unless ``limits.per_source`` says otherwise; of this machine, whose own addresses may
+stand for everybody behind a proxy, any number."""
 
 _NETWORK = 64
 """Bits of an IPv6 address that are one source: who has one address there has them all."""
@@ -45,19 +53,18 @@ class Connections:
     Args:
         most: how many there may be; -1 for no limit.
         limits: the limits for half-open ones and for one source.
-        uptime: a clock that never jumps, in seconds.
+        timeouts: the heartbeat's.
+        clocks: where time comes from.
 
     Attributes:
-        evicted: half-open connections that had to give way.
-        refused: connections refused because there were too many.
+        shared: what they have in common, the counters among it.
     """
 
-    def __init__(self, most: int, limits: Limits, uptime: Callable[[], float]) -> None:
+    def __init__(self, most: int, limits: Limits, timeouts: Timeouts, clocks: Clocks) -> None:
         self.most = most
-        self.evicted = 0
-        self.refused = 0
+        self.shared = Shared(clocks, limits, timeouts)
         self._limits = limits
-        self._uptime = uptime
+        self._uptime = clocks.uptime
         self._open: dict[VeltixProtocol, str] = {}
         self._per_source: Counter[str] = Counter()
         self._half_open: dict[VeltixProtocol, float] = {}
@@ -78,13 +85,18 @@ class Connections:
             source: where the new one comes from. If that has as many as it may, one of its own gives way.
         """
         limits, of_source = self._limits, self._half_open_of.get(source, {}) if source else {}
-        full_source = bool(source) and self._per_source[source] >= limits.per_source
+        full_source = bool(source) and self._per_source[source] >= self._most_of(source)
         full = 0 <= self.most <= len(self._open)
         if full_source or len(of_source) >= limits.half_open_per_source:
             return self._evict(of_source) or not (full or full_source)
         if full or len(self._half_open) >= limits.half_open:
             return self._evict(self._half_open) or not full
         return True
+
+    def _most_of(self, source: str) -> float:
+        if self._limits.per_source is not None:
+            return self._limits.per_source
+        return inf if is_loopback(source) else _PER_SOURCE
 
     def admit(self, protocol: VeltixProtocol, source: str, full: bool) -> bool:
         """Keep a connection until it is lost; return False for one refused too many, which is not even told.
@@ -95,17 +107,16 @@ class Connections:
             full: whether it is refused.
         """
         if full:
-            self.refused += 1
+            self.shared.counters["refused"] += 1
             if len(self._being_refused) >= _REFUSED_AT_ONCE:
                 return False
             self._being_refused.add(protocol)
-            protocol.when_lost().addCallback(lambda _: self._being_refused.discard(protocol))
             return True
+        self.shared.counters["accepted"] += 1
         self._open[protocol] = source
         self._per_source[source] += 1
         self._half_open[protocol] = self._uptime()
         self._half_open_of.setdefault(source, {})[protocol] = None
-        protocol.when_lost().addCallback(lambda _: self._forget(protocol))
         return True
 
     def ready(self, protocol: VeltixProtocol) -> None:
@@ -126,15 +137,20 @@ class Connections:
         oldest = next(iter(candidates), None)
         if oldest is None or self._uptime() - self._half_open[oldest] < _YOUNG:
             return False
-        self.evicted += 1
+        self.shared.counters["evicted"] += 1
         self._forget(oldest)  # at once: it is lost only in a later turn, and several may come in this one
         self._leaving.add(oldest)
         cause = HandshakeError("too many connections are in their handshake, and this one is the oldest")
         oldest.abort(SessionClosed(DisconnectReason.HANDSHAKE_TIMEOUT, cause))
         return True
 
-    def _forget(self, protocol: VeltixProtocol) -> None:
+    def lost(self, protocol: VeltixProtocol, _: SessionClosed) -> None:
+        """Take note that a connection is gone."""
         self._leaving.discard(protocol)
+        self._being_refused.discard(protocol)
+        self._forget(protocol)
+
+    def _forget(self, protocol: VeltixProtocol) -> None:
         self.ready(protocol)
         source = self._open.pop(protocol, None)
         if source is not None:

@@ -11,6 +11,7 @@ from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.connections import Connections, source_of
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.protocol import VeltixProtocol
+from veltix_tx.net.side import Side
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
 from veltix_tx.wire.releases import AUTO, find_release
@@ -65,6 +66,7 @@ class VeltixServerFactory(ServerFactory):
         self.config = config or ServerConfig()
         check_wire(self.config.wire)
         self._connections = connections
+        self._side: Side | None = None
         self._application = application
         self._reactor = reactor
         self._types = types
@@ -75,21 +77,28 @@ class VeltixServerFactory(ServerFactory):
         """The open connections."""
         if self._connections is None:
             config = self.config
-            self._connections = Connections(config.max_connections, config.limits, resolve_clocks(self._reactor).uptime)
+            self._connections = Connections(config.max_connections, config.limits, config.timeouts, resolve_clocks(self._reactor))
         return self._connections
+
+    @property
+    def side(self) -> Side:
+        """What the protocols share."""
+        if self._side is None:
+            connections = self.connections
+            self._side = Side(
+                *(self._application, self.config, resolve_clocks(self._reactor)),
+                types=self._types,
+                random=self._random,
+                shared=connections.shared,
+                ready=connections.ready,
+                lost=connections.lost,
+            )
+        return self._side
 
     def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
         """Return the protocol of a new connection, None for one to close at once."""
         connections, source = self.connections, source_of(addr)
         full = not connections.make_room(source)
-        protocol = VeltixProtocol(
-            self._application,
-            self.config,
-            resolve_clocks(self._reactor),
-            types=self._types,
-            random=self._random,
-            ready=lambda session: connections.ready(protocol),
-            full=full,
-        )
+        protocol = VeltixProtocol(self.side, full=full)
         protocol.factory = self
         return protocol if connections.admit(protocol, source, full) else None

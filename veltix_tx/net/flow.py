@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from veltix_tx.errors import QueueFull
 from veltix_tx.net.keepalive import Deadlines
 from veltix_tx.net.listeners import Listeners
+from veltix_tx.net.shared import Shared
+from veltix_tx.net.sockets import is_plain, write_straight
+from veltix_tx.settings import Limits, Timeouts
 
 __all__ = ["Flow"]
 
@@ -28,73 +32,94 @@ _HANDFUL = 128 * 1024
 """Bytes given to the transport at a time, which joins them into a copy of its own."""
 
 
+class _Link(Protocol):
+    """A connection as its flow sees it."""
+
+    transport: Any
+    limits: Limits
+    timeouts: Timeouts
+    deadlines: Deadlines
+    shared: Shared
+
+    def give_up(self) -> None: ...
+
+    def resumed(self) -> None: ...
+
+    def room(self) -> None: ...
+
+
 @implementer(IPushProducer)
 class Flow:
     """Queues what a peer does not take yet, and pauses reading while there is a reason to.
 
     It is the transport's producer, so that it learns when writing is blocked. What is written then,
     and what is longer than a handful at any time, waits here, the bytes of a broadcast shared with
-    every other queue. Above ``high`` bytes whoever sends is asked to wait until there are ``low``
-    again: a producer is paused, and :meth:`when_low` does not fire. What a peer asked for (its
-    replies) is counted apart, and above a mark its next requests are not read. What this side sends
-    of its own accord does not pause reading: two peers that send each other much at once must go
+    every other queue. Above ``limits.write_high`` bytes whoever sends is asked to wait until there are
+    ``limits.write_low`` again: a producer is paused, and :meth:`when_low` does not fire. What a peer asked
+    for (its replies) is counted apart, and above a mark its next requests are not read. What this side
+    sends of its own accord does not pause reading: two peers that send each other much at once must go
     on reading.
 
     A peer that reads slower than it may, or not at all, is given up.
 
     Args:
-        transport: what is written to and paused.
-        deadlines: where the stall timer lives.
-        stall: seconds between two looks at what a peer has read.
-        stalled: what to do with one that has read too little.
+        link: the connection. It is told ``give_up()`` when its peer is, ``resumed()`` when reading
+            goes on, and ``room()`` when messages can be handled again.
         most: bytes of unread replies that may pile up while this side waits for a reply itself.
-        high: bytes queued above which senders are to wait.
-        low: bytes queued at which they may go on.
-        acknowledged: how many bytes the peer has taken since the connection began, None where that is not known.
+        acknowledged: how many bytes the peer behind a transport has taken since the connection began,
+            None where that is not known.
 
     Attributes:
+        blocked: whether the transport takes nothing at present.
         queued: bytes that wait here.
         full: whether so many replies are unread that no request should be handled.
-        on_room: called when that is over.
-        on_resumed: called when reading goes on.
+        sharing: bytes of what is written next that other queues hold as well.
     """
 
-    def __init__(
-        self,
-        transport: Any,
-        deadlines: Deadlines,
-        stall: float,
-        stalled: Callable[[], None],
-        most: int = 0,
-        *,
-        high: int = 1024 * 1024,
-        low: int = 256 * 1024,
-        acknowledged: Callable[[], int | None] = lambda: None,
-    ) -> None:
+    __slots__ = (
+        "_above",
+        "_acknowledged",
+        "_closing",
+        "_fed",
+        "_link",
+        "_most",
+        "_owed",
+        "_owed_until",
+        "_plain",
+        "_producing",
+        "_queue",
+        "_reasons",
+        "_shared",
+        "_source",
+        "_taken",
+        "_when_low",
+        "blocked",
+        "full",
+        "queued",
+        "sharing",
+    )
+
+    def __init__(self, link: _Link, most: int = 0, acknowledged: Callable[[Any], int | None] = lambda _: None) -> None:
         self.queued = 0
         self.full = False
-        self.on_room: Callable[[], None] = lambda: None
-        self.on_resumed: Callable[[], None] = lambda: None
-        self._transport = transport
-        self._deadlines = deadlines
-        self._stall = stall
-        self._stalled = stalled
+        self.sharing = 0
+        self._link = link
         self._most = max(most, _OWED)
-        self._high = high
-        self._low = low
         self._acknowledged = acknowledged
-        self._queue: deque[bytes | memoryview] = deque()
-        self._reasons: set[str] = set()
+        self._queue: deque[bytes | memoryview] | None = None
+        self._reasons: tuple[str, ...] = ()
+        self._plain = False
         self._producing = False
         self._closing = False
-        self._blocked = False
+        self.blocked = False
         self._above = False
         self._fed = 0
         self._owed = 0
         self._owed_until = 0
         self._taken = 0
+        self._shared = 0
         self._source: Any = None
-        self._when_low: Listeners[None] = Listeners()
+        self._when_low: Listeners[None] | None = None
 
     @property
     def paused(self) -> bool:
@@ -104,7 +129,8 @@ class Flow:
     def start(self) -> None:
         """Watch the transport's write buffer."""
         self._producing = True
-        self._transport.registerProducer(self, True)
+        self._plain = is_plain(self._link.transport)
+        self._link.transport.registerProducer(self, True)
 
     def stop(self) -> None:
         """Let go of the transport as soon as it has been given what waits here: it may close only then."""
@@ -112,8 +138,8 @@ class Flow:
         self.full = False
         if self._reasons:
             # TLS closes only after it has read the peer's goodbye.
-            self._reasons.clear()
-            self._transport.resumeProducing()
+            self._reasons = ()
+            self._link.transport.resumeProducing()
         if not self._queue:
             self._let_go()
         self._end_source()
@@ -122,9 +148,10 @@ class Flow:
     def end(self) -> None:
         """Take note that nothing can be written any more."""
         self._closing = True
-        self.full = self._blocked = False
-        self._queue.clear()
+        self.full = self.blocked = False
+        self._queue = None
         self.queued = 0
+        self._account()
         self._end_source()
         self._calm()
 
@@ -140,18 +167,30 @@ class Flow:
             patient: this side waits for a reply itself, so that far more may be owed: were both
                 sides to stop reading while each waits for the other's replies, neither would go on.
         """
-        if not self._blocked and size <= _HANDFUL:
-            self._transport.writeSequence(buffers)
-            if not self._blocked:
+        sharing, self.sharing = self.sharing, 0
+        if not self.blocked and size <= _HANDFUL:
+            if self._plain:
+                data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+                written = write_straight(self._link.transport, data)
+                if written == size:
+                    return
+                self._link.transport.write(data[written:])
+            else:
+                self._link.transport.writeSequence(buffers)
+            if not self.blocked:
                 return
         else:
+            if self._queue is None:
+                self._queue = deque()
             self._queue.extend(buffers)
             self.queued += size
+            self._shared += sharing
             self._feed()
-            if self.queued > self._high and not self._above:
+            self._account()
+            if self.queued > self._link.limits.write_high and not self._above:
                 self._above = True
                 self._tell("pauseProducing")
-        if not self._blocked:
+        if not self.blocked:
             return
         if owed:
             self._owed += owed
@@ -159,12 +198,26 @@ class Flow:
             if self._owed > (self._most if patient else _OWED) and not self._closing:
                 self.full = True
                 self.pause("replies unread")
-        if (self._above or self._reasons) and "stall" not in self._deadlines and not self._closing:
+        if (self._above or self._reasons) and "stall" not in self._link.deadlines and not self._closing:
             self._look_again()
+
+    def has_room(self, size: int) -> bool:
+        """Whether a message of so many bytes, header included, would be taken."""
+        return not self.queued or self.queued + size <= self._link.limits.write_hard
+
+    def check_room(self, size: int) -> None:
+        """Raise QueueFull, and count it, where a message would not be taken."""
+        if self.queued and not self.has_room(size):
+            self._link.shared.counters["queues_full"] += 1
+            raise QueueFull(self.queued, self._link.limits.write_hard)
 
     def when_low(self) -> Deferred[None]:
         """Return a new Deferred that fires when there is room to send more, or the connection has ended."""
-        return self._when_low.wait() if self._above else succeed(None)
+        if not self._above:
+            return succeed(None)
+        if self._when_low is None:
+            self._when_low = Listeners()
+        return self._when_low.wait()
 
     def __await__(self) -> Generator[Any, None, None]:
         """Wait for :meth:`when_low`."""
@@ -198,16 +251,38 @@ class Flow:
     def _calm(self) -> None:
         if self._above:
             self._above = False
-            self._when_low.fire(None)
+            when_low, self._when_low = self._when_low, None
+            if when_low is not None:
+                when_low.fire(None)
             self._tell("resumeProducing")
+
+    def _account(self) -> None:
+        """Tell the budget what waits here alone."""
+        self._shared = min(self._shared, self.queued)
+        self._link.shared.outbound.keep(self._link, self.queued - self._shared)
 
     def _feed(self) -> None:
         """Give the transport what it takes."""
-        while self._queue and not self._blocked:
-            self._transport.writeSequence(self._handful())
+        while self._queue and not self.blocked:
+            if not (self._plain and len(self._queue[0]) > _HANDFUL and self._feed_straight(self._queue)):
+                self._link.transport.writeSequence(self._handful(self._queue))
+        if not self._queue:
+            self._queue = None
 
-    def _handful(self) -> list[bytes]:
-        queue, taken, size = self._queue, list[bytes](), 0
+    def _feed_straight(self, queue: deque[bytes | memoryview]) -> bool:
+        """Write of a long message what the socket takes at once, uncopied; return False for nothing."""
+        long = queue[0]
+        written = write_straight(self._link.transport, long)
+        self.queued -= written
+        self._fed += written
+        if written == len(long):
+            queue.popleft()
+        elif written:
+            queue[0] = memoryview(long)[written:]
+        return written > 0
+
+    def _handful(self, queue: deque[bytes | memoryview]) -> list[bytes]:
+        taken, size = list[bytes](), 0
         while queue and size < _HANDFUL:
             buffer = queue.popleft()
             if len(buffer) > _HANDFUL:
@@ -221,19 +296,19 @@ class Flow:
         return taken
 
     def _progress(self) -> int:
-        acknowledged = self._acknowledged()
+        acknowledged = self._acknowledged(self._link.transport)
         return self._fed if acknowledged is None else acknowledged
 
     def _look_again(self) -> None:
         self._taken = self._progress()
-        self._deadlines.set("stall", self._stall, self._look)
+        self._link.deadlines.set("stall", self._link.timeouts.stall, self._look)
 
     def _look(self) -> None:
         """See whether the peer has read fast enough since the last look."""
-        if not self._blocked or not (self._above or self._reasons):
+        if not self.blocked or not (self._above or self._reasons):
             return
-        if self._progress() - self._taken < _SLOWEST * self._stall:
-            self._stalled()
+        if self._progress() - self._taken < _SLOWEST * self._link.timeouts.stall:
+            self._link.give_up()
         else:
             self._look_again()
 
@@ -244,46 +319,50 @@ class Flow:
         if not self._producing or self._closing:
             return
         if not self._reasons:
-            self._transport.pauseProducing()
-        self._reasons.add(reason)
+            self._link.shared.counters["reads_paused"] += 1
+            self._link.transport.pauseProducing()
+        if reason not in self._reasons:
+            self._reasons += (reason,)
 
     def resume(self, reason: str) -> None:
         """Take one reason back."""
         if reason in self._reasons:
-            self._reasons.remove(reason)
+            self._reasons = tuple(each for each in self._reasons if each != reason)
             if not self._reasons:
-                self._transport.resumeProducing()
-                self.on_resumed()
+                self._link.transport.resumeProducing()
+                self._link.resumed()
 
     # From the transport.
 
     def pauseProducing(self) -> None:
         """The transport's write buffer is full."""
-        self._blocked = True
+        self.blocked = True
 
     def resumeProducing(self) -> None:
         """The transport's write buffer is empty again."""
-        self._blocked = False
+        self.blocked, waited = False, self.queued
         self._feed()
+        if waited:
+            self._account()
         if self._closing:
             if not self._queue:
                 self._let_go()
             return
-        if self.queued <= self._low:
+        if self.queued <= self._link.limits.write_low:
             self._calm()
         if self._owed and self._fed >= self._owed_until:
             self._owed = 0
             self.resume("replies unread")
             if self.full:
                 self.full = False
-                self.on_room()
-        if self._blocked or not self._producing or self._closing:
+                self._link.room()
+        if self.blocked or not self._producing or self._closing:
             return
-        self._deadlines.clear("stall")
+        self._link.deadlines.clear("stall")
         # A transport told to close while its producer was paused (TLS, when the peer said
         # goodbye) looks at that again only when the producer is unregistered.
-        self._transport.unregisterProducer()
-        self._transport.registerProducer(self, True)
+        self._link.transport.unregisterProducer()
+        self._link.transport.registerProducer(self, True)
 
     def stopProducing(self) -> None:
         """The transport is gone."""
@@ -292,4 +371,4 @@ class Flow:
     def _let_go(self) -> None:
         if self._producing:
             self._producing = False
-            self._transport.unregisterProducer()
+            self._link.transport.unregisterProducer()

@@ -9,6 +9,8 @@ from twisted.internet.interfaces import IAddress
 from veltix_tx.errors import SessionClosed
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks, Deadlines
+from veltix_tx.net.shared import Shared
+from veltix_tx.net.side import Side
 from veltix_tx.settings import Limits, Timeouts
 from veltix_tx.wire.connection import WireConnection
 
@@ -23,6 +25,8 @@ class Link(Protocol):
     clocks: Clocks
     deadlines: Deadlines
     flow: Flow
+    shared: Shared
+    side: Side
     corked: bool
 
     @property
@@ -44,6 +48,9 @@ class Link(Protocol):
 
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close politely, within a deadline."""
+
+    def account(self) -> None:
+        """Tell the budget how much of what the peer sent is kept."""
 
     def give_up(self) -> None:
         """Close at once, because the peer does not read."""

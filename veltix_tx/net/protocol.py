@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from random import Random
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -23,21 +21,22 @@ from veltix_tx.errors import (
     RemoteProtocolError,
     SessionClosed,
     TooManyPings,
+    TooManyStrikes,
 )
-from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
-from veltix_tx.net.keepalive import ROUNDING, Clocks, Deadlines, Heartbeat, PingBudget
+from veltix_tx.net.keepalive import ROUNDING, Deadlines, TokenBucket
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
-from veltix_tx.net.sockets import acknowledged, round_trip
+from veltix_tx.net.side import Side
+from veltix_tx.net.sockets import acknowledged, notice_dead_peers, round_trip
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
-from veltix_tx.settings import ClientConfig, ServerConfig
+from veltix_tx.settings import ClientConfig
 from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready, VeltixConnection
-from veltix_tx.wire.frames import Refused
+from veltix_tx.wire.frames import Refusal, Refused
 from veltix_tx.wire.handshake import Role
-from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, Response
-from veltix_tx.wire.releases import AUTO, SUPERSET, find_release
+from veltix_tx.wire.messages import Response
+from veltix_tx.wire.releases import SUPERSET
 
 __all__ = ["VeltixProtocol"]
 
@@ -46,6 +45,9 @@ _log = Logger()
 _HELLO_GAP = 0.15
 """Seconds between the hellos of a server that finds out, on a link without delay."""
 
+
+_FORGIVEN = 1.0
+"""Frames of an unknown type, and pongs never asked for, that are forgiven per second."""
 
 _SLOWEST_FRAME = 64 * 1024
 """Bytes per second that a message which has begun may arrive at."""
@@ -57,52 +59,38 @@ class VeltixProtocol(Protocol):
     Factories make these; it can also be made by hand and connected to any transport.
 
     Args:
-        application: what happens with the messages.
-        config: a ServerConfig makes it a server's, a ClientConfig a client's.
-        clocks: where time comes from.
-        types: the message types it knows.
-        random: for ids.
-        ready: called with the session when the handshake is complete.
+        side: what makes it, and shares much with it.
         full: refuse the peer, because the server has as many connections as it may.
 
     Attributes:
         session: the session, from the completed handshake on; None before.
+        side: as given.
     """
-
-    def __init__(
-        self,
-        application: IVeltixApplication,
-        config: ServerConfig | ClientConfig,
-        clocks: Clocks,
-        *,
-        types: MessageRegistry = PROCESS_TYPES,
-        random: Random | None = None,
-        ready: Callable[[Session], None] | None = None,
-        full: bool = False,
-    ) -> None:
-        self.session: Session | None = None
-        self.clocks = clocks
-        self.deadlines = Deadlines(clocks.reactor)
-        self.limits = config.limits
-        self.timeouts = config.timeouts
-        self._application = application
-        self._config = config
-        self._types = types
-        self._random = random or Random()
-        self._ready = ready
-        self._gone = False
-        self._when_lost: Listeners[SessionClosed] = Listeners()
-        self._full = full
-        self._closed: SessionClosed | None = None
-        self.corked = False
-        self._own = 0
-        self._pings = 0
-        self._frame_begun: float | None = None
 
     transport: Any
 
-    _heartbeat: Heartbeat
-    _ping_budget: PingBudget
+    def __init__(self, side: Side, *, full: bool = False) -> None:
+        config = side.config
+        self.session: Session | None = None
+        self.side = side
+        self.clocks = side.clocks
+        self.shared = side.shared
+        self.limits = config.limits
+        self.timeouts = config.timeouts
+        self.deadlines = Deadlines(side.clocks.reactor)
+        self.corked = False
+        self.heard = 0.0
+        self.asked: float | None = None
+        self._closed: SessionClosed | None = None
+        self._full = full
+        self._gone = False
+        self._own = 0
+        self._pings = 0
+        self._frame_begun: float | None = None
+        self._kept = False
+        self._when_lost: Listeners[SessionClosed] | None = None
+        self._ping_budget: TokenBucket | None = None
+        self._strikes: TokenBucket | None = None
 
     @property
     def address(self) -> IAddress:
@@ -120,20 +108,20 @@ class VeltixProtocol(Protocol):
             self.connection.refuse_full()
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
             return
-        self.deadlines.set("handshake", self._config.handshake_timeout, self._handshake_late)
+        self.deadlines.set("handshake", self.side.config.handshake_timeout, self._handshake_late)
         self._dispatch(self.connection.start())
         self._arm_wake()
 
     def dataReceived(self, data: bytes) -> None:
         """Handle what arrived; everything it causes to be sent at once leaves in one write."""
         connection = self.connection
-        events = connection.receive(data, self.clocks.calendar_ms())
+        events = connection.receive(data, self.side.calendar_ms())
         if self.session is None:
             self._dispatch(events)
             if connection.wake_after is None:
                 self.deadlines.clear("wake")
             return
-        self._heartbeat.heard = now = self.clocks.uptime()
+        self.heard = now = self.clocks.uptime()
         pings = connection.pings - self._pings
         if not connection.unfinished:
             self._frame_begun = None
@@ -144,16 +132,25 @@ class VeltixProtocol(Protocol):
                 self.deadlines.set("frame", self.timeouts.frame, self._frame_late)
         if pings:
             self._pings += pings
+            self._ping_budget = self._ping_budget or TokenBucket(self.clocks.uptime, self.limits.pings, self.limits.ping_burst)
             if not self._ping_budget.spend(pings):
                 self._fault(TooManyPings())
         self._dispatch(events)
+        if self._kept or self._frame_begun is not None or self.session.inbox_bytes:
+            self.account()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Settle everything that waits."""
         closed = self._end(self._closed or _why(reason, ready=self.session is not None))
         self.flow.end()
         self._gone = True
-        self._when_lost.fire(closed)
+        self.account()
+        self.shared.counters[f"closed_{closed.reason.name.lower()}"] += 1
+        if self.side.lost is not None:
+            self.side.lost(self, closed)
+        when_lost, self._when_lost = self._when_lost, None
+        if when_lost is not None:
+            when_lost.fire(closed)
         if self.session is not None:
             self.session.gone()
 
@@ -163,6 +160,8 @@ class VeltixProtocol(Protocol):
         """Return a new Deferred that fires with the reason once the connection is gone, ready or not. Never errbacks."""
         if self._gone and self._closed is not None:
             return succeed(self._closed)
+        if self._when_lost is None:
+            self._when_lost = Listeners()
         return self._when_lost.wait()
 
     def flush(self) -> None:
@@ -177,16 +176,21 @@ class VeltixProtocol(Protocol):
         """Write what the connection has to send."""
         own, self._own = self._own, 0
         out = self.connection.data_to_send()
-        if out:
+        if out and not self._gone:
             size = sum(map(len, out))
             waiting = self.session is not None and self.session.waiting > 0
             self.flow.write(out, size, max(0, size - own), patient=waiting)
 
     def sent(self, size: int) -> None:
-        """Write what the connection has to send, of which ``size`` bytes are of this side's own accord."""
-        self._own += size
-        if not self.corked or self._own > MOST_CORKED:
+        """Write what the connection has to send, of which ``size`` bytes are of this side's own accord.
+
+        That is done when the read that is being handled, or else this turn of the reactor, is over.
+        """
+        own, self._own = self._own, self._own + size
+        if self._own > MOST_CORKED or self.flow.blocked:
             self.write_out()
+        elif not (own or self.corked):
+            self.shared.write_soon(self)
 
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds."""
@@ -205,6 +209,62 @@ class VeltixProtocol(Protocol):
             self._end(self._closed or closed)
             self._abort_transport()
 
+    def account(self) -> None:
+        """Tell the budget how much of what the peer sent is kept here."""
+        size = 0
+        if not self._gone and self.session is not None:
+            size = self.connection.buffered + self.session.inbox_bytes
+        if size or self._kept:
+            self._kept = size > 0
+            self.shared.inbound.keep(self, size)
+
+    # From the flow.
+
+    def give_up(self) -> None:
+        """Close at once a peer that does not read."""
+        _log.warn("closing {peer}: it does not read what it is sent", peer=shown(self.address))
+        self.abort(SessionClosed(DisconnectReason.STALLED))
+
+    def resumed(self) -> None:
+        """Reading goes on: while it was paused, time did not run against the peer."""
+        self.shared.heartbeat.resumed(self)
+        if self._ping_budget is not None:
+            self._ping_budget.resumed()
+        if self._frame_begun is not None:
+            self._frame_begun = self.clocks.uptime()
+
+    def room(self) -> None:
+        """Messages can be handled again."""
+        assert self.session is not None
+        self.session.go_on()
+
+    # From what the connections share.
+
+    @property
+    def paused(self) -> bool:
+        """Whether reading is paused."""
+        return self.flow.paused
+
+    def probe(self) -> None:
+        """Ask a silent peer whether it is there."""
+        assert self.session is not None
+        self.session.probe()
+
+    def dead(self) -> None:
+        """Close at once a peer that has not answered."""
+        _log.warn("closing {peer}: it is silent, and has not answered a ping", peer=shown(self.address))
+        self.abort(SessionClosed(DisconnectReason.SILENT))
+
+    def overloaded(self, direction: str, most: int) -> None:
+        """Close at once, because all connections together keep too much and this one the most."""
+        _log.warn(
+            "closing {peer}: all connections together keep over {most} bytes (limits.{direction}), and it the most",
+            peer=shown(self.address),
+            most=most,
+            direction=direction,
+        )
+        self.abort(SessionClosed(DisconnectReason.OVERLOAD))
+
     # Inside.
 
     def _prepare(self) -> None:
@@ -213,35 +273,28 @@ class VeltixProtocol(Protocol):
         # Both, because UNIX transports of Twisted before 25 claim to be TCP and fail at it.
         if ITCPTransport.providedBy(transport) and isinstance(self.address, (IPv4Address, IPv6Address)):
             transport.setTcpNoDelay(True)
+            notice_dead_peers(transport, self.timeouts.silence, self.timeouts.pong)
             gap += 2 * round_trip(transport)
-        config = self._config
+        side, config = self.side, self.side.config
         reads = getattr(transport, "transport", transport)  # what is below TLS
-        if hasattr(reads, "bufferSize"):
+        if getattr(reads, "bufferSize", config.buffer_size) != config.buffer_size:
             reads.bufferSize = config.buffer_size
-        role = Role.SERVER if isinstance(config, ServerConfig) else Role.CLIENT
-        release = None if config.wire == AUTO else find_release(config.wire)
-        if release is None and role is Role.SERVER and ISSLTransport.providedBy(transport):
+        release = side.release
+        if release is None and side.role is Role.SERVER and ISSLTransport.providedBy(transport):
             release = SUPERSET  # no older release speaks TLS, and its handshake upsets the stages' timing
         self.connection = VeltixConnection(
-            role,
+            side.role,
             release,
-            calendar_ms=self.clocks.calendar_ms,
-            uptime_ms=self.clocks.uptime_ms,
-            getrandbits=self._random.getrandbits,
-            types=self._types,
+            calendar_ms=side.calendar_ms,
+            uptime_ms=side.uptime_ms,
+            getrandbits=side.getrandbits,
+            types=side.types,
             max_message_size=config.max_message_size,
             limits=config.limits,
             gap=gap,
             long_headers=isinstance(config, ClientConfig) and config.long_headers,
         )
-        most = OWN_REQUESTS_FACTOR * config.max_message_size
-        limits = config.limits
-        self.flow = Flow(
-            *(transport, self.deadlines, self.timeouts.stall, self.give_up, most),
-            high=limits.write_high,
-            low=limits.write_low,
-            acknowledged=partial(acknowledged, transport),
-        )
+        self.flow = Flow(self, OWN_REQUESTS_FACTOR * config.max_message_size, acknowledged)
 
     def _abort_transport(self) -> None:
         # Not every transport has abortConnection: ITransport does not ask for it.
@@ -263,24 +316,17 @@ class VeltixProtocol(Protocol):
 
     def _on_ready(self, event: Ready) -> None:
         self.deadlines.clear("handshake")
-        session = self.session = Session(self, event.peer, self._application)
-        timeouts = self.timeouts
-        self._heartbeat = Heartbeat(
-            *(self.clocks, self.deadlines, timeouts.silence, timeouts.pong),
-            ping=session.probe,
-            paused=lambda: self.flow.paused,
-            dead=self._dead,
-        )
-        self._ping_budget = PingBudget(self.clocks.uptime, self.limits.pings, self.limits.ping_burst)
-        self.flow.on_resumed = self._resumed
+        session = self.session = Session(self, event.peer, self.side.application)
+        self.shared.counters["ready"] += 1
+        self.shared.heartbeat.begin(self)
         self.flow.start()
-        if self._ready is not None:
-            self._ready(session)
+        if self.side.ready is not None:
+            self.side.ready(self)
         session.begin()
 
     def _on_pong(self, event: Pong) -> None:
-        if self.session is not None:
-            self.session.pong(event.request_id)
+        if self.session is not None and not self.session.pong(event.request_id):
+            self._strike()
 
     def _on_declined(self, event: Declined) -> None:
         if self.session is not None:
@@ -289,6 +335,15 @@ class VeltixProtocol(Protocol):
     def _on_refused(self, event: Refused) -> None:
         if self.session is not None:
             self.session.refused += 1
+            self.shared.counters["frames_refused"] += 1
+            if event.refusal is Refusal.UNKNOWN_TYPE:
+                self._strike()
+
+    def _strike(self) -> None:
+        """Count what is harmless, and forgiven with time, but not in any number."""
+        self._strikes = self._strikes or TokenBucket(self.clocks.uptime, _FORGIVEN, self.limits.strikes)
+        if not self._strikes.spend(1):
+            self._fault(TooManyStrikes(self.limits.strikes))
 
     def _on_failed(self, event: Failed) -> None:
         self._fault(event.error)
@@ -298,20 +353,9 @@ class VeltixProtocol(Protocol):
         self.close(SessionClosed(error.reason, error))
 
     def _handshake_late(self) -> None:
-        error = HandshakeTimeout(self._config.handshake_timeout)
+        error = HandshakeTimeout(self.side.config.handshake_timeout)
         _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
         self.abort(SessionClosed(error.reason, error))
-
-    def _dead(self) -> None:
-        _log.warn("closing {peer}: it is silent, and has not answered a ping", peer=shown(self.address))
-        self.abort(SessionClosed(DisconnectReason.SILENT))
-
-    def _resumed(self) -> None:
-        """Reading goes on: while it was paused, time did not run against the peer."""
-        self._heartbeat.resumed()
-        self._ping_budget.resumed()
-        if self._frame_begun is not None:
-            self._frame_begun = self.clocks.uptime()
 
     def _frame_late(self) -> None:
         if self._frame_begun is None:
@@ -326,14 +370,10 @@ class VeltixProtocol(Protocol):
         else:
             self._fault(FrameTimeout(size, seconds))
 
-    def give_up(self) -> None:
-        """Close at once a peer that does not read."""
-        _log.warn("closing {peer}: it does not read what it is sent", peer=shown(self.address))
-        self.abort(SessionClosed(DisconnectReason.STALLED))
-
     def _end(self, closed: SessionClosed) -> SessionClosed:
         self._closed = closed
         self.deadlines.clear_all()
+        self.shared.heartbeat.end(self)
         self.connection.end()
         if self.session is not None:
             self.session.end(closed)

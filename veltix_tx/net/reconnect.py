@@ -23,6 +23,8 @@ from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.net.session import Session
+from veltix_tx.net.shared import Shared
+from veltix_tx.net.side import Side
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
 
@@ -69,6 +71,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         types: the message types known; the process-wide registry by default.
         random: for ids.
         told: called with each DisconnectState.
+        shared: what counts; one of its own by default.
 
     Attributes:
         session: the session while there is one.
@@ -92,11 +95,14 @@ class VeltixClientFactory(ReconnectingClientFactory):
         types: MessageRegistry = PROCESS_TYPES,
         random: Random | None = None,
         told: Callable[[DisconnectState], object] | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self.config = config or ClientConfig()
         check_wire(self.config.wire)
         self._use(RetryPolicy() if retry is None else retry)
         self._told = told
+        self._shared = shared
+        self._side: Side | None = None
         self._reason = DisconnectReason.ERROR
         self._failed = 0
         self._last: BaseException | None = None
@@ -126,6 +132,20 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if self._given_up is not None:
             return fail(self._given_up)
         return self._when_ready.wait()
+
+    @property
+    def side(self) -> Side:
+        """What its connections, one after another, share."""
+        if self._side is None:
+            self._side = Side(
+                *(self._application, self.config, resolve_clocks(self._reactor)),
+                types=self._types,
+                random=self._random,
+                shared=self._shared,
+                ready=self._session_ready,
+                lost=self._session_lost,
+            )
+        return self._side
 
     @property
     def connected(self) -> bool:
@@ -199,16 +219,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if self._given_up is not None and not self.continueTrying:
             return None
         self._closed = None
-        self._protocol = VeltixProtocol(
-            self._application,
-            self.config,
-            resolve_clocks(self._reactor),
-            types=self._types,
-            random=self._random,
-            ready=self._session_ready,
-        )
+        self._protocol = VeltixProtocol(self.side)
         self._protocol.factory = self
-        self._protocol.when_lost().addCallback(self._session_lost)
         return self._protocol
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
@@ -229,7 +241,9 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self.policy = policy
         self.maxRetries = policy.max_retries  # type: ignore[assignment]
 
-    def _session_ready(self, session: Session) -> None:
+    def _session_ready(self, protocol: VeltixProtocol) -> None:
+        session = protocol.session
+        assert session is not None
         self.tell_all()
         self.session = self._last_session = session
         self.retries = 0
@@ -237,7 +251,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
             self.resetDelay()
         self._when_ready.fire(session)
 
-    def _session_lost(self, closed: SessionClosed) -> None:
+    def _session_lost(self, _: VeltixProtocol, closed: SessionClosed) -> None:
         self._protocol = self.session = None
         self._closed = closed
         if isinstance(self.connector, EndpointConnector):

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IPushProducer
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IAddress, IPushProducer
 
-from veltix_tx.errors import (
-    DisconnectReason,
-    LocalProtocolError,
-    QueueFull,
-    RemoteError,
-    SessionClosed,
-    TooManyRequests,
-    excerpt,
-)
+from veltix_tx.errors import DisconnectReason, LocalProtocolError, SessionClosed, TooManyRequests
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.link import Link
 from veltix_tx.net.listeners import Listeners
-from veltix_tx.net.tags import Tags
-from veltix_tx.net.threads import Home, from_any_thread
+from veltix_tx.net.questions import Questions, seconds_to_wait
+from veltix_tx.net.tags import Tagged
+from veltix_tx.net.threads import from_any_thread, in_thread_of
 from veltix_tx.net.turns import Turns
-from veltix_tx.net.waiting import Waiting
-from veltix_tx.wire.messages import MessageType, Request, Response, parts_of
+from veltix_tx.settings import Limits
+from veltix_tx.wire.messages import PING, MessageType, Request, Response, parts_of
 from veltix_tx.wire.peer import Peer
 
 __all__ = ["Session"]
 
+_NOTHING: dict[int, Any] = {}
+"""What a session that has asked nothing waits for; nothing is ever put into it."""
 
-class Session:
+
+class Session(Tagged):
     """One connection to a peer, ready to use. Made when its handshake is complete, never before.
 
     Messages are handled one after another in the order they arrived: while a handler's Deferred
@@ -42,42 +38,56 @@ class Session:
 
     Attributes:
         peer: the other side as the handshake made it known: its version, its layout.
-        address: the other side's network address.
-        limits: the settings of its side.
+        encoding: equal for two sessions whose peers take the same bytes for the same message.
         closed: why nothing can be sent any more; None while the session is open.
-        tags: what the application notes about it; :meth:`add_tag` and the others change them.
         home: the thread it lives in, its reactor's. In another thread, such as one of a route with
             ``thread=True``, what returns a Deferred blocks instead, and returns what that fires with.
         late_replies: replies dropped because their request had been given up.
         refused: frames refused and dropped (bad checksum, unknown type, garbage).
         dropped: broadcasts left out because too much was queued.
+        keepers: each is called with the session once it is gone and its last message has been handled.
     """
 
     def __init__(self, link: Link, peer: Peer, application: IVeltixApplication) -> None:
+        super().__init__()
         self.peer = peer
-        self.address = link.address
-        self.limits = link.limits
         self.closed: SessionClosed | None = None
-        self.tags = Tags()
-        self.home = Home(link.clocks.reactor)
+        self.home = link.side.home
         self.late_replies = 0
         self.refused = 0
         self.dropped = 0
+        self.keepers: tuple[Callable[[Session], None], ...] = ()
         self._link = link
         self._connection = link.connection
+        self.encoding = link.connection.encoding
         self._flow = link.flow
         self._header_size = peer.layout.header_size
-        self._probe: int | None = None
-        self._requests = Waiting(link.clocks.uptime, link.deadlines, "requests")
-        self._pings = Waiting(link.clocks.uptime, link.deadlines, "pings")
-        self._taken = ChainMap(self._requests.entries, self._pings.entries)
-        self._asked, self._given_up = self._requests.entries, self._requests.given_up
+        self._probes = 0
         self._gone = False
+        # An idle session has none of these.
+        self._questions: Questions | None = None
+        self._asked: dict[int, Any] = _NOTHING
+        self._given_up: dict[int, None] = _NOTHING
+        self._when_closed: Listeners[SessionClosed] | None = None
         self._turns = Turns(self, link, application)
-        self._when_closed: Listeners[SessionClosed] = Listeners()
 
     def __repr__(self) -> str:
         return f"<Session with {shown(self.address)} ({'closed' if self.closed else self.peer.version or self.peer.layout.name})>"
+
+    @property
+    def address(self) -> IAddress:
+        """The other side's network address."""
+        return self._link.address
+
+    @property
+    def limits(self) -> Limits:
+        """The settings of its side."""
+        return self._link.limits
+
+    @property
+    def inbox_bytes(self) -> int:
+        """Bytes of its messages that wait for their turn."""
+        return self._turns.inbox_bytes
 
     @property
     def ip(self) -> str:
@@ -92,11 +102,10 @@ class Session:
     @property
     def waiting(self) -> int:
         """Own requests and pings that wait for their replies."""
-        return len(self._asked) + len(self._pings.entries)
+        return 0 if self._questions is None else len(self._questions)
 
     # Sending.
 
-    @from_any_thread
     def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> Flow:
         """Send a message.
 
@@ -114,14 +123,20 @@ class Session:
             QueueFull: the peer reads too slowly; nothing was sent.
             TypeError: the content is not bytes.
         """
-        message_type, body, answers = parts_of(message, content, request_id)
-        self._check_open()
-        size = self._checked(body)
-        self._connection.send(message_type, body, answers)
+        if get_ident() != self.home.thread:
+            return in_thread_of(self.home, self.send, message, content, request_id=request_id)
+        if type(message) is not MessageType or type(content) is not bytes:
+            message, content, request_id = parts_of(message, content, request_id)
+        if self.closed is not None:
+            self._check_open()
+        size = len(content) + self._header_size
+        flow = self._flow
+        if flow.queued:
+            flow.check_room(size)
+        self._connection.send(message, content, request_id)
         self._link.sent(size)
-        return self._flow
+        return flow
 
-    @from_any_thread
     def send_and_wait(
         self,
         message: MessageType | Request,
@@ -145,7 +160,10 @@ class Session:
             TooManyRequests (``limits.pending``) or LocalProtocolError, nothing having been sent.
             Cancelling it gives the request up: a later reply is dropped and counted.
         """
-        return self._ask(self._requests, timeout, lambda fresh: self._send_request(message, content, fresh), request_id)
+        if get_ident() != self.home.thread:
+            return in_thread_of(self.home, self.send_and_wait, message, content, timeout=timeout, request_id=request_id)
+        message_type, body, _ = parts_of(message, content)
+        return self._ask("requests", message_type, body, timeout, request_id)
 
     @from_any_thread
     def ping(self, timeout: float | None = None) -> Deferred[float]:
@@ -156,13 +174,17 @@ class Session:
             jumps. Fails as :meth:`send_and_wait` does.
         """
         sent_at = self._link.clocks.uptime()
-        pong = self._ask(self._pings, timeout, self._send_ping)
+        pong = self._ask("pings", PING, b"", timeout)
         return pong.addCallback(lambda _: (self._link.clocks.uptime() - sent_at) * 1000)
 
     @property
     def queued(self) -> int:
         """Bytes that wait here for the peer to read."""
         return self._flow.queued
+
+    def has_room(self, size: int) -> bool:
+        """Whether a message of so many bytes, header included, would be taken and not raise QueueFull."""
+        return self._flow.has_room(size)
 
     @from_any_thread
     def when_writable(self) -> Deferred[None]:
@@ -201,6 +223,8 @@ class Session:
         """Return a new Deferred that fires with the reason once the connection is gone. Never errbacks."""
         if self._gone and self.closed is not None:
             return succeed(self.closed)
+        if self._when_closed is None:
+            self._when_closed = Listeners()
         return self._when_closed.wait()
 
     @from_any_thread
@@ -239,45 +263,7 @@ class Session:
         """
         return self._turns.answer(message, result)
 
-    # Tags, under upstream's names.
-
-    @from_any_thread
-    def add_tag(self, name: str, value: object = None) -> bool:
-        """Set a tag; return False, and leave its value as it is, where it is set already."""
-        return self.tags.add(name, value)
-
-    def has_tag(self, name: str) -> bool:
-        """Whether a tag is set."""
-        return name in self.tags
-
-    def has_all_tags(self, names: Iterable[str]) -> bool:
-        """Whether all of these tags are set; True for none."""
-        return self.tags.has_all(names)
-
-    def has_any_tags(self, names: Iterable[str]) -> bool:
-        """Whether any of these tags is set; False for none."""
-        return self.tags.has_any(names)
-
-    def get_tag(self, name: str) -> object:
-        """Return a tag's value, None where it is not set."""
-        return self.tags.get(name)
-
-    @from_any_thread
-    def remove_tag(self, name: str) -> bool:
-        """Take a tag away; return whether it was set."""
-        return self.tags.remove(name)
-
-    @from_any_thread
-    def clear_tags(self) -> None:
-        """Take every tag away."""
-        self.tags.clear()
-
     # From the hub: the same bytes for many sessions.
-
-    @property
-    def encoding(self) -> object:
-        """Equal for two sessions whose peers take the same bytes for the same message."""
-        return self._connection.encoding
 
     def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
         """Return a message as bytes for every session with the same :attr:`encoding`; raises as :meth:`send` does.
@@ -286,30 +272,43 @@ class Session:
         """
         return self._connection.encode(message_type, content, request_id)
 
-    def send_encoded(self, buffers: list[bytes]) -> None:
+    def send_encoded(self, buffers: list[bytes], size: int = 0) -> None:
         """Send what :meth:`encode` returned.
+
+        Args:
+            buffers: what it returned.
+            size: how many bytes that is, if the caller knows.
 
         Raises:
             SessionClosed: the session is closed; nothing was sent.
             QueueFull: the peer reads too slowly; nothing was sent.
         """
-        self._check_open()
-        size = sum(map(len, buffers))
-        self._check_room(size)
+        if self.closed is not None:
+            self._check_open()
+        size = size or sum(map(len, buffers))
+        self._flow.check_room(size)
         self._connection.send_encoded(buffers)
+        self._flow.sharing += size
         self._link.sent(size)
 
     def give_up(self) -> None:
         """Close at once a peer that does not read; what is queued is lost."""
         self._link.give_up()
 
+    def drop(self) -> None:
+        """Count a broadcast that is left out for its peer."""
+        self.dropped += 1
+        self._link.shared.counters["broadcasts_dropped"] += 1
+
     def probe(self) -> None:
         """Send a ping of which only that it is answered matters: it is none of the requests that wait."""
         try:
-            self._probe = self._connection.fresh_id(self._taken)
+            probe = self._connection.fresh_id(())
         except (LocalProtocolError, TooManyRequests):
-            self._probe = None  # a wire without ids, or with none left
-        self._link.sent(self._send_ping(self._probe))
+            probe = None  # a wire without ids, or with none left
+        self._probes += 1
+        self._connection.send_ping(probe)
+        self._link.sent(self._header_size)
 
     # From the protocol.
 
@@ -321,36 +320,53 @@ class Session:
         """Take one message: a reply, or something to handle in its turn."""
         request_id = message.request_id
         if request_id in self._asked:
-            self._requests.settle(request_id, message)
+            self._questions.answered(message)  # type: ignore[union-attr]
         elif request_id in self._given_up:
-            self._given_up.pop(request_id)
-            self.late_replies += 1
+            del self._given_up[request_id]
+            self._late()
         else:
             self._turns.take(message)
 
     def declined(self, request_id: int, detail: bytes) -> None:
         """Take word that a request failed."""
-        if not self._requests.settle(request_id, Failure(RemoteError(detail))):
-            self.late_replies += 1
+        if self._questions is None or not self._questions.declined(request_id, detail):
+            self._late()
 
-    def pong(self, request_id: int) -> None:
-        """Take the answer to a ping."""
-        if not self._pings.settle(request_id, None) and request_id != self._probe:
-            self.late_replies += 1
+    def pong(self, request_id: int) -> bool:
+        """Take the answer to a ping; return False for one that was never asked for."""
+        pings = None if self._questions is None else self._questions.pings
+        if pings is not None and pings.settle(request_id, None):
+            return True
+        if self._probes:
+            self._probes -= 1
+            return True
+        self._late()
+        return pings is not None and pings.given_up.pop(request_id, False) is None
+
+    def go_on(self) -> None:
+        """Go on handling messages, which had to wait for the peer to read."""
+        self._turns.go_on()
 
     def end(self, closed: SessionClosed) -> None:
         """Take note that nothing can be sent or received any more: fail what waits."""
         if self.closed is None:
             self.closed = closed
-            for waiting in (self._requests, self._pings):
-                waiting.fail_all(lambda: SessionClosed(closed.reason, closed.cause))
+            if self._questions is not None:
+                self._questions.fail_all(lambda: SessionClosed(closed.reason, closed.cause))
 
     def gone(self) -> None:
         """Take note that the connection is gone: tell who listens, and the application in its turn."""
         assert self.closed is not None
         self._gone = True
         self._turns.end(self.closed)
-        self._when_closed.fire(self.closed)
+        when_closed, self._when_closed = self._when_closed, None
+        if when_closed is not None:
+            when_closed.fire(self.closed)
+        self.when_idle().addCallback(self._finished)
+
+    def _finished(self, _: object) -> None:
+        for keeper in self.keepers:
+            keeper(self)
 
     # Inside.
 
@@ -358,43 +374,24 @@ class Session:
         if self.closed is not None:
             raise SessionClosed(self.closed.reason, self.closed.cause)
 
-    def _checked(self, content: bytes) -> int:
-        self._check_room(size := len(content) + self._header_size)
-        return size
-
-    def _check_room(self, size: int) -> None:
-        queued = self._flow.queued
-        if queued and queued + size > self.limits.write_hard:
-            raise QueueFull(queued, self.limits.write_hard)
-
     def _ask(
-        self, waiting: Waiting, timeout: float | None, send: Callable[[int], int], wanted: int | None = None
-    ) -> Deferred[Response]:
-        seconds = self._link.timeouts.request if timeout is None else timeout
-        if not (isinstance(seconds, (int, float)) and seconds > 0):
-            raise ValueError(f"timeout is {excerpt(timeout)}: it must be a number of seconds above 0, or math.inf")
+        self, kind: str, message_type: MessageType, content: bytes, timeout: float | None, wanted: int | None = None
+    ) -> Deferred[Any]:
+        seconds = seconds_to_wait(timeout, self._link.timeouts.request)
+        questions = self._questions
+        if questions is None:
+            questions = self._questions = Questions(self._link, self._header_size)
+            self._asked, self._given_up = questions.requests.entries, questions.requests.given_up
         try:
             self._check_open()
-            if self.waiting >= self.limits.pending:
-                raise TooManyRequests(self.limits.pending)
-            request_id = self._connection.fresh_id(self._taken, wanted)
-            size = send(request_id)
+            deferred = questions.ask(getattr(questions, kind), message_type, content, seconds, wanted)
         except (SessionClosed, TooManyRequests, LocalProtocolError) as error:
-            failed: Deferred[Response] = Deferred()
-            failed.errback(error)
-            return failed
-        deferred = waiting.add(request_id, seconds)
-        self._link.sent(size)
+            return fail(error)
         if self._flow.paused:
             self._turns.balance()
         return deferred
 
-    def _send_request(self, message: MessageType | Request, content: bytes, request_id: int) -> int:
-        message_type, body, _ = parts_of(message, content, None)
-        size = self._checked(body)
-        self._connection.send(message_type, body, request_id)
-        return size
-
-    def _send_ping(self, request_id: int | None) -> int:
-        self._connection.send_ping(request_id)
-        return self._header_size
+    def _late(self) -> None:
+        """Count an answer that nobody waits for."""
+        self.late_replies += 1
+        self._link.shared.counters["late_replies"] += 1

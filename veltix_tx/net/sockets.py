@@ -1,16 +1,29 @@
-"""What the kernel knows of a TCP connection, where it tells."""
+"""What the kernel knows of a connection, where it tells, and writing to it without a detour."""
 
 from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
+from math import ceil
 from typing import Any
 
-__all__ = ["acknowledged", "round_trip"]
+from twisted.internet.tcp import Connection
+
+__all__ = ["acknowledged", "is_plain", "notice_dead_peers", "round_trip", "write_straight"]
 
 _ROUND_TRIP = 68
 _ACKNOWLEDGED = 120
 """Offsets in Linux's ``struct tcp_info``."""
+
+_PROBES = 4
+"""Unanswered questions after which the kernel gives a peer up."""
+
+_LONGEST_WAIT = 32767
+"""Seconds, Linux's most between two of them."""
+
+_UNSENT = 256 * 1024
+"""Bytes that the kernel takes of us beyond what the peer's window lets it send."""
 
 
 def round_trip(transport: object) -> float:
@@ -26,6 +39,46 @@ def round_trip(transport: object) -> float:
 def acknowledged(transport: object) -> int | None:
     """Return how many bytes the peer's kernel has taken since the connection began, None where ours does not say."""
     return _tcp_info(transport, "Q", _ACKNOWLEDGED)
+
+
+def notice_dead_peers(transport: Any, silence: float, pong: float) -> None:
+    """Let the kernel, too, end a connection whose peer has gone without a word, where ours can.
+
+    The heartbeat does not see a peer that reading is paused from; the kernel does. It gives up what has
+    not been acknowledged for ``silence`` and ``pong`` seconds, and asks a peer as the heartbeat does. What
+    waits in it for a slow peer is bounded, too.
+    """
+    wanted = [
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", max(1, min(ceil(silence), _LONGEST_WAIT))),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", max(1, min(ceil(pong / _PROBES), _LONGEST_WAIT))),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", _PROBES),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", min(ceil((silence + pong) * 1000), 2**31 - 1)),
+        (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", _UNSENT),
+    ]
+    with suppress(AttributeError, OSError):  # a test's transport; a peer that has gone already
+        handle = getattr(transport, "transport", transport).getHandle()
+        for level, name, value in wanted:
+            option = getattr(socket, name, None)
+            if option is not None:
+                handle.setsockopt(level, option, value)
+
+
+def is_plain(transport: object) -> bool:
+    """Whether a transport is one of Twisted's own connections, which :func:`write_straight` can write to."""
+    return isinstance(transport, Connection)
+
+
+def write_straight(transport: Any, data: bytes | memoryview) -> int:
+    """Write at once what a connection takes, if nothing waits in it; return how many bytes that was.
+
+    ``transport.write`` itself writes in the next turn of the reactor, for which it needs three system calls
+    more: an echo takes 3 µs less without them. An error is left for the reactor to find.
+    """
+    if transport.dataBuffer or transport._tempDataBuffer or transport.TLS or not transport.connected:
+        return 0
+    written = transport.writeSomeData(data)
+    return written if isinstance(written, int) else 0
 
 
 def _tcp_info(transport: Any, kind: str, offset: int) -> int | None:

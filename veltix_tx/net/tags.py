@@ -1,24 +1,30 @@
-"""Tags: what an application notes about one session."""
+"""Tags: what an application notes about one session, and a session's methods for it, under upstream's names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-__all__ = ["Tags"]
+from veltix_tx.net.threads import Home, from_any_thread
+
+__all__ = ["Tagged", "Tags", "Watcher"]
+
+Watcher = Callable[[Any, str, bool], None]
+"""Called with a session, a tag's name, and whether it is there now."""
 
 
 class Tags:
     """Names with values, of one session.
 
-    Attributes:
-        watchers: each is called with a name and whether it is there now, whenever one comes or goes.
+    Args:
+        session: whose tags they are; its watchers are told when one comes or goes.
     """
 
-    __slots__ = ("_values", "watchers")
+    __slots__ = ("_session", "_values")
 
-    def __init__(self) -> None:
+    def __init__(self, session: Tagged) -> None:
         self._values: dict[str, object] = {}
-        self.watchers: tuple[Callable[[str, bool], None], ...] = ()
+        self._session = session
 
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(self._values))
@@ -63,5 +69,62 @@ class Tags:
             self.remove(name)
 
     def _tell(self, name: str, present: bool) -> None:
-        for watcher in self.watchers:
-            watcher(name, present)
+        for watcher in self._session.watchers:
+            watcher(self._session, name, present)
+
+
+class Tagged:
+    """What has tags.
+
+    Attributes:
+        home: the thread it lives in.
+        watchers: each is called with it, a tag's name, and whether that is there now, whenever one comes or goes.
+    """
+
+    home: Home
+
+    def __init__(self) -> None:
+        self.watchers: tuple[Watcher, ...] = ()
+        self._tags: Tags | None = None  # most sessions have none
+
+    @property
+    def tags(self) -> Tags:
+        """What the application notes about it; :meth:`add_tag` and the others change them."""
+        if self._tags is None:
+            self._tags = Tags(self)
+        return self._tags
+
+    def tag_names(self) -> Iterable[str]:
+        """Return the names of its tags."""
+        return () if self._tags is None else self._tags
+
+    @from_any_thread
+    def add_tag(self, name: str, value: object = None) -> bool:
+        """Set a tag; return False, and leave its value as it is, where it is set already."""
+        return self.tags.add(name, value)
+
+    def has_tag(self, name: str) -> bool:
+        """Whether a tag is set."""
+        return name in self.tags
+
+    def has_all_tags(self, names: Iterable[str]) -> bool:
+        """Whether all of these tags are set; True for none."""
+        return self.tags.has_all(names)
+
+    def has_any_tags(self, names: Iterable[str]) -> bool:
+        """Whether any of these tags is set; False for none."""
+        return self.tags.has_any(names)
+
+    def get_tag(self, name: str) -> object:
+        """Return a tag's value, None where it is not set."""
+        return self.tags.get(name)
+
+    @from_any_thread
+    def remove_tag(self, name: str) -> bool:
+        """Take a tag away; return whether it was set."""
+        return self.tags.remove(name)
+
+    @from_any_thread
+    def clear_tags(self) -> None:
+        """Take every tag away."""
+        self.tags.clear()

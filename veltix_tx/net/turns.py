@@ -54,12 +54,11 @@ class Turns:
         self._busy = False
         self._draining = False
         self._closing = False
-        self._inbox: deque[Response | SessionClosed] = deque()
-        self._inbox_bytes = 0
+        self._inbox: deque[Response | SessionClosed] | None = None
+        self.inbox_bytes = 0
         self._answering = 0
         self._answered_bytes = 0
-        self._when_idle: Listeners[None] = Listeners()
-        self._flow.on_room = self._go_on
+        self._when_idle: Listeners[None] | None = None
 
     def begin(self) -> None:
         """Tell the application of the session, before any message."""
@@ -70,8 +69,8 @@ class Turns:
         if self._closing:
             return
         if self._busy or self._flow.full:
-            self._inbox.append(message)
-            self._inbox_bytes += len(message.content)
+            self._put(message)
+            self.inbox_bytes += len(message.content)
             self.balance()
         else:
             self._handle(message)
@@ -92,9 +91,14 @@ class Turns:
 
     def end(self, closed: SessionClosed) -> None:
         """Tell the application that the session is gone, after every message."""
-        self._inbox.append(closed)
+        self._put(closed)
         if not self._busy:
             self._next()
+
+    def _put(self, item: Response | SessionClosed) -> None:
+        if self._inbox is None:
+            self._inbox = deque()
+        self._inbox.append(item)
 
     def close(self) -> None:
         """Take no further messages; those taken already are handled."""
@@ -104,6 +108,8 @@ class Turns:
         """Return a new Deferred that fires once every message so far has been handled and answered."""
         if self._idle:
             return succeed(None)
+        if self._when_idle is None:
+            self._when_idle = Listeners()
         return self._when_idle.wait()
 
     def answer(self, message: Response, result: object) -> Deferred[None]:
@@ -117,7 +123,7 @@ class Turns:
     def balance(self) -> None:
         """Pause reading while too much waits for its turn or is being answered."""
         factor = OWN_REQUESTS_FACTOR if self._session.waiting else 1
-        messages, size = len(self._inbox) + self._answering, self._inbox_bytes
+        messages, size = len(self._inbox or ()) + self._answering, self.inbox_bytes
         most, most_bytes = self._inflight * factor, self._connection.max_message_size * factor
         if messages >= most or size >= most_bytes:
             self._flow.pause("handlers busy")
@@ -147,9 +153,9 @@ class Turns:
 
     def _next(self, _: object = None) -> None:
         self._busy = False
-        self._go_on()
+        self.go_on()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Go on with what has waited for its turn. Called again from inside when a turn is over at once."""
         if self._draining:
             return
@@ -159,11 +165,12 @@ class Turns:
             if isinstance(item, SessionClosed):
                 self._call(self._application.disconnected, self._session, item)
             else:
-                self._inbox_bytes -= len(item.content)
+                self.inbox_bytes -= len(item.content)
                 self._handle(item)
         self._draining = False
         if self._flow.paused:
             self.balance()
+        self._link.account()
         self._check_idle()
 
     def _reply(self, result: object, message: Response) -> None:
@@ -184,6 +191,7 @@ class Turns:
                 self._link.write_out()
 
     def _failed(self, failure: Failure, message: Response) -> None:
+        self._link.shared.counters["handlers_failed"] += 1
         _log.failure("the handler of {type} failed for {session}", failure, type=message.type.name, session=self._session)
         if self._session.closed is None and self._connection.send_failure(message.request_id):
             self._link.flush()
@@ -195,8 +203,9 @@ class Turns:
         self._check_idle()
 
     def _check_idle(self) -> None:
-        if self._when_idle and self._idle:
-            self._when_idle.fire(None)
+        if self._when_idle is not None and self._idle:
+            when_idle, self._when_idle = self._when_idle, None
+            when_idle.fire(None)
 
 
 def _as_deferred(result: object) -> Deferred[object]:

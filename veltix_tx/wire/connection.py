@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection
-from typing import Protocol
+from functools import lru_cache
+from sys import intern
 
 from veltix_tx.errors import (
     FrameTooLarge,
@@ -46,6 +47,7 @@ from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.releases import Release, release_of
 from veltix_tx.wire.requests import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS, RequestIds
 from veltix_tx.wire.states import STATES, Role, State, Trigger
+from veltix_tx.wire.wire import WireConnection
 
 __all__ = [
     "Declined",
@@ -70,53 +72,8 @@ _READY, _CLOSED = State.READY, State.CLOSED
 _TOO_LATE = "the connection is closed: nothing can be sent any more"
 
 
-class WireConnection(Protocol):
-    """What a session needs of a wire, whichever it is."""
-
-    @property
-    def wake_after(self) -> float | None:
-        """Seconds of silence after which :meth:`wake` wants to be called, None for never."""
-
-    @property
-    def max_message_size(self) -> int:
-        """The most bytes of a message, header included."""
-
-    @property
-    def encoding(self) -> object:
-        """Equal for two connections whose peers take the same bytes for the same message."""
-
-    def start(self) -> list[Event]:
-        """Begin the handshake; may be all there is to it."""
-
-    def wake(self) -> None:
-        """Go on after ``wake_after`` seconds of silence."""
-
-    def receive(self, data: bytes, received_at: int) -> list[Event]:
-        """Take the peer's bytes, with this side's clock in ms."""
-
-    def end(self) -> None:
-        """Take note that the connection is closed; nothing more is read or sent."""
-
-    def data_to_send(self) -> list[bytes]:
-        """Return what is to be written now, in order, and forget it."""
-
-    def fresh_id(self, taken: Collection[int], wanted: int | None = None) -> int:
-        """Return a request id that is not in ``taken``, the wanted one if it can be had."""
-
-    def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
-        """Return a message as the buffers to write; it answers the request with that id, if any."""
-
-    def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
-        """Queue a message; it answers the request with that id, if any."""
-
-    def send_encoded(self, buffers: list[bytes]) -> None:
-        """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
-
-    def send_ping(self, request_id: int | None) -> None:
-        """Queue a ping."""
-
-    def send_failure(self, request_id: int) -> bool:
-        """Queue word that a request failed; False where the wire has none."""
+_packer = lru_cache(maxsize=64)(Layout.packer)
+"""The connections of one side share it."""
 
 
 class VeltixConnection:
@@ -138,6 +95,7 @@ class VeltixConnection:
         state: a :class:`State`.
         peer: the other side, from READY on.
         max_message_size: as given.
+        encoding: equal for two connections whose peers take the same bytes for the same message.
         wake_after: see the module.
         pings: pings answered so far.
     """
@@ -165,11 +123,12 @@ class VeltixConnection:
         self._types = types
         self.max_message_size = max_message_size
         self._limits = limits
-        self._handshake = Handshake(role, release, getrandbits, limits, gap, long_headers)
+        self._handshake: Handshake | None = Handshake(role, release, getrandbits, limits, gap, long_headers)
         self._decoder: FrameDecoder | None = None
         self._layout: Layout = W15
-        self._monotonic = False
+        self.encoding: object = None
         self._max_content = 0
+        self._most_joined = -1
         self._pack: Callable[[int, bytes, int], bytes] | None = None
         self._ids: RequestIds | None = None
         self._out: list[bytes] = []
@@ -181,14 +140,14 @@ class VeltixConnection:
         return 0 if self._decoder is None else self._decoder.unfinished
 
     @property
-    def wake_after(self) -> float | None:
-        """Seconds of silence after which :meth:`wake` wants to be called, None for never."""
-        return self._handshake.wake_after if self.state is State.HANDSHAKE else None
+    def buffered(self) -> int:
+        """Bytes that have come of the message of which only a part has."""
+        return 0 if self._decoder is None else self._decoder.buffered
 
     @property
-    def encoding(self) -> object:
-        """Equal for two connections whose peers take the same bytes for the same message."""
-        return self._role, self._layout, self._monotonic
+    def wake_after(self) -> float | None:
+        """Seconds of silence after which :meth:`wake` wants to be called, None for never."""
+        return self._handshake.wake_after if self._handshake is not None and self.state is State.HANDSHAKE else None
 
     def start(self) -> list[Event]:
         """Begin the handshake; may be all there is to it.
@@ -197,6 +156,7 @@ class VeltixConnection:
             LocalProtocolError: it has begun, or ended, already.
         """
         self._move(Trigger.START)
+        assert self._handshake is not None
         self._handshake.start()
         return self._check_agreed(b"", self._calendar_ms())
 
@@ -209,15 +169,15 @@ class VeltixConnection:
         if self._role is Role.CLIENT:
             raise LocalProtocolError("only a server refuses a peer because it is full")
         self._move(Trigger.REFUSE)
+        assert self._handshake is not None
         self._handshake.refuse_full()
-        self._collect()
+        self._collect(self._handshake)
 
     def wake(self) -> None:
         """Go on after ``wake_after`` seconds of silence."""
-        if self.state is not State.HANDSHAKE:
-            return
-        self._handshake.wake()
-        self._collect()
+        if self._handshake is not None and self.state is State.HANDSHAKE:
+            self._handshake.wake()
+            self._collect(self._handshake)
 
     def receive(self, data: bytes, received_at: int) -> list[Event]:
         """Take the peer's bytes.
@@ -236,18 +196,20 @@ class VeltixConnection:
             return self._receive_frames(data, received_at)
         if self.state is State.NEW:
             raise LocalProtocolError("the connection has not begun: call start() before receive()")
-        if self.state is not State.HANDSHAKE:
+        if self._handshake is None or self.state is not State.HANDSHAKE:
             return []
         try:
             rest = self._handshake.receive(data)
         except (HandshakeError, FrameTooLarge) as error:
-            self._collect()
+            self._collect(self._handshake)
+            self._handshake = None  # and with it what it has read
             return [self._fail(error)]
         return self._check_agreed(rest, received_at)
 
     def end(self) -> None:
         """Take note that the connection is closed; nothing more is read or sent."""
         self._move(Trigger.END)
+        self._most_joined = -1
 
     def data_to_send(self) -> list[bytes]:
         """Return what is to be written now, in order, and forget it."""
@@ -293,14 +255,22 @@ class VeltixConnection:
         try:
             header = pack(message_type.code, content, ids.unsolicited() if request_id is None else request_id)
         except (struct.error, OverflowError):
-            raise LocalProtocolError(f"request id {request_id} is not one of this wire's") from None
+            raise _no_such_id(request_id) from None
         return [header + content] if size <= _UNCOPIED else [header, content]
 
     def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
         """Queue a message; raises what :meth:`encode` raises, and LocalProtocolError once the connection is closed."""
-        if self.state is _CLOSED:
-            raise LocalProtocolError(_TOO_LATE)
-        self._out += self.encode(message_type, content, request_id)
+        if len(content) > self._most_joined:  # so is every content before READY, and after the end
+            if self.state is State.CLOSED:
+                raise LocalProtocolError(_TOO_LATE)
+            self._out += self.encode(message_type, content, request_id)
+            return
+        if request_id is None:
+            request_id = self._ids.unsolicited()  # type: ignore[union-attr]
+        try:  # the common case, without encode()'s list: 0.1 of 0.6 µs
+            self._out.append(self._pack(message_type.code, content, request_id) + content)  # type: ignore[misc]
+        except (struct.error, OverflowError):
+            raise _no_such_id(request_id) from None
 
     def send_encoded(self, buffers: list[bytes]) -> None:
         """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned.
@@ -324,9 +294,9 @@ class VeltixConnection:
         self.send(ERROR, b"", request_id)
         return True
 
-    def _collect(self) -> None:
-        self._out += self._handshake.outgoing
-        self._handshake.outgoing.clear()
+    def _collect(self, handshake: Handshake) -> None:
+        self._out += handshake.outgoing
+        handshake.outgoing.clear()
 
     def _move(self, trigger: Trigger) -> None:
         moved = STATES[self.state].get(trigger)
@@ -339,16 +309,20 @@ class VeltixConnection:
         return Failed(error)
 
     def _check_agreed(self, rest: bytes, received_at: int) -> list[Event]:
-        self._collect()
+        assert self._handshake is not None
+        self._collect(self._handshake)
         peer = self._handshake.peer
         if peer is None:
             return []
+        self._handshake = None  # 1.5 KB that a connection has no more use for
         self._move(Trigger.AGREED)
         self.peer, self._layout = peer, peer.layout
         known = release_of(peer.layout, peer.version)
-        self._monotonic = known is not None and known.monotonic
-        self._pack = peer.layout.packer(self._uptime_ms if self._monotonic else self._calendar_ms)
+        monotonic = known is not None and known.monotonic
+        self.encoding = intern(f"{self._role.name} {peer.layout.name} {monotonic}")
+        self._pack = _packer(peer.layout, self._uptime_ms if monotonic else self._calendar_ms)
         self._max_content = self.max_message_size - peer.layout.header_size
+        self._most_joined = min(self._max_content, _UNCOPIED)
         self._ids = RequestIds(peer.layout, self._half(peer), self._getrandbits)
         self._decoder = FrameDecoder(peer.layout, self._types.get, self.max_message_size, self._limits.strikes)
         return [Ready(peer), *(self._receive_frames(rest, received_at) if rest else ())]
@@ -387,3 +361,7 @@ class VeltixConnection:
             else:
                 passed.append(event)  # of a registry that holds codes below the users'
         return passed
+
+
+def _no_such_id(request_id: int | None) -> LocalProtocolError:
+    return LocalProtocolError(f"request id {request_id} is not one of this wire's")

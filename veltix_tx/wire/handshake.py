@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from veltix_tx.errors import EarlyMessage, FrameTooLarge, MalformedHello, ServerFull, VersionRefused, excerpt
 from veltix_tx.settings import Limits
@@ -44,6 +45,10 @@ _LAYOUTS, _LAYOUT = "layouts", "layout"
 
 _BARE_LAYOUTS = (W14, W22, W62)
 """HELLO frames without a magic, shortest header first: the one whose checksum fits is it."""
+
+
+_same_peer = lru_cache(maxsize=64)(Peer)
+"""Most peers of a server are alike, and share one."""
 
 
 class Handshake:
@@ -137,7 +142,8 @@ class Handshake:
             del self._steps[0]
         assert self._kind is not None
         assert self._layout is not None
-        self.peer = Peer(self._version, self._layout, self._kind, self._protocol, self._meta)
+        known = (self._version, self._layout, self._kind, self._protocol)
+        self.peer = Peer(*known, self._meta) if self._meta else _same_peer(*known)
 
     # Saying: each of these is done at once.
 

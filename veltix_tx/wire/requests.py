@@ -56,17 +56,17 @@ class RequestIds:
 
     def fresh(self, taken: Collection[int]) -> int | None:
         """Return an id that is not in ``taken``, or None when every one is."""
-        if self._bits == 16 and len(taken) >= len(self._half):
+        if self._bits != 16:
+            drawn = (self._getrandbits(self._bits) for _ in range(64))
+            return next((request_id for request_id in drawn if request_id not in taken), None)
+        half = self._half
+        if len(taken) >= len(half):
             return None
-        for _ in self._half if self._bits == 16 else range(64):
-            if self._bits == 16:
-                request_id = self._half[self._next]
-                self._next = (self._next + 1) % len(self._half)
-            else:
-                request_id = self._getrandbits(self._bits)
+        while True:
+            request_id = half[self._next]
+            self._next = (self._next + 1) % len(half)
             if request_id not in taken:
                 return request_id
-        return None
 
 
 class PendingTable(Generic[T]):
@@ -89,7 +89,8 @@ class PendingTable(Generic[T]):
     def add(self, request_id: int, entry: T, deadline: float) -> None:
         """Enter a request that has just been sent."""
         self.entries[request_id] = (entry, deadline)
-        self.given_up.pop(request_id, None)
+        if self.given_up:
+            self.given_up.pop(request_id, None)
 
     def settle(self, request_id: int) -> T | None:
         """Take out what waits for ``request_id``; None where nothing does."""

@@ -102,10 +102,10 @@ def _send(sessions: list[Session], request: Request, id_on: Callable[[Session, R
     size = sum(map(len, next(iter(encoded.values()), ())))
     able = []
     for session in sessions:
-        if session.queued and session.queued + size > session.limits.write_hard:
-            _log.error("Not sent, the peer does not read: {request}", request=repr(request))
-        else:
+        if session.has_room(size):
             able.append(session)
+        else:
+            _log.error("Not sent, the peer does not read: {request}", request=repr(request))
 
     def write() -> None:
         for session in able:

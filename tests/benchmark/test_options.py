@@ -1,0 +1,112 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from veltix_tx.benchmark.bars import BARS
+from veltix_tx.benchmark.options import main, parse
+from veltix_tx.benchmark.peers import OWN
+from veltix_tx.benchmark.workloads import GROUPS, WORKLOADS
+
+UPSTREAM = {
+    "latency_iterations": 2000,
+    "fps_players": 64,
+    "fps_tick_rate": 64,
+    "fps_duration": 5.0,
+    "fps2_players": 128,
+    "fps2_tick_rate": 20,
+    "burst_count": 10_000,
+    "burst_payload": 64,
+    "stress_clients": 100,
+    "stress_msgs": 100,
+}
+
+
+def names(things: list[object]) -> list[str]:
+    """Return the names of workloads or peers."""
+    return [thing.name for thing in things]  # type: ignore[attr-defined]
+
+
+def test_without_options_it_is_upstreams_benchmark_of_this_package() -> None:
+    """Upstream's five workloads with its sizes, and nobody else."""
+    options = parse([])
+    assert names(options.workloads) == ["memory", "latency", "fps_1", "fps_2", "burst", "stress"]
+    assert names(options.peers) == [OWN]
+    assert options.rounds == 1
+    assert {name: getattr(options.sizes, name) for name in UPSTREAM} == UPSTREAM
+
+
+@pytest.mark.parametrize("name", UPSTREAM)
+def test_upstreams_sizes_have_upstreams_names(name: str) -> None:
+    """``--latency-iterations 7`` and the others mean here what they mean there."""
+    assert getattr(parse([f"--{name.replace('_', '-')}", "7"]).sizes, name) == 7
+
+
+@pytest.mark.parametrize("option", ["--save", "--json"])
+def test_results_go_where_either_name_says(option: str) -> None:
+    """Upstream's ``--save`` and ``--json`` are one option."""
+    assert parse([option, "results.json"]).save.name == "results.json"
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_is_all_its_workloads(group: str) -> None:
+    """A group stands for workloads that there are, in the order of the table."""
+    assert names(parse(["--only", group]).workloads) == list(GROUPS[group])
+    assert GROUPS[group]
+
+
+def test_workloads_come_once_and_in_order() -> None:
+    """However often and in whatever order they are named."""
+    assert names(parse(["--only", "receive", "burst", "receive"]).workloads) == ["burst", "receive"]
+
+
+def test_this_package_is_always_measured_first() -> None:
+    """The others are compared with it."""
+    assert names(parse(["--peers", "asyncio", "own", "veltix-3.3.0"]).peers) == [OWN, "asyncio", "veltix-3.3.0"]
+
+
+def test_bars_bring_their_workloads_and_peers() -> None:
+    """One option measures everything that there is something to reach for, several times."""
+    options = parse(["--bars"])
+    assert {bar.workload for bar in BARS} <= set(names(options.workloads))
+    assert {bar.than for bar in BARS} <= set(names(options.peers))
+    assert options.rounds == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["--only", "nothing"], "choose from"),
+        (["--peers", "nobody"], "choose from"),
+        (["--rounds", "0"], "--rounds"),
+        (["--scale", "0"], "--scale"),
+        (["--burst-count", "-1"], "--burst-count"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(arguments: list[str], remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 2, and the last line of stderr says what could be."""
+    with pytest.raises(SystemExit) as ended:
+        parse(arguments)
+    assert ended.value.code == 2
+    assert remedy in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_help_names_every_workload() -> None:
+    """Whoever asks for help learns what there is."""
+    with pytest.raises(SystemExit) as ended:
+        parse(["--help"])
+    assert ended.value.code == 0
+
+
+def test_a_file_that_is_none_of_results_is_named(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+    """Comparing what cannot be compared ends with status 1 and a line."""
+    assert main(["--compare", "missing.json", "missing.json"]) == 1
+    assert "missing.json" in capsys.readouterr().err
+
+
+def test_every_bar_is_of_workloads_and_peers_there_are() -> None:
+    """The table of bars names nothing else."""
+    for bar in BARS:
+        parse(["--only", bar.workload, *([bar.than_workload] if bar.than_workload else []), "--peers", bar.than, bar.peer])
+        assert WORKLOADS[bar.workload]

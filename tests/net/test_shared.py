@@ -1,0 +1,203 @@
+"""What the connections of one side share: budgets of bytes and counters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from veltix_tx.errors import DisconnectReason
+from veltix_tx.net.connections import Connections
+from veltix_tx.net.shared import COUNTERS, Budget
+from veltix_tx.settings import Limits, Timeouts
+from veltix_tx.wire.messages import MessageRegistry, MessageType
+
+from .conftest import Line
+
+MIB = 1024 * 1024
+
+
+def test_the_one_that_keeps_the_most_is_ended() -> None:
+    """Within the budget nobody is; beyond it the heaviest, as many as it takes, and they count no more."""
+    ended: list[str] = []
+    budget = Budget(100, ended.append)
+    for name, size in {"a": 30, "b": 50, "c": 20}.items():
+        budget.keep(name, size)
+    assert (budget.kept, ended) == (100, [])
+    budget.keep("c", 21)
+    assert (budget.kept, ended) == (51, ["b"])
+    budget.keep("b", 0)
+    assert budget.kept == 51
+    budget.keep("d", 200)
+    assert (budget.kept, ended) == (51, ["b", "d"])
+    budget.keep("a", 0)
+    budget.keep("c", 0)
+    assert (budget.kept, ended) == (0, ["b", "d"])
+
+
+def together(server_line: Any, count: int, **limits: int) -> list[Line]:
+    """Make lines whose protocols share what those of one server do, their handshakes complete."""
+    lines = [server_line(limits=Limits(**limits), timeouts=Timeouts(silence=10_000))]
+    lines += [server_line(limits=Limits(**limits), shared=lines[0].side.shared) for _ in range(count - 1)]
+    for line in lines:
+        line.shake()
+    return lines
+
+
+def test_half_received_messages_of_all_peers_have_a_budget(server_line: Any, log_events: list[Any]) -> None:
+    """The bytes that came of unfinished messages count, not the declared ones; beyond the budget the heaviest peer is closed."""
+    lines = together(server_line, 4, inbound=3 * MIB)
+    content = b"x" * (9 * MIB)
+    for line, size in zip(lines, (MIB, MIB - 100, MIB // 2, 0), strict=True):
+        line.far.send(line.chat, content)
+        (header, body) = line.far.data_to_send()
+        line.protocol.dataReceived(header)
+        for at in range(0, size, 65536):
+            line.protocol.dataReceived(body[at : min(at + 65536, size)])
+    assert 2.4 * MIB < lines[0].side.shared.inbound.kept < 2.6 * MIB
+    assert [line.transport.aborted for line in lines] == [0, 0, 0, 0]
+    lines[3].protocol.dataReceived(body[: MIB // 2 + 200])
+    assert [line.transport.aborted for line in lines] == [1, 0, 0, 0]
+    lines[0].lose()
+    assert lines[0].protocol._closed.reason is DisconnectReason.OVERLOAD
+    assert lines[0].side.shared.counters["closed_overload"] == 1
+    assert [event["direction"] for event in log_events if "direction" in event] == ["inbound"]
+    for line in lines[1:]:
+        line.lose()
+    assert lines[0].side.shared.inbound.kept == 0
+
+
+def test_a_message_that_is_complete_is_not_kept(server_line: Any) -> None:
+    """What was received whole and handled does not count."""
+    (line,) = together(server_line, 1, inbound=MIB)
+    for _ in range(5):
+        line.far.send(line.chat, b"x" * (MIB - 100))
+        data = b"".join(line.far.data_to_send())
+        for at in range(0, len(data), 65536):
+            line.protocol.dataReceived(data[at : at + 65536])
+    assert len(line.application.contents) == 5
+    assert (line.side.shared.inbound.kept, line.transport.aborted) == (0, 0)
+
+
+def test_messages_that_wait_for_their_turn_count(server_line: Any) -> None:
+    """While a handler is busy, what is received for later counts, and no more once it is handled."""
+    (line,) = together(server_line, 1)
+    busy: Deferred[None] = Deferred()
+    line.application.on_message = lambda session, message: busy if message.content == b"first" else None
+    line.say(b"first", b"x" * 1000, b"y" * 500)
+    assert line.side.shared.inbound.kept == 1500
+    busy.callback(None)
+    assert line.side.shared.inbound.kept == 0
+    assert len(line.application.contents) == 3
+
+
+def test_what_waits_for_all_peers_has_a_budget(server_line: Any) -> None:
+    """Bytes queued for peers that do not read count together; beyond the budget the peer with the most is closed."""
+    lines = together(server_line, 3, outbound=5 * MIB)
+    for line, count in zip(lines, (2, 3, 0), strict=True):
+        line.protocol.flow.pauseProducing()
+        for _ in range(count):
+            line.protocol.session.send(line.chat, b"x" * (MIB - 100))
+    assert [line.transport.aborted for line in lines] == [0, 0, 0]
+    lines[2].protocol.session.send(lines[2].chat, b"x" * MIB)
+    assert [line.transport.aborted for line in lines] == [0, 1, 0]
+    assert lines[1].protocol.session.closed.reason is DisconnectReason.OVERLOAD
+    for line in lines:
+        line.lose()
+    assert lines[0].side.shared.outbound.kept == 0
+
+
+def test_what_is_read_again_does_not_count(server_line: Any) -> None:
+    """Once the peers read, the budget is free again."""
+    (line,) = together(server_line, 1)
+    line.protocol.flow.pauseProducing()
+    line.protocol.session.send(line.chat, b"x" * MIB)
+    assert line.side.shared.outbound.kept > MIB
+    line.protocol.flow.resumeProducing()
+    assert line.side.shared.outbound.kept == 0
+
+
+def test_the_bytes_of_a_broadcast_do_not_count(server_line: Any) -> None:
+    """All queues share them: however many peers do not read, they are there once."""
+    lines = together(server_line, 3, outbound=MIB)
+    sessions = [line.protocol.session for line in lines]
+    buffers = sessions[0].encode(lines[0].chat, b"x" * MIB)
+    for line in lines:
+        line.protocol.flow.pauseProducing()
+        line.protocol.session.send_encoded(buffers)
+    assert [session.queued for session in sessions] == [MIB + 15] * 3
+    assert lines[0].side.shared.outbound.kept == 0
+    sessions[0].send(lines[0].chat, b"own")
+    assert lines[0].side.shared.outbound.kept == 18
+
+
+# Strikes that are forgiven.
+
+
+@pytest.mark.parametrize("kind", ["type", "pong"])
+def test_what_is_harmless_is_forgiven_with_time_but_not_in_any_number(kind: str, server_line: Any) -> None:
+    """Unknown types and unasked pongs: one a second for ever is fine, a burst of the strikes is, one more closes."""
+    (line,) = together(server_line, 1, strikes=8)
+
+    def strike() -> None:
+        if kind == "type":
+            line.far.send(unknown, b"")
+        else:
+            line.far._out.append(line.far._pack(1, b"", 77))
+        line.deliver()
+
+    unknown = MessageType(299, "unknown", registry=MessageRegistry())
+    for _ in range(50):
+        strike()
+        line.clock.advance(1)
+    line.clock.advance(100)
+    for _ in range(8):
+        strike()
+    assert line.transport.lost == 0
+    line.say(b"fine")
+    assert line.application.contents == [b"fine"]
+    strike()
+    assert line.transport.lost == 1
+    assert line.protocol.session.closed.reason is DisconnectReason.PROTOCOL_ERROR
+    assert "8 frames" in str(line.protocol.session.closed)
+
+
+def test_a_late_pong_is_no_strike(server_line: Any) -> None:
+    """The answer to a ping that was given up, or to the heartbeat's, was asked for."""
+    (line,) = together(server_line, 1, strikes=1)
+    session = line.protocol.session
+    for _ in range(5):
+        session.ping(timeout=1).addErrback(lambda _: None)
+        line.clock.advance(2)
+        session.probe()
+        line.take()
+        line.deliver()
+    assert line.transport.lost == 0
+
+
+# Counters.
+
+
+def test_counters_have_known_names(server_line: Any, logged_failures: Any) -> None:
+    """Everything that is counted is in the table, or is a reason that a connection ended for."""
+    reasons = {f"closed_{reason.name.lower()}" for reason in DisconnectReason}
+    (line,) = together(server_line, 1, strikes=2)
+    line.application.on_message = lambda session, message: 1 / 0
+    line.say(b"x")
+    line.far._out.append(line.far._pack(1, b"", 77) * 4)
+    line.deliver()
+    line.protocol.flow.pause("a test")
+    line.lose()
+    logged_failures.flush(ZeroDivisionError)
+    counted = line.side.shared.counters
+    assert set(counted) <= COUNTERS.keys() | reasons
+    assert {name: counted[name] for name in ("ready", "handlers_failed", "closed_protocol_error")} == dict.fromkeys(
+        ("ready", "handlers_failed", "closed_protocol_error"), 1
+    )
+
+
+def test_a_server_counts_who_comes_and_goes(server_line: Any) -> None:
+    """Shared by all its factories, a server's counters begin at nothing."""
+    line = server_line()
+    assert not Connections(5, Limits(), Timeouts(), line.clocks).shared.counters

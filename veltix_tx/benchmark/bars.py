@@ -1,0 +1,96 @@
+"""What this package is to reach, as a table, and whether a run reached it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from veltix_tx.benchmark.peers import OWN
+from veltix_tx.benchmark.results import Results
+from veltix_tx.benchmark.statistics import median, ratios
+from veltix_tx.benchmark.workloads import WORKLOADS
+
+__all__ = ["BARS", "Bar", "Verdict", "judged"]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A ratio to reach.
+
+    Attributes:
+        workload: what is measured.
+        than: the peer it is compared with.
+        ratio: at least this, or at most where less is better.
+        figure: which of the workload's figures; CPU is such that less is better.
+        peer: who is to reach it.
+        than_workload: where the other figure is from another workload.
+    """
+
+    workload: str
+    than: str
+    ratio: float
+    figure: str = "value"
+    peer: str = OWN
+    than_workload: str = ""
+
+    @property
+    def falls(self) -> bool:
+        """Whether less is better."""
+        return WORKLOADS[self.workload].falls if self.figure == "value" else self.figure.endswith("cpu")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a bar.
+
+    Attributes:
+        ratio: the median of the rounds' ratios; None where nothing was measured.
+    """
+
+    bar: Bar
+    ratio: float | None
+
+    @property
+    def reached(self) -> bool:
+        """Whether it was reached."""
+        if self.ratio is None:
+            return False
+        return self.ratio <= self.bar.ratio if self.bar.falls else self.ratio >= self.bar.ratio
+
+
+def _than(workload: str, v330: float = 0, minimal: float = 0, v163: float = 0, **more: str) -> tuple[Bar, ...]:
+    peers = {"veltix-3.3.0": v330, "veltix-1.6.3": v163, "asyncio": minimal}
+    return tuple(Bar(workload, peer, ratio, **more) for peer, ratio in peers.items() if ratio)
+
+
+BARS = (
+    *_than("receive", 8, 1.2, 20),
+    *_than("oneway", 8, 1),
+    *_than("echo_64", 8, 1),
+    *_than("pipeline_64", 12, 0.9),
+    *_than("pipeline_1", 0.5, 1),
+    *_than("pipeline_1", 0.4, figure="cpu"),
+    *_than("clients_100", 16, 1),
+    *_than("clients_1000", 16, 1),
+    *_than("large_1", 3, 1),
+    *_than("large_1_echo", 2.5, 2),
+    Bar("large_64", OWN, 1 / 3, than_workload="large_1"),
+    Bar("large_64_echo", OWN, 1 / 3, than_workload="large_1_echo"),
+    *_than("broadcast_1", 1.5, 0.8),
+    *_than("broadcast_50", 15, 8),
+    *_than("churn", 4),
+    *_than("idle", 1),
+    *(Bar(f"growth_{clients}", OWN, 1.5, "server_cpu", than_workload="growth_1") for clients in (10, 100, 1000, 5000)),
+    *(Bar(workload, "veltix-1.6.3", 2, peer="dropin") for workload in ("burst", "stress")),
+    Bar("latency", "veltix-1.6.3", 1, peer="dropin"),
+)
+"""The bars."""
+
+
+def judged(results: Results) -> Iterator[Verdict]:
+    """Say of each bar whose workload was run, and with the peers it needs, whether it was reached."""
+    for bar in BARS:
+        other = bar.than_workload or bar.workload
+        if bar.peer in results.outcomes.get(bar.workload, {}) and bar.than in results.outcomes.get(other, {}):
+            found = ratios(results.rounds(bar.workload, bar.peer, bar.figure), results.rounds(other, bar.than, bar.figure))
+            yield Verdict(bar, median(found) if found else None)

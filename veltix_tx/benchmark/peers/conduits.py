@@ -1,0 +1,88 @@
+"""netconduit: typed RPC in msgpack on asyncio, after a password."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable
+from importlib import import_module
+from typing import Any
+
+from veltix_tx.benchmark.peers import looping
+from veltix_tx.benchmark.peers.program import Tally
+from veltix_tx.benchmark.peers.wires import PASSWORD
+
+
+class ClientEnd:
+    """A connected client."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def many(self, content: bytes, number: int) -> None:
+        """Send a message so many times."""
+        send = self._client.send
+        for _ in range(number):
+            await send("note", content)
+
+    async def ask(self, content: bytes) -> dict[str, Any]:
+        """Send a request, and wait for the reply."""
+        reply: dict[str, Any] = await self._client.rpc.call("echo", {"content": content})
+        return reply
+
+    async def ping(self) -> None:
+        """Send an empty request, and wait for the reply."""
+        await self.ask(b"")
+
+    def send(self, content: bytes) -> None:
+        """Not there: sending is a coroutine here."""
+        raise NotImplementedError
+
+    def room(self) -> Awaitable[None]:
+        """Not needed: sending waits."""
+        raise NotImplementedError
+
+    def content(self, reply: dict[str, Any]) -> bytes:
+        """Return a reply's content."""
+        content: bytes = reply["data"]
+        return content
+
+
+async def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Listen, and do what the task says with messages."""
+    logging.disable(logging.WARNING)
+    conduit, tally = import_module("conduit"), Tally()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    server = conduit.Server(conduit.ServerDescriptor(password=PASSWORD, host="127.0.0.1", port=port, max_connections=10_000))
+
+    async def echo(content: bytes) -> bytes:
+        return content
+
+    async def sink(connection: Any, content: bytes) -> None:
+        tally.take(content)
+
+    async def broadcast(connection: Any, content: bytes) -> None:
+        for _ in range(task["in_a_row"]):
+            await server.broadcast("note", content)
+
+    server.rpc("echo")(echo)
+    server.on("note")(broadcast if task["mode"] == "broadcast" else sink)
+    await server.start()
+    return port, tally.commands
+
+
+async def connect(task: dict[str, Any]) -> ClientEnd:
+    """Connect a client."""
+    logging.disable(logging.WARNING)
+    conduit = import_module("conduit")
+    client = conduit.Client(conduit.ClientDescriptor(server_host="127.0.0.1", server_port=task["port"], password=PASSWORD))
+    if not await asyncio.wait_for(client.connect(), 10):
+        raise ConnectionError("connect() returned False")
+    return ClientEnd(client)
+
+
+if __name__ == "__main__":
+    looping.run(serve, connect)

@@ -1,0 +1,61 @@
+"""This package: Server and Client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from veltix_tx import Client, Limits, MessageType, Response, Server, Session
+from veltix_tx.benchmark.peers import twisting
+from veltix_tx.benchmark.peers.program import CODE, Tally
+
+MESSAGE = MessageType(CODE, "benchmark")
+
+
+def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Listen, and do what the task says with messages."""
+    server, tally = Server(host="127.0.0.1", port=0, **_sizes(task)), Tally()
+
+    def echo(client: Session, message: Response) -> bytes:
+        return message.content
+
+    def broadcast(client: Session, message: Response) -> None:
+        for _ in range(task["in_a_row"]):
+            server.broadcast(MESSAGE, message.content)
+
+    handlers: dict[str, Callable[..., object]] = {"sink": tally.take, "echo": echo, "broadcast": broadcast}
+    server.register_route(MESSAGE, handlers[task["mode"]])
+    server.startService()
+    return server.port, tally.commands
+
+
+async def connect(task: dict[str, Any]) -> Own:
+    """Connect a client."""
+    client = Client("127.0.0.1", task["port"], **_sizes(task))
+    await client.connect()
+    return Own(client)
+
+
+class Own:
+    """A connected client."""
+
+    def __init__(self, client: Client) -> None:
+        self.send = partial(client.send, MESSAGE)
+        self.ask = partial(client.send_and_wait, MESSAGE)
+        self.ping = client.ping_server
+        assert client.session is not None
+        self.room = client.session.when_writable
+
+    def content(self, reply: Response) -> bytes:
+        """Return a reply's content."""
+        return reply.content
+
+
+def _sizes(task: dict[str, Any]) -> dict[str, Any]:
+    most = task.get("most")
+    return {"max_message_size": most, "limits": Limits(write_hard=2 * most)} if most else {}
+
+
+if __name__ == "__main__":
+    twisting.run(serve, connect)

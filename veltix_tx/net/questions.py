@@ -1,0 +1,87 @@
+"""What one side asks its peer: requests and pings, each answered or failed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from veltix_tx.errors import RemoteError, TooManyRequests, excerpt
+from veltix_tx.net.link import Link
+from veltix_tx.net.waiting import Waiting
+from veltix_tx.wire.messages import MessageType, Response
+
+__all__ = ["Questions", "seconds_to_wait"]
+
+
+def seconds_to_wait(given: float | None, usual: float) -> float:
+    """Return the seconds to wait for a reply: those given, else the usual ones.
+
+    Raises:
+        ValueError: they are no number above 0.
+    """
+    if given is None:
+        return usual
+    if not (isinstance(given, (int, float)) and given > 0):
+        raise ValueError(f"timeout is {excerpt(given)}: it must be a number of seconds above 0, or math.inf")
+    return given
+
+
+class Questions:
+    """The requests and pings of one session that wait for their replies.
+
+    Args:
+        link: the protocol below.
+        header_size: bytes of a header.
+
+    Attributes:
+        requests: those answered by a message.
+        pings: those answered by a PONG. Their ids are apart.
+    """
+
+    __slots__ = ("_connection", "_flow", "_header_size", "_link", "pings", "requests")
+
+    def __init__(self, link: Link, header_size: int) -> None:
+        self._link = link
+        self._connection = link.connection
+        self._flow = link.flow
+        self._header_size = header_size
+        self.requests = Waiting(link.clocks.uptime, link.deadlines, "requests")
+        self.pings = Waiting(link.clocks.uptime, link.deadlines, "pings")
+
+    def __len__(self) -> int:
+        return len(self.requests.entries) + len(self.pings.entries)
+
+    def ask(
+        self, waiting: Waiting, message_type: MessageType, content: bytes, seconds: float, wanted: int | None = None
+    ) -> Deferred[Any]:
+        """Send a question; return a Deferred of what it is settled with.
+
+        Raises:
+            TooManyRequests: as many as may wait already; nothing was sent.
+            LocalProtocolError: what sending raises; nothing was sent.
+        """
+        if len(self) >= self._link.limits.pending:
+            raise TooManyRequests(self._link.limits.pending)
+        size = len(content) + self._header_size
+        self._flow.check_room(size)
+        request_id = self._connection.fresh_id(waiting.entries, wanted)
+        self._connection.send(message_type, content, request_id)
+        deferred = waiting.add(request_id, seconds)
+        self._link.sent(size)
+        return deferred
+
+    def answered(self, message: Response) -> None:
+        """Give a reply to who waits for it."""
+        self.requests.settle(message.request_id, message)
+
+    def declined(self, request_id: int, detail: bytes) -> bool:
+        """Fail a request, as the peer says; return whether anyone waited for it."""
+        return self.requests.settle(request_id, Failure(RemoteError(detail)))
+
+    def fail_all(self, error: Callable[[], Exception]) -> None:
+        """Fail everything that waits, each with an error of its own."""
+        self.requests.fail_all(error)
+        self.pings.fail_all(error)

@@ -1,0 +1,97 @@
+"""What the connections of one server, or of one client, share: counters, budgets of bytes, the heartbeat."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from veltix_tx.net.keepalive import Clocks, Heartbeat
+from veltix_tx.settings import Limits, Timeouts
+
+__all__ = ["COUNTERS", "Budget", "Shared"]
+
+COUNTERS = {
+    "accepted": "connections taken",
+    "ready": "handshakes completed",
+    "refused": "connections refused because there were too many, of one source or in all",
+    "evicted": "half-open connections that had to give way to newer ones",
+    "frames_refused": "frames refused and dropped: bad checksum, unknown type, garbage",
+    "late_replies": "replies dropped because their request had been given up, or was never made",
+    "reads_paused": "times that reading from a peer was paused: it does not read, or its messages are not handled fast enough",
+    "queues_full": "messages not sent because too much waited for their peer",
+    "broadcasts_dropped": "broadcasts left out for one slow peer",
+    "handlers_failed": "handlers that raised, or returned what is no answer",
+}
+"""What is counted, beside ``closed_`` and a disconnect reason for each connection that has ended."""
+
+
+class Budget:
+    """How many bytes all connections together may keep; beyond it the one that keeps the most is ended.
+
+    Args:
+        most: bytes.
+        over: called with a connection that is to end.
+
+    Attributes:
+        kept: bytes kept now.
+    """
+
+    __slots__ = ("_keepers", "_most", "_over", "kept")
+
+    def __init__(self, most: int, over: Callable[[Any], None]) -> None:
+        self.kept = 0
+        self._most = most
+        self._over = over
+        self._keepers: dict[Any, int] = {}
+
+    def keep(self, connection: Any, size: int) -> None:
+        """Take note that a connection keeps so many bytes now; 0 for one that has ended."""
+        keepers = self._keepers
+        self.kept += size - keepers.get(connection, 0)
+        if size:
+            keepers[connection] = size
+        else:
+            keepers.pop(connection, None)
+        while self.kept > self._most:
+            heaviest = max(keepers, key=keepers.__getitem__)
+            self.kept -= keepers.pop(heaviest)
+            self._over(heaviest)
+
+
+class Shared:
+    """What the connections of one server, or of one client, share.
+
+    Args:
+        clocks: where time comes from.
+        limits: the budgets.
+        timeouts: the heartbeat's.
+
+    Attributes:
+        counters: what has happened, by the names of :data:`COUNTERS`.
+        heartbeat: looks after the ready ones.
+        inbound: bytes of messages that have come in part, or wait for their turn.
+        outbound: bytes that wait for peers to read; those of broadcasts, which all queues share, are not counted.
+    """
+
+    def __init__(self, clocks: Clocks, limits: Limits, timeouts: Timeouts) -> None:
+        self.counters: Counter[str] = Counter()
+        self._reactor = clocks.reactor
+        self._unwritten: list[Any] = []
+        self.heartbeat = Heartbeat(clocks, timeouts.silence, timeouts.pong)
+        self.inbound = Budget(limits.inbound, lambda connection: connection.overloaded("inbound", limits.inbound))
+        self.outbound = Budget(limits.outbound, lambda connection: connection.overloaded("outbound", limits.outbound))
+
+    def write_soon(self, connection: Any) -> None:
+        """Let a connection write what it has to send when this turn of the reactor is over.
+
+        All that is sent in one turn leaves in one write: a message of a loop costs a quarter of a write of its own.
+        """
+        if not self._unwritten:
+            self._reactor.callLater(0, self._write_all)
+        self._unwritten.append(connection)
+
+    def _write_all(self) -> None:
+        unwritten, self._unwritten = self._unwritten, []
+        for connection in unwritten:
+            connection.write_out()

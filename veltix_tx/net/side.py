@@ -1,0 +1,63 @@
+"""One side: what makes its connections, and what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING
+
+from veltix_tx.errors import SessionClosed
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.shared import Shared
+from veltix_tx.net.threads import Home
+from veltix_tx.settings import ClientConfig, ServerConfig
+from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
+from veltix_tx.wire.releases import AUTO, find_release
+
+if TYPE_CHECKING:
+    from veltix_tx.net.protocol import VeltixProtocol
+
+__all__ = ["Side"]
+
+
+class Side:
+    """One side of its connections, a server's or a client's: one object for all of them, so that each is small.
+
+    Args:
+        application: what happens with the messages.
+        config: a ServerConfig makes it a server's, a ClientConfig a client's.
+        clocks: where time comes from.
+        types: the message types it knows.
+        random: for ids.
+        shared: for several sides of one server; one of its own by default.
+        ready: called with a protocol whose handshake is complete.
+        lost: called with a protocol whose connection is gone, and why.
+    """
+
+    def __init__(
+        self,
+        application: IVeltixApplication,
+        config: ServerConfig | ClientConfig,
+        clocks: Clocks,
+        *,
+        types: MessageRegistry = PROCESS_TYPES,
+        random: Random | None = None,
+        shared: Shared | None = None,
+        ready: Callable[[VeltixProtocol], None] | None = None,
+        lost: Callable[[VeltixProtocol, SessionClosed], None] | None = None,
+    ) -> None:
+        self.application = application
+        self.config = config
+        self.clocks = clocks
+        self.types = types
+        self.shared = shared or Shared(clocks, config.limits, config.timeouts)
+        self.ready = ready
+        self.lost = lost
+        self.home = Home(clocks.reactor)
+        self.role = Role.SERVER if isinstance(config, ServerConfig) else Role.CLIENT
+        self.release = None if config.wire == AUTO else find_release(config.wire)
+        # Bound once: each connection keeps them.
+        self.calendar_ms, self.uptime_ms = clocks.calendar_ms, clocks.uptime_ms
+        self.getrandbits = (random or Random()).getrandbits
