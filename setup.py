@@ -1,5 +1,14 @@
-"""Metadata lives in pyproject.toml; this file lets tools that want a setup.py find one."""
+"""Metadata lives in pyproject.toml; here is only the compiled codec, which is left out where it cannot be built."""
 
-from setuptools import setup
+from setuptools import Extension, setup
 
-setup()
+setup(
+    ext_modules=[
+        Extension(
+            "veltix_tx.wire._codec",
+            ["veltix_tx/wire/_codec.c"],
+            depends=["veltix_tx/wire/_crc32.h"],
+            optional=True,
+        )
+    ]
+)

@@ -26,7 +26,7 @@ from veltix_tx import dropin, errors, server, settings, testing
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
-from veltix_tx.net import connections, flow, protocol, turns
+from veltix_tx.net import connections, flow, protocol, remarks, turns
 from veltix_tx.wire import handshake, requests
 from veltix_tx.wire.connection import VeltixConnection
 from veltix_tx.wire.frames import Refusal
@@ -442,6 +442,8 @@ _UNITS = {
     "write_hard": "bytes",
     "inbound": "bytes",
     "outbound": "bytes",
+    "log_lines": "lines per second",
+    "log_burst": "lines",
     "request": "seconds",
     "close": "seconds",
     "drain": "seconds",
@@ -449,6 +451,8 @@ _UNITS = {
     "frame": "seconds",
     "silence": "seconds",
     "pong": "seconds",
+    "handler": "seconds",
+    "slow_handler": "seconds",
     "max_retries": "tries",
     "initial_delay": "seconds",
     "factor": "times",
@@ -525,6 +529,8 @@ def fixed_limits() -> str:
             ["age below which a half-open connection never gives way to a new one", f"{connections._YOUNG:g} s"],
             ["network whose IPv6 addresses are one source", f"{connections._NETWORK} bits"],
             ["connections over the limit that are told so at once", connections._REFUSED_AT_ONCE],
+            ["lines of the log about all peers together", f"{remarks._ALL} per second"],
+            ["sources whose share of the log is remembered", remarks._REMEMBERED],
             ["file descriptors left for everything but connections", server._OTHER_FILES],
             [
                 "how much more may wait for its turn while this side waits for a reply itself",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             marker = item.get_closest_marker("deadline")
             item.obj = _with_deadline(item.obj, marker.args[0] if marker else DEADLINE)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Let a hypothesis test run once for each parameter: pytest-twisted wraps what is inside each time, and leaves it so."""
+    handle = getattr(pyfuncitem.obj, "hypothesis", None)
+    inner = handle.inner_test if handle is not None else None
+    try:
+        return (yield)
+    finally:
+        if handle is not None:
+            handle.inner_test = inner
 
 
 def _with_deadline(function: Callable[..., Any], seconds: float) -> Callable[..., Deferred[Any]]:

@@ -17,6 +17,7 @@ from veltix_tx.benchmark.options import main as benchmark
 from veltix_tx.client import Client
 from veltix_tx.errors import VeltixError
 from veltix_tx.settings import RetryPolicy
+from veltix_tx.wire import codec
 from veltix_tx.wire.messages import MessageRegistry, Response
 from veltix_tx.wire.releases import AUTO
 
@@ -40,7 +41,7 @@ _timeout = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="veltix", message="%(prog)s (veltix_tx) %(version)s")
+@click.version_option(__version__, prog_name="veltix", message=f"%(prog)s (veltix_tx) %(version)s ({codec.description()})")
 def main() -> None:
     """Talk to a Veltix server of any release.
 

@@ -23,7 +23,8 @@ class IVeltixApplication(Interface):
     Deferred or a coroutine, the next waits for it. Different sessions do not wait for each other.
 
     An application may have an attribute ``types``, the MessageRegistry it works with; without it
-    the process-wide one is used.
+    the process-wide one is used. It may have a method ``handler_of(message)``, which returns the
+    function that handles a message, for the log to name; without it that is ``received``.
     """
 
     def connected(session: Session) -> object:

@@ -29,7 +29,7 @@ from veltix_tx.net.session import Session
 from veltix_tx.net.threads import Home, from_any_thread
 from veltix_tx.settings import ServerConfig, changed
 from veltix_tx.wire.handshake import Role
-from veltix_tx.wire.messages import MessageRegistry, MessageType, Request
+from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
 from veltix_tx.wire.releases import AUTO
 
 with suppress(ImportError):  # Windows has no such limits
@@ -229,10 +229,12 @@ class Server(RoutedService):
         gone += [maybeDeferred(port.stopListening) for port in ports]
         for protocol in connections.half_open():
             protocol.abort(manual)
-        drained = self._hub.drain()
+        drained, sessions = self._hub.drain(), list(self._hub)
 
         def cut() -> None:
             drained.cancel()
+            for session in sessions:
+                session.cut()
             for protocol in set(connections).intersection(ending):  # not those of a server that listens again
                 protocol.abort(manual)
 
@@ -282,6 +284,10 @@ class _Kept:
         self.disconnected = application.disconnected
         self._application = application
         self._hub = hub
+
+    def handler_of(self, message: Response) -> object:
+        find = getattr(self._application, "handler_of", None)
+        return self.received if find is None else find(message)
 
     def connected(self, session: Session) -> object:
         self._hub.add(session)

@@ -24,6 +24,7 @@ __all__ = [
     "SocketCore",
     "Timeouts",
     "changed",
+    "check_seconds",
 ]
 
 _LONGEST = 10**9
@@ -35,10 +36,21 @@ def _whole(name: str, value: object, low: int, high: float = math.inf) -> None:
         raise SettingsError(name, value, f"a whole number from {low}" + (f" to {high}" if high < math.inf else ""))
 
 
-def _seconds(name: str, value: object, *, zero: bool = False) -> None:
+def check_seconds(name: str, value: object, *, zero: bool = False, endless: bool = False) -> None:
+    """Raise SettingsError unless a value is a number of seconds.
+
+    Args:
+        name: the setting.
+        value: what it was given.
+        zero: whether it may be 0.
+        endless: whether it may be ``math.inf``.
+    """
+    if endless and value == math.inf:
+        return
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not 0 <= value <= _LONGEST or (value == 0 and not zero):  # type: ignore[operator]
         rule = f"a number of seconds, {'0 or more' if zero else 'more than 0'}, at most {_LONGEST}"
+        rule += ", or math.inf for no end" if endless else ""
         raise SettingsError(name, value, rule)
 
 
@@ -104,6 +116,8 @@ class Limits:
         inbound: bytes of all peers together that have come of unfinished messages, or wait for their
             turn; beyond it the peer with the most is closed.
         outbound: bytes queued for all peers together, those of broadcasts apart; the same.
+        log_lines: lines of the log per second that one source may cause, on average.
+        log_burst: the same in a row; what is left out is counted.
     """
 
     hello_size: int = 256
@@ -121,13 +135,15 @@ class Limits:
     write_hard: int = 11 * 1024 * 1024
     inbound: int = 256 * 1024 * 1024
     outbound: int = 256 * 1024 * 1024
+    log_lines: int = 5
+    log_burst: int = 20
 
     def __post_init__(self) -> None:
         _whole("hello_size", self.hello_size, 32, 65535)
         _whole("json_hello_size", self.json_hello_size, 64, 65535)
         for name in (
             *("strikes", "inflight", "pending", "half_open", "half_open_per_source"),
-            *("pings", "ping_burst", "inbound", "outbound"),
+            *("pings", "ping_burst", "inbound", "outbound", "log_lines", "log_burst"),
         ):
             _whole(name, getattr(self, name), 1)
         if self.per_source is not None:
@@ -149,6 +165,8 @@ class Timeouts:
         frame: for the rest of a message that has begun, and a second more for each 64 KiB of it.
         silence: without a byte from the peer before it is asked with a ping.
         pong: for anything from the peer after that ping before it counts as dead.
+        handler: for a handler's Deferred or coroutine before it is cancelled; ``math.inf`` for no end.
+        slow_handler: that a handler may block before a warning names it; ``math.inf`` for no warning.
     """
 
     request: float = 5.0
@@ -158,10 +176,12 @@ class Timeouts:
     frame: float = 30.0
     silence: float = 20.0
     pong: float = 20.0
+    handler: float = 30.0
+    slow_handler: float = 0.1
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            _seconds(each.name, getattr(self, each.name))
+            check_seconds(each.name, getattr(self, each.name), endless=each.name in ("handler", "slow_handler"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +209,8 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if self.max_retries is not None:
             _whole("max_retries", self.max_retries, 0)
-        _seconds("initial_delay", self.initial_delay, zero=True)
-        _seconds("max_delay", self.max_delay, zero=True)
+        check_seconds("initial_delay", self.initial_delay, zero=True)
+        check_seconds("max_delay", self.max_delay, zero=True)
         if isinstance(self.factor, bool) or not isinstance(self.factor, (int, float)) or not 1 <= self.factor <= 1000:
             raise SettingsError("factor", self.factor, "a number from 1 to 1000")
         if not isinstance(self.jitter, bool):
@@ -234,7 +254,7 @@ class _Common:
     def __post_init__(self) -> None:
         _text("wire", self.wire)
         _whole("max_message_size", self.max_message_size, 128, 2**32 - 1)
-        _seconds("handshake_timeout", self.handshake_timeout)
+        check_seconds("handshake_timeout", self.handshake_timeout)
         _whole("buffer_size", self.buffer_size, 1, 2**30)
         _whole("max_workers", self.max_workers, 1, 1024)
         for name, kind in _KINDS.items():
@@ -325,8 +345,8 @@ class ClientConfig(_Common):
         _whole("port", self.port, 1, 65535)
         if self.endpoint == "":
             raise SettingsError("endpoint", "", "a text that is not empty")
-        _seconds("connect_timeout", self.connect_timeout)
-        _seconds("retry_delay", self.retry_delay, zero=True)
+        check_seconds("connect_timeout", self.connect_timeout)
+        check_seconds("retry_delay", self.retry_delay, zero=True)
         number = isinstance(self.retry, int) and not isinstance(self.retry, bool) and self.retry >= 0
         if not number and not isinstance(self.retry, RetryPolicy):
             raise SettingsError("retry", self.retry, "a RetryPolicy or a whole number from 0")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from veltix_tx.app.router import Events, Router
@@ -173,3 +175,38 @@ def test_only_functions_handle_messages_of_types() -> None:
         router.set_callback("on_recv", 5)  # type: ignore[call-overload]
     with pytest.raises(SettingsError, match="route is 200: it must be for a MessageType"):
         router.register_route(200, print)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, "5", math.nan])
+def test_a_timeout_that_cannot_be_is_refused(router: Router, wrong: Any) -> None:
+    """A route's timeout is seconds above 0, or math.inf; otherwise nothing is registered."""
+    with pytest.raises(SettingsError, match="timeout is"):
+        router.register_route(CHAT, print, timeout=wrong)
+    assert not router.has_route(CHAT)
+    router.register_route(CHAT, print, timeout=math.inf)
+
+
+def test_a_routes_timeout_goes_with_what_has_to_be_waited_for(router: Router) -> None:
+    """A Deferred or coroutine is given on with the route's time; an answer at once goes as it is."""
+    results: list[Any] = [b"now", None, Deferred()]
+    router.register_route(CHAT, lambda client, message: results.pop(0), timeout=2)
+    assert router.received(CLIENT, message()) == b"now"
+    assert router.received(CLIENT, message()) is None
+    waiting: Any = router.received(CLIENT, message())
+    assert (waiting.seconds, type(waiting.result)) == (2, Deferred)
+
+
+def test_the_log_names_the_users_function() -> None:
+    """handler_of is the route's function, in a thread or not, else on_recv, else nothing."""
+    router = Router(Role.SERVER, lambda: Workers(object(), 1))
+
+    def on_chat(client: Any, message: Any) -> None:
+        """Not called."""
+
+    assert router.handler_of(message()) is None
+    router.set_callback("on_recv", print)
+    assert router.handler_of(message()) is print
+    for thread in (False, True):
+        router.register_route(CHAT, on_chat, thread=thread, timeout=5)
+        assert router.handler_of(message()) is on_chat
+        router.unregister_route(CHAT)

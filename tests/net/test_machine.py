@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from veltix_tx import Server
-from veltix_tx.errors import RequestError, SessionClosed, VeltixError
+from veltix_tx.errors import SessionClosed, VeltixError
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.session import Session
 from veltix_tx.settings import Limits, Timeouts
@@ -517,7 +517,7 @@ class ServerMachine(RuleBasedStateMachine):
             assert len(outcomes) <= 1
             for outcome in outcomes:
                 error = outcome.value if isinstance(outcome, Failure) else None
-                assert error is None or isinstance(error, (RequestError, VeltixError)) or "ancelled" in type(error).__name__
+                assert error is None or isinstance(error, (VeltixError, CancelledError))
 
     def teardown(self) -> None:
         """Everybody goes, the server stops: nothing is left, and every Deferred has had its one outcome."""
@@ -551,4 +551,4 @@ def test_a_server_survives_its_peers(logged_failures: Any) -> None:
             ),
         )
     finally:
-        logged_failures.flush(Broken)
+        logged_failures.flush(Broken, CancelledError)  # a handler that takes too long is cancelled

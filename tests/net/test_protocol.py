@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -656,7 +657,7 @@ def test_a_silent_peer_is_pinged_then_dropped(
 
 def test_a_peer_we_do_not_read_is_pinged_and_kept(server_line: Any) -> None:
     """While a handler is busy and reading is paused, pings go out, nobody is dropped, and reading is not resumed by them."""
-    line = server_line(timeouts=Timeouts(silence=20, pong=10), limits=Limits(inflight=2))
+    line = server_line(timeouts=Timeouts(silence=20, pong=10, handler=math.inf), limits=Limits(inflight=2))
     session = line.shake()
     gate: Deferred[None] = Deferred()
     line.application.on_message = lambda session, message: gate

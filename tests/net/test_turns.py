@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.logger import formatEvent
 
 from veltix_tx.app.router import Router
 from veltix_tx.errors import RemoteError
-from veltix_tx.settings import Limits
+from veltix_tx.settings import Limits, Timeouts
 from veltix_tx.wire.connection import Declined
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import Request, Response
@@ -425,3 +427,283 @@ def test_an_own_request_may_be_answered_through_a_pause(server_line: Any) -> Non
     line.say(b"!", request_id=question.request_id)
     assert reply[0].content == b"!"
     assert slow.running
+
+
+# Handlers that are never done.
+
+
+def deaf() -> Deferred[Any]:
+    """Make a Deferred that is nobody's to cancel: what it brings comes all the same."""
+    made: Deferred[Any] = Deferred(lambda _: None)
+    made.cancel = lambda: None  # type: ignore[method-assign]
+    return made
+
+
+@pytest.mark.parametrize("style", ["deferred", "coroutine"])
+def test_a_handler_that_is_never_done_is_cancelled(style: str, server_line: Any, logged_failures: Any) -> None:
+    """After timeouts.handler it is cancelled and logged where it was, the peer is told, and the next message is handled."""
+    line = server_line("1.6.3", timeouts=Timeouts(handler=30))
+    line.shake()
+    line.application.on_message = slow = Slow(style)
+    line.say(b"1", b"2", request_id=9)
+    line.clock.advance(29.9)
+    assert line.application.contents == [b"1"]
+    line.clock.advance(0.2)
+    (event,) = logged_failures.flush(CancelledError)
+    assert "was not done after 30 s" in formatEvent(event)
+    assert "the handler Recorder.received of chat" in formatEvent(event)
+    assert ("await deferred" in event["log_failure"].getTraceback()) is (style == "coroutine")
+    assert line.take() == [Declined(9, b"")]
+    assert line.application.contents == [b"1", b"2"]
+    slow.running[1].callback(b"fine")
+    assert line.answers() == [b"fine"]
+
+
+def test_a_handler_that_ignores_its_cancellation_holds_up_nothing(server_line: Any, logged_failures: Any, log_events: Any) -> None:
+    """It is given up all the same; what it brings later is dropped, counted and logged, once each."""
+    line = server_line("1.6.3", timeouts=Timeouts(silence=1000))
+    session = line.shake()
+    running = [deaf(), deaf()]
+    line.application.on_message = lambda session, message: running[len(line.application.contents) - 1]
+    line.say(b"1", b"2", request_id=9)
+    line.clock.advance(31)
+    line.clock.advance(31)
+    assert len(logged_failures.flush()) == 2
+    assert line.take() == [Declined(9, b""), Declined(9, b"")]
+    running[0].callback(b"late")
+    running[1].errback(ZeroDivisionError())
+    assert line.transport.value() == b""
+    assert session._turns.late_results == 2
+    assert [formatEvent(event) for event in log_events].count(
+        f"a handler that had been given up is done after all, for {session}"
+    ) == 1
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+
+
+def test_a_canceller_that_raises_is_the_handlers_failure(server_line: Any, logged_failures: Any) -> None:
+    """What the user's canceller raises is logged, and the next message is handled."""
+    line = server_line()
+    line.shake()
+    line.application.on_message = lambda session, message: Deferred(lambda _: 1 / 0) if message.content == b"1" else b"fine"
+    line.say(b"1", b"2")
+    line.clock.advance(31)
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+    assert line.answers() == [b"fine"]
+
+
+def test_handlers_have_no_end_where_none_is_wanted(server_line: Any) -> None:
+    """With math.inf nothing is cancelled, and no timer is set."""
+    line = server_line(timeouts=Timeouts(handler=math.inf, silence=10**6))
+    line.shake()
+    line.application.on_message = slow = Slow()
+    line.say(b"1")
+    assert len(line.clock.getDelayedCalls()) == 1
+    line.clock.advance(10**5)
+    slow.running[0].callback(b"at last")
+    assert line.answers() == [b"at last"]
+
+
+def test_one_timer_serves_all_handlers(server_line: Any, logged_failures: Any) -> None:
+    """However many handlers of one connection run, they have one timer, and each has the whole of its time."""
+    router = Router(Role.SERVER)
+    line = server_line("1.6.3", application=router)
+    router.register_route(line.chat, lambda session, message: Deferred(), concurrent=True)
+    router.register_route(line.news, lambda session, message: Deferred(), concurrent=True, timeout=2)
+    line.shake()
+    before = len(line.clock.getDelayedCalls())
+    for number in range(10):
+        line.say(b"", request_id=number)
+        line.clock.advance(1)
+    line.say(b"", request_id=99, message_type=line.news)
+    assert len(line.clock.getDelayedCalls()) == before + 1
+    line.clock.advance(2.01)
+    assert line.take() == [Declined(99, b"")]
+    declined = []
+    for _ in range(40):
+        line.clock.advance(0.5)
+        declined += line.take()
+    line.clock.advance(10)
+    assert declined + line.take() == [Declined(number, b"") for number in range(10)]
+    logged_failures.flush(CancelledError)
+
+
+def test_handlers_have_their_time_after_the_end_of_their_connection(server_line: Any, logged_failures: Any) -> None:
+    """A handler that is never done does not keep a session that is gone; no timer is left when all are done."""
+    line = server_line()
+    session = line.shake()
+    line.application.on_message = slow = Slow()
+    line.say(b"1", b"2")
+    line.lose()
+    idle = outcome(session.when_idle())
+    line.clock.advance(31)
+    assert idle == []
+    slow.running[1].callback(b"")
+    assert idle == [None]
+    assert line.application.calls[-1][0] == "disconnected"
+    assert line.clock.getDelayedCalls() == []
+    logged_failures.flush(CancelledError)
+
+
+def test_connected_is_bounded_too(server_line: Any, logged_failures: Any) -> None:
+    """A connected() that is never done holds back the messages no longer than a handler may."""
+    line = server_line()
+    line.application.on_connected = lambda session: Deferred()
+    line.shake()
+    line.say(b"1")
+    line.clock.advance(31)
+    assert line.application.contents == [b"1"]
+    (event,) = logged_failures.flush(CancelledError)
+    assert event["step"] == "connected"
+
+
+def test_an_answer_given_up_by_who_waits_is_cancelled(server_line: Any, logged_failures: Any) -> None:
+    """Cancelling what answer() returned cancels the handler's Deferred."""
+    line = server_line()
+    session = line.shake()
+    kept: list[Any] = []
+    line.application.on_message = lambda session, message: kept.append(message)
+    line.say(b"?")
+    result: Deferred[Any] = Deferred()
+    done = session.answer(kept[0], result)
+    done.cancel()
+    logged_failures.flush(CancelledError)
+    assert outcome(done) == [None]
+    assert result.called
+
+
+# Handlers that block.
+
+
+def blocking(line: Any, seconds: float) -> Any:
+    """Make a handler that takes so long by the line's clock, and answers."""
+
+    def on_message(session: Any, message: Any) -> bytes:
+        line.clock.rightNow += seconds if message.content == b"slow" else 0.001
+        return b"done"
+
+    return on_message
+
+
+def warnings(log_events: Any) -> list[str]:
+    """Return what was said of handlers that block."""
+    return [text for text in map(formatEvent, log_events) if "blocked" in text]
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.09, 0), (0.11, 1)])
+def test_a_handler_that_blocks_is_named(seconds: float, expected: int, server_line: Any, log_events: Any) -> None:
+    """One that takes longer than timeouts.slow_handler is named, with its type and how long it took."""
+    line = server_line()
+    session = line.shake()
+    line.application.on_message = blocking(line, seconds)
+    line.say(b"slow")
+    said = f"the handler Recorder.received of chat blocked everything for 0.11 s, for {session}"
+    assert warnings(log_events) == [said] * expected
+    assert line.answers() == [b"done"]
+
+
+def test_a_coroutine_that_blocks_before_it_waits_is_named(server_line: Any, log_events: Any) -> None:
+    """What a coroutine does before its first await blocks as a plain function does; its waiting does not."""
+    line = server_line()
+    line.shake()
+    gate: Deferred[bytes] = Deferred()
+
+    async def on_message(session: Any, message: Any) -> bytes:
+        line.clock.rightNow += 0.2 if message.content == b"slow" else 0
+        return await gate
+
+    line.application.on_message = on_message
+    line.say(b"slow")
+    line.clock.advance(10)
+    gate.callback(b"done")
+    assert len(warnings(log_events)) == 1
+    line.say(b"quick")
+    assert len(warnings(log_events)) == 1
+
+
+def test_one_of_many_messages_is_named_from_the_second_time_on(server_line: Any, log_events: Any) -> None:
+    """The first read that takes too long is named as a whole, its handlers with it; from then on each message by itself."""
+    router = Router(Role.SERVER)
+    line = server_line(application=router)
+
+    def on_chat(session: Any, message: Any) -> None:
+        line.clock.rightNow += 0.2
+
+    def on_news(session: Any, message: Any) -> None:
+        """Quick."""
+
+    router.register_route(line.chat, on_chat)
+    router.register_route(line.news, on_news)
+    line.shake()
+    for _ in range(2):
+        line.far.send(line.news, b"")
+        line.far.send(line.chat, b"")
+        line.deliver()
+    first, second = warnings(log_events)
+    assert first.startswith("handling 2 messages (the handler ")
+    assert "on_news of news, the handler " in first
+    assert "on_chat of chat" in second
+    assert "on_news" not in second
+
+
+def test_messages_that_waited_are_timed_as_well(server_line: Any, log_events: Any) -> None:
+    """A handler that blocks when its turn comes later is named."""
+    line = server_line()
+    line.shake()
+    gate: Deferred[None] = Deferred()
+    block = blocking(line, 0.3)
+    line.application.on_message = lambda session, message: gate if message.content == b"gate" else block(session, message)
+    line.say(b"gate", b"slow")
+    gate.callback(None)
+    assert len(warnings(log_events)) == 1
+
+
+def test_a_connected_that_blocks_is_named(server_line: Any, log_events: Any) -> None:
+    """connected() is timed by itself."""
+    line = server_line()
+
+    def connected(session: Any) -> None:
+        line.clock.rightNow += 1
+
+    line.application.on_connected = connected
+    line.shake()
+    assert len(warnings(log_events)) == 1
+    assert "connected blocked everything for 1.00 s" in warnings(log_events)[0]
+
+
+def test_no_warning_where_none_is_wanted(server_line: Any, log_events: Any) -> None:
+    """With math.inf a handler may block as long as it likes."""
+    line = server_line(timeouts=Timeouts(slow_handler=math.inf))
+    line.shake()
+    line.application.on_message = blocking(line, 20)
+    line.say(b"slow")
+    assert warnings(log_events) == []
+
+
+# How much is logged.
+
+
+@pytest.mark.parametrize("how", ["raises", "blocks"])
+def test_a_peer_cannot_flood_the_log_with_a_handlers_failures(
+    how: str, server_line: Any, logged_failures: Any, log_events: Any
+) -> None:
+    """However often a peer makes a handler fail or block, limits.log_burst lines come of it; each request is answered."""
+    line = server_line("1.6.3", limits=Limits(log_lines=1, log_burst=5))
+    line.shake()
+    line.application.on_message = (lambda session, message: 1 / 0) if how == "raises" else blocking(line, 0.10001)
+    for _ in range(20):
+        line.say(*[b"slow"], request_id=9)
+    assert len(logged_failures.flush(ZeroDivisionError)) == (5 if how == "raises" else 0)
+    if how == "blocks":
+        assert 5 <= len(warnings(log_events)) <= 7
+    assert len(line.take()) == 20
+
+
+def test_what_a_peer_said_is_not_logged(server_line: Any, logged_failures: Any, log_events: Any) -> None:
+    """Junk that a handler returns is logged as its kind, not as what it holds."""
+    line = server_line("1.6.3")
+    line.shake()
+    line.application.on_message = lambda session, message: message.content.decode()
+    line.say(b"my password\r\n\x1b[31m")
+    (event,) = logged_failures.flush(TypeError)
+    assert "bytes, not str" in event["log_failure"].getTraceback()
+    assert "password" not in formatEvent(event) + event["log_failure"].getTraceback()

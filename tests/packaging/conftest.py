@@ -17,6 +17,8 @@ _LEFT_OUT = (
     "dist",
     "*.egg-info",
     "__pycache__",
+    "*.so",
+    "*.pyd",
     ".*_cache",
     ".git",
     ".hypothesis",

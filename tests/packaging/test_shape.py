@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
+from collections.abc import Callable
 from email.parser import Parser
 from pathlib import Path
 
@@ -16,6 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+COMPILED = f"veltix_tx/wire/_codec{sysconfig.get_config_var('EXT_SUFFIX')}"
 DIST_INFO = f"veltix_tx-{__version__}.dist-info"
 
 
@@ -39,8 +44,9 @@ def test_no_init_in_the_plugin_folders(root: Path) -> None:
 
 
 def test_the_wheel_holds_the_package_and_the_plugin_and_nothing_else(wheel_files: set[str], tree: Path) -> None:
-    """Every module of the package, py.typed, the one plugin and the metadata: no tests, no examples, no caches."""
+    """Every module of the package, the compiled codec, py.typed, the one plugin and the metadata: no sources, tests or caches."""
     package = {path.relative_to(tree).as_posix() for path in (tree / "veltix_tx").rglob("*") if path.is_file()}
+    package = {name for name in package if not name.endswith((".c", ".h"))} | {COMPILED}
     assert {name for name in wheel_files if not name.startswith(DIST_INFO)} == package | {"twisted/plugins/veltix_tx_plugin.py"}
     assert "veltix_tx/py.typed" in package
     assert {name.removeprefix(f"{DIST_INFO}/") for name in wheel_files if name.startswith(DIST_INFO)} == {
@@ -54,13 +60,42 @@ def test_the_wheel_holds_the_package_and_the_plugin_and_nothing_else(wheel_files
 
 
 def test_the_package_holds_code_and_the_type_marker_only(tree: Path) -> None:
-    """Whatever lies in the package is a module or py.typed."""
-    assert {path.suffix for path in (tree / "veltix_tx").rglob("*") if path.is_file()} == {".py", ".typed"}
+    """Whatever lies in the package is a module, py.typed, or the compiled codec's source and stub."""
+    found = {path.relative_to(tree).as_posix() for path in (tree / "veltix_tx").rglob("*") if path.is_file()}
+    others = {name for name in found if not name.endswith(".py")}
+    assert others == {"veltix_tx/py.typed", *(f"veltix_tx/wire/{name}" for name in ("_codec.c", "_codec.pyi", "_crc32.h"))}
 
 
-def test_the_wheel_is_pure(wheel: Path) -> None:
-    """One wheel serves every Python and platform."""
-    assert wheel.name == f"veltix_tx-{__version__}-py3-none-any.whl"
+def test_the_wheel_is_of_this_python(wheel: Path) -> None:
+    """A wheel with the compiled codec says for which Python and platform it is."""
+    assert wheel.name.startswith(f"veltix_tx-{__version__}-cp{sys.version_info[0]}{sys.version_info[1]}-cp")
+
+
+def test_the_codec_compiles_without_a_warning(tree: Path, tmp_path: Path) -> None:
+    """The compiler has nothing to say about the C source, asked for every warning."""
+    include = sysconfig.get_path("include")
+    flags = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-O2", "-fPIC", "-isystem", include]
+    source = tree / "veltix_tx" / "wire" / "_codec.c"
+    command = [*shlex.split(os.environ.get("CC") or "cc"), *flags, "-c", str(source), "-o", str(tmp_path / "codec.o")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_a_compiler_the_package_installs_and_works(
+    copy_tree: Callable[[Path], Path], run: Callable[..., str], tmp_path: Path
+) -> None:
+    """Where nothing can be compiled the wheel is made all the same, and Python's codec is in use."""
+    source, unpacked = copy_tree(tmp_path / "source"), tmp_path / "unpacked"
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, source]
+    run(*command, cwd=tmp_path, env=os.environ | {"CC": "false", "LDSHARED": "false"})
+    (built,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        assert [name for name in archive.namelist() if "_codec" in name] == ["veltix_tx/wire/_codec.pyi"]
+        archive.extractall(unpacked)
+    show = (
+        f"import sys; sys.path.insert(0, {str(unpacked)!r}); from veltix_tx.wire import codec, layouts; print(codec.description())"
+    )
+    assert run(sys.executable, "-c", show, cwd=tmp_path).startswith("codec: python")
 
 
 def test_the_metadata_says_what_is_needed(wheel: Path) -> None:
@@ -88,6 +123,8 @@ def test_the_metadata_says_what_is_needed(wheel: Path) -> None:
         ".ci/run",
         "twisted/plugins/veltix_tx_plugin.py",
         "veltix_tx/py.typed",
+        "veltix_tx/wire/_codec.c",
+        "veltix_tx/wire/_crc32.h",
         "tests/conftest.py",
         "tests/wire/vectors.json",
         "tests/packaging/test_shape.py",

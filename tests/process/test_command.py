@@ -14,6 +14,7 @@ import pytest_twisted
 
 from veltix_tx import MessageRegistry, MessageType, Server
 from veltix_tx._version import __version__
+from veltix_tx.wire import codec
 
 pytestmark = pytest.mark.deadline(20)
 
@@ -137,7 +138,8 @@ def test_wrong_usage_is_told(arguments: tuple[str, ...], run: Any, scripts: str)
 
 @pytest.mark.parametrize("command", [["veltix"], [sys.executable, "-m", "veltix_tx"]])
 def test_both_commands_tell_their_version(command: list[str], run: Any, scripts: str) -> None:
-    """``veltix --version`` and ``python -m veltix_tx --version`` tell the package's version."""
+    """``veltix --version`` and ``python -m veltix_tx --version`` tell the package's version and the codec in use."""
     ended = run(*(os.path.join(scripts, "veltix") if word == "veltix" else word for word in command), "--version")
     assert ended.returncode == 0
     assert __version__ in ended.stdout
+    assert f"({codec.description()})" in ended.stdout

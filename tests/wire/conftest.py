@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from veltix_tx.wire import codec
 from veltix_tx.wire.connection import Event, VeltixConnection
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry
 from veltix_tx.wire.releases import RELEASES
+
+collect_ignore = [] if "c" in codec.available() else ["test_compiled.py"]
 
 CALENDAR_MS = 1_795_000_000_000
 UPTIME_MS = 1_000_000

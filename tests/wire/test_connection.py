@@ -1,4 +1,4 @@
-"""Connections. A hypothesis test is never parametrized: pytest-twisted wraps such a test once per parameter."""
+"""Connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames. A hypothesis test is never parametrized: pytest-twisted wraps such a test once per parameter."""
+"""Frames, with each codec."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veltix_tx.errors import FrameTooLarge, TooManyStrikes
+from veltix_tx.wire import codec
 from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
 from veltix_tx.wire.layouts import ALL_LAYOUTS, W14, W15, W16, W22, W46, W62, Layout
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
@@ -43,6 +44,15 @@ bare_layouts = pytest.mark.parametrize("layout", [W46, W62, W22, W14], ids=lambd
 magic_layouts = pytest.mark.parametrize("layout", [W16, W15], ids=lambda layout: layout.name)
 
 Seen = tuple[Any, ...]
+
+
+@pytest.fixture(autouse=True, scope="module", params=codec.available())
+def each_codec(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test of this module holds for every codec that is there."""
+    before = codec.in_use()
+    codec.use(request.param)
+    yield
+    codec.use(before)
 
 
 def decoder_of(layout: Layout, limit: int = LIMIT, strikes: int = 32) -> FrameDecoder:
@@ -382,6 +392,15 @@ def test_each_run_of_garbage_is_a_strike(layout: Layout) -> None:
     decoder = decoder_of(layout, strikes=2)
     assert contents(fed(decoder, [data])) == [b"1"]
     assert isinstance(decoder.error, TooManyStrikes)
+
+
+@magic_layouts
+def test_a_run_of_garbage_ends_with_the_read_that_brings_a_sound_frame(layout: Layout) -> None:
+    """Whether a whole frame comes in a read of its own or not, garbage behind it is another run."""
+    decoder = decoder_of(layout)
+    chunks = [b"#" * 50, frame(layout, b"1"), b"#" * 50, b"#" * 50, frame(layout, b"2") + frame(layout, b"3")[:-1], b"#" * 51]
+    assert refusals(fed(decoder, chunks)) == [(Refusal.GARBAGE, -1)] * 2 + [(Refusal.BAD_CHECKSUM, 200), (Refusal.GARBAGE, -1)]
+    assert decoder.strikes == 4
 
 
 @magic_layouts

@@ -23,6 +23,7 @@ ALL = (Limits, Timeouts, RetryPolicy, ServerConfig, ClientConfig)
 
 NOT_WHOLE = (True, 1.5, "5", None, math.nan)
 NOT_SECONDS = (True, "5", None, math.nan, math.inf, -math.inf, -0.001)
+NOT_ENDLESS = (True, "5", None, math.nan, -math.inf, -0.001)
 NOT_TEXT = ("", None, 5, b"127.0.0.1")
 
 WRONG: dict[tuple[type, str], tuple[Any, ...]] = {
@@ -32,11 +33,12 @@ WRONG: dict[tuple[type, str], tuple[Any, ...]] = {
     (Limits, "inflight"): (0, *NOT_WHOLE),
     (Limits, "pending"): (0, *NOT_WHOLE),
     **{(Limits, name): (0, -1, *NOT_WHOLE) for name in ("half_open", "half_open_per_source", "pings", "ping_burst")},
-    **{(Limits, name): (0, -1, *NOT_WHOLE) for name in ("inbound", "outbound")},
+    **{(Limits, name): (0, -1, *NOT_WHOLE) for name in ("inbound", "outbound", "log_lines", "log_burst")},
     (Limits, "per_source"): (0, -1, *(value for value in NOT_WHOLE if value is not None)),
     (Limits, "write_low"): (-1, *NOT_WHOLE),
     (Limits, "write_high"): (256 * 1024 - 1, *NOT_WHOLE),
     (Limits, "write_hard"): (1024 * 1024 - 1, *NOT_WHOLE),
+    **{(Timeouts, name): (0, 0.0, *NOT_ENDLESS) for name in ("handler", "slow_handler")},
     **{(Timeouts, name): (0, 0.0, *NOT_SECONDS) for name in ("request", "close", "drain", "stall", "frame", "silence", "pong")},
     (RetryPolicy, "max_retries"): (-1, True, 1.5, "5"),
     (RetryPolicy, "initial_delay"): NOT_SECONDS,

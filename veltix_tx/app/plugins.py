@@ -19,6 +19,7 @@ from zope.interface.verify import verifyObject
 from veltix_tx.app.router import Events, Router
 from veltix_tx.errors import MessageTypeError, SessionClosed, SettingsError, excerpt
 from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
+from veltix_tx.net.plain import PlainFailure
 from veltix_tx.net.session import Session
 from veltix_tx.wire.messages import CodeRange, MessageRegistry, MessageType, Response
 
@@ -256,6 +257,14 @@ class Plugins:
         handler = self._application if entry_of_type is None else entry_of_type.plugin
         return handler.received(session, message)
 
+    def handler_of(self, message: Response) -> object:
+        """Return what handles a message."""
+        entry = self._attached.get(message.type.code)
+        if entry is not None:
+            return entry.plugin.received
+        find = getattr(self._application, "handler_of", None)
+        return self._application.received if find is None else find(message)
+
     def disconnected(self, session: Session, reason: SessionClosed) -> object:
         """Tell the application, then the plugins that may know, the last one first."""
         seeing = self._seeing[Events.ON_DISCONNECT]
@@ -337,7 +346,13 @@ class Plugins:
 
 
 def _failed(failure: Failure, step: str, entry: _Entry, session: Session) -> None:
-    _log.failure("{step} of plugin {plugin} failed for {session}", failure, step=step, plugin=entry.name, session=session)
+    if session.may_log():
+        _log.failure(
+            *("{step} of plugin {plugin} failed for {session}", PlainFailure(failure)),
+            step=step,
+            plugin=entry.name,
+            session=session,
+        )
 
 
 def _is_name(name: object) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from inspect import iscoroutinefunction
@@ -14,9 +15,12 @@ from zope.interface import implementer
 
 from veltix_tx.errors import SessionClosed, SettingsError
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.plain import PlainFailure
 from veltix_tx.net.reconnect import DisconnectState
 from veltix_tx.net.session import Session
 from veltix_tx.net.threads import Workers
+from veltix_tx.net.turns import Within
+from veltix_tx.settings import check_seconds
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageType, Response
 
@@ -61,11 +65,17 @@ class Router:
         self.taken: dict[int, str] = {}
         self._workers = workers
         self._server = role is Role.SERVER
-        self._routes: dict[int, tuple[Handler, bool]] = {}
+        self._routes: dict[int, tuple[Handler, _Terms | None]] = {}
         self._callbacks: dict[Events, Handler] = {}
 
     def register_route(
-        self, message_type: MessageType, handler: Handler, *, concurrent: bool = False, thread: bool = False
+        self,
+        message_type: MessageType,
+        handler: Handler,
+        *,
+        concurrent: bool = False,
+        thread: bool = False,
+        timeout: float | None = None,
     ) -> None:
         """Register a handler for one type.
 
@@ -76,10 +86,12 @@ class Router:
                 coroutine is not done; by default they wait, so that one client's messages are
                 handled in their order.
             thread: call it in a thread, because it may block.
+            timeout: seconds for its Deferred or coroutine, ``timeouts.handler`` by default,
+                ``math.inf`` for no end.
 
         Raises:
-            SettingsError: the type has a route already or is none, the handler cannot be called, or a
-                coroutine function is to run in a thread.
+            SettingsError: the type has a route already or is none, the handler cannot be called, a
+                coroutine function is to run in a thread, or the timeout cannot be.
         """
         _check_callable(handler)
         if not isinstance(message_type, MessageType):
@@ -88,11 +100,13 @@ class Router:
             raise SettingsError("route", message_type.name, "a type that has no route yet: unregister it first")
         if message_type.code in self.taken:
             raise SettingsError("route", message_type.name, f"a type that {self.taken[message_type.code]} does not handle")
+        if timeout is not None:
+            check_seconds("timeout", timeout, endless=True)
         if thread:
             if iscoroutinefunction(handler) or self._workers is None:
                 raise SettingsError("thread", True, "False for a coroutine function, and for a router without workers")
             handler = partial(_in_thread, self._workers, handler)
-        self._routes[message_type.code] = (handler, concurrent)
+        self._routes[message_type.code] = (handler, None if timeout is None and not concurrent else _Terms(concurrent, timeout))
 
     def has_route(self, message_type: MessageType) -> bool:
         """Whether a type has a route."""
@@ -133,15 +147,17 @@ class Router:
 
     def received(self, session: Session, message: Response) -> object:
         """Call the route of the message's type, else ``on_recv``."""
-        handler, concurrent = self._routes.get(message.type.code) or (self._callbacks.get(Events.ON_RECV), False)
+        handler, terms = self._routes.get(message.type.code) or (self._callbacks.get(Events.ON_RECV), None)
         if handler is None:
             self.unhandled += 1
             return None
         result = handler(session, message) if self._server else handler(message)
-        if concurrent:
-            session.answer(message, result)
-            return None
-        return result
+        return result if terms is None else terms.hold(session, message, result)
+
+    def handler_of(self, message: Response) -> object:
+        """Return the function that handles a message, for the log."""
+        handler, _ = self._routes.get(message.type.code) or (self._callbacks.get(Events.ON_RECV), None)
+        return handler.args[1] if isinstance(handler, partial) and handler.func is _in_thread else handler
 
     def disconnected(self, session: Session, reason: SessionClosed) -> object:
         """Call a server's ``on_disconnect``; for a client's see :meth:`lost`."""
@@ -152,7 +168,23 @@ class Router:
         """Call a client's ``on_disconnect``, at each step of a lost or failed connection."""
         callback = self._callbacks.get(Events.ON_DISCONNECT)
         if callback is not None:
-            maybeDeferred(callback, state).addErrback(lambda failure: _log.failure("on_disconnect failed", failure))
+            maybeDeferred(callback, state).addErrback(lambda failure: _log.failure("on_disconnect failed", PlainFailure(failure)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What a route asked for."""
+
+    concurrent: bool
+    timeout: float | None
+
+    def hold(self, session: Session, message: Response, result: object) -> object:
+        if self.timeout is not None and isinstance(result, (Deferred, Coroutine)):
+            result = Within(self.timeout, result)
+        if not self.concurrent:
+            return result
+        session.answer(message, result)
+        return None
 
 
 def _check_callable(handler: object) -> None:

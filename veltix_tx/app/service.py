@@ -70,7 +70,9 @@ class RoutedService(Service):
             raise SettingsError("application", self._application, "None for routes and callbacks to be used")
         return self._router
 
-    def route(self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False) -> Callable[[H], H]:
+    def route(
+        self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False, timeout: float | None = None
+    ) -> Callable[[H], H]:
         """Return a decorator: its function handles one type of message.
 
         A server's is called ``handler(client, message)``, a client's ``handler(message)``. What it
@@ -83,23 +85,33 @@ class RoutedService(Service):
         It may use sessions, servers and clients as any handler does, but for one thing: what
         returns a Deferred elsewhere blocks there, and returns or raises what the Deferred would.
 
+        A Deferred or coroutine that is not done after ``timeout`` seconds (``timeouts.handler`` by
+        default, ``math.inf`` for no end) is cancelled and counts as failed. A thread cannot be
+        cancelled: it runs on, and what it returns then is dropped.
+
         Raises:
             SettingsError: the type has a route already, there is an application in place of
-                routes, or a coroutine function is to run in a thread.
+                routes, a coroutine function is to run in a thread, or the timeout cannot be.
         """
         router = self.router  # refuses at once where there are no routes
 
         def register(handler: H) -> H:
-            router.register_route(message_type, handler, concurrent=concurrent, thread=thread)
+            router.register_route(message_type, handler, concurrent=concurrent, thread=thread, timeout=timeout)
             return handler
 
         return register
 
     def register_route(
-        self, message_type: MessageType, handler: Handler, *, concurrent: bool = False, thread: bool = False
+        self,
+        message_type: MessageType,
+        handler: Handler,
+        *,
+        concurrent: bool = False,
+        thread: bool = False,
+        timeout: float | None = None,
     ) -> None:
         """Let a function handle one type of message; see :meth:`route`."""
-        self.router.register_route(message_type, handler, concurrent=concurrent, thread=thread)
+        self.router.register_route(message_type, handler, concurrent=concurrent, thread=thread, timeout=timeout)
 
     def unregister_route(self, message_type: MessageType) -> bool:
         """Take a route back; return whether there was one."""

@@ -12,6 +12,8 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
+from veltix_tx.net.plain import PlainFailure, escaped
+
 __all__ = ["Crew", "Strand"]
 
 _log = Logger()
@@ -72,10 +74,12 @@ class Strand:
     Args:
         crew: whose threads.
         reactor: in whose thread what :meth:`put` returns fires.
+        may_log: whether the log may have one more line that the peer causes.
     """
 
-    def __init__(self, crew: Crew, reactor: Any) -> None:
+    def __init__(self, crew: Crew, reactor: Any, may_log: Callable[[], bool] = lambda: True) -> None:
         self._crew = crew
+        self.may_log = may_log
         self._reactor = reactor
         self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._lock = Lock()
@@ -126,15 +130,8 @@ class Strand:
             try:
                 function(*arguments)
             except BaseException as error:  # exit() in a callback must not end the thread that others use
-                name = getattr(function, "__qualname__", repr(function))
-                failure = Failure()
-                failure.cleanFailure()  # to text: an event may be kept, and would keep what the frames hold
-                _log.failure(
-                    *("Error in callback {name}: {kind}: {error}", failure, LogLevel.error),
-                    name=name,
-                    kind=type(error).__name__,
-                    error=safe_str(error),
-                )
+                if self.may_log():
+                    _log_failed(function, error)
         self._thread = 0
         with self._lock:
             if len(self._calls) <= _LOW:
@@ -148,3 +145,14 @@ class Strand:
         room, self._room = self._room, None
         if room is not None:
             self._reactor.callFromThread(room.callback, None)
+
+
+def _log_failed(function: Callable[..., object], error: BaseException) -> None:
+    failure = Failure()
+    failure.cleanFailure()  # to text: an event may be kept, and would keep what the frames hold
+    _log.failure(
+        *("Error in callback {name}: {kind}: {error}", PlainFailure(failure), LogLevel.error),
+        name=getattr(function, "__qualname__", repr(function)),
+        kind=type(error).__name__,
+        error=escaped(safe_str(error)),
+    )

@@ -109,8 +109,8 @@ class Routed:
 
         return register
 
-    def _strand(self) -> Strand:
-        return Strand(self._crew, self._thread.reactor)
+    def _strand(self, may_log: Callable[[], bool] = lambda: True) -> Strand:
+        return Strand(self._crew, self._thread.reactor, may_log)
 
     def _put(self, strand: Strand, callback: Callback | None, *arguments: object) -> Any:
         """Have a callback called; a returned Deferred asks to wait before the next."""
@@ -129,7 +129,7 @@ class Routed:
         route = self.request_handler.get_route(message_type)
         if route is not None:
             return self._put(strand, route, *routed)
-        if self.on_recv is None:
+        if self.on_recv is None and strand.may_log():
             _log.warn("No handler registered for message of type {type!r}", type=message_type)
         return self._put(strand, self.on_recv, *plain)
 
@@ -144,7 +144,7 @@ def ask(thread: ReactorThread, session: Session | None, request: Request, timeou
         request_id = id_as_int(request.request_id)
         reply = thread.call(lambda: session.send_and_wait(request.type, request.content, timeout=timeout, request_id=request_id))
     except (VeltixError, TypeError, ValueError) as error:
-        _log.warn("No response to {request}: {error}", request=repr(request), error=str(error))
+        _log.warn("No response to {request}: {error}", request=request.outline, error=str(error))
         return None
     return Response.of(reply, request, (clock() - started) * 1000)
 

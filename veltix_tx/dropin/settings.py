@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,4 +115,5 @@ def _common(config: ServerConfig | ClientConfig) -> dict[str, Any]:
         "performance_mode": config.performance_mode,
         "socket_core": config.socket_core,
         "wire": config.wire,
+        "timeouts": settings.Timeouts(handler=math.inf),  # callbacks take as long as they take, as upstream's
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import threading
 from collections import Counter
@@ -18,6 +17,7 @@ from zope.interface import implementer
 
 from veltix_tx.logs.background import Background
 from veltix_tx.logs.config import LoggerConfig, LogLevel
+from veltix_tx.net.plain import escaped
 
 __all__ = ["LineObserver"]
 
@@ -39,14 +39,7 @@ _SHOWN = {
 }
 """Level: how it is written, and its colour as ANSI has it."""
 
-_UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What ends a line somewhere, moves a terminal's cursor, turns the direction of text, or cannot be encoded."""
-
 _NESTED = 2
-
-
-def _escaped(text: str) -> str:
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def _level(event: LogEvent) -> LogLevel:
@@ -55,14 +48,14 @@ def _level(event: LogEvent) -> LogLevel:
 
 
 def _origin(event: LogEvent) -> str:
-    return _escaped(str(event.get("veltix_caller") or event.get("log_system") or event.get("log_namespace") or "-"))
+    return escaped(str(event.get("veltix_caller") or event.get("log_system") or event.get("log_namespace") or "-"))
 
 
 def _traceback(event: LogEvent) -> str:
     if event.get("log_failure") is None:
         return ""
     text = eventAsText({"log_failure": event["log_failure"]}, includeTimestamp=False, includeSystem=False)
-    return "".join(f"\n\t{_escaped(line)}" for line in text.strip("\n").split("\n"))
+    return "".join(f"\n\t{escaped(line)}" for line in text.strip("\n").split("\n"))
 
 
 class _RotatingFile(RotatingFileHandler):
@@ -212,7 +205,7 @@ class LineObserver:
         self._output.close()
 
     def _line(self, event: LogEvent, level: LogLevel) -> str | None:
-        text, traceback = _escaped(formatEvent(event)), _traceback(event)
+        text, traceback = escaped(formatEvent(event)), _traceback(event)
         if not text and not traceback:
             return None
         parts = []

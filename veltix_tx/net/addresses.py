@@ -5,6 +5,8 @@ from __future__ import annotations
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
+from veltix_tx.net.plain import escaped
+
 __all__ = ["is_local", "is_loopback", "shown"]
 
 
@@ -16,7 +18,7 @@ def shown(address: IAddress) -> str:
         return f"[{address.host}]:{address.port}"
     if isinstance(address, UNIXAddress):
         name = address.name
-        return f"unix:{name.decode(errors='backslashreplace') if isinstance(name, bytes) else name or ''}"
+        return f"unix:{escaped(name.decode(errors='backslashreplace') if isinstance(name, bytes) else name or '')}"
     return str(address)
 
 

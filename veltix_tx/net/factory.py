@@ -95,6 +95,11 @@ class VeltixServerFactory(ServerFactory):
             )
         return self._side
 
+    def stopFactory(self) -> None:
+        """Tell what was left out of the log: the last port is closed."""
+        if self._connections is not None:
+            self._connections.shared.remarks.close()
+
     def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
         """Return the protocol of a new connection, None for one to close at once."""
         connections, source = self.connections, source_of(addr)

@@ -46,6 +46,9 @@ class Link(Protocol):
     def sent(self, size: int) -> None:
         """Write what the connection has to send, of which ``size`` bytes are of this side's own accord."""
 
+    def may_log(self) -> bool:
+        """Whether the log may have one more line that the peer causes; see :class:`~veltix_tx.net.remarks.Remarks`."""
+
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close politely, within a deadline."""
 

@@ -24,6 +24,7 @@ from veltix_tx.errors import (
     TooManyStrikes,
 )
 from veltix_tx.net.addresses import shown
+from veltix_tx.net.connections import source_of
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import ROUNDING, Deadlines, TokenBucket
 from veltix_tx.net.listeners import Listeners
@@ -35,7 +36,6 @@ from veltix_tx.settings import ClientConfig
 from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready, VeltixConnection
 from veltix_tx.wire.frames import Refusal, Refused
 from veltix_tx.wire.handshake import Role
-from veltix_tx.wire.messages import Response
 from veltix_tx.wire.releases import SUPERSET
 
 __all__ = ["VeltixProtocol"]
@@ -104,7 +104,8 @@ class VeltixProtocol(Protocol):
         """Begin the handshake, with one absolute deadline."""
         self._prepare()
         if self._full:
-            _log.warn("refusing {peer}: the server is full", peer=shown(self.address))
+            if self.may_log():
+                _log.warn("refusing {peer}: the server is full", peer=shown(self.address))
             self.connection.refuse_full()
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
             return
@@ -116,12 +117,14 @@ class VeltixProtocol(Protocol):
         """Handle what arrived; everything it causes to be sent at once leaves in one write."""
         connection = self.connection
         events = connection.receive(data, self.side.calendar_ms())
+        now = self.clocks.uptime()
         if self.session is None:
             self._dispatch(events)
             if connection.wake_after is None:
                 self.deadlines.clear("wake")
+            self._check_slow(now, events)
             return
-        self.heard = now = self.clocks.uptime()
+        self.heard = now
         pings = connection.pings - self._pings
         if not connection.unfinished:
             self._frame_begun = None
@@ -138,6 +141,8 @@ class VeltixProtocol(Protocol):
         self._dispatch(events)
         if self._kept or self._frame_begun is not None or self.session.inbox_bytes:
             self.account()
+        if self.clocks.uptime() - now > self.timeouts.slow_handler:
+            self._check_slow(now, events)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Settle everything that waits."""
@@ -192,6 +197,10 @@ class VeltixProtocol(Protocol):
         elif not (own or self.corked):
             self.shared.write_soon(self)
 
+    def may_log(self) -> bool:
+        """Whether the log may have one more line that the peer causes."""
+        return self.shared.remarks.may_log(source_of(self.address))
+
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds."""
         if self.transport is None or self._closed is not None:
@@ -222,7 +231,8 @@ class VeltixProtocol(Protocol):
 
     def give_up(self) -> None:
         """Close at once a peer that does not read."""
-        _log.warn("closing {peer}: it does not read what it is sent", peer=shown(self.address))
+        if self.may_log():
+            _log.warn("closing {peer}: it does not read what it is sent", peer=shown(self.address))
         self.abort(SessionClosed(DisconnectReason.STALLED))
 
     def resumed(self) -> None:
@@ -252,17 +262,15 @@ class VeltixProtocol(Protocol):
 
     def dead(self) -> None:
         """Close at once a peer that has not answered."""
-        _log.warn("closing {peer}: it is silent, and has not answered a ping", peer=shown(self.address))
+        if self.may_log():
+            _log.warn("closing {peer}: it is silent, and has not answered a ping", peer=shown(self.address))
         self.abort(SessionClosed(DisconnectReason.SILENT))
 
     def overloaded(self, direction: str, most: int) -> None:
         """Close at once, because all connections together keep too much and this one the most."""
-        _log.warn(
-            "closing {peer}: all connections together keep over {most} bytes (limits.{direction}), and it the most",
-            peer=shown(self.address),
-            most=most,
-            direction=direction,
-        )
+        if self.may_log():
+            text = "closing {peer}: all connections together keep over {most} bytes (limits.{direction}), and it the most"
+            _log.warn(text, peer=shown(self.address), most=most, direction=direction)
         self.abort(SessionClosed(DisconnectReason.OVERLOAD))
 
     # Inside.
@@ -303,16 +311,23 @@ class VeltixProtocol(Protocol):
     def _dispatch(self, events: list[Event]) -> None:
         self.corked = True
         try:
-            for event in events:
-                if isinstance(event, Response):
-                    if self._closed is not None:
-                        break
-                    self.session.receive(event)  # type: ignore[union-attr]
-                else:
-                    _ON_EVENT[type(event)](self, event)
+            first = 0
+            while self.session is None and first < len(events):
+                self._on(events[first])
+                first += 1
+            if self.session is not None:
+                self.session.receive(events[first:] if first else events, self._on)
         finally:
             self.corked = False
             self.flush()
+
+    def _on(self, event: Event) -> None:
+        _ON_EVENT[type(event)](self, event)
+
+    def _check_slow(self, began: float, events: list[Event]) -> None:
+        taken = self.clocks.uptime() - began
+        if taken > self.timeouts.slow_handler and self.session is not None:
+            self.session.took(taken, events)
 
     def _on_ready(self, event: Ready) -> None:
         self.deadlines.clear("handshake")
@@ -349,12 +364,14 @@ class VeltixProtocol(Protocol):
         self._fault(event.error)
 
     def _fault(self, error: RemoteProtocolError) -> None:
-        _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
+        if self.may_log():
+            _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
         self.close(SessionClosed(error.reason, error))
 
     def _handshake_late(self) -> None:
         error = HandshakeTimeout(self.side.config.handshake_timeout)
-        _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
+        if self.may_log():
+            _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
         self.abort(SessionClosed(error.reason, error))
 
     def _frame_late(self) -> None:

@@ -13,17 +13,15 @@ from veltix_tx.net.link import Link
 from veltix_tx.net.waiting import Waiting
 from veltix_tx.wire.messages import MessageType, Response
 
-__all__ = ["Questions", "seconds_to_wait"]
+__all__ = ["Questions", "checked_seconds"]
 
 
-def seconds_to_wait(given: float | None, usual: float) -> float:
-    """Return the seconds to wait for a reply: those given, else the usual ones.
+def checked_seconds(given: float) -> float:
+    """Return the seconds to wait for a reply.
 
     Raises:
         ValueError: they are no number above 0.
     """
-    if given is None:
-        return usual
     if not (isinstance(given, (int, float)) and given > 0):
         raise ValueError(f"timeout is {excerpt(given)}: it must be a number of seconds above 0, or math.inf")
     return given
@@ -41,7 +39,7 @@ class Questions:
         pings: those answered by a PONG. Their ids are apart.
     """
 
-    __slots__ = ("_connection", "_flow", "_header_size", "_link", "pings", "requests")
+    __slots__ = ("_asked", "_connection", "_flow", "_header_size", "_link", "_pinged", "pings", "requests")
 
     def __init__(self, link: Link, header_size: int) -> None:
         self._link = link
@@ -50,9 +48,10 @@ class Questions:
         self._header_size = header_size
         self.requests = Waiting(link.clocks.uptime, link.deadlines, "requests")
         self.pings = Waiting(link.clocks.uptime, link.deadlines, "pings")
+        self._asked, self._pinged = self.requests.entries, self.pings.entries
 
     def __len__(self) -> int:
-        return len(self.requests.entries) + len(self.pings.entries)
+        return len(self._asked) + len(self._pinged)
 
     def ask(
         self, waiting: Waiting, message_type: MessageType, content: bytes, seconds: float, wanted: int | None = None
@@ -63,14 +62,16 @@ class Questions:
             TooManyRequests: as many as may wait already; nothing was sent.
             LocalProtocolError: what sending raises; nothing was sent.
         """
-        if len(self) >= self._link.limits.pending:
-            raise TooManyRequests(self._link.limits.pending)
+        link = self._link
+        if len(self._asked) + len(self._pinged) >= link.limits.pending:
+            raise TooManyRequests(link.limits.pending)
         size = len(content) + self._header_size
-        self._flow.check_room(size)
+        if self._flow.queued:
+            self._flow.check_room(size)
         request_id = self._connection.fresh_id(waiting.entries, wanted)
         self._connection.send(message_type, content, request_id)
         deferred = waiting.add(request_id, seconds)
-        self._link.sent(size)
+        link.sent(size)
         return deferred
 
     def answered(self, message: Response) -> None:

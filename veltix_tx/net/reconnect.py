@@ -268,7 +268,10 @@ class VeltixClientFactory(ReconnectingClientFactory):
         super().clientConnectionFailed(connector, Failure(error))
         over = self._callID is None
         if not over:
-            _log.info("trying {connector} again in {delay:.2f} s: {reason}", connector=connector, delay=self.delay, reason=error)
+            if self.side.shared.remarks.may_log(str(connector)):
+                _log.info(
+                    "trying {connector} again in {delay:.2f} s: {reason}", connector=connector, delay=self.delay, reason=error
+                )
             self._tell(False)
             return
         if self.continueTrying and self.policy.max_retries:

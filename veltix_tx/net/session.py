@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import get_ident
 from typing import Any
 
@@ -15,11 +15,12 @@ from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.link import Link
 from veltix_tx.net.listeners import Listeners
-from veltix_tx.net.questions import Questions, seconds_to_wait
+from veltix_tx.net.questions import Questions, checked_seconds
 from veltix_tx.net.tags import Tagged
 from veltix_tx.net.threads import from_any_thread, in_thread_of
 from veltix_tx.net.turns import Turns
 from veltix_tx.settings import Limits
+from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import PING, MessageType, Request, Response, parts_of
 from veltix_tx.wire.peer import Peer
 
@@ -138,12 +139,7 @@ class Session(Tagged):
         return flow
 
     def send_and_wait(
-        self,
-        message: MessageType | Request,
-        content: bytes = b"",
-        *,
-        timeout: float | None = None,
-        request_id: int | None = None,
+        self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None, request_id: int | None = None
     ) -> Deferred[Response]:
         """Send a request and wait for its reply.
 
@@ -162,8 +158,9 @@ class Session(Tagged):
         """
         if get_ident() != self.home.thread:
             return in_thread_of(self.home, self.send_and_wait, message, content, timeout=timeout, request_id=request_id)
-        message_type, body, _ = parts_of(message, content)
-        return self._ask("requests", message_type, body, timeout, request_id)
+        if type(message) is not MessageType or type(content) is not bytes:
+            message, content, _ = parts_of(message, content)
+        return self._ask("requests", message, content, timeout, request_id)
 
     @from_any_thread
     def ping(self, timeout: float | None = None) -> Deferred[float]:
@@ -291,6 +288,18 @@ class Session(Tagged):
         self._flow.sharing += size
         self._link.sent(size)
 
+    def may_log(self) -> bool:
+        """Whether the log may have one more line that the peer causes; may be called in any thread."""
+        return self._link.may_log()
+
+    def took(self, seconds: float, events: Iterable[object]) -> None:
+        """Take note of how long what was read took to handle."""
+        self._turns.took(seconds, events)
+
+    def cut(self) -> None:
+        """Cancel what still runs, and handle no more: the server has stopped."""
+        self._turns.cut()
+
     def give_up(self) -> None:
         """Close at once a peer that does not read; what is queued is lost."""
         self._link.give_up()
@@ -316,16 +325,26 @@ class Session(Tagged):
         """Tell the application, before any message."""
         self._turns.begin()
 
-    def receive(self, message: Response) -> None:
-        """Take one message: a reply, or something to handle in its turn."""
-        request_id = message.request_id
-        if request_id in self._asked:
-            self._questions.answered(message)  # type: ignore[union-attr]
-        elif request_id in self._given_up:
-            del self._given_up[request_id]
-            self._late()
-        else:
-            self._turns.take(message)
+    def receive(self, events: list[Event], other: Callable[[Event], None]) -> None:
+        """Take what one read brought: replies, messages to handle in their turn, and what is passed on.
+
+        The per-message path of the floors above the wire: from here two calls lead to the application.
+        """
+        take = self._turns.take
+        for event in events:
+            if type(event) is not Response:
+                other(event)
+                continue
+            if self.closed is not None:
+                continue
+            request_id = event.request_id
+            if request_id in self._asked:
+                self._questions.answered(event)  # type: ignore[union-attr]
+            elif request_id in self._given_up:
+                del self._given_up[request_id]
+                self._late()
+            else:
+                take(event)
 
     def declined(self, request_id: int, detail: bytes) -> None:
         """Take word that a request failed."""
@@ -377,13 +396,14 @@ class Session(Tagged):
     def _ask(
         self, kind: str, message_type: MessageType, content: bytes, timeout: float | None, wanted: int | None = None
     ) -> Deferred[Any]:
-        seconds = seconds_to_wait(timeout, self._link.timeouts.request)
+        seconds = self._link.timeouts.request if timeout is None else checked_seconds(timeout)
         questions = self._questions
         if questions is None:
             questions = self._questions = Questions(self._link, self._header_size)
             self._asked, self._given_up = questions.requests.entries, questions.requests.given_up
         try:
-            self._check_open()
+            if self.closed is not None:
+                self._check_open()
             deferred = questions.ask(getattr(questions, kind), message_type, content, seconds, wanted)
         except (SessionClosed, TooManyRequests, LocalProtocolError) as error:
             return fail(error)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from veltix_tx.net.keepalive import Clocks, Heartbeat
+from veltix_tx.net.remarks import Remarks
 from veltix_tx.settings import Limits, Timeouts
 
 __all__ = ["COUNTERS", "Budget", "Shared"]
@@ -21,7 +22,9 @@ COUNTERS = {
     "reads_paused": "times that reading from a peer was paused: it does not read, or its messages are not handled fast enough",
     "queues_full": "messages not sent because too much waited for their peer",
     "broadcasts_dropped": "broadcasts left out for one slow peer",
-    "handlers_failed": "handlers that raised, or returned what is no answer",
+    "handlers_failed": "handlers that raised, returned what is no answer, or were not done in time",
+    "handlers_slow": "handlers that blocked everything for longer than they may",
+    "handlers_late": "handlers that were done after they had been given up",
 }
 """What is counted, beside ``closed_`` and a disconnect reason for each connection that has ended."""
 
@@ -69,6 +72,7 @@ class Shared:
 
     Attributes:
         counters: what has happened, by the names of :data:`COUNTERS`.
+        remarks: how much may be logged about the peers.
         heartbeat: looks after the ready ones.
         inbound: bytes of messages that have come in part, or wait for their turn.
         outbound: bytes that wait for peers to read; those of broadcasts, which all queues share, are not counted.
@@ -76,6 +80,7 @@ class Shared:
 
     def __init__(self, clocks: Clocks, limits: Limits, timeouts: Timeouts) -> None:
         self.counters: Counter[str] = Counter()
+        self.remarks = Remarks(clocks.uptime, limits.log_lines, limits.log_burst)
         self._reactor = clocks.reactor
         self._unwritten: list[Any] = []
         self.heartbeat = Heartbeat(clocks, timeouts.silence, timeouts.pong)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.listeners import Listeners
+from veltix_tx.net.plain import PlainFailure
+from veltix_tx.net.running import Overdue, Running
 from veltix_tx.wire.messages import MessageType, Request, Response, as_content
 
 if TYPE_CHECKING:
     from veltix_tx.net.link import Link
     from veltix_tx.net.session import Session
 
-__all__ = ["MOST_CORKED", "OWN_REQUESTS_FACTOR", "Turns"]
+__all__ = ["MOST_CORKED", "OWN_REQUESTS_FACTOR", "Turns", "Within"]
 
 _log = Logger()
 
@@ -31,16 +35,40 @@ MOST_CORKED = 64 * 1024
 """Bytes sent while a read is handled that may wait for its end to be written."""
 
 
+_NAMED = 3
+"""Handlers that a warning about many messages names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A handler's Deferred or coroutine with a time of its own.
+
+    Attributes:
+        seconds: how long it may take, in place of ``timeouts.handler``.
+        result: the Deferred or coroutine.
+    """
+
+    seconds: float
+    result: object
+
+
 class Turns:
     """Calls an application for one session, one call after another.
 
     While a handler's Deferred or coroutine is not done, or the peer has too much to read, later
-    messages wait in the inbox; when too many do, reading pauses.
+    messages wait in the inbox; when too many do, reading pauses. One that is not done within
+    ``timeouts.handler`` seconds is cancelled and counts as failed, whatever it does then.
+
+    A handler that blocks is told by how long a whole read took to handle: no clock is read for a
+    single message, until the first time that a read took too long.
 
     Args:
         session: whose messages these are.
         link: the protocol below.
         application: what to call.
+
+    Attributes:
+        late_results: what handlers brought after they had been given up; it was dropped.
     """
 
     def __init__(self, session: Session, link: Link, application: IVeltixApplication) -> None:
@@ -51,14 +79,19 @@ class Turns:
         self._connection = link.connection
         self._flow = link.flow
         self._inflight = link.limits.inflight
+        self._told_slow = 0.0
+        self._timed = False
+        self.late_results = 0
         self._busy = False
         self._draining = False
         self._closing = False
+        # An idle session has none of these.
         self._inbox: deque[Response | SessionClosed] | None = None
+        self._running: Running | None = None
+        self._when_idle: Listeners[None] | None = None
         self.inbox_bytes = 0
         self._answering = 0
         self._answered_bytes = 0
-        self._when_idle: Listeners[None] | None = None
 
     def begin(self) -> None:
         """Tell the application of the session, before any message."""
@@ -66,14 +99,16 @@ class Turns:
 
     def take(self, message: Response) -> None:
         """Handle a message in its turn."""
-        if self._closing:
-            return
         if self._busy or self._flow.full:
-            self._put(message)
-            self.inbox_bytes += len(message.content)
-            self.balance()
-        else:
-            self._handle(message)
+            if not self._closing:
+                self._put(message)
+                self.inbox_bytes += len(message.content)
+                self.balance()
+        elif not self._closing:
+            if self._timed:
+                self._handle_timed(message)
+            else:
+                self._handle(message)
 
     def _handle(self, message: Response) -> None:
         """Call the handler. The common case, an answer at once, costs no Deferred."""
@@ -81,28 +116,76 @@ class Turns:
             result = self._received(self._session, message)
             if result is None:
                 return
-            if isinstance(result, bytes):
+            if type(result) is bytes:
                 self._send(message.type, result, message.request_id)
                 return
         except BaseException:  # as a Deferred does: a handler never ends a connection
             self._failed(Failure(), message)
             return
-        self._wait_for(self.answer(message, result))
+        self._busy = True
+        self._answer(message, result, self._next)
 
-    def end(self, closed: SessionClosed) -> None:
-        """Tell the application that the session is gone, after every message."""
-        self._put(closed)
-        if not self._busy:
-            self._next()
+    def _handle_timed(self, message: Response) -> None:
+        """Call the handler and see whether it blocks."""
+        began = self._link.clocks.uptime()
+        self._handle(message)
+        seconds = self._link.clocks.uptime() - began
+        if seconds > self._link.timeouts.slow_handler:
+            self._tell_slow(seconds, **self._handler(message))
 
     def _put(self, item: Response | SessionClosed) -> None:
         if self._inbox is None:
             self._inbox = deque()
         self._inbox.append(item)
 
+    def took(self, seconds: float, events: Iterable[object]) -> None:
+        """Take note of how long a read took to handle.
+
+        Args:
+            seconds: how long.
+            events: what was read, the messages among it.
+        """
+        told, self._told_slow = self._told_slow, 0.0
+        if seconds - told <= self._link.timeouts.slow_handler:
+            return
+        messages = [event for event in events if isinstance(event, Response)]
+        if not messages:
+            return
+        self._timed = True
+        if len(messages) == 1:
+            self._tell_slow(seconds, **self._handler(messages[0]))
+            return
+        names = list(dict.fromkeys(self._handler(message)["who"] for message in messages))
+        shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+        self._tell_slow(seconds - told, f"handling {len(messages)} messages ({shown})", messages=len(messages))
+
+    def _tell_slow(self, seconds: float, who: str, **fields: object) -> None:
+        self._link.shared.counters["handlers_slow"] += 1
+        if self._link.corked:
+            self._told_slow += seconds  # of this read, of which took() is still to be told
+        if self._link.may_log():
+            fields |= {"who": who, "seconds": seconds, "session": self._session}
+            _log.warn("{who} blocked everything for {seconds:.2f} s, for {session}", **fields)
+
+    def end(self, closed: SessionClosed) -> None:
+        """Tell the application that the session is gone, after every message."""
+        if self._running is not None:
+            self._running.end()
+        self._put(closed)
+        if not self._busy:
+            self._next()
+
     def close(self) -> None:
         """Take no further messages; those taken already are handled."""
         self._closing = True
+
+    def cut(self) -> None:
+        """Forget what waits for its turn and cancel what runs: the time to stop in is over."""
+        self._closing = True
+        self._inbox = deque(item for item in self._inbox or () if isinstance(item, SessionClosed))
+        self.inbox_bytes = 0
+        if self._running is not None:
+            self._running.cut()
 
     def when_idle(self) -> Deferred[None]:
         """Return a new Deferred that fires once every message so far has been handled and answered."""
@@ -114,11 +197,14 @@ class Turns:
 
     def answer(self, message: Response, result: object) -> Deferred[None]:
         """Answer a message with a handler's result; see :meth:`Session.answer`."""
-        self._answering += 1
-        if self._answering >= self._inflight:
-            self.balance()
-        done = _as_deferred(result).addCallback(self._reply, message)
-        return done.addErrback(self._failed, message).addBoth(self._answered)
+        done: Deferred[None] = Deferred(lambda _: running.cancel())
+
+        def tell() -> None:
+            if not done.called:
+                done.callback(None)
+
+        running = self._answer(message, result, tell)
+        return done
 
     def balance(self) -> None:
         """Pause reading while too much waits for its turn or is being answered."""
@@ -136,22 +222,30 @@ class Turns:
 
     def _call(self, step: Callable[..., object], *arguments: object) -> None:
         """Call one of the application's other methods."""
+        name = step.__name__
 
         def failed(failure: Failure) -> None:
-            _log.failure("{step} failed for {session}", failure, step=step.__name__, session=self._session)
+            self._log_failure(failure, name, step=name)
 
+        def settle(result: object) -> None:
+            if isinstance(result, Failure):
+                failed(result)
+            self._next()
+
+        began = self._link.clocks.uptime()
         try:
             done = _as_deferred(step(*arguments))
         except BaseException:
             failed(Failure())
             return
-        self._wait_for(done.addErrback(failed))
-
-    def _wait_for(self, done: Deferred[Any]) -> None:
+        finally:
+            seconds = self._link.clocks.uptime() - began
+            if seconds > self._link.timeouts.slow_handler:
+                self._tell_slow(seconds, name, step=name)
         self._busy = True
-        done.addBoth(self._next)
+        self._watch(self._link.timeouts.handler, done, settle)
 
-    def _next(self, _: object = None) -> None:
+    def _next(self) -> None:
         self._busy = False
         self.go_on()
 
@@ -166,12 +260,46 @@ class Turns:
                 self._call(self._application.disconnected, self._session, item)
             else:
                 self.inbox_bytes -= len(item.content)
-                self._handle(item)
+                self._handle_timed(item)
         self._draining = False
         if self._flow.paused:
             self.balance()
         self._link.account()
         self._check_idle()
+
+    def _answer(self, message: Response, result: object, then: Callable[[], None]) -> Deferred[object]:
+        """Answer with a result when it comes, then do something; return what it comes from."""
+        self._answering += 1
+        if self._answering >= self._inflight:
+            self.balance()
+        seconds = self._link.timeouts.handler
+        if isinstance(result, Within):
+            seconds, result = result.seconds, result.result
+        running = _as_deferred(result)
+        self._watch(seconds, running, partial(self._settle, message, then))
+        return running
+
+    def _watch(self, seconds: float, result: Deferred[object], settle: Callable[[object], None]) -> None:
+        if result.called and not result.paused:
+            result.addBoth(settle)
+            return
+        if self._running is None:
+            self._running = Running(self._link.clocks, self._late)
+        self._running.watch(seconds, result, settle)
+
+    def _settle(self, message: Response, then: Callable[[], None], result: object) -> None:
+        if isinstance(result, Failure):
+            self._failed(result, message)
+        else:
+            try:
+                self._reply(result, message)
+            except BaseException:
+                self._failed(Failure(), message)
+        self._answering -= 1
+        if self._flow.paused:
+            self.balance()
+        self._check_idle()
+        then()
 
     def _reply(self, result: object, message: Response) -> None:
         if isinstance(result, Request):
@@ -192,15 +320,36 @@ class Turns:
 
     def _failed(self, failure: Failure, message: Response) -> None:
         self._link.shared.counters["handlers_failed"] += 1
-        _log.failure("the handler of {type} failed for {session}", failure, type=message.type.name, session=self._session)
+        self._log_failure(failure, **self._handler(message))
         if self._session.closed is None and self._connection.send_failure(message.request_id):
             self._link.flush()
 
-    def _answered(self, _: object) -> None:
-        self._answering -= 1
-        if self._flow.paused:
-            self.balance()
-        self._check_idle()
+    def _log_failure(self, failure: Failure, who: str, **fields: object) -> None:
+        if not self._link.may_log():
+            return
+        text, overdue = "{who} failed for {session}", failure.value
+        if isinstance(overdue, Overdue):
+            text, fields["seconds"] = "{who} was not done after {seconds:g} s, for {session}", overdue.seconds
+            failure = overdue.stopped or failure
+        _log.failure(text, PlainFailure(failure), LogLevel.critical, who=who, session=self._session, **fields)
+
+    def _late(self, result: object) -> None:
+        self.late_results += 1
+        self._link.shared.counters["handlers_late"] += 1
+        if isinstance(result, Failure):
+            self._log_failure(result, "a handler that had been given up")
+        elif self._link.may_log():
+            _log.warn("a handler that had been given up is done after all, for {session}", session=self._session)
+
+    def _handler(self, message: Response) -> dict[str, str]:
+        """Return what handles a message, as fields of a log event."""
+        find = getattr(self._application, "handler_of", None)
+        try:
+            handler = self._application.received if find is None else find(message)
+        except Exception:  # of the user's
+            handler = find
+        name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+        return {"who": f"the handler {name} of {message.type.name}", "handler": name, "type": message.type.name}
 
     def _check_idle(self) -> None:
         if self._when_idle is not None and self._idle:

@@ -29,9 +29,13 @@ class Waiting:
         uptime: a clock that never jumps, in seconds.
         deadlines: where the sweep timer lives.
         name: the timer's.
+
+    Attributes:
+        entries: what waits, by request id: always the same dict, to look into.
+        given_up: ids whose replies are late: always the same dict, to look into and take from.
     """
 
-    __slots__ = ("_deadlines", "_name", "_sweep_at", "_table", "_uptime")
+    __slots__ = ("_deadlines", "_name", "_sweep_at", "_table", "_uptime", "entries", "given_up")
 
     def __init__(self, uptime: Callable[[], float], deadlines: Deadlines, name: str) -> None:
         self._uptime = uptime
@@ -39,16 +43,7 @@ class Waiting:
         self._name = name
         self._sweep_at = math.inf
         self._table: PendingTable[tuple[Deferred[Any], float]] = PendingTable()
-
-    @property
-    def entries(self) -> dict[int, tuple[tuple[Deferred[Any], float], float]]:
-        """What waits, by request id: always the same dict, to look into."""
-        return self._table.entries
-
-    @property
-    def given_up(self) -> dict[int, None]:
-        """Ids whose replies are late: always the same dict, to look into and take from."""
-        return self._table.given_up
+        self.entries, self.given_up = self._table.entries, self._table.given_up
 
     def add(self, request_id: int, seconds: float) -> Deferred[Any]:
         """Return a Deferred for the reply to ``request_id``.

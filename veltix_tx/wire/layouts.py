@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from struct import Struct
 from typing import NamedTuple
-from zlib import crc32
+
+from veltix_tx.wire.codec import crc32
 
 __all__ = ["ALL_LAYOUTS", "W14", "W15", "W16", "W22", "W46", "W62", "Header", "Layout"]
 
@@ -98,6 +99,24 @@ class Layout:
         def bare(code: int, content: bytes, request_id: int) -> bytes:
             wire_id = request_id.to_bytes(id_size, "big") if wide_id else request_id
             return pack(code, len(content), checksum(content), clock() if has_clock else b"", wire_id)
+
+        return with_magic if magic else bare
+
+    def framer(self, clock: Callable[[], int]) -> Callable[[int, bytes, int], bytes]:
+        """Return a function as :meth:`packer` does, but of the whole frame: header and content in one.
+
+        Args:
+            clock: gives the ms for a layout that carries them.
+        """
+        pack, checksum, magic, has_clock = self.header.pack, self.checksum, self.magic, self.clock
+        wide_id, id_size = self.wide_id, self.id_size
+
+        def with_magic(code: int, content: bytes, request_id: int) -> bytes:
+            return pack(magic, code, len(content), checksum(content), request_id) + content
+
+        def bare(code: int, content: bytes, request_id: int) -> bytes:
+            wire_id = request_id.to_bytes(id_size, "big") if wide_id else request_id
+            return pack(code, len(content), checksum(content), clock() if has_clock else b"", wire_id) + content
 
         return with_magic if magic else bare
 

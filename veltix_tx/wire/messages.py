@@ -149,7 +149,7 @@ def as_content(value: object) -> bytes:
         return value
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
-    raise TypeError(f"message content is bytes, not {type(value).__name__}: {excerpt(value)} (encode text first)")
+    raise TypeError(f"message content is bytes, not {type(value).__name__} (encode text first)")
 
 
 @dataclass(slots=True)

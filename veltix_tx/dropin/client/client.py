@@ -49,7 +49,7 @@ class Client(Routed):
         self._native = NativeClient(config.native(), types=REGISTRY, reactor=self._thread.reactor)
         self.socket = Connection(lambda: self._native.session)
         self.sender = Sender(Mode.CLIENT, conn=self.socket)
-        self._callbacks = self._strand()
+        self._callbacks = self._strand(self._may_log)
         self._native.set_callback(Events.ON_CONNECT, self._connected)
         self._native.set_callback(Events.ON_RECV, self._received)
         self._native.set_callback(Events.ON_DISCONNECT, self._disconnected)
@@ -156,6 +156,10 @@ class Client(Routed):
         if not trying.called:
             self._thread.open.add(self)
         trying.addErrback(lambda failure: _log.error("No connection: {error}", error=str(failure.value)))
+
+    def _may_log(self) -> bool:
+        session = self._native.session
+        return session is None or session.may_log()
 
     def _connected(self) -> None:
         _log.info("Successfully connected to server {addr}:{port}", addr=self.config.server_addr, port=self.config.port)

@@ -42,7 +42,7 @@ class Connection:
         """
         session = self.session
         if session is None:
-            _log.error("Cannot send {request}: not connected", request=repr(request))
+            _log.error("Cannot send {request}: not connected", request=request.outline)
             return False
         if get_ident() != session.home.thread and session.queued > session.limits.write_high:
             reactor_thread().call(session.when_writable)  # as a socket's send() blocks; a peer that never reads is closed
@@ -96,7 +96,7 @@ def _send(sessions: list[Session], request: Request, id_on: Callable[[Session, R
             if session.encoding not in encoded:
                 encoded[session.encoding] = session.encode(request.type, content, id_on(session, request))
     except (LocalProtocolError, TypeError, AttributeError) as error:  # too large, or no bytes, no type, no id
-        _log.error("Cannot send {request}: {error}", request=repr(request), error=str(error))
+        _log.error("Cannot send {request}: {error}", request=request.outline, error=str(error))
         return 0
 
     size = sum(map(len, next(iter(encoded.values()), ())))
@@ -112,7 +112,7 @@ def _send(sessions: list[Session], request: Request, id_on: Callable[[Session, R
             try:
                 session.send_encoded(encoded[session.encoding])
             except (SessionClosed, QueueFull) as error:  # noqa: PERF203 (one does not keep it from the others)
-                _log.error("Not sent, {why}: {request}", request=repr(request), why=str(error))
+                _log.error("Not sent, {why}: {request}", request=request.outline, why=str(error))
 
     if able:
         reactor_thread().post(write, size)

@@ -52,6 +52,12 @@ class Request:
         return f"Request(type={getattr(self.type, 'name', self.type)}, content={content!r}, id={self.request_id!r})"
 
     @property
+    def outline(self) -> str:
+        """What the log says of it: everything but its content."""
+        size = len(self.content) if isinstance(self.content, (bytes, bytearray)) else type(self.content).__name__
+        return f"Request(type={getattr(self.type, 'name', self.type)}, content of {size}, id={self.request_id!r})"
+
+    @property
     def answers(self) -> bool:
         """Whether ``request_id`` is another message's."""
         return self.request_id is not self._drawn

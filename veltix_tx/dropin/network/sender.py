@@ -57,7 +57,9 @@ class Sender:
             return False
         if not isinstance(target, Connection) or not isinstance(data, Request):
             _log.error(
-                "Unexpected send error: no request to a connection: {data} to {target}", data=excerpt(data), target=excerpt(target)
+                "Unexpected send error: no request to a connection: {data} to {target}",
+                data=type(data).__name__,
+                target=excerpt(target),
             )
             return False
         return target.transmit(data)
@@ -79,7 +81,9 @@ class Sender:
         good = isinstance(data, Request) and len(connections) == len(wanted)
         if not good:
             _log.error(
-                "Unexpected send error: no request to connections: {data} to {wanted}", data=excerpt(data), wanted=excerpt(wanted)
+                "Unexpected send error: no request to connections: {data} to {wanted}",
+                data=type(data).__name__,
+                wanted=excerpt(wanted),
             )
         return isinstance(data, Request) and broadcast([each for each in connections if each not in left_out], data) and good
 

@@ -156,9 +156,10 @@ class Server(Routed):
     def _connected(self, session: Session) -> None:
         self._numbered += 1
         info = ClientInfo(Connection(lambda: session), (session.ip, session.port), self._numbered, True)
-        strand = self._strand()
+        strand = self._strand(session.may_log)
         self._clients[session] = info, strand
-        _log.info("New client connected: {addr} (total: {total})", addr=info.addr, total=len(self._clients))
+        if strand.may_log():
+            _log.info("New client connected: {addr} (total: {total})", addr=info.addr, total=len(self._clients))
         self._put(strand, self.on_connect, info)
 
     def _received(self, session: Session, message: messages.Response) -> Any:
@@ -168,5 +169,6 @@ class Server(Routed):
 
     def _disconnected(self, session: Session) -> None:
         info, strand = self._clients.pop(session)
-        _log.info("Client {addr} disconnected", addr=info.addr)
+        if strand.may_log():
+            _log.info("Client {addr} disconnected", addr=info.addr)
         self._put(strand, self.on_disconnect, info)

@@ -1,0 +1,143 @@
+"""Handlers that are not done yet: each has so long, then it is cancelled, and what it still brings is dropped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from veltix_tx.net.keepalive import ROUNDING, Clocks, Deadlines
+
+__all__ = ["Overdue", "Running"]
+
+_SWEEP_FLOOR = 0.01
+"""Seconds between two sweeps at least: a sweep looks at every handler."""
+
+
+class Overdue(Exception):
+    """A handler was not done in time.
+
+    Attributes:
+        seconds: the time it had.
+        stopped: how it failed when it was cancelled, which tells where it was; None where it did not fail.
+    """
+
+    def __init__(self, seconds: float, stopped: Failure | None) -> None:
+        super().__init__(seconds, stopped)
+        self.seconds = seconds
+        self.stopped = stopped
+
+    def __str__(self) -> str:
+        return f"not done after {self.seconds:g} s"
+
+
+class _Handler:
+    __slots__ = ("deadline", "over", "result", "seconds", "settle", "stopped", "stopping")
+
+    def __init__(self, result: Deferred[Any], settle: Callable[[object], object], seconds: float, deadline: float) -> None:
+        self.result = result
+        self.settle = settle
+        self.seconds = seconds
+        self.deadline = deadline
+        self.over = False
+        self.stopping = False
+        self.stopped: Failure | None = None
+
+
+class Running:
+    """The handlers of one connection that are not done yet.
+
+    One timer serves them all: it comes when the first has had its time, and finds nothing to do in
+    most cases, so that a handler that is done soon sets and clears none.
+
+    Args:
+        clocks: uptime, and what the timer runs on. It outlives the connection as handlers do.
+        late: called with what a handler brings after it was given up.
+    """
+
+    def __init__(self, clocks: Clocks, late: Callable[[object], object]) -> None:
+        self._uptime = clocks.uptime
+        self._deadlines = Deadlines(clocks.reactor)
+        self._late = late
+        self._handlers: dict[_Handler, None] = {}
+        self._sweep_at = math.inf
+        self._ended = False
+        self._cut = False
+
+    def watch(self, seconds: float, result: Deferred[Any], settle: Callable[[object], object]) -> None:
+        """Call ``settle`` once, with a handler's result, its Failure, or the Failure of :class:`Overdue` where none comes in time.
+
+        Args:
+            seconds: the time it has, ``math.inf`` for no end.
+            result: what the handler returned; not to be used any more.
+            settle: what to call; must not raise.
+        """
+        if self._cut or seconds == math.inf or (result.called and not result.paused):
+            result.addBoth(settle)
+            return
+        handler = _Handler(result, settle, seconds, self._uptime() + seconds)
+        self._handlers[handler] = None
+        if handler.deadline < self._sweep_at:
+            self._arm(seconds)
+        result.addBoth(self._done, handler)
+
+    def end(self) -> None:
+        """Keep no timer longer than there are handlers: the connection is gone."""
+        self._ended = True
+        self._calm()
+
+    def cut(self) -> None:
+        """Cancel every handler, as if it had returned None, and keep no timer any more."""
+        self._ended = self._cut = True
+        handlers, self._handlers = list(self._handlers), {}
+        self._calm()
+        for handler in handlers:
+            handler.over = True
+        for handler in handlers:
+            self._stop(handler)
+            handler.settle(None)
+
+    def _done(self, result: object, handler: _Handler) -> None:
+        if handler.stopping:
+            handler.stopped = result if isinstance(result, Failure) else None
+        elif handler.over:
+            self._late(result)
+        else:
+            handler.over = True
+            del self._handlers[handler]
+            if self._ended:
+                self._calm()
+            handler.settle(result)
+
+    def _arm(self, seconds: float) -> None:
+        self._sweep_at = self._uptime() + seconds
+        self._deadlines.set("handlers", seconds, self._sweep)
+
+    def _calm(self) -> None:
+        if not self._handlers:
+            self._deadlines.clear("handlers")
+
+    def _sweep(self) -> None:
+        self._sweep_at = math.inf
+        now = self._uptime()
+        due = [handler for handler in self._handlers if handler.deadline <= now + ROUNDING]
+        for handler in due:
+            handler.over = True
+            del self._handlers[handler]
+        if self._handlers:
+            earliest = min(handler.deadline for handler in self._handlers)
+            self._arm(max(earliest - now, _SWEEP_FLOOR))
+        for handler in due:
+            self._stop(handler)
+            handler.settle(Failure(Overdue(handler.seconds, handler.stopped)))
+
+    def _stop(self, handler: _Handler) -> None:
+        handler.stopping = True
+        try:
+            handler.result.cancel()
+        except BaseException:  # the canceller is the user's
+            handler.stopped = Failure()
+        handler.stopping = False

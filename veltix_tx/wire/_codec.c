@@ -1,0 +1,472 @@
+/* The compiled codec: the ordinary frames of the layouts with a CRC-32, in one go.
+
+   The rules stand once, in frames.py. A Decoder makes messages of as many whole, sound frames of known user types
+   as follow each other, and stops in front of the first thing that is anything else: a part of a frame, a system
+   code, a wrong checksum or magic, an unknown type, a size over the limit. What becomes of that is not known here.
+
+   A header, whatever its layout:  [VX [flags]]  code u16  size u32  CRC-32 u32  [clock u64]  request id u16 or u32 */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#include "_crc32.h"
+
+#define MAGIC_0 'V'
+#define MAGIC_1 'X'
+
+static uint32_t
+be16(const unsigned char *at)
+{
+    return (uint32_t)at[0] << 8 | at[1];
+}
+
+static uint32_t
+be32(const unsigned char *at)
+{
+    return be16(at) << 16 | be16(at + 2);
+}
+
+static unsigned char *
+put_be(unsigned char *at, uint64_t value, int size)
+{
+    for (int byte = size - 1; byte >= 0; byte--, value >>= 8) {
+        at[byte] = (unsigned char)value;
+    }
+    return at + size;
+}
+
+/* Layouts. */
+
+typedef struct {
+    int header_size;
+    int code_at; /* 0 without a magic; 2 or 3 behind one */
+    int id_size; /* 2 or 4 */
+    int clock;
+} Layout;
+
+static int
+layout_check(Layout *layout)
+{
+    if ((layout->id_size == 2 || layout->id_size == 4) && layout->header_size > 0 && layout->header_size < 100) {
+        layout->code_at = layout->header_size - layout->id_size - (layout->clock ? 8 : 0) - 10;
+        if (layout->code_at == 0 || layout->code_at == 2 || layout->code_at == 3) {
+            return 0;
+        }
+    }
+    PyErr_SetString(PyExc_ValueError, "no such layout");
+    return -1;
+}
+
+/* Decoder. */
+
+enum { TYPE, CONTENT, REQUEST_ID, DIGEST, RECEIVED_AT, TIMESTAMP, SLOTS };
+static const char *const slot_names[SLOTS] = {"type", "content", "request_id", "digest", "received_at", "timestamp"};
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    Layout layout;
+    uint32_t first_code;
+    int64_t max_content;
+    PyObject *lookup;
+    PyTypeObject *message;
+    Py_ssize_t slots[SLOTS]; /* where a message keeps what */
+} Decoder;
+
+/* Looked up once per run and code; eight codes at a time. */
+typedef struct {
+    uint32_t code;
+    PyObject *type;
+} Known;
+enum { KNOWN = 8 };
+
+static PyObject *
+known_type(const Decoder *self, Known *known, uint32_t code)
+{
+    Known *place = &known[code % KNOWN];
+    if (place->type == NULL || place->code != code) {
+        PyObject *number = PyLong_FromUnsignedLong(code);
+        if (number == NULL) {
+            return NULL;
+        }
+        PyObject *found = PyObject_CallOneArg(self->lookup, number);
+        Py_DECREF(number);
+        if (found == NULL) {
+            return NULL;
+        }
+        place->code = code;
+        Py_XSETREF(place->type, found);
+    }
+    return place->type;
+}
+
+#define SLOT(message, self, name) (*(PyObject **)((char *)(message) + (self)->slots[name]))
+
+static PyObject *
+message_of(const Decoder *self, const unsigned char *frame, uint32_t size, PyObject *type, PyObject *received_at)
+{
+    const unsigned char *code_at = frame + self->layout.code_at;
+    const unsigned char *id_at = frame + self->layout.header_size - self->layout.id_size;
+    PyObject *message = self->message->tp_alloc(self->message, 0);
+    if (message == NULL) {
+        return NULL;
+    }
+    PyObject *content = PyBytes_FromStringAndSize((const char *)frame + self->layout.header_size, (Py_ssize_t)size);
+    PyObject *request_id = PyLong_FromUnsignedLong(self->layout.id_size == 2 ? be16(id_at) : be32(id_at));
+    PyObject *digest = PyLong_FromUnsignedLong(be32(code_at + 6));
+    uint64_t ms = self->layout.clock ? (uint64_t)be32(code_at + 10) << 32 | be32(code_at + 14) : 0;
+    PyObject *timestamp = ms ? PyLong_FromUnsignedLongLong(ms) : Py_NewRef(Py_None);
+    SLOT(message, self, TYPE) = Py_NewRef(type);
+    SLOT(message, self, CONTENT) = content;
+    SLOT(message, self, REQUEST_ID) = request_id;
+    SLOT(message, self, DIGEST) = digest;
+    SLOT(message, self, RECEIVED_AT) = Py_NewRef(received_at);
+    SLOT(message, self, TIMESTAMP) = timestamp;
+    if (content == NULL || request_id == NULL || digest == NULL || timestamp == NULL) {
+        Py_DECREF(message);
+        return NULL;
+    }
+    /* A type, bytes and numbers close no cycle: the collector need not walk through every message. Half of a run's time. */
+    PyObject_GC_UnTrack(message);
+    return message;
+}
+
+static Py_ssize_t
+decode(const Decoder *self, PyObject *data, Py_ssize_t position, PyObject *received_at, PyObject *events, Known *known)
+{
+    const unsigned char *bytes = (const unsigned char *)PyBytes_AS_STRING(data);
+    const Py_ssize_t end = PyBytes_GET_SIZE(data), header_size = self->layout.header_size;
+    const int code_at = self->layout.code_at;
+    while (end - position >= header_size) {
+        const unsigned char *frame = bytes + position;
+        uint32_t code = be16(frame + code_at), size = be32(frame + code_at + 2);
+        if ((code_at && (frame[0] != MAGIC_0 || frame[1] != MAGIC_1)) || code < self->first_code
+            || (int64_t)size > self->max_content || (uint64_t)size > (uint64_t)(end - position - header_size)
+            || crc32_of(frame + header_size, size) != be32(frame + code_at + 6)) {
+            break;
+        }
+        PyObject *type = known_type(self, known, code);
+        if (type == NULL) {
+            return -1;
+        }
+        if (type == Py_None) {
+            break;
+        }
+        PyObject *message = message_of(self, frame, size, type, received_at);
+        if (message == NULL) {
+            return -1;
+        }
+        int failed = PyList_Append(events, message);
+        Py_DECREF(message);
+        if (failed) {
+            return -1;
+        }
+        position += header_size + (Py_ssize_t)size;
+    }
+    return position;
+}
+
+static PyObject *
+decoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObject *names)
+{
+    if (PyVectorcall_NARGS(flags) != 4 || names != NULL || !PyBytes_Check(arguments[0]) || !PyList_Check(arguments[3])) {
+        PyErr_SetString(PyExc_TypeError, "a decoder takes bytes, a position, a time and a list");
+        return NULL;
+    }
+    Py_ssize_t position = PyLong_AsSsize_t(arguments[1]);
+    if (position < 0 || position > PyBytes_GET_SIZE(arguments[0])) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_ValueError, "the position is outside the data");
+        }
+        return NULL;
+    }
+    Known known[KNOWN] = {{0, NULL}};
+    position = decode((Decoder *)callable, arguments[0], position, arguments[2], arguments[3], known);
+    for (int place = 0; place < KNOWN; place++) {
+        Py_XDECREF(known[place].type);
+    }
+    return position < 0 ? NULL : PyLong_FromSsize_t(position);
+}
+
+/* Where instances of the message class keep their slots: only what is surely an object reference of their own. */
+static int
+find_slots(Decoder *self)
+{
+    for (int slot = 0; slot < SLOTS; slot++) {
+        PyObject *found = PyObject_GetAttrString((PyObject *)self->message, slot_names[slot]);
+        if (found == NULL) {
+            return -1;
+        }
+        PyMemberDef *member = Py_IS_TYPE(found, &PyMemberDescr_Type) ? ((PyMemberDescrObject *)found)->d_member : NULL;
+        int fits = member != NULL && ((PyMemberDescrObject *)found)->d_common.d_type == self->message
+                   && member->type == T_OBJECT_EX && member->offset >= (Py_ssize_t)sizeof(PyObject)
+                   && member->offset <= self->message->tp_basicsize - (Py_ssize_t)sizeof(PyObject *);
+        if (fits) {
+            self->slots[slot] = member->offset;
+        }
+        Py_DECREF(found);
+        if (!fits) {
+            PyErr_Format(PyExc_TypeError, "%s of a message is no slot", slot_names[slot]);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *
+decoder_new(PyTypeObject *type, PyObject *arguments, PyObject *Py_UNUSED(names))
+{
+    Layout layout;
+    long long max_content;
+    unsigned int first_code;
+    PyObject *lookup, *message;
+    if (!PyArg_ParseTuple(arguments, "iipLIOO!:Decoder", &layout.header_size, &layout.id_size, &layout.clock, &max_content,
+                          &first_code, &lookup, &PyType_Type, &message)
+        || layout_check(&layout) < 0) {
+        return NULL;
+    }
+    Decoder *self = (Decoder *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->vectorcall = decoder_call;
+    self->layout = layout;
+    self->first_code = first_code;
+    self->max_content = max_content;
+    self->lookup = Py_NewRef(lookup);
+    self->message = (PyTypeObject *)Py_NewRef(message);
+    if (find_slots(self) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+/* Nothing here has a tp_clear, as with tuples: what is held never changes, and a cycle is broken elsewhere. */
+static int
+decoder_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Decoder *self = (Decoder *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->lookup);
+    Py_VISIT(self->message);
+    return 0;
+}
+
+static void
+decoder_dealloc(PyObject *object)
+{
+    Decoder *self = (Decoder *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    Py_XDECREF(self->lookup);
+    Py_XDECREF(self->message);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyMemberDef decoder_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Decoder, vectorcall), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyDoc_STRVAR(decoder_doc,
+             "Makes messages of the ordinary frames at a position: data, position, received_at, events -> new position.\n\n"
+             "Made of: header size, id size, clock, most bytes of a content, first code that is decoded, lookup, message class.");
+
+static PyType_Slot decoder_slots[] = {
+    {Py_tp_new, decoder_new},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_traverse, decoder_traverse},
+    {Py_tp_dealloc, decoder_dealloc},
+    {Py_tp_members, decoder_members},
+    {Py_tp_doc, (void *)decoder_doc},
+    {0, NULL},
+};
+
+static PyType_Spec decoder_spec = {
+    .name = "veltix_tx.wire._codec.Decoder",
+    .basicsize = sizeof(Decoder),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = decoder_slots,
+};
+
+/* Encoder. */
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    Layout layout;
+    PyObject *clock; /* NULL for a layout without one */
+} Encoder;
+
+/* A whole number up to a limit. Whatever else it is, the error is the one for a number that does not fit. */
+static int
+as_unsigned(PyObject *object, uint64_t limit, uint64_t *value)
+{
+    PyObject *number = PyNumber_Index(object);
+    unsigned long long found = number == NULL ? 0 : PyLong_AsUnsignedLongLong(number);
+    Py_XDECREF(number);
+    if (PyErr_Occurred() || found > limit) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_OverflowError, "%R does not fit into the header", object);
+        return -1;
+    }
+    *value = found;
+    return 0;
+}
+
+static PyObject *
+encoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObject *names)
+{
+    const Encoder *self = (Encoder *)callable;
+    if (PyVectorcall_NARGS(flags) != 3 || names != NULL || !PyBytes_Check(arguments[1])) {
+        PyErr_SetString(PyExc_TypeError, "an encoder takes a type code, bytes and a request id");
+        return NULL;
+    }
+    PyObject *content = arguments[1];
+    const unsigned char *bytes = (const unsigned char *)PyBytes_AS_STRING(content);
+    const Py_ssize_t size = PyBytes_GET_SIZE(content);
+    uint64_t code, request_id, ms = 0;
+    if ((uint64_t)size > UINT32_MAX) {
+        PyErr_SetString(PyExc_OverflowError, "the content does not fit into a frame");
+        return NULL;
+    }
+    if (as_unsigned(arguments[0], UINT16_MAX, &code) < 0
+        || as_unsigned(arguments[2], self->layout.id_size == 2 ? UINT16_MAX : UINT32_MAX, &request_id) < 0) {
+        return NULL;
+    }
+    if (self->clock != NULL) {
+        PyObject *number = PyObject_CallNoArgs(self->clock);
+        int failed = number == NULL || as_unsigned(number, UINT64_MAX, &ms) < 0;
+        Py_XDECREF(number);
+        if (failed) {
+            return NULL;
+        }
+    }
+
+    PyObject *frame = PyBytes_FromStringAndSize(NULL, self->layout.header_size + size);
+    if (frame == NULL) {
+        return NULL;
+    }
+    unsigned char *at = (unsigned char *)PyBytes_AS_STRING(frame);
+    if (self->layout.code_at) {
+        at[0] = MAGIC_0, at[1] = MAGIC_1, at[2] = 0;
+        at += self->layout.code_at;
+    }
+    at = put_be(at, code, 2);
+    at = put_be(at, (uint64_t)size, 4);
+    at = put_be(at, crc32_of(bytes, (size_t)size), 4);
+    at = put_be(at, ms, self->clock != NULL ? 8 : 0);
+    at = put_be(at, request_id, self->layout.id_size);
+    memcpy(at, bytes, (size_t)size);
+    return frame;
+}
+
+static PyObject *
+encoder_new(PyTypeObject *type, PyObject *arguments, PyObject *Py_UNUSED(names))
+{
+    Layout layout;
+    PyObject *clock;
+    if (!PyArg_ParseTuple(arguments, "iiO:Encoder", &layout.header_size, &layout.id_size, &clock)) {
+        return NULL;
+    }
+    layout.clock = clock != Py_None;
+    if (layout_check(&layout) < 0) {
+        return NULL;
+    }
+    Encoder *self = (Encoder *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->vectorcall = encoder_call;
+    self->layout = layout;
+    self->clock = layout.clock ? Py_NewRef(clock) : NULL;
+    return (PyObject *)self;
+}
+
+static int
+encoder_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Encoder *self = (Encoder *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->clock);
+    return 0;
+}
+
+static void
+encoder_dealloc(PyObject *object)
+{
+    Encoder *self = (Encoder *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    Py_XDECREF(self->clock);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyMemberDef encoder_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Encoder, vectorcall), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyDoc_STRVAR(encoder_doc,
+             "Makes frames: type code, content, request id -> frame.\n\n"
+             "Made of: header size, id size, clock or None.");
+
+static PyType_Slot encoder_slots[] = {
+    {Py_tp_new, encoder_new},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_traverse, encoder_traverse},
+    {Py_tp_dealloc, encoder_dealloc},
+    {Py_tp_members, encoder_members},
+    {Py_tp_doc, (void *)encoder_doc},
+    {0, NULL},
+};
+
+static PyType_Spec encoder_spec = {
+    .name = "veltix_tx.wire._codec.Encoder",
+    .basicsize = sizeof(Encoder),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = encoder_slots,
+};
+
+/* Module. */
+
+static int
+codec_exec(PyObject *module)
+{
+    crc32_prepare();
+    PyType_Spec *specs[] = {&decoder_spec, &encoder_spec};
+    for (int each = 0; each < 2; each++) {
+        PyObject *type = PyType_FromModuleAndSpec(module, specs[each], NULL);
+        int failed = type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0;
+        Py_XDECREF(type);
+        if (failed) {
+            return -1;
+        }
+    }
+    PyObject *names = Py_BuildValue("[ss]", "Decoder", "Encoder");
+    int failed = names == NULL || PyModule_AddObjectRef(module, "__all__", names) < 0;
+    Py_XDECREF(names);
+    return failed ? -1 : 0;
+}
+
+static PyModuleDef_Slot codec_slots[] = {
+    {Py_mod_exec, codec_exec},
+    {0, NULL},
+};
+
+static PyModuleDef codec_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "veltix_tx.wire._codec",
+    .m_doc = "The compiled codec; see veltix_tx.wire.codec.",
+    .m_slots = codec_slots,
+};
+
+PyMODINIT_FUNC
+PyInit__codec(void)
+{
+    return PyModuleDef_Init(&codec_module);
+}

@@ -1,0 +1,81 @@
+"""Runs: what takes many ordinary frames of one size in one go where the compiled codec is not in use.
+
+What it leaves, it leaves to the decoder: every rule about frames is in :mod:`veltix_tx.wire.frames`. A frame is
+ordinary when nothing is wrong with it, its type is known, and it is none of the system's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from struct import Struct
+from typing import Any
+
+from veltix_tx.wire.layouts import Layout
+from veltix_tx.wire.messages import FIRST_USER_CODE, MessageType, Response
+
+__all__ = ["uniform_decoder"]
+
+Decode = Callable[[bytes, int, int, list[Any]], int]
+"""Data, position, time of arrival, events to add to -> the position behind the last ordinary frame."""
+
+_LONGEST = 4096
+"""Content longer than this (bytes) gains nothing."""
+
+_FEWEST = 4
+"""Frames of one size for which it is worth it: 0.38 µs instead of 0.56 for each with 64 bytes of content."""
+
+
+@lru_cache(maxsize=64)
+def uniform_decoder(layout: Layout, lookup: Callable[[int], MessageType | None], max_content: int) -> Decode | None:
+    """Return what decodes runs of equal frames of a layout, None for one whose ids are bytes.
+
+    Args:
+        layout: the layout.
+        lookup: type code -> message type, None for an unknown one.
+        max_content: the most bytes of a content.
+    """
+    if layout.wide_id:
+        return None
+    longest = min(max_content, _LONGEST)
+    checksum, magic, header_size = layout.checksum, layout.magic, layout.header_size
+    at_size = Struct(layout.format[: layout.format.index("I")]).size
+    units: dict[int, Struct] = {}
+    new = Response.__new__
+
+    def run(data: bytes, position: int, received_at: int, events: list[Any]) -> int:
+        begin = position + at_size
+        declared = data[begin : begin + 4]
+        size = int.from_bytes(declared, "big")
+        step = header_size + size
+        count = (len(data) - position) // step
+        if size > longest or count < _FEWEST:
+            return position
+        begin += (_FEWEST - 1) * step
+        if data[begin : begin + 4] != declared:
+            return position
+        unit = units.get(size)
+        if unit is None:
+            unit = units[size] = Struct(f"{layout.format}{size}s")
+        known, message_type, mark, timestamp = -1, None, magic, None
+        for fields in unit.iter_unpack(memoryview(data)[position : position + count * step]):
+            if magic:
+                mark, code, declares, digest, request_id, content = fields
+            else:
+                code, declares, digest, timestamp, request_id, content = fields
+            if code != known:
+                known, message_type = code, lookup(code) if code >= FIRST_USER_CODE else None
+            if mark != magic or declares != size or message_type is None or checksum(content) != digest:
+                break
+            message = new(Response)
+            message.type = message_type
+            message.content = content
+            message.request_id = request_id
+            message.digest = digest
+            message.received_at = received_at
+            message.timestamp = timestamp or None
+            events.append(message)
+            position += step
+        return position
+
+    return run
