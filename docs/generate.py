@@ -473,6 +473,12 @@ _UNITS = {
     "retry": "tries, or a `RetryPolicy`",
     "retry_delay": "seconds",
     "long_headers": "yes or no",
+    "tls": "yes or no",
+    "tls_ca": "a file",
+    "tls_name": "a name or an address",
+    "tls_cert": "a file",
+    "tls_key": "a file",
+    "tls_client_ca": "a file",
     "buffer_size": "bytes",
     "max_workers": "threads",
     "performance_mode": "a `PerformanceMode`",
@@ -586,7 +592,7 @@ _GROUPS = {
 _CALLED_FROM_BELOW = {
     *("encoding", "encode", "send_encoded", "begin", "receive", "pong", "end", "gone"),
     *("startedConnecting", "buildProtocol", "clientConnectionFailed", "clientConnectionLost"),
-    *("connected", "received", "disconnected", "dataReceived", "connectionLost"),
+    *("connected", "received", "disconnected", "handshakeCompleted", "dataReceived", "connectionLost"),
 }
 """Public to the package's other rooms or to Twisted, not to users."""
 
@@ -735,6 +741,7 @@ _WHY = {
     "STALLED": "the peer did not read what it was sent",
     "OVERLOAD": "all connections together kept more than they may, and this one the most",
     "SILENT": "the peer was silent, and did not answer a ping either",
+    "TLS_FAILED": "one side refuses the other's certificate, or does not speak TLS; `cause` says which",
 }
 
 

@@ -130,3 +130,13 @@ def folders(running_reactor: None) -> dict[str, Path]:
             pytrace=False,
         )
     return installed
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Any:
+    """Return an issuer of certificates; its files are in a folder of the test's."""
+    from .authority import Authority
+
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    return Authority(folder, "Test Authority")

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from veltix_tx.client import Client
     from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
     from veltix_tx.errors import (
-        DisconnectReason,
         HandshakeError,
         HandshakeTimeout,
         InvalidContent,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
         ServerFull,
         SessionClosed,
         SettingsError,
+        TlsFailed,
         TooManyRequests,
         VeltixError,
         VersionRefused,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from veltix_tx.net.protocol import VeltixProtocol
     from veltix_tx.net.reconnect import DisconnectState, VeltixClientFactory
     from veltix_tx.net.session import Session
+    from veltix_tx.reasons import DisconnectReason
     from veltix_tx.server import Server
     from veltix_tx.settings import (
         BufferSize,
@@ -97,6 +98,7 @@ __all__ = [
     "SettingsError",
     "SocketCore",
     "Timeouts",
+    "TlsFailed",
     "TooManyRequests",
     "VeltixClientFactory",
     "VeltixError",
@@ -124,7 +126,7 @@ _HOMES = {
     "encode_json": "veltix_tx.encodings",
     "encode_utf8": "veltix_tx.encodings",
     "format_bytes": "veltix_tx.encodings",
-    "DisconnectReason": "veltix_tx.errors",
+    "DisconnectReason": "veltix_tx.reasons",
     "HandshakeError": "veltix_tx.errors",
     "HandshakeTimeout": "veltix_tx.errors",
     "InvalidContent": "veltix_tx.errors",
@@ -139,6 +141,7 @@ _HOMES = {
     "ServerFull": "veltix_tx.errors",
     "SessionClosed": "veltix_tx.errors",
     "SettingsError": "veltix_tx.errors",
+    "TlsFailed": "veltix_tx.errors",
     "TooManyRequests": "veltix_tx.errors",
     "VeltixError": "veltix_tx.errors",
     "VersionRefused": "veltix_tx.errors",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import datetime
+from functools import wraps
 from typing import Any
 
 import click
@@ -40,6 +41,28 @@ _timeout = click.option(
 )
 
 
+def _over_tls(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a TLS connection; the command gets them together as ``tls``."""
+
+    @wraps(command)
+    def with_settings(
+        *args: Any, tls: bool, tls_ca: str | None, tls_name: str | None, tls_cert: str | None, tls_key: str | None, **kwargs: Any
+    ) -> None:
+        given = {"tls_ca": tls_ca, "tls_name": tls_name, "tls_cert": tls_cert, "tls_key": tls_key}
+        settings = {name: value for name, value in given.items() if value is not None}
+        command(*args, tls={"tls": True, **settings} if tls or settings else {}, **kwargs)
+
+    for option in (
+        click.option("--tls-key", metavar="FILE", help="Its private key, where the certificate's file does not have it."),
+        click.option("--tls-cert", metavar="FILE", help="This side's certificate, for a server that asks for one."),
+        click.option("--tls-name", metavar="NAME", help="The name its certificate must be for, in place of HOST."),
+        click.option("--tls-ca", metavar="FILE", help="The issuers to trust, in place of those this machine trusts."),
+        click.option("--tls", is_flag=True, help="Speak TLS; so do the options for it."),
+    ):
+        with_settings = option(with_settings)
+    return with_settings
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="veltix", message=f"%(prog)s (veltix_tx) %(version)s ({codec.description()})")
 def main() -> None:
@@ -54,7 +77,8 @@ def main() -> None:
 @click.option("-c", "--count", type=click.IntRange(1), default=4, show_default=True, help="How many pings.")
 @_wire
 @_timeout
-def ping(address: tuple[str, int], count: int, wire: str, timeout: float) -> None:
+@_over_tls
+def ping(address: tuple[str, int], count: int, wire: str, timeout: float, tls: dict[str, Any]) -> None:
     """Measure the round trip to a server."""
 
     async def talk(client: Client) -> None:
@@ -65,7 +89,7 @@ def ping(address: tuple[str, int], count: int, wire: str, timeout: float) -> Non
         if times:
             click.echo(f"{len(times)} pings: {min(times):.3f} ms least, {sum(times) / len(times):.3f} mean, {max(times):.3f} most")
 
-    _run(address, wire, talk)
+    _run(address, wire, talk, **tls)
 
 
 @main.command()
@@ -75,7 +99,8 @@ def ping(address: tuple[str, int], count: int, wire: str, timeout: float) -> Non
 @click.option("--wait", is_flag=True, help="Wait for the reply and print it.")
 @_wire
 @_timeout
-def send(address: tuple[str, int], code: int, text: str, wait: bool, wire: str, timeout: float) -> None:
+@_over_tls
+def send(address: tuple[str, int], code: int, text: str, wait: bool, wire: str, timeout: float, tls: dict[str, Any]) -> None:
     """Send TEXT as a message of TYPE, a code from 200 to 65535."""
     types = MessageRegistry(open=True)
     message_type = types.get(code)
@@ -88,13 +113,14 @@ def send(address: tuple[str, int], code: int, text: str, wait: bool, wire: str, 
         else:
             client.send(message_type, text.encode())
 
-    _run(address, wire, talk, types=types)
+    _run(address, wire, talk, types=types, **tls)
 
 
 @main.command()
 @_address
 @_wire
-def listen(address: tuple[str, int], wire: str) -> None:
+@_over_tls
+def listen(address: tuple[str, int], wire: str, tls: dict[str, Any]) -> None:
     """Print what a server sends until interrupted; connect again when the connection is lost."""
     closed: Deferred[None] = Deferred()
 
@@ -105,7 +131,7 @@ def listen(address: tuple[str, int], wire: str) -> None:
         now = datetime.now().strftime("%H:%M:%S")
         click.echo(f"{now} {message.type.code} {_readable(message.content)}")
 
-    _run(address, wire, talk, show=show, retry=RetryPolicy())
+    _run(address, wire, talk, show=show, retry=RetryPolicy(), **tls)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

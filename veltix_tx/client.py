@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -22,6 +23,7 @@ from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.net.session import Session
 from veltix_tx.net.threads import Home, from_any_thread
+from veltix_tx.net.tls_status import not_installed
 from veltix_tx.settings import ClientConfig, changed
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
@@ -109,11 +111,11 @@ class Client(RoutedService):
         Returns:
             a Deferred of the session, ready to use. It errbacks when no further try will be made
             (``config.retry``: by default after the first): with the handshake's error
-            (VersionRefused, HandshakeTimeout, ServerFull, …), with SessionClosed, or with
+            (VersionRefused, TlsFailed, HandshakeTimeout, ServerFull, …), with SessionClosed, or with
             Twisted's ConnectError. Cancelling it gives up, for everyone who waits.
 
         Raises:
-            SettingsError: the endpoint is none.
+            SettingsError: the endpoint is none, a file for TLS cannot be used, or TLS is not installed.
         """
         if self._factory is not None and self._factory.finished:
             self._factory.tell_all()  # who is told may connect, too
@@ -242,6 +244,19 @@ class Client(RoutedService):
         return session
 
     def _endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:
+        plain, config = self._plain_endpoint(clocks), self.config
+        if not config.tls:
+            return plain
+        try:
+            from veltix_tx.net.tls import ClientTls, TlsEndpoint  # noqa: PLC0415 (not always installed)
+        except ImportError as error:
+            raise not_installed("tls", True) from error
+        name = config.tls_name or config.server_addr
+        make = partial(ClientTls, name, config.tls_ca, config.tls_cert, config.tls_key)
+        make()  # tells at once of files that cannot be used
+        return TlsEndpoint(make, plain, clocks.reactor)
+
+    def _plain_endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:
         config = self.config
         if config.endpoint is None:
             return _tcp_endpoint(clocks.reactor, config.server_addr, config.port, config.connect_timeout)

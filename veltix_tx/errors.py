@@ -21,6 +21,7 @@
     │           ├── EarlyMessage
     │           ├── VersionRefused
     │           ├── HandshakeTimeout
+    │           ├── TlsFailed
     │           └── ServerFull
     ├── SessionClosed                       the connection is gone, and why
     └── RequestError
@@ -33,8 +34,9 @@ Facts are attributes; ``str()`` composes the sentence from them.
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import ClassVar
+
+from veltix_tx.reasons import DisconnectReason
 
 __all__ = [
     "DisconnectReason",
@@ -58,6 +60,7 @@ __all__ = [
     "ServerFull",
     "SessionClosed",
     "SettingsError",
+    "TlsFailed",
     "TooManyPings",
     "TooManyRequests",
     "TooManyStrikes",
@@ -76,23 +79,6 @@ def excerpt(value: object) -> str:
     except RecursionError:  # a peer's JSON, nested as deep as its parser allows
         text = f"<{type(value).__name__}>"
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
-
-
-class DisconnectReason(Enum):
-    """Why a connection ended. The first three are upstream's and keep its numbers."""
-
-    PEER_CLOSED = 1
-    SERVER_CLOSED = 1  # noqa: PIE796 (upstream's name for it)
-    ERROR = 2
-    MANUAL = 3
-    RESET = 4
-    PROTOCOL_ERROR = 5
-    HANDSHAKE_TIMEOUT = 6
-    VERSION_REFUSED = 7
-    SERVER_FULL = 8
-    STALLED = 9
-    SILENT = 10
-    OVERLOAD = 11
 
 
 class VeltixError(Exception):
@@ -297,16 +283,24 @@ class HandshakeTimeout(HandshakeError):
 
     Attributes:
         seconds: the deadline, counted from the connection.
+        hint: what had not come by then, and what may help; empty where that is not known.
     """
 
     reason = DisconnectReason.HANDSHAKE_TIMEOUT
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
+    def __init__(self, seconds: float, hint: str = "") -> None:
+        super().__init__(seconds, hint)
         self.seconds = seconds
+        self.hint = hint
 
     def __str__(self) -> str:
-        return f"the handshake was not complete after {self.seconds:g} s"
+        return f"the handshake was not complete after {self.seconds:g} s" + (f": {self.hint}" if self.hint else "")
+
+
+class TlsFailed(HandshakeError):
+    """TLS did not come about: one side refuses the other's certificate, or does not speak TLS. It says which, and what helps."""
+
+    reason = DisconnectReason.TLS_FAILED
 
 
 class ServerFull(HandshakeError):

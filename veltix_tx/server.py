@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from random import Random
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, maybeDeferred, succeed
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime, IStreamServerEndpoint
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -23,14 +22,19 @@ from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import is_local, shown
 from veltix_tx.net.connections import Connections
+from veltix_tx.net.endpoints import Place, open_endpoint, places
 from veltix_tx.net.factory import VeltixServerFactory, check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
 from veltix_tx.net.threads import Home, from_any_thread
+from veltix_tx.net.tls_status import not_installed
 from veltix_tx.settings import ServerConfig, changed
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
-from veltix_tx.wire.releases import AUTO
+from veltix_tx.wire.releases import AUTO, SUPERSET
+
+if TYPE_CHECKING:
+    from veltix_tx.net.tls import ServerTls
 
 with suppress(ImportError):  # Windows has no such limits
     from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
@@ -87,6 +91,8 @@ class Server(RoutedService):
         super().__init__(Role.SERVER, application, types, reactor, random)
         self._hub = Hub()
         self._ports: list[IListeningPort] = []
+        self._tls: list[ServerTls | None] = []
+        self._cut: Callable[[], None] = lambda: None
 
     # What users say.
 
@@ -100,7 +106,7 @@ class Server(RoutedService):
             raise SettingsError("settings", sorted(settings), "given before the server listens, or after its service has stopped")
         wanted = changed(self.config if config is None else config, settings, ServerConfig)
         check_wire(wanted.wire)
-        self._listens = [_split_wire(each, wanted.wire) for each in wanted.endpoints]
+        self._places = places(wanted)
         self.config = wanted
 
     @property
@@ -159,7 +165,8 @@ class Server(RoutedService):
             CannotListenError; then none is left open.
 
         Raises:
-            SettingsError: an endpoint is none, or the server listens already.
+            SettingsError: an endpoint is none, a file for TLS cannot be used, TLS is not installed, or the
+                server listens already.
         """
         if self._listening is not None:
             raise SettingsError("listen", "called again", "called once until the service stops")
@@ -169,21 +176,38 @@ class Server(RoutedService):
         self._connections = Connections(most, config.limits, config.timeouts, clocks)
         kept = _Kept(self._application, self._hub)
         attempts = []
-        listens = self._listens or [(self.config.wire, self._own_endpoint())]
-        endpoints = [_endpoint(clocks, where) for _, where in listens]
+        endpoints = [open_endpoint(clocks, place.endpoint) for place in self._places]
+        self._tls = [_tls(*place.tls) if place.tls else None for place in self._places]
         current = self._listening = object()
-        for (wire, where), endpoint in zip(listens, endpoints, strict=True):
-            factory = VeltixServerFactory(
+        for place, endpoint, tls in zip(self._places, endpoints, self._tls, strict=True):
+            factory: IProtocolFactory = VeltixServerFactory(
                 kept,
-                replace(self.config, wire=wire),
+                replace(self.config, wire=place.wire),
                 reactor=clocks,
                 types=self._types,
                 random=self._random,
                 connections=self._connections,
             )
-            attempts.append(maybeDeferred(endpoint.listen, factory).addCallback(self._opened, wire, where, current))
+            if tls is not None:
+                factory = tls.below(factory, clocks.reactor)
+            attempts.append(maybeDeferred(endpoint.listen, factory).addCallback(self._opened, place, current))
         opened = gatherResults(attempts, consumeErrors=True)
         return opened.addErrback(self._not_listening).addCallback(lambda _: None)
+
+    @from_any_thread
+    def reload_tls(self) -> int:
+        """Read the files of its certificates again: new connections get what they hold, open ones go on as they are.
+
+        Returns:
+            how many certificates there are; those of Twisted's own TLS endpoints do not count.
+
+        Raises:
+            SettingsError: a file cannot be read or used; then every certificate stays as it was.
+        """
+        read = [(tls, tls.read()) for tls in self._tls if tls is not None and self._listening is not None]
+        for tls, context in read:
+            tls.use(context)
+        return len(read)
 
     # From twisted.application.
 
@@ -216,7 +240,7 @@ class Server(RoutedService):
 
         Returns:
             a Deferred that fires when every connection is gone: what is not done after
-            ``timeouts.drain`` seconds is cut off.
+            ``timeouts.drain`` seconds, or when :meth:`abort` is called, is cut off.
         """
         super().stopService()
         ports, self._ports, self._listening = self._ports, [], None
@@ -238,6 +262,7 @@ class Server(RoutedService):
             for protocol in set(connections).intersection(ending):  # not those of a server that listens again
                 protocol.abort(manual)
 
+        self._cut = cut
         late = resolve_clocks(self.reactor).reactor.callLater(self.config.timeouts.drain, cut)
 
         def stopped(_: object) -> None:
@@ -246,27 +271,30 @@ class Server(RoutedService):
 
         return DeferredList([*gone, drained]).addCallback(stopped)
 
+    @from_any_thread
+    def abort(self) -> None:
+        """Cut off at once what a stop that is under way still waits for."""
+        self._cut()
+
     # Inside.
 
     @property
     def _in_use(self) -> bool:
         return self._listening is not None or bool(self._connections) or len(self._hub) > 0
 
-    def _own_endpoint(self) -> str:
-        interface = self.config.host.replace(":", r"\:")
-        return f"tcp:{self.config.port}:interface={interface}:backlog=1024"
-
-    def _opened(self, port: IListeningPort, wire: str, where: str | IStreamServerEndpoint, current: object) -> None:
+    def _opened(self, port: IListeningPort, place: Place, current: object) -> None:
         if self._listening is not current:
             port.stopListening()  # stopped, or failed elsewhere, in the meantime
             return
         self._ports.append(port)
         address = port.getHost()
-        speaks = "Veltix 1.4 to 3.3 but 1.8 and 1.9 (wire auto)" if wire == AUTO else f"Veltix {wire}"
-        _log.info("veltix_tx {version} speaks {wire} on {where}", version=__version__, wire=speaks, where=shown(address))
-        encrypted = isinstance(where, str) and where.startswith(("ssl:", "tls:"))
-        if not encrypted and not is_local(address):
-            _log.warn("anyone who reaches {where} can connect: there is neither TLS nor authentication", where=shown(address))
+        auto = f"Veltix {SUPERSET.name}" if place.encrypted else "Veltix 1.4 to 3.3 but 1.8 and 1.9"
+        wire = f"{auto} (wire auto)" if place.wire == AUTO else f"Veltix {place.wire}"
+        how = " over TLS" if place.encrypted else ""
+        where = shown(address)
+        _log.info("veltix_tx {version} speaks {wire}{how} on {where}", version=__version__, wire=wire, how=how, where=where)
+        if not place.encrypted and not is_local(address):
+            _log.warn("anyone who reaches {where} can connect: there is neither TLS nor authentication", where=where)
 
     def _not_listening(self, reason: Failure) -> Failure:
         ports, self._ports, self._listening = self._ports, [], None
@@ -294,6 +322,14 @@ class _Kept:
         return self._application.connected(session)
 
 
+def _tls(*files: Any) -> ServerTls:
+    try:
+        from veltix_tx.net.tls import ServerTls  # noqa: PLC0415 (not always installed)
+    except ImportError as error:
+        raise not_installed("tls_cert", files[0]) from error
+    return ServerTls(*files)
+
+
 def _affordable(wanted: int) -> int:
     """Return how many connections there may be: as many as wanted, if the system gives so many file descriptors."""
     try:
@@ -312,27 +348,3 @@ def _affordable(wanted: int) -> int:
             most=most,
         )
     return most
-
-
-def _split_wire(endpoint: str | IStreamServerEndpoint, default: str) -> tuple[str, str | IStreamServerEndpoint]:
-    """Split ``"1.9.0@tcp:8090"`` into wire and endpoint."""
-    if not isinstance(endpoint, str):
-        return default, endpoint
-    wire, at, rest = endpoint.partition("@")
-    if not at or ":" in wire:
-        return default, endpoint
-    try:
-        check_wire(wire)
-    except SettingsError as error:
-        raise SettingsError("endpoint", endpoint, f"an endpoint, or RELEASE@endpoint with {error.rule}") from None
-    return wire, rest
-
-
-def _endpoint(clocks: Clocks, where: str | IStreamServerEndpoint) -> IStreamServerEndpoint:
-    if not isinstance(where, str):
-        return where
-    try:
-        endpoint: IStreamServerEndpoint = serverFromString(clocks.reactor, where)
-    except Exception as error:
-        raise SettingsError("endpoint", where, f"a Twisted server endpoint ({error})") from error
-    return endpoint

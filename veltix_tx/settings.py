@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field, fields, replace
 from enum import Enum, IntEnum
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from veltix_tx.errors import SettingsError
@@ -57,6 +58,11 @@ def check_seconds(name: str, value: object, *, zero: bool = False, endless: bool
 def _text(name: str, value: object) -> None:
     if not isinstance(value, str) or not value:
         raise SettingsError(name, value, "a text that is not empty")
+
+
+def _file(name: str, value: object) -> None:
+    if value is not None and (not isinstance(value, (str, PurePath)) or not str(value)):
+        raise SettingsError(name, value, "the path of a file, or None")
 
 
 class BufferSize(IntEnum):
@@ -286,6 +292,10 @@ class ServerConfig(_Common):
             with its own wire if it starts with one (``"1.9.0@tcp:8090"``), or IStreamServerEndpoints.
         max_connections: connections at once, those still in their handshake included; -1 for no limit.
         max_connection: upstream's name for it.
+        tls_cert: a PEM file with this server's certificate, and the ones that lead from it to its issuer: ``host`` and
+            ``port`` are served with TLS, and so are endpoints ``"tls:PORT"``.
+        tls_key: a PEM file with its private key, without a passphrase; ``tls_cert`` has it, too, where this is None.
+        tls_client_ca: a PEM file with the certificates of issuers: a client must show a certificate of one of them.
     """
 
     host: str = "0.0.0.0"
@@ -293,6 +303,9 @@ class ServerConfig(_Common):
     endpoints: tuple[Any, ...] = ()
     max_connections: int = 10_000
     max_connection: InitVar[int | None] = None
+    tls_cert: str | PurePath | None = None
+    tls_key: str | PurePath | None = None
+    tls_client_ca: str | PurePath | None = None
 
     def __post_init__(self, max_connection: int | None) -> None:
         if isinstance(max_connection, _ReadBack):
@@ -310,6 +323,10 @@ class ServerConfig(_Common):
             raise SettingsError("endpoints", self.endpoints, "a tuple of endpoints")
         if "" in self.endpoints or b"" in self.endpoints:
             raise SettingsError("endpoints", "", "a text that is not empty")
+        for name in ("tls_cert", "tls_key", "tls_client_ca"):
+            _file(name, getattr(self, name))
+            if getattr(self, name) is not None and self.tls_cert is None:
+                raise SettingsError("tls_cert", None, f"given where {name} is")
 
 
 ServerConfig.max_connection = property(lambda self: _ReadBack(self.max_connections))  # type: ignore[attr-defined]
@@ -329,6 +346,12 @@ class ClientConfig(_Common):
         retry_delay: seconds before each try, for a ``retry`` that is a number.
         long_headers: ask a server of this package with ``wire="auto"`` for the 22 bytes of 1.6.3, which carry
             the sender's clock and request ids of 4 bytes; other servers use what is theirs.
+        tls: speak TLS, 1.2 or later, and nothing else: the server's certificate is verified, and that it is for its name.
+        tls_ca: a PEM file with the certificates of the issuers to trust, in place of those this machine trusts.
+        tls_name: the name or address the certificate must be for; ``server_addr`` by default.
+        tls_cert: a PEM file with this client's certificate, for a server that asks for one, and the ones that lead
+            from it to its issuer.
+        tls_key: a PEM file with its private key, without a passphrase; ``tls_cert`` has it, too, where this is None.
     """
 
     server_addr: str = "127.0.0.1"
@@ -338,6 +361,11 @@ class ClientConfig(_Common):
     retry: RetryPolicy | int = 0
     retry_delay: float = 1.0
     long_headers: bool = False
+    tls: bool = False
+    tls_ca: str | PurePath | None = None
+    tls_name: str | None = None
+    tls_cert: str | PurePath | None = None
+    tls_key: str | PurePath | None = None
 
     def __post_init__(self) -> None:
         _Common.__post_init__(self)
@@ -350,9 +378,25 @@ class ClientConfig(_Common):
         number = isinstance(self.retry, int) and not isinstance(self.retry, bool) and self.retry >= 0
         if not number and not isinstance(self.retry, RetryPolicy):
             raise SettingsError("retry", self.retry, "a RetryPolicy or a whole number from 0")
+        for name in ("long_headers", "tls"):
+            if not isinstance(getattr(self, name), bool):
+                raise SettingsError(name, getattr(self, name), "True or False")
+        self._check_tls()
 
-        if not isinstance(self.long_headers, bool):
-            raise SettingsError("long_headers", self.long_headers, "True or False")
+    def _check_tls(self) -> None:
+        if self.tls_name is not None:
+            _text("tls_name", self.tls_name)
+        for name in ("tls_ca", "tls_cert", "tls_key"):
+            _file(name, getattr(self, name))
+        for name in ("tls_ca", "tls_name", "tls_cert", "tls_key"):
+            if getattr(self, name) is not None and not self.tls:
+                raise SettingsError("tls", self.tls, f"True where {name} is given")
+        if self.tls_key is not None and self.tls_cert is None:
+            raise SettingsError("tls_cert", None, "given where tls_key is")
+        if self.tls and isinstance(self.endpoint, str) and self.endpoint.startswith(("tls:", "ssl:")):
+            raise SettingsError("endpoint", self.endpoint, "one without TLS of its own where tls is True")
+        if self.tls and self.endpoint is not None and self.tls_name is None:
+            raise SettingsError("tls_name", None, "given where an endpoint is: the name that the server's certificate is for")
 
     @property
     def retry_policy(self) -> RetryPolicy:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from importlib import import_module
+from threading import Timer, current_thread, main_thread
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -19,6 +22,7 @@ from veltix_tx.app.applications import Echo, Relay
 from veltix_tx.app.plugins import declared, event_names, find_plugins
 from veltix_tx.errors import MessageTypeError, SettingsError
 from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
+from veltix_tx.net.factory import resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.server import Server
 from veltix_tx.settings import ServerConfig
@@ -35,10 +39,18 @@ _SETTINGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "max-connections": ("max_connections", int, "a whole number from 1"),
     "max-message-size": ("max_message_size", int, "a whole number of bytes"),
     "handshake-timeout": ("handshake_timeout", float, "a number of seconds"),
+    "tls-cert": ("tls_cert", str, "a file"),
+    "tls-key": ("tls_key", str, "a file"),
+    "tls-client-ca": ("tls_client_ca", str, "a file"),
 }
 """Option -> field of ServerConfig, how to read it, what it must be."""
 
 _DEFAULTS = ServerConfig()
+
+_AT_ONCE = 1.0
+"""Seconds that a process may still take after the second signal."""
+
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 _log = Logger()
 
@@ -71,6 +83,9 @@ class Options(UsageOptions):
         ["max-connections", None, None, f"Connections at once. [default: {_DEFAULTS.max_connections}]"],
         ["max-message-size", None, None, f"Bytes of one message, its header included. [default: {_DEFAULTS.max_message_size}]"],
         ["handshake-timeout", None, None, f"Seconds a client has for its handshake. [default: {_DEFAULTS.handshake_timeout:g}]"],
+        ["tls-cert", None, None, "PEM file with a certificate and its chain: serve --port with TLS. SIGHUP reads it again."],
+        ["tls-key", None, None, "PEM file with its private key, where the certificate's file does not have it."],
+        ["tls-client-ca", None, None, "PEM file with issuers: clients must show a certificate of one of them."],
     ]
 
     def __init__(self) -> None:
@@ -79,7 +94,7 @@ class Options(UsageOptions):
         self["plugin"] = []
 
     def opt_listen(self, endpoint: str) -> None:
-        """Endpoint to listen on in place of --port, such as tcp:8081 or unix:/run/veltix.sock; can be given several times. RELEASE@ in front of it speaks that release there: 1.9.0@tcp:8090."""  # noqa: E501 (shown by --help)
+        """Endpoint to listen on in place of --port, such as tcp:8081, unix:/run/veltix.sock or tls:8443:cert=FILE; can be given several times. RELEASE@ in front of it speaks that release there: 1.9.0@tcp:8090."""  # noqa: E501 (shown by --help)
         self["listen"].append(endpoint)
 
     opt_l = opt_listen
@@ -106,19 +121,78 @@ def makeService(options: Options, reactor: IReactorTime | Clocks | None = None) 
         _enable(server, options["plugin"])
     except SettingsError as error:
         raise SystemExit(_line(error)) from error
-    service = _Reporting()
+    service = _Served(server)
     server.setServiceParent(service)
     return service
 
 
-class _Reporting(MultiService):
-    """Shows a failure to start as one line instead of a traceback; twistd then exits with status 1."""
+class _Served(MultiService):
+    """A Server as a process: its failure to start is one line, and it minds signals.
+
+    twistd exits with status 1 after a failure to start. SIGHUP has the TLS certificates read again.
+    A SIGINT or SIGTERM stops the process as ever; another one, while it stops, ends it at once.
+    """
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self._server = server
+        self._reactor: Any = None
+        self._handlers: dict[int, Any] = {}  # those that were there before
+        self._stops = False
 
     def privilegedStartService(self) -> None:
         self._report(super().privilegedStartService)
 
     def startService(self) -> None:
         self._report(super().startService)
+        self._reactor = resolve_clocks(self._server.reactor).reactor
+        if current_thread() is main_thread():
+            if hasattr(signal, "SIGHUP"):
+                self._handle(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
+            self._reactor.callWhenRunning(self._mind_signals)  # by then it has handlers of its own
+
+    def stopService(self) -> Deferred[Any]:
+        return maybeDeferred(super().stopService).addBoth(self._stopped)
+
+    def _stopped(self, result: Any) -> Any:
+        if not self._stops:  # the process goes on
+            for number in list(self._handlers):
+                signal.signal(number, self._handlers.pop(number))
+        return result
+
+    def _handle(self, number: int, handler: Callable[[int, Any], None]) -> None:
+        self._handlers[number] = signal.signal(number, handler)
+
+    def _mind_signals(self) -> None:
+        if self.running:
+            for number in _ENDING:
+                if callable(signal.getsignal(number)):  # not where it is to be ignored
+                    self._handle(number, self._end)
+            self._reactor.addSystemEventTrigger("before", "shutdown", setattr, self, "_stops", True)
+
+    def _end(self, number: int, frame: object) -> None:
+        if not self._stops:
+            self._stops = True
+            self._handlers[number](number, frame)
+            return
+        for each in set(_ENDING).intersection(self._handlers):
+            signal.signal(each, signal.SIG_DFL)
+        self._reactor.callFromThread(self._cut)
+        last = Timer(_AT_ONCE, os.kill, (os.getpid(), number))  # whatever a handler does in the reactor or a thread
+        last.daemon = True
+        last.start()
+
+    def _cut(self) -> None:
+        _log.warn("a second signal: what is not done is cut off")
+        self._server.abort()
+
+    def _reload(self) -> None:
+        try:
+            read = self._server.reload_tls()
+        except SettingsError as error:
+            _log.error("SIGHUP: the TLS certificates stay as they were. {line}", line=_line(error))
+        else:
+            _log.info("SIGHUP: {read} TLS certificates were read again, for new connections", read=read)
 
     def _report(self, start: Callable[[], None]) -> None:
         try:
@@ -143,7 +217,8 @@ def _line(error: CannotListenError | SettingsError | OSError) -> str:
     if isinstance(error, OSError):
         return f"twistd veltix: cannot listen: {error}. Choose another place with --listen."
     names = {field: option for option, (field, _, _) in _SETTINGS.items()} | {"endpoint": "listen", "endpoints": "listen"}
-    return f"twistd veltix: --{names.get(error.name, error.name)} {error.value}: it must be {error.rule}"
+    given = "" if error.value is None else f" {error.value}"
+    return f"twistd veltix: --{names.get(error.name, error.name)}{given}: it must be {error.rule}"
 
 
 def _settings(options: Options) -> dict[str, Any]:

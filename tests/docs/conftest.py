@@ -275,7 +275,7 @@ class Page:
     def _serve(self, words: list[str], text: str, setting: list[str]) -> None:
         app = words[words.index("--app") + 1].split(":")[0] + ".py" if "--app" in words else ""
         line = " ".join(words)
-        named = set(re.findall(r"(?:(\d\.\d+\.\d+)@)?(?:tcp:|--port |port=)(\d{4,5})", line))
+        named = set(re.findall(r"(?:(\d\.\d+\.\d+)@)?(?:tcp:|tls:|--port |port=)(\d{4,5})", line))
         named = named or set(re.findall(r"(?:(\d\.\d+\.\d+)@)?(?:tcp:|port=)(\d{4,5})", text or self.files.get(app, "")))
         sockets = set(re.findall(r"unix:([\w.]+)", line + text))
         pinned = re.search(r"""wire[= ]"?(\d[\d.]+)""", line + text)
@@ -286,6 +286,10 @@ class Page:
                 program.stop()
         program = self._runner.start(*setting, *words)
         self.servers.append((taken, program))
+        if "--tls-cert" in words:
+            for _, port in named:
+                program.wait_for(rf"speaks .*:{port}\b")
+            return
         for wire, port in named:
             ping(("127.0.0.1", int(port)), wire or (pinned[1] if pinned else AUTO))
         for name in sockets:

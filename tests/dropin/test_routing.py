@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from veltix_tx.dropin import Request, Response
+from veltix_tx.dropin import ClientConfig, Request, Response, ServerConfig
 
 from .ends import Ends, Lines, both_wires, new_type, until
 
@@ -138,3 +139,25 @@ def test_an_answer_is_seen_by_who_asked_only(ends: Ends) -> None:
     server.get_sender().broadcast(Request(kind, b"b"), server.get_all_clients_sockets())
     assert until(lambda: seen)[0].content == b"b"
     assert len(seen) == 1
+
+
+def test_a_peer_cannot_flood_the_log_with_failing_callbacks(ends: Ends, log: Lines) -> None:
+    """However often a peer makes a callback fail, a handful of lines and tracebacks comes of it; all are called."""
+    server, client = ends.pair()
+    kind, calls = new_type(), []
+
+    def failing(response: Response, info: Any) -> None:
+        calls.append(response)
+        raise ValueError("bad")
+
+    server.route(kind)(failing)
+    for _ in range(500):
+        client.get_sender().send(Request(kind, b""))
+    until(lambda: len(calls) == 500)
+    assert 1 <= len(log.about("Error in callback")) < 100
+
+
+def test_callbacks_take_as_long_as_they_take() -> None:
+    """A handler has a time limit, but upstream's callbacks have none."""
+    for config in (ServerConfig(), ClientConfig()):
+        assert config.native().timeouts.handler == math.inf

@@ -92,10 +92,9 @@ def test_without_a_compiler_the_package_installs_and_works(
     with zipfile.ZipFile(built) as archive:
         assert [name for name in archive.namelist() if "_codec" in name] == ["veltix_tx/wire/_codec.pyi"]
         archive.extractall(unpacked)
-    show = (
-        f"import sys; sys.path.insert(0, {str(unpacked)!r}); from veltix_tx.wire import codec, layouts; print(codec.description())"
-    )
-    assert run(sys.executable, "-c", show, cwd=tmp_path).startswith("codec: python")
+    show = "import sys; sys.path.insert(0, sys.argv[1]); from veltix_tx.wire import codec, frames; print(codec.description())"
+    unset = {name: value for name, value in os.environ.items() if name != "VELTIX_TX_CODEC"}
+    assert run(sys.executable, "-c", show, unpacked, cwd=tmp_path, env=unset).startswith("codec: python")
 
 
 def test_the_metadata_says_what_is_needed(wheel: Path) -> None:

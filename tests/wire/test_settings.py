@@ -57,6 +57,7 @@ for config in (ServerConfig, ClientConfig):
         (config, "limits"): (None, {}, Timeouts()),
         (config, "timeouts"): (None, 5.0, Limits()),
     }
+NOT_FILES = ("", 5, b"cert.pem", True)
 WRONG |= {
     (ServerConfig, "host"): NOT_TEXT,
     (ServerConfig, "port"): (-1, 65536, *NOT_WHOLE),
@@ -67,6 +68,14 @@ WRONG |= {
     (ClientConfig, "port"): (0, 65536, *NOT_WHOLE),
     (ClientConfig, "endpoint"): ("",),
     (ClientConfig, "long_headers"): (None, 1, "yes"),
+    (ServerConfig, "tls_cert"): NOT_FILES,
+    (ServerConfig, "tls_key"): NOT_FILES,
+    (ServerConfig, "tls_client_ca"): NOT_FILES,
+    (ClientConfig, "tls"): (None, 1, "yes"),
+    (ClientConfig, "tls_ca"): NOT_FILES,
+    (ClientConfig, "tls_name"): ("", 5, b"localhost"),
+    (ClientConfig, "tls_cert"): NOT_FILES,
+    (ClientConfig, "tls_key"): NOT_FILES,
     (ClientConfig, "connect_timeout"): (0, *NOT_SECONDS),
     (ClientConfig, "retry"): (None, -1, True, 1.5, math.inf, "3", {}),
     (ClientConfig, "retry_delay"): NOT_SECONDS,

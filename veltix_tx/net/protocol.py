@@ -7,30 +7,32 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import IAddress, IHandshakeListener, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from veltix_tx.errors import (
     DisconnectReason,
     FrameTimeout,
-    HandshakeError,
     HandshakeTimeout,
     RemoteProtocolError,
     SessionClosed,
+    TlsFailed,
     TooManyPings,
     TooManyStrikes,
 )
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.connections import source_of
+from veltix_tx.net.ends import SILENT_SERVER, why_ended
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import ROUNDING, Deadlines, TokenBucket
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
 from veltix_tx.net.side import Side
 from veltix_tx.net.sockets import acknowledged, notice_dead_peers, round_trip
+from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.settings import ClientConfig
 from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready, VeltixConnection
@@ -53,6 +55,7 @@ _SLOWEST_FRAME = 64 * 1024
 """Bytes per second that a message which has begun may arrive at."""
 
 
+@implementer(IHandshakeListener)
 class VeltixProtocol(Protocol):
     """One Veltix connection on any transport, in either role.
 
@@ -87,6 +90,8 @@ class VeltixProtocol(Protocol):
         self._own = 0
         self._pings = 0
         self._frame_begun: float | None = None
+        self._first = b""
+        self._secure = True
         self._kept = False
         self._when_lost: Listeners[SessionClosed] | None = None
         self._ping_budget: TokenBucket | None = None
@@ -101,7 +106,7 @@ class VeltixProtocol(Protocol):
     # From the transport.
 
     def connectionMade(self) -> None:
-        """Begin the handshake, with one absolute deadline."""
+        """Begin the handshake, with one absolute deadline, which holds for TLS, too."""
         self._prepare()
         if self._full:
             if self.may_log():
@@ -110,15 +115,25 @@ class VeltixProtocol(Protocol):
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
             return
         self.deadlines.set("handshake", self.side.config.handshake_timeout, self._handshake_late)
-        self._dispatch(self.connection.start())
-        self._arm_wake()
+        self._secure = not tells_when_secure(self.transport)
+        if self._secure:
+            self.handshakeCompleted()
+
+    def handshakeCompleted(self) -> None:
+        """Begin Veltix's part of the handshake: below it, TLS is through or there is none."""
+        self._secure = True
+        if self._closed is None:
+            self._dispatch(self.connection.start())
+            self._arm_wake()
 
     def dataReceived(self, data: bytes) -> None:
         """Handle what arrived; everything it causes to be sent at once leaves in one write."""
         connection = self.connection
         events = connection.receive(data, self.side.calendar_ms())
-        now = self.clocks.uptime()
+        uptime = self.clocks.uptime
+        now = uptime()
         if self.session is None:
+            self._first = (self._first + data[:2])[:2]
             self._dispatch(events)
             if connection.wake_after is None:
                 self.deadlines.clear("wake")
@@ -141,12 +156,17 @@ class VeltixProtocol(Protocol):
         self._dispatch(events)
         if self._kept or self._frame_begun is not None or self.session.inbox_bytes:
             self.account()
-        if self.clocks.uptime() - now > self.timeouts.slow_handler:
+        if uptime() - now > self.timeouts.slow_handler:
             self._check_slow(now, events)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Settle everything that waits."""
-        closed = self._end(self._closed or _why(reason, ready=self.session is not None))
+        closed = self._closed
+        if closed is None:
+            closed = why_ended(reason, self.side.role, self._first, ready=self.session is not None, secure=self._secure)
+            if isinstance(closed.cause, TlsFailed) and self.may_log():
+                _log.warn("lost {peer}: {error}", peer=shown(self.address), error=closed.cause)
+        self._end(closed)
         self.flow.end()
         self._gone = True
         self.account()
@@ -361,7 +381,8 @@ class VeltixProtocol(Protocol):
             self._fault(TooManyStrikes(self.limits.strikes))
 
     def _on_failed(self, event: Failed) -> None:
-        self._fault(event.error)
+        failed = beginning_of_tls(self._first, self.side.role) if self.session is None else None
+        self._fault(failed or event.error)
 
     def _fault(self, error: RemoteProtocolError) -> None:
         if self.may_log():
@@ -369,7 +390,12 @@ class VeltixProtocol(Protocol):
         self.close(SessionClosed(error.reason, error))
 
     def _handshake_late(self) -> None:
-        error = HandshakeTimeout(self.side.config.handshake_timeout)
+        hint = ""
+        if not self._secure:
+            hint = "TLS was not through"
+        elif self.side.role is Role.CLIENT and not self._first:
+            hint = f"the server has not said a word: {SILENT_SERVER}"
+        error = HandshakeTimeout(self.side.config.handshake_timeout, hint)
         if self.may_log():
             _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
         self.abort(SessionClosed(error.reason, error))
@@ -414,15 +440,3 @@ _ON_EVENT: dict[type, Callable[..., None]] = {
     Refused: VeltixProtocol._on_refused,
     Failed: VeltixProtocol._on_failed,
 }
-
-
-def _why(reason: Failure, *, ready: bool) -> SessionClosed:
-    """Say why the transport ended without our doing."""
-    if reason.check(ConnectionDone):
-        if not ready:
-            cause = HandshakeError("in the middle of the handshake, as it does to a version it refuses")
-            return SessionClosed(DisconnectReason.PEER_CLOSED, cause)
-        return SessionClosed(DisconnectReason.PEER_CLOSED)
-    if reason.check(ConnectionLost):
-        return SessionClosed(DisconnectReason.RESET, reason.value)
-    return SessionClosed(DisconnectReason.ERROR, reason.value)

@@ -269,9 +269,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
         over = self._callID is None
         if not over:
             if self.side.shared.remarks.may_log(str(connector)):
-                _log.info(
-                    "trying {connector} again in {delay:.2f} s: {reason}", connector=connector, delay=self.delay, reason=error
-                )
+                fields = {"connector": connector, "delay": self.delay, "reason": error}
+                _log.info("trying {connector} again in {delay:.2f} s: {reason}", **fields)
             self._tell(False)
             return
         if self.continueTrying and self.policy.max_retries:

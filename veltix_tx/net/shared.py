@@ -75,6 +75,7 @@ class Shared:
         remarks: how much may be logged about the peers.
         heartbeat: looks after the ready ones.
         inbound: bytes of messages that have come in part, or wait for their turn.
+        remarks: how much may be logged about the peers.
         outbound: bytes that wait for peers to read; those of broadcasts, which all queues share, are not counted.
     """
 

@@ -184,8 +184,8 @@ class Turns:
         self._closing = True
         self._inbox = deque(item for item in self._inbox or () if isinstance(item, SessionClosed))
         self.inbox_bytes = 0
-        if self._running is not None:
-            self._running.cut()
+        self._running = self._running or Running(self._link.clocks, self._late)
+        self._running.cut()
 
     def when_idle(self) -> Deferred[None]:
         """Return a new Deferred that fires once every message so far has been handled and answered."""

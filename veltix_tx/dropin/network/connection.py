@@ -105,7 +105,7 @@ def _send(sessions: list[Session], request: Request, id_on: Callable[[Session, R
         if session.has_room(size):
             able.append(session)
         else:
-            _log.error("Not sent, the peer does not read: {request}", request=repr(request))
+            _log.error("Not sent, the peer does not read: {request}", request=request.outline)
 
     def write() -> None:
         for session in able:

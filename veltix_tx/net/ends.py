@@ -1,0 +1,44 @@
+"""Why a connection ended that its peer or the network ended."""
+
+from __future__ import annotations
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+from veltix_tx.errors import DisconnectReason, HandshakeError, SessionClosed, TlsFailed
+from veltix_tx.net.tls_status import beginning_of_tls, tls_failure
+from veltix_tx.wire.handshake import Role
+
+__all__ = ["SILENT_SERVER", "why_ended"]
+
+
+SILENT_SERVER = "is it a Veltix server, and one without TLS?"
+"""What to ask of a server that has not said a word."""
+
+
+def why_ended(reason: Failure, role: Role, first: bytes, *, ready: bool, secure: bool) -> SessionClosed:
+    """Say why a transport ended without our doing.
+
+    Args:
+        reason: the transport's.
+        role: of this side.
+        first: the first bytes received.
+        ready: whether the handshake was complete.
+        secure: whether TLS below it was, or there is none.
+    """
+    if not ready:
+        failed = tls_failure(reason, role) or beginning_of_tls(first, role)
+        if failed is None and role is Role.CLIENT and not secure:
+            failed = TlsFailed("the server ended the connection before TLS was through: is that its TLS port?")
+        if failed is not None:
+            return SessionClosed(failed.reason, failed)
+    if reason.check(ConnectionDone):
+        if not ready and role is Role.CLIENT and not first:
+            return SessionClosed(DisconnectReason.PEER_CLOSED, HandshakeError(f"before it said a word: {SILENT_SERVER}"))
+        if not ready:
+            cause = HandshakeError("in the middle of the handshake, as it does to a version it refuses")
+            return SessionClosed(DisconnectReason.PEER_CLOSED, cause)
+        return SessionClosed(DisconnectReason.PEER_CLOSED)
+    if reason.check(ConnectionLost):
+        return SessionClosed(DisconnectReason.RESET, reason.value)
+    return SessionClosed(DisconnectReason.ERROR, reason.value)
