@@ -28,12 +28,12 @@ from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
 from veltix_tx.net import accepting, connections, flow, protocol, remarks, turns
 from veltix_tx.wire import handshake, requests
-from veltix_tx.wire.connection import STATES, VeltixConnection
+from veltix_tx.wire.connection import VeltixConnection
 from veltix_tx.wire.frames import Refusal
-from veltix_tx.wire.handshake import SCRIPTS, Role, Step
 from veltix_tx.wire.layouts import ALL_LAYOUTS, Layout
-from veltix_tx.wire.messages import SYSTEM_TYPES, CodeRange, MessageRegistry, MessageType
+from veltix_tx.wire.messages import PING, SYSTEM_TYPES, CodeRange, MessageRegistry, MessageType
 from veltix_tx.wire.releases import AUTO_HELLOS, RELEASES, HandshakeKind, Release
+from veltix_tx.wire.states import OPENINGS, OTHERWISE, SCRIPTS, STATES, Role, State, Step, Trigger
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -226,6 +226,7 @@ _SAID = {
     Step.READ_SERVER: "read the server's JSON; check its version",
     Step.SEND_CLIENT: "send this side's JSON",
     Step.READ_RESULT: 'read `{"result": "ok"}`',
+    Step.READ_PONG: "read the PONG with the PING's request id",
 }
 
 
@@ -238,10 +239,76 @@ def handshakes() -> str:
     return table(["handshake", "role", "steps"], rows)
 
 
+_CALLS: dict[str, Callable[[VeltixConnection], object]] = {
+    "start()": lambda side: side.start(),
+    "refuse_full()": lambda side: side.refuse_full(),
+    "receive()": lambda side: side.receive(b"\0", 0),
+    "wake()": lambda side: side.wake(),
+    "end()": lambda side: side.end(),
+    "data_to_send()": lambda side: side.data_to_send(),
+    "fresh_id()": lambda side: side.fresh_id(()),
+    "encode()": lambda side: side.encode(PING, b""),
+    "send()": lambda side: side.send(PING, b""),
+    "send_encoded()": lambda side: side.send_encoded([b""]),
+    "send_ping()": lambda side: side.send_ping(1),
+    "send_failure()": lambda side: side.send_failure(1),
+}
+
+
+def _in_state(state: State) -> VeltixConnection:
+    """Return a server's connection that has come to a state."""
+    side = VeltixConnection(
+        *(Role.SERVER, RELEASES["3.3.0"]),
+        calendar_ms=lambda: 0,
+        uptime_ms=lambda: 0,
+        getrandbits=lambda bits: 0,
+        types=MessageRegistry(),
+    )
+    if state is not State.NEW:
+        side.start()
+    if state not in (State.NEW, State.HANDSHAKE):
+        side.receive(b'\0\x18{"v":"3.3.0","pv":"1.0"}', 0)
+    if state is State.FAILED:
+        side.receive(b"VX" + b"\xff" * 13, 0)
+    if state is State.CLOSED:
+        side.end()
+    assert side.state is state
+    return side
+
+
+def calls() -> str:
+    """What each call does in each state, tried out."""
+
+    def outcome(call: Callable[[VeltixConnection], object], state: State) -> str:
+        side = _in_state(state)
+        try:
+            call(side)
+        except errors.LocalProtocolError as error:
+            return f"`{type(error).__name__}`"
+        return "yes" if side.state is state else f"yes, to {side.state.name}"
+
+    rows = ([f"`{name}`", *(outcome(call, state) for state in State)] for name, call in _CALLS.items())
+    return table(["call", *(state.name for state in State)], rows)
+
+
 def states() -> str:
     """The states of a connection."""
-    rows = [[state.name, trigger.name, target.name] for state, moves in STATES.items() for trigger, target in moves.items()]
-    return table(["in state", "on", "to state"], rows)
+    rows = ([state.name, *(moves[on].name if on in moves else "-" for on in Trigger)] for state, moves in STATES.items())
+    return table(["in state", *(f"on {on.name}" for on in Trigger)], rows)
+
+
+def openings() -> str:
+    """What a side that finds out takes the peer's first two bytes for."""
+    rows = []
+    for step, known in OPENINGS.items():
+        role = "server" if step is Step.FIND_CLIENT else "client" if step is Step.FIND_SERVER else "client that has sent a PING"
+        for first, opening in [*known.items(), (b"", OTHERWISE[step])]:
+            steps = "<br>".join(f"{number}. {_SAID[each]}" for number, each in enumerate(opening.steps, 1))
+            layout = (
+                opening.layout.name if opening.layout else "open" if opening.kind is HandshakeKind.HELLO else "of the JSON hello"
+            )
+            rows.append([role, f"`{first.hex(' ')}`" if first else "anything else", _KINDS[opening.kind], layout, steps])
+    return table(["role", "first two bytes", "handshake", "layout", "steps from there"], rows)
 
 
 def hellos() -> str:
@@ -698,6 +765,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "generations": generations,
     "handshakes": handshakes,
     "states": states,
+    "calls": calls,
+    "openings": openings,
     "hellos": hellos,
     "exchanges": exchanges,
     "codes": codes,

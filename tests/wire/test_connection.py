@@ -21,12 +21,12 @@ from veltix_tx.errors import (
     TooManyStrikes,
 )
 from veltix_tx.settings import Limits
-from veltix_tx.wire.connection import STATES, Declined, Event, Failed, Pong, Ready, State, Trigger, VeltixConnection
+from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready, State, VeltixConnection
 from veltix_tx.wire.frames import Refusal, Refused
-from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.layouts import W15, W22, W62, Layout
 from veltix_tx.wire.messages import ERROR, HELLO, HELLO_ACK, INVALID_REQUEST, PING, PONG, MessageRegistry, MessageType, Response
 from veltix_tx.wire.releases import RELEASES
+from veltix_tx.wire.states import STATES, Role, Trigger
 
 Make = Callable[..., VeltixConnection]
 Converse = Callable[..., tuple[list[Event], list[Event]]]
@@ -81,23 +81,22 @@ def chopped(data: bytes, cuts: Iterable[int]) -> list[bytes]:
 # The state table
 
 
-def test_every_state_knows_every_trigger_that_can_reach_it() -> None:
-    """Each pair of state and trigger moves to a state of the table; agreeing twice, or after the end, is absent on purpose."""
-    assert set(STATES) == set(State)
-    for state in State:
-        for trigger in Trigger:
-            if trigger is Trigger.AGREED and state is not State.HANDSHAKE:
-                assert trigger not in STATES[state]
-            else:
-                assert STATES[state][trigger] in STATES
-
-
-def test_nothing_leaves_closed() -> None:
-    """The end is the end: from CLOSED every trigger leads to CLOSED, and no state leads back to HANDSHAKE."""
-    assert set(STATES[State.CLOSED].values()) == {State.CLOSED}
-    assert State.HANDSHAKE not in {state for moves in STATES.values() for state in moves.values()}
-    for state in State:
-        assert STATES[state][Trigger.FAULT] is STATES[state][Trigger.END] is State.CLOSED
+def test_each_state_has_exactly_these_ways_out() -> None:
+    """A connection begins once, agrees once, fails once, and may be ended at any time; nothing leaves CLOSED."""
+    assert {state: "".join(trigger.name[0] for trigger in moves) for state, moves in STATES.items()} == {
+        State.NEW: "SRE",
+        State.HANDSHAKE: "AFE",
+        State.READY: "FE",
+        State.FAILED: "E",
+        State.CLOSED: "E",
+    }
+    assert {(trigger, to) for moves in STATES.values() for trigger, to in moves.items()} == {
+        (Trigger.START, State.HANDSHAKE),
+        (Trigger.AGREED, State.READY),
+        (Trigger.REFUSE, State.CLOSED),
+        (Trigger.FAULT, State.FAILED),
+        (Trigger.END, State.CLOSED),
+    }
 
 
 @both_roles
@@ -116,6 +115,32 @@ def test_a_closed_connection_neither_reads_nor_speaks(make: Make, converse: Conv
         assert side.receive(b"\xff" * 1000, 0) == []
         assert taken(side) == b""
         side.end()
+
+
+@both_roles
+@with_ids
+def test_what_came_before_a_fault_may_still_be_answered(make: Make, converse: Converse, role: Role, release: str) -> None:
+    """A reply to a message in front of a fault leaves, and nothing more is read; after the end nothing more is sent."""
+    pair = ready_pair(make, converse, release, max_message_size=1000)
+    side, other = pair if role is SERVER else pair[::-1]
+    layout = RELEASES[release].layout
+    message, failed = side.receive(framed(layout, 200, b"ask") + framed(layout, 200, bytes(1000)), 0)
+    assert isinstance(message, Response)
+    assert isinstance(failed, Failed)
+    buffers = side.encode(CHAT, b"reply", message.request_id)
+    side.send(CHAT, b"reply", message.request_id)
+    side.send_encoded(buffers)
+    assert [event[1] for event in seen(other.receive(taken(side), 0))] == [b"reply", b"reply"]
+    side.end()
+    for attempt in (
+        lambda: side.send(CHAT, b"late"),
+        lambda: side.send_encoded(buffers),
+        lambda: side.send_ping(1),
+        lambda: side.send_failure(1),
+    ):
+        with pytest.raises(LocalProtocolError, match="closed"):
+            attempt()
+    assert taken(side) == b""
 
 
 # Sending
@@ -333,7 +358,7 @@ def test_a_frame_over_the_limit_closes(make: Make, converse: Converse, release: 
     assert [type(event) for event in events] == [Response, Failed]
     assert isinstance(events[-1], Failed)
     assert isinstance(events[-1].error, FrameTooLarge)
-    assert side.state is State.CLOSED
+    assert side.state is State.FAILED
     assert side.receive(framed(layout, 200, b"later"), 0) == []
 
 
@@ -352,7 +377,7 @@ def test_too_many_strikes_close(make: Make, converse: Converse, release: str, ro
     assert isinstance(events[1], Failed)
     assert isinstance(events[1].error, TooManyStrikes)
     assert events[1].error.strikes == 3
-    assert side.state is State.CLOSED
+    assert side.state is State.FAILED
 
 
 def test_unknown_types_are_no_strikes(make: Make, converse: Converse) -> None:
@@ -478,7 +503,7 @@ def test_any_bytes_are_events_whatever_the_chunking(
     events = list(replies(parts, (chunk for chunk in chopped(data, cuts) if chunk), awake=awake))
     assert events == expected
     assert (parts.state, taken(parts)) == (whole.state, taken(whole))
-    assert sum(isinstance(event, str) for event in events) == (parts.state is State.CLOSED)
+    assert sum(isinstance(event, str) for event in events) == (parts.state is State.FAILED)
     assert parts._decoder is None or parts._decoder.buffered <= 1500
 
 
@@ -496,4 +521,4 @@ def test_noise_is_never_an_exception(make: Make, role: Role, release: str | None
             assert not isinstance(event, Failed) or isinstance(event.error, RemoteProtocolError)
         assert side._handshake is None or len(side._handshake._buffer) <= 65537
         assert side._decoder is None or side._decoder.buffered <= 300
-    assert failed == (side.state is State.CLOSED)
+    assert failed == (side.state is State.FAILED)

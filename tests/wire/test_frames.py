@@ -584,3 +584,50 @@ def test_garbage_without_end_is_more_than_one_strike() -> None:
     for _ in range(100):
         decoder.feed(b"z" * 1000, 0)
     assert isinstance(decoder.error, TooManyStrikes)
+
+
+def test_the_strikes_of_garbage_do_not_depend_on_the_chunking() -> None:
+    """A run costs a strike, and one more for each max_message_size of it, whether it comes in one read or in many."""
+    dice = Random(5)
+    for layout in (W16, W15):
+        for length in (1, 2, layout.header_size, 99, 100, 101, 300, 301):
+            for run in (b"z" * length, b"V" * length, bytes(dice.choice(b"Vz") for _ in range(length))):
+                stream = frame(layout) + run + frame(layout)
+                results = []
+                for step in (1, 2, 7, 99, len(stream)):
+                    decoder = decoder_of(layout, 100, 3)
+                    events = fed(decoder, (stream[at : at + step] for at in range(0, len(stream), step)))
+                    results.append((events, decoder.strikes, decoder.buffered, str(decoder.error)))
+                assert results.count(results[0]) == len(results)
+                assert results[0][1] == min(3, 1 + (length - 1) // 100)
+
+
+class Weighed(bytes):
+    """Bytes that count what is copied of them and of what is made of them."""
+
+    copied = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        if not isinstance(key, slice):
+            return found
+        Weighed.copied += len(found)
+        return Weighed(found)
+
+    def __add__(self, other: bytes) -> Weighed:
+        joined = Weighed(super().__add__(other))
+        Weighed.copied += len(joined)
+        return joined
+
+
+def test_frames_that_begin_again_cost_no_copy_of_the_read() -> None:
+    """However many frames of a read begin again, all copies together stay below a few times its length."""
+    header = W15.pack(200, bytes(15), 5, 0)
+    stream = (header + header + bytes(15)) * 2000
+    for before in (b"", W15.pack(200, bytes(5000), 5, 0) + bytes(9)):
+        decoder = FrameDecoder(W15, MessageRegistry(open=True).get, LIMIT)
+        decoder.feed(before, 0)
+        Weighed.copied = 0
+        events = decoder.feed(Weighed(stream), 0)
+        assert sum(isinstance(event, Response) for event in events) > 1800
+        assert Weighed.copied < 4 * len(stream)

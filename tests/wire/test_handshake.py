@@ -19,10 +19,11 @@ from veltix_tx.errors import (
 )
 from veltix_tx.settings import Limits
 from veltix_tx.wire.connection import Event, Failed, Ready, State, VeltixConnection
-from veltix_tx.wire.handshake import _ACTIONS, SCRIPTS, Handshake, Role, Step
+from veltix_tx.wire.handshake import _ACTIONS, Handshake
 from veltix_tx.wire.layouts import W14, W15, W16, W22, W46, W62, Layout
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, Response
 from veltix_tx.wire.releases import AUTO_HELLOS, PAD, RELEASES, HandshakeKind
+from veltix_tx.wire.states import FINDING, OPENINGS, OTHERWISE, SCRIPTS, WAKES, Role, Step
 
 Make = Callable[..., VeltixConnection]
 Converse = Callable[..., tuple[list[Event], list[Event]]]
@@ -84,6 +85,9 @@ def test_every_handshake_has_a_script_for_both_roles() -> None:
     """The script table is complete, and every step of it can be walked."""
     assert set(SCRIPTS) == {(kind, role) for kind in HandshakeKind for role in Role}
     assert set(_ACTIONS) == set(Step)
+    assert set(FINDING) == set(Role)
+    assert set(OPENINGS) == set(OTHERWISE) == {Step.FIND_CLIENT, Step.FIND_SERVER, Step.FIND_ASKED}
+    assert set(WAKES) <= set(OPENINGS)
 
 
 def test_the_server_speaks_first() -> None:
@@ -208,7 +212,7 @@ def test_a_silent_server_that_answers_otherwise_is_refused(make: Make, answer: b
     client = started(make(CLIENT))
     client.wake()
     failure(client.receive(answer, 0))
-    assert client.state is State.CLOSED
+    assert client.state is State.FAILED
 
 
 @pytest.mark.parametrize("release", ["1.4.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0", "3.3.0"])
@@ -227,7 +231,7 @@ def stand_in(make: Make, release: str, server: VeltixConnection) -> tuple[Veltix
         hello = taken(server)
         client = started(make(CLIENT, release))
         events = client.receive(hello, 0)
-        if not any(isinstance(event, Failed) for event in events) and client.state is not State.CLOSED:
+        if not any(isinstance(event, Failed) for event in events) and client.state is not State.FAILED:
             answer = taken(client)
             if answer:
                 return client, server.receive(answer, 0)
@@ -441,7 +445,7 @@ def test_another_protocol_version_is_refused(make: Make, release: str | None, pv
         assert "3.3.0" in str(error)
         assert "pv 1.x" in str(error)
         assert taken(side) == b""
-        assert side.state is State.CLOSED
+        assert side.state is State.FAILED
 
 
 @pytest.mark.parametrize("release", ["2.0.3", "3.0.0", "3.3.0"])

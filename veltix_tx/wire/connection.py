@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection
-from enum import Enum, auto
 from functools import lru_cache
 from sys import intern
-from typing import Protocol
 
 from veltix_tx.errors import (
     FrameTooLarge,
@@ -32,7 +30,7 @@ from veltix_tx.errors import (
 from veltix_tx.settings import Limits
 from veltix_tx.wire.events import Declined, Event, Failed, Pong, Ready
 from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused, framer
-from veltix_tx.wire.handshake import Handshake, Role
+from veltix_tx.wire.handshake import Handshake
 from veltix_tx.wire.layouts import W15, Layout
 from veltix_tx.wire.messages import (
     ERROR,
@@ -48,9 +46,10 @@ from veltix_tx.wire.messages import (
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.releases import Release, release_of
 from veltix_tx.wire.requests import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS, RequestIds
+from veltix_tx.wire.states import STATES, Role, State, Trigger
+from veltix_tx.wire.wire import WireConnection
 
 __all__ = [
-    "STATES",
     "Declined",
     "Event",
     "Failed",
@@ -67,86 +66,14 @@ _UNCOPIED = 65536
 
 _LIMITS = Limits()
 
+_READY, _CLOSED = State.READY, State.CLOSED
+"""As globals of their own, because a class attribute of an Enum costs five times as much for each message."""
 
-class State(Enum):
-    """Where a connection is in its life."""
-
-    HANDSHAKE = auto()
-    READY = auto()
-    CLOSED = auto()
-
-
-class Trigger(Enum):
-    """What moves a connection from one state to another."""
-
-    AGREED = auto()
-    FAULT = auto()
-    END = auto()
-
-
-STATES: dict[State, dict[Trigger, State]] = {
-    State.HANDSHAKE: {Trigger.AGREED: State.READY, Trigger.FAULT: State.CLOSED, Trigger.END: State.CLOSED},
-    State.READY: {Trigger.FAULT: State.CLOSED, Trigger.END: State.CLOSED},
-    State.CLOSED: {Trigger.FAULT: State.CLOSED, Trigger.END: State.CLOSED},
-}
-"""Everything that moves a connection. Messages are read and sent in READY alone."""
+_TOO_LATE = "the connection is closed: nothing can be sent any more"
 
 
 _packer = lru_cache(maxsize=64)(Layout.packer)
 """The connections of one side share it."""
-
-
-class WireConnection(Protocol):
-    """What a session needs of a wire, whichever it is."""
-
-    @property
-    def wake_after(self) -> float | None:
-        """Seconds of silence after which :meth:`wake` wants to be called, None for never."""
-
-    @property
-    def max_message_size(self) -> int:
-        """The most bytes of a message, header included."""
-
-    @property
-    def encoding(self) -> object:
-        """Equal for two connections whose peers take the same bytes for the same message."""
-
-    def start(self) -> list[Event]:
-        """Begin the handshake; may be all there is to it."""
-
-    def wake(self) -> None:
-        """Go on after ``wake_after`` seconds of silence."""
-
-    def receive(self, data: bytes, received_at: int) -> list[Event]:
-        """Take the peer's bytes, with this side's clock in ms."""
-
-    def end(self) -> None:
-        """Take note that the connection is closed; nothing more is read or sent."""
-
-    def data_to_send(self) -> list[bytes]:
-        """Return what is to be written now, in order, and forget it."""
-
-    def fresh_id(self, taken: Collection[int], wanted: int | None = None) -> int:
-        """Return a request id that is not in ``taken``, the wanted one if it can be had."""
-
-    @property
-    def buffered(self) -> int:
-        """Bytes that have come of the message of which only a part has."""
-
-    def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
-        """Return a message as the buffers to write; it answers the request with that id, if any."""
-
-    def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
-        """Queue a message; it answers the request with that id, if any."""
-
-    def send_encoded(self, buffers: list[bytes]) -> None:
-        """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
-
-    def send_ping(self, request_id: int | None) -> None:
-        """Queue a ping."""
-
-    def send_failure(self, request_id: int) -> bool:
-        """Queue word that a request failed; False where the wire has none."""
 
 
 class VeltixConnection:
@@ -187,7 +114,7 @@ class VeltixConnection:
         gap: float = 0.15,
         long_headers: bool = False,
     ) -> None:
-        self.state = State.HANDSHAKE
+        self.state = State.NEW
         self.peer: Peer | None = None
         self._role = role
         self._calendar_ms = calendar_ms
@@ -224,17 +151,28 @@ class VeltixConnection:
         return self._handshake.wake_after if self._handshake is not None and self.state is State.HANDSHAKE else None
 
     def start(self) -> list[Event]:
-        """Begin the handshake; may be all there is to it."""
-        assert self._handshake is not None, "started once"
+        """Begin the handshake; may be all there is to it.
+
+        Raises:
+            LocalProtocolError: it has begun, or ended, already.
+        """
+        self._move(Trigger.START)
+        assert self._handshake is not None
         self._handshake.start()
         return self._check_agreed(b"", self._calendar_ms())
 
     def refuse_full(self) -> None:
-        """Instead of :meth:`start`: refuse the client because the server is full."""
-        assert self._handshake is not None, "instead of start"
+        """Instead of :meth:`start`: refuse the client because the server is full.
+
+        Raises:
+            LocalProtocolError: it has begun, or ended, already; or this side is a client.
+        """
+        if self._role is Role.CLIENT:
+            raise LocalProtocolError("only a server refuses a peer because it is full")
+        self._move(Trigger.REFUSE)
+        assert self._handshake is not None
         self._handshake.refuse_full()
         self._collect(self._handshake)
-        self._move(Trigger.END)
 
     def wake(self) -> None:
         """Go on after ``wake_after`` seconds of silence."""
@@ -251,15 +189,21 @@ class VeltixConnection:
 
         Returns:
             what happened, in order. After a :class:`Failed`, the last, nothing more is read.
+
+        Raises:
+            LocalProtocolError: it has not begun.
         """
-        if self.state is State.READY:
+        if self.state is _READY:
             return self._receive_frames(data, received_at)
-        if self._handshake is None or self.state is State.CLOSED:
+        if self.state is State.NEW:
+            raise LocalProtocolError("the connection has not begun: call start() before receive()")
+        if self._handshake is None or self.state is not State.HANDSHAKE:
             return []
         try:
             rest = self._handshake.receive(data)
         except (HandshakeError, FrameTooLarge) as error:
             self._collect(self._handshake)
+            self._handshake = None  # and with it what it has read
             return [self._fail(error)]
         return self._check_agreed(rest, received_at)
 
@@ -267,6 +211,7 @@ class VeltixConnection:
         """Take note that the connection is closed; nothing more is read or sent."""
         self._move(Trigger.END)
         self._decoder = None  # and with it the part of a message, before the garbage collector comes
+        self._most_joined = -1
 
     def data_to_send(self) -> list[bytes]:
         """Return what is to be written now, in order, and forget it."""
@@ -318,8 +263,10 @@ class VeltixConnection:
             raise _no_such_id(request_id) from None
 
     def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
-        """Queue a message; raises what :meth:`encode` raises."""
-        if len(content) > self._most_joined:
+        """Queue a message; raises what :meth:`encode` raises, and LocalProtocolError once the connection is closed."""
+        if len(content) > self._most_joined:  # so is every content before READY, and after the end
+            if self.state is State.CLOSED:
+                raise LocalProtocolError(_TOO_LATE)
             self._out += self.encode(message_type, content, request_id)
             return
         if request_id is None:
@@ -330,7 +277,14 @@ class VeltixConnection:
             raise _no_such_id(request_id) from None
 
     def send_encoded(self, buffers: list[bytes]) -> None:
-        """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
+        """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned.
+
+        Raises:
+            NotReady: the handshake is not complete.
+            LocalProtocolError: the connection is closed.
+        """
+        if self.state is _CLOSED or self._pack is None:
+            raise LocalProtocolError(_TOO_LATE) if self.state is _CLOSED else NotReady()
         self._out += buffers
 
     def send_ping(self, request_id: int | None) -> None:
@@ -339,7 +293,7 @@ class VeltixConnection:
 
     def send_failure(self, request_id: int) -> bool:
         """Queue an ERROR, a type known to the releases up to 1.9.0; False for a later peer."""
-        if self._layout is W15:
+        if self.state is not _CLOSED and self._pack is not None and self._layout is W15:
             return False
         self.send(ERROR, b"", request_id)
         return True
@@ -349,7 +303,10 @@ class VeltixConnection:
         handshake.outgoing.clear()
 
     def _move(self, trigger: Trigger) -> None:
-        self.state = STATES[self.state][trigger]
+        moved = STATES[self.state].get(trigger)
+        if moved is None:
+            raise LocalProtocolError(f"a connection that is {self.state.name} cannot {trigger.name.lower()}")
+        self.state = moved
 
     def _fail(self, error: RemoteProtocolError) -> Failed:
         self._move(Trigger.FAULT)

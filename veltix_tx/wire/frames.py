@@ -200,7 +200,7 @@ class FrameDecoder:
         content: bytes | None = None
         message_type: MessageType | None = None
         timestamp: int | None = None
-        last_code = -1
+        last_code = start = -1
         if self._filling is not None:
             position = self._fill(data)
             if self._missing:
@@ -221,6 +221,11 @@ class FrameDecoder:
                     else:
                         self._in_garbage, self._repeats = False, 0
                 if end - position < header_size:
+                    if magic and not magic.startswith(data[position : position + 2]):
+                        position = self._skip_garbage(data, position, events)
+                        if position < 0:
+                            break
+                        continue
                     self._tail = data[position:]
                     break
                 if magic:
@@ -255,8 +260,10 @@ class FrameDecoder:
                 if again >= 0 and self._repeats < _REPEATS:
                     self._repeats += 1
                     events.append(Refused(Refusal.REPEATED, code))
-                    data = content[again:] + data[position:]
-                    position, end, content = 0, len(data), None
+                    if start < 0:  # it was filled in place: what there is of it joins the read again, once
+                        data = content + data[position:]
+                        start, end = 0, len(data)
+                    position, content = start + again, None
                     continue
                 self._repeats = 0
                 if self._strike(Refused(Refusal.BAD_CHECKSUM, code), events):
@@ -310,10 +317,14 @@ class FrameDecoder:
         magic = self._layout.magic
         found = data.find(magic, position)
         next_position = found if found >= 0 else len(data) - data.endswith(magic[:1])
-        self._garbage = self._garbage + next_position - position if self._in_garbage else 0
-        if not self._in_garbage or self._garbage > self._max_content:
-            self._in_garbage = True
-            self._garbage = 0
+        due = not self._in_garbage
+        self._garbage = next_position - position + (0 if due else self._garbage)
+        self._in_garbage = True
+        most = self._max_content + self._layout.header_size
+        while due or self._garbage > most:
+            if not due:
+                self._garbage -= most
             if self._strike(Refused(Refusal.GARBAGE), events):
                 return -1
+            due = False
         return next_position

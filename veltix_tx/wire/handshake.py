@@ -1,4 +1,4 @@
-"""The three handshakes in both roles, as one table of steps, and the machine that walks it.
+"""The three handshakes in both roles: the machine that walks the tables of :mod:`~veltix_tx.wire.states`.
 
 =======  ==========================================  ==========================================
 kind     server                                      client
@@ -20,7 +20,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from enum import Enum, auto
 from functools import lru_cache
 
 from veltix_tx.errors import EarlyMessage, FrameTooLarge, MalformedHello, ServerFull, VersionRefused, excerpt
@@ -29,8 +28,9 @@ from veltix_tx.wire.layouts import W14, W15, W16, W22, W62, Header, Layout
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, MessageType
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release
+from veltix_tx.wire.states import FINDING, OPENINGS, OTHERWISE, SCRIPTS, WAKES, Role, Step
 
-__all__ = ["SCRIPTS", "Handshake", "Peer", "Role", "Step"]
+__all__ = ["Handshake", "Peer", "Role"]
 
 _PAD_BYTES = b"\xff" * 128
 _SILENCE = 1.5
@@ -40,39 +40,6 @@ _VERSION = re.compile(r"v?([0-9A-Za-z+-]{1,16}(?:\.[0-9A-Za-z+-]{1,16}){0,2})[0-
 """Real peers ignore a leading ``v`` and whatever follows the third number."""
 
 
-class Role(Enum):
-    """Which side of a connection this is."""
-
-    SERVER = "server"
-    CLIENT = "client"
-
-
-class Step(Enum):
-    """One step of a handshake, named from this side's view."""
-
-    SAY_HELLO = auto()
-    READ_ACK = auto()
-    READ_CLIENT = auto()
-    SEND_RESULT = auto()
-    READ_HELLO = auto()
-    SEND_ACK = auto()
-    READ_SERVER = auto()
-    SEND_CLIENT = auto()
-    READ_RESULT = auto()
-    READ_PONG = auto()
-
-
-SCRIPTS: dict[tuple[HandshakeKind, Role], tuple[Step, ...]] = {
-    (HandshakeKind.NONE, Role.SERVER): (),
-    (HandshakeKind.NONE, Role.CLIENT): (),
-    (HandshakeKind.HELLO, Role.SERVER): (Step.SAY_HELLO, Step.READ_ACK),
-    (HandshakeKind.HELLO, Role.CLIENT): (Step.READ_HELLO, Step.SEND_ACK),
-    (HandshakeKind.JSON, Role.SERVER): (Step.SAY_HELLO, Step.READ_CLIENT, Step.SEND_RESULT),
-    (HandshakeKind.JSON, Role.CLIENT): (Step.READ_SERVER, Step.SEND_CLIENT, Step.READ_RESULT),
-}
-"""Every handshake, in both roles."""
-
-_ANSWER_TO_HELLO = {Role.SERVER: HELLO_ACK, Role.CLIENT: HELLO}
 _LAYOUTS, _LAYOUT = "layouts", "layout"
 """In the JSON hellos' ``meta``, between two of this package: what a server offers, what its client chose."""
 
@@ -125,21 +92,16 @@ class Handshake:
         self._offered_json: Release | None = None
         self._kind = release.handshake if release else None
         self._layout = release.layout if release else None
-        self._steps: list[Step] = []
+        self._steps = list(SCRIPTS[release.handshake, role] if release else FINDING[role])
         self._version = ""
         self._protocol: str | None = None
         self._meta: Mapping[str, object] = {}
         self._reply_to = 0
-        self._asked = False
         self._reply_json: dict[str, object] = {}
 
     def start(self) -> None:
         """Begin: a server says its first hello, a side without a handshake is done."""
-        if self._kind is not None:
-            self._steps = list(SCRIPTS[self._kind, self._role])
-        elif self._role is Role.SERVER:
-            self._steps = [Step.SAY_HELLO]
-        else:
+        if self._steps[:1] == [Step.FIND_SERVER]:
             self.wake_after = _SILENCE
         self._advance()
 
@@ -147,11 +109,9 @@ class Handshake:
         """Go on after ``wake_after`` seconds of silence: the next hello, or a client's question."""
         if self.wake_after is None:
             return
-        if self._role is Role.SERVER:
-            self._say_hello()
-        else:
-            self.wake_after = None
-            self._send_ping()
+        self.wake_after = None
+        self._steps = list(WAKES[self._steps[0]])
+        self._advance()
 
     def receive(self, data: bytes) -> bytes:
         """Take the peer's bytes; return those behind the handshake once it is complete.
@@ -162,8 +122,6 @@ class Handshake:
         """
         self.wake_after = None
         self._buffer += data
-        if self._kind is None and not self._identify():
-            return b""
         self._advance()
         if self.peer is None:
             return b""
@@ -176,34 +134,16 @@ class Handshake:
         if self._release is None or self._release.protocol is not None:
             self._send_json({"error": "server_full"})
 
-    def _identify(self) -> bool:
-        """Tell the handshake by the peer's first bytes; return whether there were enough."""
-        if len(self._buffer) < 2:
-            return False
-        first = self._buffer[:2]
-        code = int.from_bytes(first, "big")
-        if self._asked and code == PONG.code:
-            self._kind, self._layout, self._steps = HandshakeKind.NONE, W62, [Step.READ_PONG]
-            return True
-        if first == W16.magic:
-            self._kind, self._layout = HandshakeKind.HELLO, W16
-        elif code == _ANSWER_TO_HELLO[self._role].code:
-            self._kind = HandshakeKind.HELLO
-        else:
-            self._kind = HandshakeKind.JSON
-        self._steps = [step for step in SCRIPTS[self._kind, self._role] if step is not Step.SAY_HELLO]
-        return True
-
     def _advance(self) -> None:
         """Walk the steps as far as the bytes go."""
         while self._steps:
             if not _ACTIONS[self._steps[0]](self):
                 return
             del self._steps[0]
-        if self._kind is not None:
-            assert self._layout is not None
-            known = (self._version, self._layout, self._kind, self._protocol)
-            self.peer = Peer(*known, self._meta) if self._meta else _same_peer(*known)
+        assert self._kind is not None
+        assert self._layout is not None
+        known = (self._version, self._layout, self._kind, self._protocol)
+        self.peer = Peer(*known, self._meta) if self._meta else _same_peer(*known)
 
     # Saying: each of these is done at once.
 
@@ -237,10 +177,10 @@ class Handshake:
         self._send_json({"result": "ok"})
         return True
 
-    def _send_ping(self) -> None:
-        self._asked = True
+    def _send_ping(self) -> bool:
         self._reply_to = self._getrandbits(32)
         self.outgoing.append(W62.pack(PING.code, b"", self._reply_to, 0))
+        return True
 
     def _send_frame(self, layout: Layout, message_type: MessageType, request_id: int, version: str) -> None:
         text = version.encode("ascii")
@@ -252,6 +192,15 @@ class Handshake:
         self.outgoing.append(len(text).to_bytes(2, "big") + text)
 
     # Reading: each returns whether the peer's part was there whole.
+
+    def _find(self) -> bool:
+        """Tell by the peer's first bytes which steps follow."""
+        if len(self._buffer) < 2:
+            return False
+        step = self._steps[0]
+        self._kind, self._layout, following = OPENINGS[step].get(bytes(self._buffer[:2]), OTHERWISE[step])
+        self._steps += following
+        return True
 
     def _read_ack(self) -> bool:
         frame = self._take_frame(HELLO_ACK)
@@ -358,7 +307,7 @@ class Handshake:
             header = layout.unpack(self._buffer)
             if not header.sound or (header.code != expected.code and self._role is Role.CLIENT):
                 raise MalformedHello(
-                    f"the peer does not begin as this wire does: {excerpt(bytes(self._buffer[:16]))}"
+                    f"the peer does not begin as this wire does: {excerpt(bytes(self._buffer[: W14.header_size]))}"
                     + (" (wire='auto' finds out what a server speaks)" if self._release else "")
                 )
             if header.code != expected.code:
@@ -387,6 +336,10 @@ _ACTIONS: Mapping[Step, Callable[[Handshake], bool]] = {
     Step.SEND_CLIENT: Handshake._send_client,
     Step.READ_RESULT: Handshake._read_result,
     Step.READ_PONG: Handshake._read_pong,
+    Step.FIND_CLIENT: Handshake._find,
+    Step.FIND_SERVER: Handshake._find,
+    Step.FIND_ASKED: Handshake._find,
+    Step.SEND_PING: Handshake._send_ping,
 }
 
 

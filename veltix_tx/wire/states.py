@@ -1,0 +1,138 @@
+"""The states of a connection, and the steps of its handshake, as tables. What is in none of them cannot be.
+
+======================  ==========================================================
+a connection            :data:`STATES`: what moves it from one :class:`State` to
+                        the next
+a handshake             :data:`SCRIPTS`: the steps of each kind for each role;
+                        :data:`FINDING`: those of a side that finds out, which go on
+                        with what :data:`OPENINGS` has for the peer's first bytes;
+                        :data:`WAKES`: what a silent peer changes
+======================  ==========================================================
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import NamedTuple
+
+from veltix_tx.wire.layouts import W16, W62, Layout
+from veltix_tx.wire.messages import HELLO, HELLO_ACK, PONG, MessageType
+from veltix_tx.wire.releases import HandshakeKind
+
+__all__ = ["FINDING", "OPENINGS", "OTHERWISE", "SCRIPTS", "STATES", "WAKES", "Opening", "Role", "State", "Step", "Trigger"]
+
+
+class Role(Enum):
+    """Which side of a connection this is."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+class State(Enum):
+    """Where a connection is in its life."""
+
+    NEW = auto()
+    HANDSHAKE = auto()
+    READY = auto()
+    FAILED = auto()
+    CLOSED = auto()
+
+
+class Trigger(Enum):
+    """What moves a connection from one state to another."""
+
+    START = auto()
+    REFUSE = auto()
+    AGREED = auto()
+    FAULT = auto()
+    END = auto()
+
+
+STATES: dict[State, dict[Trigger, State]] = {
+    State.NEW: {Trigger.START: State.HANDSHAKE, Trigger.REFUSE: State.CLOSED, Trigger.END: State.CLOSED},
+    State.HANDSHAKE: {Trigger.AGREED: State.READY, Trigger.FAULT: State.FAILED, Trigger.END: State.CLOSED},
+    State.READY: {Trigger.FAULT: State.FAILED, Trigger.END: State.CLOSED},
+    State.FAILED: {Trigger.END: State.CLOSED},
+    State.CLOSED: {Trigger.END: State.CLOSED},
+}
+"""Everything that moves a connection. Messages are read in READY alone; those read before a fault may still be answered
+in FAILED, until the end."""
+
+
+class Step(Enum):
+    """One step of a handshake, named from this side's view."""
+
+    SAY_HELLO = auto()
+    READ_ACK = auto()
+    READ_CLIENT = auto()
+    SEND_RESULT = auto()
+    READ_HELLO = auto()
+    SEND_ACK = auto()
+    READ_SERVER = auto()
+    SEND_CLIENT = auto()
+    READ_RESULT = auto()
+    READ_PONG = auto()
+    FIND_CLIENT = auto()
+    FIND_SERVER = auto()
+    FIND_ASKED = auto()
+    SEND_PING = auto()
+
+
+SCRIPTS: dict[tuple[HandshakeKind, Role], tuple[Step, ...]] = {
+    (HandshakeKind.NONE, Role.SERVER): (),
+    (HandshakeKind.NONE, Role.CLIENT): (),
+    (HandshakeKind.HELLO, Role.SERVER): (Step.SAY_HELLO, Step.READ_ACK),
+    (HandshakeKind.HELLO, Role.CLIENT): (Step.READ_HELLO, Step.SEND_ACK),
+    (HandshakeKind.JSON, Role.SERVER): (Step.SAY_HELLO, Step.READ_CLIENT, Step.SEND_RESULT),
+    (HandshakeKind.JSON, Role.CLIENT): (Step.READ_SERVER, Step.SEND_CLIENT, Step.READ_RESULT),
+}
+"""Every handshake, in both roles."""
+
+FINDING: dict[Role, tuple[Step, ...]] = {
+    Role.SERVER: (Step.SAY_HELLO, Step.FIND_CLIENT),
+    Role.CLIENT: (Step.FIND_SERVER,),
+}
+"""How a side begins that finds out."""
+
+WAKES: dict[Step, tuple[Step, ...]] = {
+    Step.FIND_CLIENT: (Step.SAY_HELLO, Step.FIND_CLIENT),
+    Step.FIND_SERVER: (Step.SEND_PING, Step.FIND_ASKED),
+}
+"""How a side that finds out goes on while its peer is silent. In every other step it waits."""
+
+
+class Opening(NamedTuple):
+    """What a peer's first two bytes begin: a handshake, its layout unless that is still open, and this side's next steps."""
+
+    kind: HandshakeKind
+    layout: Layout | None
+    steps: tuple[Step, ...]
+
+
+def _begins(message_type: MessageType) -> bytes:
+    return message_type.code.to_bytes(2, "big")
+
+
+_ANSWERED, _GREETED = (Step.READ_ACK,), SCRIPTS[HandshakeKind.HELLO, Role.CLIENT]
+_HELLOS = {
+    W16.magic: Opening(HandshakeKind.HELLO, W16, _GREETED),
+    _begins(HELLO): Opening(HandshakeKind.HELLO, None, _GREETED),
+}
+
+OPENINGS: dict[Step, dict[bytes, Opening]] = {
+    Step.FIND_CLIENT: {
+        W16.magic: Opening(HandshakeKind.HELLO, W16, _ANSWERED),
+        _begins(HELLO_ACK): Opening(HandshakeKind.HELLO, None, _ANSWERED),
+    },
+    Step.FIND_SERVER: _HELLOS,
+    Step.FIND_ASKED: {**_HELLOS, _begins(PONG): Opening(HandshakeKind.NONE, W62, (Step.READ_PONG,))},
+}
+"""What a side that finds out takes the peer's first two bytes for."""
+
+OTHERWISE: dict[Step, Opening] = {
+    Step.FIND_CLIENT: Opening(HandshakeKind.JSON, None, SCRIPTS[HandshakeKind.JSON, Role.SERVER][1:]),
+    Step.FIND_SERVER: Opening(HandshakeKind.JSON, None, SCRIPTS[HandshakeKind.JSON, Role.CLIENT]),
+    Step.FIND_ASKED: Opening(HandshakeKind.JSON, None, SCRIPTS[HandshakeKind.JSON, Role.CLIENT]),
+}
+"""What it takes every other first two bytes for."""

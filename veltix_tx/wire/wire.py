@@ -1,0 +1,64 @@
+"""What a session needs of a wire, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from veltix_tx.wire.events import Event
+from veltix_tx.wire.messages import MessageType
+
+__all__ = ["WireConnection"]
+
+
+class WireConnection(Protocol):
+    """What a session needs of a wire, whichever it is."""
+
+    @property
+    def wake_after(self) -> float | None:
+        """Seconds of silence after which :meth:`wake` wants to be called, None for never."""
+
+    @property
+    def max_message_size(self) -> int:
+        """The most bytes of a message, header included."""
+
+    @property
+    def encoding(self) -> object:
+        """Equal for two connections whose peers take the same bytes for the same message."""
+
+    def start(self) -> list[Event]:
+        """Begin the handshake; may be all there is to it."""
+
+    def wake(self) -> None:
+        """Go on after ``wake_after`` seconds of silence."""
+
+    def receive(self, data: bytes, received_at: int) -> list[Event]:
+        """Take the peer's bytes, with this side's clock in ms."""
+
+    def end(self) -> None:
+        """Take note that the connection is closed; nothing more is read or sent."""
+
+    def data_to_send(self) -> list[bytes]:
+        """Return what is to be written now, in order, and forget it."""
+
+    def fresh_id(self, taken: Collection[int], wanted: int | None = None) -> int:
+        """Return a request id that is not in ``taken``, the wanted one if it can be had."""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that have come of the message of which only a part has."""
+
+    def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
+        """Return a message as the buffers to write; it answers the request with that id, if any."""
+
+    def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
+        """Queue a message; it answers the request with that id, if any."""
+
+    def send_encoded(self, buffers: list[bytes]) -> None:
+        """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
+
+    def send_ping(self, request_id: int | None) -> None:
+        """Queue a ping."""
+
+    def send_failure(self, request_id: int) -> bool:
+        """Queue word that a request failed; False where the wire has none."""
