@@ -201,7 +201,8 @@ def test_an_auto_server_reads_before_it_says_the_next_hello(server_line: Any) ->
     due.called = 1
     due.func(*due.args, **due.kw)  # the reactor's turn: timers, then reading
     assert line.transport.value() == said
-    line.take()
+    line.transport.clear()
+    line.far.receive(said, 0)
     line.deliver()
     line.clock.pump([0.2] * 10)
     assert [type(event) for event in line.take()] == [Ready]
