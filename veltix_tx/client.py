@@ -190,16 +190,23 @@ class Client(RoutedService):
             NotReady: the client has not been connected yet; nothing was sent.
             SessionClosed: it is connected no more; nothing was sent.
         """
-        return self._open_session().send(message, content, request_id=request_id)
+        factory = self._factory
+        session = None if factory is None else factory.session
+        if session is None or session.closed is not None:
+            session = self._open_session()
+        return session.send(message, content, request_id=request_id)
 
     def send_and_wait(
         self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None
     ) -> Deferred[Response]:
         """Send a request and wait for its reply; see :meth:`Session.send_and_wait`. Errbacks with NotReady, too."""
-        try:
-            return self._open_session().send_and_wait(message, content, timeout=timeout)
-        except VeltixError as error:
-            return fail(error)
+        session = self.session
+        if session is None:
+            try:
+                session = self._open_session()
+            except VeltixError as error:
+                return fail(error)
+        return session.send_and_wait(message, content, timeout=timeout)
 
     @from_any_thread
     def ping_server(self, timeout: float | None = None) -> Deferred[float]:

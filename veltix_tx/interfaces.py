@@ -24,7 +24,8 @@ class IVeltixApplication(Interface):
 
     An application may have an attribute ``types``, the MessageRegistry it works with; without it
     the process-wide one is used. It may have a method ``handler_of(message)``, which returns the
-    function that handles a message, for the log to name; without it that is ``received``.
+    function that handles a message, for the log to name; without it that is ``received``. It may have a
+    mapping ``direct`` from type codes to functions that are called in place of ``received``, sooner.
     """
 
     def connected(session: Session) -> object:

@@ -312,6 +312,7 @@ class _Kept:
 
     def __init__(self, application: IVeltixApplication, hub: Hub) -> None:
         self.received = application.received
+        self.direct = getattr(application, "direct", {})
         self.disconnected = application.disconnected
         self._application = application
         self._hub = hub

@@ -56,6 +56,7 @@ class Router:
             without it no route can.
 
     Attributes:
+        direct: type code -> a handler that is called as ``received`` is, without terms of its own.
         unhandled: messages for which there was neither a route nor ``on_recv``.
         taken: codes that no route can have, and who has them (see :class:`veltix_tx.app.plugins.Plugins`).
     """
@@ -66,6 +67,7 @@ class Router:
         self._workers = workers
         self._server = role is Role.SERVER
         self._routes: dict[int, tuple[Handler, _Terms | None]] = {}
+        self.direct: dict[int, Handler] = {}
         self._callbacks: dict[Events, Handler] = {}
 
     def register_route(
@@ -106,7 +108,10 @@ class Router:
             if iscoroutinefunction(handler) or self._workers is None:
                 raise SettingsError("thread", True, "False for a coroutine function, and for a router without workers")
             handler = partial(_in_thread, self._workers, handler)
-        self._routes[message_type.code] = (handler, None if timeout is None and not concurrent else _Terms(concurrent, timeout))
+        terms = None if timeout is None and not concurrent else _Terms(concurrent, timeout)
+        self._routes[message_type.code] = (handler, terms)
+        if self._server and terms is None:
+            self.direct[message_type.code] = handler
 
     def has_route(self, message_type: MessageType) -> bool:
         """Whether a type has a route."""
@@ -114,6 +119,7 @@ class Router:
 
     def unregister_route(self, message_type: MessageType) -> bool:
         """Take a route back; return whether there was one."""
+        self.direct.pop(message_type.code, None)
         return self._routes.pop(message_type.code, None) is not None
 
     @overload

@@ -168,6 +168,8 @@ class Flow:
                 sides to stop reading while each waits for the other's replies, neither would go on.
         """
         sharing, self.sharing = self.sharing, 0
+        if not sharing and len(buffers) > 1 and size <= _HANDFUL:
+            buffers = [b"".join(buffers)]  # once, for the transport and the queue alike
         if not self.blocked and size <= _HANDFUL:
             if self._plain:
                 data = buffers[0] if len(buffers) == 1 else b"".join(buffers)

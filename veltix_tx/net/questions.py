@@ -33,22 +33,25 @@ class Questions:
     Args:
         link: the protocol below.
         header_size: bytes of a header.
+        late: called for each reply to a request that was given up.
 
     Attributes:
         requests: those answered by a message.
         pings: those answered by a PONG. Their ids are apart.
     """
 
-    __slots__ = ("_asked", "_connection", "_flow", "_header_size", "_link", "_pinged", "pings", "requests")
+    __slots__ = ("_asked", "_connection", "_flow", "_given_up", "_header_size", "_late", "_link", "_pinged", "pings", "requests")
 
-    def __init__(self, link: Link, header_size: int) -> None:
+    def __init__(self, link: Link, header_size: int, late: Callable[[], None]) -> None:
         self._link = link
         self._connection = link.connection
         self._flow = link.flow
         self._header_size = header_size
         self.requests = Waiting(link.clocks.uptime, link.deadlines, "requests")
         self.pings = Waiting(link.clocks.uptime, link.deadlines, "pings")
-        self._asked, self._pinged = self.requests.entries, self.pings.entries
+        self._asked, self._given_up = self.requests.entries, self.requests.given_up
+        self._pinged = self.pings.entries
+        self._late = late
 
     def __len__(self) -> int:
         return len(self._asked) + len(self._pinged)
@@ -74,9 +77,16 @@ class Questions:
         link.sent(size)
         return deferred
 
-    def answered(self, message: Response) -> None:
-        """Give a reply to who waits for it."""
-        self.requests.settle(message.request_id, message)
+    def took(self, message: Response) -> bool:
+        """Give a reply to who waits, or waited, for it; return False for a message that is none."""
+        request_id = message.request_id
+        if request_id in self._asked:
+            return self.requests.settle(request_id, message)
+        if request_id not in self._given_up:
+            return False
+        del self._given_up[request_id]
+        self._late()
+        return True
 
     def declined(self, request_id: int, detail: bytes) -> bool:
         """Fail a request, as the peer says; return whether anyone waited for it."""

@@ -26,9 +26,6 @@ from veltix_tx.wire.peer import Peer
 
 __all__ = ["Session"]
 
-_NOTHING: dict[int, Any] = {}
-"""What a session that has asked nothing waits for; nothing is ever put into it."""
-
 
 class Session(Tagged):
     """One connection to a peer, ready to use. Made when its handshake is complete, never before.
@@ -46,6 +43,7 @@ class Session(Tagged):
         late_replies: replies dropped because their request had been given up.
         refused: frames refused and dropped (bad checksum, unknown type, garbage).
         dropped: broadcasts left out because too much was queued.
+        questions: what it has asked; None until it asks.
         keepers: each is called with the session once it is gone and its last message has been handled.
     """
 
@@ -66,9 +64,7 @@ class Session(Tagged):
         self._probes = 0
         self._gone = False
         # An idle session has none of these.
-        self._questions: Questions | None = None
-        self._asked: dict[int, Any] = _NOTHING
-        self._given_up: dict[int, None] = _NOTHING
+        self.questions: Questions | None = None
         self._when_closed: Listeners[SessionClosed] | None = None
         self._turns = Turns(self, link, application)
 
@@ -103,7 +99,7 @@ class Session(Tagged):
     @property
     def waiting(self) -> int:
         """Own requests and pings that wait for their replies."""
-        return 0 if self._questions is None else len(self._questions)
+        return 0 if self.questions is None else len(self.questions)
 
     # Sending.
 
@@ -326,34 +322,17 @@ class Session(Tagged):
         self._turns.begin()
 
     def receive(self, events: list[Event], other: Callable[[Event], None]) -> None:
-        """Take what one read brought: replies, messages to handle in their turn, and what is passed on.
-
-        The per-message path of the floors above the wire: from here two calls lead to the application.
-        """
-        take = self._turns.take
-        for event in events:
-            if type(event) is not Response:
-                other(event)
-                continue
-            if self.closed is not None:
-                continue
-            request_id = event.request_id
-            if request_id in self._asked:
-                self._questions.answered(event)  # type: ignore[union-attr]
-            elif request_id in self._given_up:
-                del self._given_up[request_id]
-                self._late()
-            else:
-                take(event)
+        """Take what one read brought: replies, messages to handle in their turn, and what is passed on to ``other``."""
+        self._turns.take(events, other)
 
     def declined(self, request_id: int, detail: bytes) -> None:
         """Take word that a request failed."""
-        if self._questions is None or not self._questions.declined(request_id, detail):
+        if self.questions is None or not self.questions.declined(request_id, detail):
             self._late()
 
     def pong(self, request_id: int) -> bool:
         """Take the answer to a ping; return False for one that was never asked for."""
-        pings = None if self._questions is None else self._questions.pings
+        pings = None if self.questions is None else self.questions.pings
         if pings is not None and pings.settle(request_id, None):
             return True
         if self._probes:
@@ -370,8 +349,9 @@ class Session(Tagged):
         """Take note that nothing can be sent or received any more: fail what waits."""
         if self.closed is None:
             self.closed = closed
-            if self._questions is not None:
-                self._questions.fail_all(lambda: SessionClosed(closed.reason, closed.cause))
+            self._turns.close()
+            if self.questions is not None:
+                self.questions.fail_all(lambda: SessionClosed(closed.reason, closed.cause))
 
     def gone(self) -> None:
         """Take note that the connection is gone: tell who listens, and the application in its turn."""
@@ -397,10 +377,9 @@ class Session(Tagged):
         self, kind: str, message_type: MessageType, content: bytes, timeout: float | None, wanted: int | None = None
     ) -> Deferred[Any]:
         seconds = self._link.timeouts.request if timeout is None else checked_seconds(timeout)
-        questions = self._questions
+        questions = self.questions
         if questions is None:
-            questions = self._questions = Questions(self._link, self._header_size)
-            self._asked, self._given_up = questions.requests.entries, questions.requests.given_up
+            questions = self.questions = Questions(self._link, self._header_size, self._late)
         try:
             if self.closed is not None:
                 self._check_open()
