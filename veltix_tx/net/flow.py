@@ -41,6 +41,9 @@ class _Link(Protocol):
     deadlines: Deadlines
     shared: Shared
 
+    @property
+    def asking(self) -> bool: ...
+
     def give_up(self) -> None: ...
 
     def resumed(self) -> None: ...
@@ -63,8 +66,9 @@ class Flow:
     A peer that reads slower than it may, or not at all, is given up.
 
     Args:
-        link: the connection. It is told ``give_up()`` when its peer is, ``resumed()`` when reading
-            goes on, and ``room()`` when messages can be handled again.
+        link: the connection. Its ``asking`` tells whether this side waits for a reply. It is told
+            ``give_up()`` when its peer is, ``resumed()`` when reading goes on, and ``room()`` when messages
+            can be handled again.
         most: bytes of unread replies that may pile up while this side waits for a reply itself.
         acknowledged: how many bytes the peer behind a transport has taken since the connection began,
             None where that is not known.
@@ -157,15 +161,14 @@ class Flow:
 
     # Writing.
 
-    def write(self, buffers: list[bytes], size: int, owed: int, *, patient: bool = False) -> None:
+    def write(self, buffers: list[bytes], size: int, owed: int) -> None:
         """Write, now or when the transport can take it.
 
         Args:
             buffers: what to write.
             size: how many bytes that is.
-            owed: how many of these the peer asked for.
-            patient: this side waits for a reply itself, so that far more may be owed: were both
-                sides to stop reading while each waits for the other's replies, neither would go on.
+            owed: how many of these the peer asked for. Far more may be while this side waits for a reply itself: were
+                both sides to stop reading while each waits for the other's replies, neither would go on.
         """
         sharing, self.sharing = self.sharing, 0
         if not sharing and len(buffers) > 1 and size <= _HANDFUL:
@@ -197,7 +200,7 @@ class Flow:
         if owed:
             self._owed += owed
             self._owed_until = self._fed + self.queued
-            if self._owed > (self._most if patient else _OWED) and not self._closing:
+            if self._owed > (self._most if self._link.asking else _OWED) and not self._closing:
                 self.full = True
                 self.pause("replies unread")
         if (self._above or self._reasons) and "stall" not in self._link.deadlines and not self._closing:

@@ -223,9 +223,8 @@ class VeltixProtocol(Protocol):
         own, self._own = self._own, 0
         out = self.connection.data_to_send()
         if out and not self._gone:
-            size = sum(map(len, out))
-            waiting = self.session is not None and self.session.waiting > 0
-            self.flow.write(out, size, max(0, size - own), patient=waiting)
+            size = len(out[0]) if len(out) == 1 else sum(map(len, out))
+            self.flow.write(out, size, size - own if size > own else 0)
 
     def sent(self, size: int) -> None:
         """Write what the connection has to send, of which ``size`` bytes are of this side's own accord.
@@ -300,6 +299,11 @@ class VeltixProtocol(Protocol):
         """Messages can be handled again."""
         assert self.session is not None
         self.session.go_on()
+
+    @property
+    def asking(self) -> bool:
+        """Whether this side waits for a reply itself."""
+        return self.session is not None and self.session.waiting > 0
 
     # From what the connections share.
 
