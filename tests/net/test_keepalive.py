@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.task import Clock
 
 from veltix_tx.net.keepalive import Clocks, Deadlines, Heartbeat, TokenBucket
@@ -109,6 +111,7 @@ class Patient:
     def __init__(self, silence: float = 20, pong: float = 10) -> None:
         self.clock = Clock()
         self.paused = False
+        self.taken: int | None = None
         self.did: list[tuple[float, str]] = []
         self.heard = 0.0
         self.asked: float | None = None
@@ -193,6 +196,65 @@ def test_many_connections_are_looked_after_by_one_timer() -> None:
         assert asked + 10 - 1e-6 <= given_up <= asked + 10 + grain + 0.1
     assert len(heartbeat) == 0
     assert clock.getDelayedCalls() == []
+
+
+def test_a_peer_that_takes_what_waits_for_it_lives() -> None:
+    """A silent peer to which the ping has a long way lives while it takes some of what waits, and has a pong's time after that."""
+    patient = Patient()
+    patient.taken = 1000
+    patient.wait(20)
+    for taken in (1001, 1002, 5000):
+        patient.taken = taken
+        patient.wait(10)
+    patient.taken = None  # all of it
+    patient.wait(10)
+    assert patient.did == [(20, "ping")]
+    patient.wait(30)
+    assert patient.did == [(20, "ping"), (70, "dead")]
+
+
+def test_a_peer_that_takes_nothing_is_dead() -> None:
+    """What waits for a silent peer saves it only while there is less and less of it."""
+    patient = Patient()
+    patient.taken = 1000
+    patient.wait(100)
+    assert patient.did == [(20, "ping"), (30, "dead")]
+
+
+class Fragile(Patient):
+    """A connection whose end is that of another, too, or which raises."""
+
+    other: Patient | None = None
+
+    def dead(self) -> None:
+        """Take the other one along."""
+        super().dead()
+        if self.other is not None:
+            self.heartbeat.end(self.other)
+
+    def probe(self) -> None:
+        """Fail, where there is no other."""
+        super().probe()
+        if self.other is None:
+            raise RuntimeError("no way to ask")
+
+
+def test_an_end_or_an_error_of_one_connection_is_not_that_of_the_others(logged_failures: Any) -> None:
+    """One that ended in the same look is not asked any more; what one raises is logged, and the looks go on."""
+    clock = Clock()
+    heartbeat = Heartbeat(Clocks(clock, clock.seconds, clock.seconds), 20, 10)
+    first, second, broken, last = Fragile(), Patient(), Fragile(), Patient()
+    first.other = second
+    for each in (first, second, broken, last):
+        each.clock, each.heartbeat, each.did = clock, heartbeat, []
+        heartbeat.begin(each)
+    second.heard, last.heard = 10, 12
+    clock.pump([1] * 60)
+    assert first.did == [(20, "ping"), (30, "dead")]
+    assert second.did == []
+    assert broken.did == [(20, "ping"), (30, "dead")]
+    assert last.did == [(32, "ping"), (42, "dead")]
+    assert len(logged_failures.flush(RuntimeError)) == 1
 
 
 # Token buckets.

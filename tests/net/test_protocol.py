@@ -721,3 +721,21 @@ def test_the_heartbeat_is_not_a_request_of_ours(server_line: Any) -> None:
     line.take()
     line.deliver()
     assert session.late_replies == 0
+
+
+def test_a_slow_reader_that_never_speaks_is_no_silent_peer(server_line: Any) -> None:
+    """While it takes some of what waits for it, the ping among that, a silent peer lives; when it stops, it is dead."""
+    line = server_line(timeouts=Timeouts(silence=20, pong=10, stall=10_000))
+    session, flow = line.shake(), line.protocol.flow
+    flow.pauseProducing()
+    for _ in range(60):
+        session.send(line.chat, b"x" * 100_000)
+    taking = line.transport.writeSequence
+    line.transport.writeSequence = lambda data: (taking(data), flow.pauseProducing())
+    for _ in range(20):
+        line.clock.advance(5)
+        flow.resumeProducing()
+    assert session.queued > 1_000_000
+    assert line.transport.aborted == 0
+    line.clock.pump([5] * 4)
+    assert session.closed.reason is DisconnectReason.SILENT

@@ -132,6 +132,21 @@ def test_the_bytes_of_a_broadcast_do_not_count(server_line: Any) -> None:
     assert lines[0].side.shared.outbound.kept == 18
 
 
+# Sends that are gathered.
+
+
+def test_what_fails_in_writing_to_one_peer_keeps_nothing_from_the_others(server_line: Any, logged_failures: Any) -> None:
+    """What was sent in one turn is written for every connection, whatever a transport of one of them raises."""
+    lines = together(server_line, 3)
+    assert lines[0].clock is not lines[1].clock
+    lines[1].transport.write = lines[1].transport.writeSequence = lambda _: 1 / 0
+    for line in lines:
+        line.protocol.session.send(line.chat, b"hello")
+    lines[0].clock.advance(0)
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+    assert [line.answers() for line in (lines[0], lines[2])] == [[b"hello"], [b"hello"]]
+
+
 # Strikes that are forgiven.
 
 

@@ -15,7 +15,7 @@ from veltix_tx.errors import QueueFull
 from veltix_tx.net.keepalive import Deadlines
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.shared import Shared
-from veltix_tx.net.sockets import is_plain, write_straight
+from veltix_tx.net.sockets import is_plain, unsent, write_straight
 from veltix_tx.settings import Limits, Timeouts
 
 __all__ = ["Flow"]
@@ -129,6 +129,11 @@ class Flow:
     def paused(self) -> bool:
         """Whether reading is paused."""
         return bool(self._reasons)
+
+    @property
+    def taken(self) -> int | None:
+        """Bytes that the peer has taken so far, None where nothing waits for it to take more."""
+        return self._progress() if self.blocked or unsent(self._link.transport) else None
 
     def start(self) -> None:
         """Watch the transport's write buffer."""

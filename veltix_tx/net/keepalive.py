@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 __all__ = ["ROUNDING", "Clocks", "Deadlines", "Heartbeat", "TokenBucket"]
 
+_log = Logger()
 
 ROUNDING = 1e-6
 """Seconds by which a timer may come before its time."""
@@ -119,6 +121,9 @@ class _Beating(Protocol):
     @property
     def paused(self) -> bool: ...
 
+    @property
+    def taken(self) -> int | None: ...
+
     def probe(self) -> None: ...
 
     def dead(self) -> None: ...
@@ -128,8 +133,10 @@ class Heartbeat:
     """Asks silent peers with a ping, and tells of those that stay silent.
 
     Any byte of a peer counts as life. A dead peer is noticed within ``silence`` and ``pong``
-    seconds. While reading from it is paused its silence says nothing, and Twisted notices neither
-    FIN nor RST; the pings go on, because writing to a connection that is gone fails.
+    seconds. One that only reads, and slowly, gets the ping behind all that waits for it: it lives for as
+    long as it takes some of that in every ``pong`` seconds. While reading from a peer is paused its silence
+    says nothing, and Twisted notices neither FIN nor RST; the pings go on, because writing to a connection
+    that is gone fails.
 
     One timer serves all connections (one each costs 500 bytes and, for each read, a clock): it looks
     at all of them when the first is due, and not before a grain of time has passed. A ping may
@@ -147,7 +154,7 @@ class Heartbeat:
         self._silence = silence
         self._pong = pong
         self._grain = min(1.0, silence / 16, pong / 16)
-        self._beating: dict[_Beating, None] = {}
+        self._beating: dict[_Beating, int | None] = {}  # to what it had taken when it was last asked
 
     def __len__(self) -> int:
         return len(self._beating)
@@ -172,18 +179,31 @@ class Heartbeat:
 
     def _look(self) -> None:
         now = self._uptime()
-        due = [self._look_at(each, now) for each in list(self._beating)]
+        due = now + self._silence
+        for each in list(self._beating):
+            if each in self._beating:  # the end of one may be the end of others
+                due = min(due, self._look_safely(each, now))
         if self._beating:
-            self._timer.set("look", max(min(due) - now, self._grain), self._look)
+            self._timer.set("look", max(due - now, self._grain), self._look)
+
+    def _look_safely(self, connection: _Beating, now: float) -> float:
+        """Return when to look at it again, whatever one connection's end has user code raise: the others have no other timer."""
+        try:
+            return self._look_at(connection, now)
+        except Exception:
+            _log.failure("a look at {connection!r} failed", connection=connection)
+            return math.inf
 
     def _look_at(self, connection: _Beating, now: float) -> float:
-        """Return when to look at it again."""
         paused = connection.paused
         if connection.asked is not None and connection.heard < connection.asked and not paused:
             if now < connection.asked + self._pong - ROUNDING:
                 return connection.asked + self._pong
-            connection.dead()
-            return math.inf
+            if not self._takes(connection):
+                connection.dead()
+                return math.inf
+            connection.asked = now
+            return now + self._pong
         connection.asked = None
         if connection.heard + self._silence > now + self._grain:
             return connection.heard + self._silence
@@ -191,8 +211,15 @@ class Heartbeat:
             connection.heard = now
         else:
             connection.asked = now
+            self._beating[connection] = connection.taken
         connection.probe()
         return now + (self._silence if paused else self._pong)
+
+    def _takes(self, connection: _Beating) -> bool:
+        """Whether a silent peer has taken some of what waits for it since the last time."""
+        before, taken = self._beating[connection], connection.taken
+        self._beating[connection] = taken
+        return before is not None if taken is None else before is None or taken > before
 
 
 class TokenBucket:

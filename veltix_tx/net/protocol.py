@@ -312,6 +312,11 @@ class VeltixProtocol(Protocol):
         """Whether reading is paused."""
         return self.flow.paused
 
+    @property
+    def taken(self) -> int | None:
+        """Bytes that the peer has taken so far, None where nothing waits for it to take more."""
+        return self.flow.taken
+
     def probe(self) -> None:
         """Ask a silent peer whether it is there."""
         assert self.session is not None

@@ -6,11 +6,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from twisted.logger import Logger
+
 from veltix_tx.net.keepalive import Clocks, Heartbeat
 from veltix_tx.net.remarks import Remarks
 from veltix_tx.settings import Limits, Timeouts
 
 __all__ = ["COUNTERS", "Budget", "Shared"]
+
+_log = Logger()
 
 COUNTERS = {
     "accepted": "connections taken",
@@ -72,7 +76,6 @@ class Shared:
 
     Attributes:
         counters: what has happened, by the names of :data:`COUNTERS`.
-        remarks: how much may be logged about the peers.
         heartbeat: looks after the ready ones.
         inbound: bytes of messages that have come in part, or wait for their turn.
         remarks: how much may be logged about the peers.
@@ -100,4 +103,7 @@ class Shared:
     def _write_all(self) -> None:
         unwritten, self._unwritten = self._unwritten, []
         for connection in unwritten:
-            connection.write_out()
+            try:
+                connection.write_out()
+            except Exception:  # noqa: PERF203 (a transport's; the others have no other turn)
+                _log.failure("writing to {connection!r} failed", connection=connection)

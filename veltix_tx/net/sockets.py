@@ -10,10 +10,11 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
-__all__ = ["acknowledged", "is_plain", "notice_dead_peers", "round_trip", "write_straight"]
+__all__ = ["acknowledged", "is_plain", "notice_dead_peers", "round_trip", "unsent", "write_straight"]
 
 _ROUND_TRIP = 68
 _ACKNOWLEDGED = 120
+_NOT_SENT = 144
 """Offsets in Linux's ``struct tcp_info``."""
 
 _PROBES = 4
@@ -39,6 +40,11 @@ def round_trip(transport: object) -> float:
 def acknowledged(transport: object) -> int | None:
     """Return how many bytes the peer's kernel has taken since the connection began, None where ours does not say."""
     return _tcp_info(transport, "Q", _ACKNOWLEDGED)
+
+
+def unsent(transport: object) -> int:
+    """Return how many bytes wait in our kernel for the peer's to have room, 0 where ours does not say."""
+    return _tcp_info(transport, "I", _NOT_SENT) or 0
 
 
 def notice_dead_peers(transport: Any, silence: float, pong: float) -> None:
