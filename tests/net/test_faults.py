@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import DisconnectReason, SessionClosed, VeltixError
@@ -287,7 +288,7 @@ def test_this_side_closes_when_the_peer_has(role: Role, paused: bool) -> None:
 
 
 def test_a_peer_that_does_not_close_is_not_waited_for() -> None:
-    """The peer has two seconds after our FIN; then the connection is reset."""
+    """The peer has two seconds after our FIN; then the kernel is left to bring it what is sent, and nothing is reset."""
     line = FaultyLine(Role.SERVER)
     session = line.shake()
     line.watch(session.disconnect())
@@ -297,6 +298,60 @@ def test_a_peer_that_does_not_close_is_not_waited_for() -> None:
     line.reactor.advance(0.2)
     line.reactor.turn()
     assert line.socket.closed
+    assert not line.socket.reset
+    del session
+    line.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("size", [1000, 300_000])
+@pytest.mark.parametrize("closing", [False, True])
+def test_a_peer_that_ends_its_half_gets_what_is_queued(size: int, closing: bool) -> None:
+    """Its FIN keeps nothing from it that waits in the transport or the queue; then the connection ends at once."""
+    line = FaultyLine(Role.SERVER)
+    session = line.shake()
+    line.socket.room = 10
+    session.send(line.chat, b"x" * size)
+    line.reactor.turn()
+    if closing:
+        line.watch(session.disconnect())
+    line.socket.inbox.append(END)
+    line.reactor.turn()
+    assert not line.socket.closed
+    line.socket.room = 1 << 40
+    line.reactor.settle()
+    assert len(line.socket.sent) == session.peer.layout.header_size + size
+    assert (line.socket.closed, line.socket.reset) == (True, False)
+    assert session.closed.reason is (DisconnectReason.MANUAL if closing else DisconnectReason.PEER_CLOSED)
+    del session
+    line.check_nothing_is_left()
+
+
+def test_what_was_sent_in_the_turn_of_the_peers_end_is_written() -> None:
+    """What is gathered until the end of the turn is not lost where the peer ends its half in that turn."""
+    line = FaultyLine(Role.SERVER)
+    session = line.shake()
+    session.send(line.chat, b"last")
+    line.transport.readConnectionLost(Failure(ConnectionDone()))
+    line.reactor.settle()
+    assert len(line.socket.sent) == session.peer.layout.header_size + 4
+    assert line.socket.closed
+    del session
+    line.check_nothing_is_left()
+
+
+def test_a_peer_that_ends_its_half_and_does_not_read_is_not_waited_for() -> None:
+    """What cannot be sent within timeouts.close is given up."""
+    line = FaultyLine(Role.SERVER)
+    session = line.shake()
+    line.socket.room = 10
+    session.send(line.chat, b"x" * 1000)
+    line.reactor.turn()
+    line.socket.inbox.append(END)
+    line.reactor.turn()
+    line.reactor.advance(4.9)
+    assert not line.socket.closed
+    line.reactor.advance(0.2)
+    line.reactor.turn()
     assert line.socket.reset
     del session
     line.check_nothing_is_left()

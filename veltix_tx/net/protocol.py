@@ -39,7 +39,7 @@ from veltix_tx.net.keepalive import ROUNDING, Deadlines, TokenBucket
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
 from veltix_tx.net.side import Side
-from veltix_tx.net.sockets import acknowledged, notice_dead_peers, round_trip
+from veltix_tx.net.sockets import acknowledged, notice_dead_peers, round_trip, unwritten
 from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.settings import ClientConfig
@@ -63,7 +63,7 @@ _SLOWEST_FRAME = 64 * 1024
 """Bytes per second that a message which has begun may arrive at."""
 
 _LINGER = 2.0
-"""Seconds in which a peer that has been sent everything may close, too, before the connection is aborted."""
+"""Seconds in which a peer that has been given everything may close, too, before the connection is left to the kernel."""
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener)
@@ -98,6 +98,7 @@ class VeltixProtocol(Protocol):
         self._closed: SessionClosed | None = None
         self._full = full
         self._gone = False
+        self._half = False
         self._own = 0
         self._pings = 0
         self._frame_begun: float | None = None
@@ -193,12 +194,19 @@ class VeltixProtocol(Protocol):
             self.session.gone()
 
     def readConnectionLost(self) -> None:
-        """The peer has closed: so does this side, at once."""
-        self.transport.connectionLost(Failure(ConnectionDone()))
+        """The peer sends nothing more, and may have closed altogether: so does this side, once what is queued is written."""
+        if self.session is None or not (self._own or self.flow.queued or unwritten(self.transport)):
+            self.transport.connectionLost(Failure(ConnectionDone()))
+            return
+        self._half = True
+        self.close(SessionClosed(DisconnectReason.PEER_CLOSED))
 
     def writeConnectionLost(self) -> None:
         """Everything is with the kernel; what the peer still sends is read until it has closed."""
-        self.deadlines.set("close", min(_LINGER, self.timeouts.close), self._abort_transport)
+        if self._half:
+            self.transport.loseConnection()
+        else:
+            self.deadlines.set("close", min(_LINGER, self.timeouts.close), self.transport.loseConnection)
 
     # From the session and the factory.
 
@@ -259,7 +267,8 @@ class VeltixProtocol(Protocol):
         tls = ISSLTransport.providedBy(transport)  # which waits for the peer's goodbye by itself
         by_halves = IHalfCloseableDescriptor.providedBy(transport) and not tls
         if by_halves and not isinstance(closed.cause, RemoteProtocolError):
-            transport.resumeProducing()
+            if not self._half:
+                transport.resumeProducing()
             transport.loseWriteConnection()
         else:
             transport.loseConnection()

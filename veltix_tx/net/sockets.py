@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
-__all__ = ["acknowledged", "is_plain", "notice_dead_peers", "round_trip", "unsent", "write_straight"]
+__all__ = ["acknowledged", "is_plain", "notice_dead_peers", "round_trip", "unsent", "unwritten", "write_straight"]
 
 _ROUND_TRIP = 68
 _ACKNOWLEDGED = 120
@@ -73,6 +73,11 @@ def notice_dead_peers(transport: Any, silence: float, pong: float) -> None:
 def is_plain(transport: object) -> bool:
     """Whether a transport is one of Twisted's own connections, which :func:`write_straight` can write to."""
     return isinstance(transport, Connection)
+
+
+def unwritten(transport: Any) -> bool:
+    """Whether something waits in one of Twisted's own connections to be given to the kernel."""
+    return is_plain(transport) and bool(transport.dataBuffer or transport._tempDataBuffer)
 
 
 def write_straight(transport: Any, data: bytes | memoryview) -> int:
