@@ -92,6 +92,23 @@ def test_messages_that_wait_for_their_turn_count(server_line: Any) -> None:
     assert len(line.application.contents) == 3
 
 
+def test_messages_of_peers_that_have_gone_count(server_line: Any, log_events: list[Any]) -> None:
+    """What waits for its turn counts when its peer has left, too, or anyone could leave any amount; the heaviest's is dropped."""
+    lines = together(server_line, 3, inbound=2 * MIB)
+    busy: Deferred[None] = Deferred()
+    for line, size in zip(lines, (MIB, MIB // 2, MIB), strict=True):
+        line.application.on_message = lambda session, message: busy
+        line.say(b"first", b"x" * size)
+        line.lose()
+    assert lines[0].side.shared.inbound.kept == MIB * 3 // 2
+    assert [line.protocol.session.inbox_bytes for line in lines] == [0, MIB // 2, MIB]
+    assert [event["direction"] for event in log_events if "direction" in event] == ["inbound"]
+    busy.callback(None)
+    assert [len(line.application.contents) for line in lines] == [1, 2, 2]
+    assert [line.application.calls[-1][0] for line in lines] == ["disconnected"] * 3
+    assert lines[0].side.shared.inbound.kept == 0
+
+
 def test_what_waits_for_all_peers_has_a_budget(server_line: Any) -> None:
     """Bytes queued for peers that do not read count together; beyond the budget the peer with the most is closed."""
     lines = together(server_line, 3, outbound=5 * MIB)

@@ -280,10 +280,8 @@ class VeltixProtocol(Protocol):
             self._abort_transport()
 
     def account(self) -> None:
-        """Tell the budget how much of what the peer sent is kept here."""
-        size = 0
-        if not self._gone and self.session is not None:
-            size = self.connection.buffered + self.session.inbox_bytes
+        """Tell the budget how much of what the peer sent is kept here, be it gone or not: what it sent is handled all the same."""
+        size = 0 if self.session is None else self.connection.buffered + self.session.inbox_bytes
         if size or self._kept:
             self._kept = size > 0
             self.shared.inbound.keep(self, size)
@@ -342,6 +340,8 @@ class VeltixProtocol(Protocol):
         if self.may_log():
             text = "closing {peer}: all connections together keep over {most} bytes (limits.{direction}), and it the most"
             _log.warn(text, peer=shown(self.address), most=most, direction=direction)
+        if self.session is not None and direction == "inbound":
+            self.session.forget()
         self.abort(SessionClosed(DisconnectReason.OVERLOAD))
 
     # Inside.

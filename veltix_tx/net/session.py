@@ -296,6 +296,10 @@ class Session(Tagged):
         """Cancel what still runs, and handle no more: the server has stopped."""
         self._turns.cut()
 
+    def forget(self) -> None:
+        """Drop what waits for its turn."""
+        self._turns.forget()
+
     def give_up(self) -> None:
         """Close at once a peer that does not read; what is queued is lost."""
         self._link.give_up()

@@ -207,13 +207,18 @@ class Turns:
         """Take no further messages; those taken already are handled."""
         self._closing = self._careful = True
 
-    def cut(self) -> None:
-        """Forget what waits for its turn and cancel what runs: the time to stop in is over."""
+    def forget(self) -> None:
+        """Drop what waits for its turn, and take no more."""
         self.close()
         self._inbox = deque(item for item in self._inbox or () if isinstance(item, SessionClosed))
         self.inbox_bytes = 0
+
+    def cut(self) -> None:
+        """Forget what waits for its turn and cancel what runs: the time to stop in is over."""
+        self.forget()
         self._running = self._running or Running(self._link.clocks, self._late)
         self._running.cut()
+        self._link.account()
 
     def when_idle(self) -> Deferred[None]:
         """Return a new Deferred that fires once every message so far has been handled and answered."""
