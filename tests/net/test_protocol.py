@@ -739,3 +739,14 @@ def test_a_slow_reader_that_never_speaks_is_no_silent_peer(server_line: Any) -> 
     assert line.transport.aborted == 0
     line.clock.pump([5] * 4)
     assert session.closed.reason is DisconnectReason.SILENT
+
+
+def test_an_idle_connection_keeps_only_what_it_needs(server_line: Any) -> None:
+    """Once ready, the wire keeps nothing of its handshake, and what all connections of a side have is kept once."""
+    line = server_line()
+    line.shake()
+    connection = line.protocol.connection
+    assert (connection._handshake, connection._beginning) == (None, None)
+    assert connection._decoder._lookup is line.types.lookup
+    assert not any(hasattr(each, "__dict__") for each in (connection, line.protocol.flow, line.protocol.session._turns))
+    assert not {"limits", "timeouts", "clocks", "shared"} & vars(line.protocol).keys()

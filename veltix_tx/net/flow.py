@@ -36,10 +36,16 @@ class _Link(Protocol):
     """A connection as its flow sees it."""
 
     transport: Any
-    limits: Limits
-    timeouts: Timeouts
     deadlines: Deadlines
-    shared: Shared
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def timeouts(self) -> Timeouts: ...
+
+    @property
+    def shared(self) -> Shared: ...
 
     @property
     def asking(self) -> bool: ...

@@ -20,14 +20,26 @@ __all__ = ["Link"]
 class Link(Protocol):
     """What a session needs of the protocol below it."""
 
-    limits: Limits
-    timeouts: Timeouts
-    clocks: Clocks
     deadlines: Deadlines
     flow: Flow
-    shared: Shared
     side: Side
     corked: bool
+
+    @property
+    def clocks(self) -> Clocks:
+        """Where time comes from."""
+
+    @property
+    def limits(self) -> Limits:
+        """The settings of its side."""
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The settings of its side."""
+
+    @property
+    def shared(self) -> Shared:
+        """What it has in common with the other connections."""
 
     @property
     def connection(self) -> WireConnection:

@@ -35,14 +35,15 @@ from veltix_tx.net.addresses import shown
 from veltix_tx.net.connections import source_of
 from veltix_tx.net.ends import SILENT_SERVER, why_ended
 from veltix_tx.net.flow import Flow
-from veltix_tx.net.keepalive import ROUNDING, Deadlines, TokenBucket
+from veltix_tx.net.keepalive import ROUNDING, Clocks, Deadlines, TokenBucket
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
+from veltix_tx.net.shared import Shared
 from veltix_tx.net.side import Side
 from veltix_tx.net.sockets import acknowledged, notice_dead_peers, round_trip, unwritten
 from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
-from veltix_tx.settings import ClientConfig
+from veltix_tx.settings import ClientConfig, Limits, Timeouts
 from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready, VeltixConnection
 from veltix_tx.wire.frames import Refusal, Refused
 from veltix_tx.wire.handshake import Role
@@ -84,13 +85,8 @@ class VeltixProtocol(Protocol):
     transport: Any
 
     def __init__(self, side: Side, *, full: bool = False) -> None:
-        config = side.config
         self.session: Session | None = None
         self.side = side
-        self.clocks = side.clocks
-        self.shared = side.shared
-        self.limits = config.limits
-        self.timeouts = config.timeouts
         self.deadlines = Deadlines(side.clocks.reactor, side.clocks.uptime)
         self.corked = False
         self.heard = 0.0
@@ -108,6 +104,26 @@ class VeltixProtocol(Protocol):
         self._when_lost: Listeners[SessionClosed] | None = None
         self._ping_budget: TokenBucket | None = None
         self._strikes: TokenBucket | None = None
+
+    @property
+    def clocks(self) -> Clocks:
+        """Where time comes from."""
+        return self.side.clocks
+
+    @property
+    def shared(self) -> Shared:
+        """What it has in common with the other connections."""
+        return self.side.shared
+
+    @property
+    def limits(self) -> Limits:
+        """The settings of its side."""
+        return self.side.config.limits
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The settings of its side."""
+        return self.side.config.timeouts
 
     @property
     def address(self) -> IAddress:
@@ -144,7 +160,7 @@ class VeltixProtocol(Protocol):
             return
         connection = self.connection
         events = connection.receive(data, self.side.calendar_ms())
-        uptime = self.clocks.uptime
+        uptime = self.side.clocks.uptime
         now = uptime()
         if self.session is None:
             self._first = (self._first + data[:2])[:2]
@@ -243,7 +259,7 @@ class VeltixProtocol(Protocol):
         if self._own > MOST_CORKED or self.flow.blocked:
             self.write_out()
         elif not (own or self.corked):
-            self.shared.write_soon(self)
+            self.side.shared.write_soon(self)
 
     def may_log(self) -> bool:
         """Whether the log may have one more line that the peer causes."""

@@ -74,6 +74,28 @@ class Turns:
         late_results: what handlers brought after they had been given up; it was dropped.
     """
 
+    __slots__ = (
+        "_answered_bytes",
+        "_answering",
+        "_application",
+        "_busy",
+        "_careful",
+        "_closing",
+        "_connection",
+        "_direct",
+        "_draining",
+        "_flow",
+        "_inbox",
+        "_link",
+        "_received",
+        "_running",
+        "_session",
+        "_told_slow",
+        "_when_idle",
+        "inbox_bytes",
+        "late_results",
+    )
+
     def __init__(self, session: Session, link: Link, application: IVeltixApplication) -> None:
         self._session = session
         self._link = link

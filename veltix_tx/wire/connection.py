@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import lru_cache
 from sys import intern
 
@@ -76,6 +77,25 @@ _packer = lru_cache(maxsize=64)(Layout.packer)
 """The connections of one side share it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """What is only needed until the handshake is complete, and kept no longer: a connection is small."""
+
+    role: Role
+    calendar_ms: Callable[[], int]
+    uptime_ms: Callable[[], int]
+    getrandbits: Callable[[int], int]
+    types: MessageRegistry
+    strikes: float
+
+    def half(self, peer: Peer) -> range:
+        """Return which half of the 16-bit ids is this side's."""
+        if self.role is Role.SERVER:
+            return SERVER_IDS
+        counts_from_0 = peer.version in ("2.0.3", "3.0.0") if peer.protocol else "id_window" in peer.meta
+        return LEGACY_CLIENT_IDS if counts_from_0 else CLIENT_IDS
+
+
 class VeltixConnection:
     """One Veltix connection of any generation, in either role.
 
@@ -100,6 +120,24 @@ class VeltixConnection:
         pings: pings answered so far.
     """
 
+    __slots__ = (
+        "_beginning",
+        "_decoder",
+        "_frame",
+        "_handshake",
+        "_ids",
+        "_layout",
+        "_max_content",
+        "_most_joined",
+        "_out",
+        "_pack",
+        "encoding",
+        "max_message_size",
+        "peer",
+        "pings",
+        "state",
+    )
+
     def __init__(
         self,
         role: Role,
@@ -116,13 +154,9 @@ class VeltixConnection:
     ) -> None:
         self.state = State.NEW
         self.peer: Peer | None = None
-        self._role = role
-        self._calendar_ms = calendar_ms
-        self._uptime_ms = uptime_ms
-        self._getrandbits = getrandbits
-        self._types = types
         self.max_message_size = max_message_size
-        self._limits = limits
+        beginning = _Beginning(role, calendar_ms, uptime_ms, getrandbits, types, limits.strikes)
+        self._beginning: _Beginning | None = beginning
         self._handshake: Handshake | None = Handshake(role, release, getrandbits, limits, gap, long_headers)
         self._decoder: FrameDecoder | None = None
         self._layout: Layout = W15
@@ -158,8 +192,9 @@ class VeltixConnection:
         """
         self._move(Trigger.START)
         assert self._handshake is not None
+        assert self._beginning is not None
         self._handshake.start()
-        return self._check_agreed(b"", self._calendar_ms())
+        return self._check_agreed(b"", self._beginning.calendar_ms())
 
     def refuse_full(self) -> None:
         """Instead of :meth:`start`: refuse the client because the server is full.
@@ -167,7 +202,7 @@ class VeltixConnection:
         Raises:
             LocalProtocolError: it has begun, or ended, already; or this side is a client.
         """
-        if self._role is Role.CLIENT:
+        if self._beginning is not None and self._beginning.role is Role.CLIENT:
             raise LocalProtocolError("only a server refuses a peer because it is full")
         self._move(Trigger.REFUSE)
         assert self._handshake is not None
@@ -318,25 +353,21 @@ class VeltixConnection:
         peer = self._handshake.peer
         if peer is None:
             return []
+        beginning, self._beginning = self._beginning, None
+        assert beginning is not None
         self._handshake = None  # 1.5 KB that a connection has no more use for
         self._move(Trigger.AGREED)
         self.peer, self._layout = peer, peer.layout
         known = release_of(peer.layout, peer.version)
         monotonic = known is not None and known.monotonic
-        self.encoding = intern(f"{self._role.name} {peer.layout.name} {monotonic}")
-        clock = self._uptime_ms if monotonic else self._calendar_ms
+        self.encoding = intern(f"{beginning.role.name} {peer.layout.name} {monotonic}")
+        clock = beginning.uptime_ms if monotonic else beginning.calendar_ms
         self._pack, self._frame = _packer(peer.layout, clock), framer(peer.layout, clock)
         self._max_content = self.max_message_size - peer.layout.header_size
         self._most_joined = min(self._max_content, _UNCOPIED)
-        self._ids = RequestIds(peer.layout, self._half(peer), self._getrandbits)
-        self._decoder = FrameDecoder(peer.layout, self._types.get, self.max_message_size, self._limits.strikes)
+        self._ids = RequestIds(peer.layout, beginning.half(peer), beginning.getrandbits)
+        self._decoder = FrameDecoder(peer.layout, beginning.types.lookup, self.max_message_size, beginning.strikes)
         return [Ready(peer), *(self._receive_frames(rest, received_at) if rest else ())]
-
-    def _half(self, peer: Peer) -> range:
-        if self._role is Role.SERVER:
-            return SERVER_IDS
-        counts_from_0 = peer.version in ("2.0.3", "3.0.0") if peer.protocol else "id_window" in peer.meta
-        return LEGACY_CLIENT_IDS if counts_from_0 else CLIENT_IDS
 
     def _receive_frames(self, data: bytes, received_at: int) -> list[Event]:
         decoder = self._decoder

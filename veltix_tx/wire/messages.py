@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import InitVar, dataclass, field
 from enum import Enum
+from functools import cached_property
 
 from veltix_tx.errors import MessageTypeError, excerpt
 from veltix_tx.wire.layouts import W15, Layout
@@ -84,6 +85,11 @@ class MessageRegistry:
         if known is None and self._open and code in self._codes:
             known = MessageType(code, registry=self)
         return known
+
+    @cached_property
+    def lookup(self) -> Callable[[int], MessageType | None]:
+        """:meth:`get`, bound once for every connection that keeps it."""
+        return self.get
 
     def __iter__(self) -> Iterator[MessageType]:
         return iter(self._types.values())
