@@ -28,6 +28,7 @@ class Link(Protocol):
     shared: Shared
     side: Side
     corked: bool
+    unwritten: int
 
     @property
     def connection(self) -> WireConnection:

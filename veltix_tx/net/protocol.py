@@ -79,6 +79,7 @@ class VeltixProtocol(Protocol):
     Attributes:
         session: the session, from the completed handshake on; None before.
         side: as given.
+        unwritten: bytes sent of this side's own accord that are to be written when the read or the turn is over.
     """
 
     transport: Any
@@ -98,7 +99,7 @@ class VeltixProtocol(Protocol):
         self._closed: SessionClosed | None = None
         self._full = full
         self._gone = False
-        self._own = 0
+        self.unwritten = 0
         self._pings = 0
         self._frame_begun: float | None = None
         self._first = b""
@@ -220,7 +221,7 @@ class VeltixProtocol(Protocol):
 
     def write_out(self) -> None:
         """Write what the connection has to send."""
-        own, self._own = self._own, 0
+        own, self.unwritten = self.unwritten, 0
         out = self.connection.data_to_send()
         if out and not self._gone:
             size = len(out[0]) if len(out) == 1 else sum(map(len, out))
@@ -231,8 +232,8 @@ class VeltixProtocol(Protocol):
 
         That is done when the read that is being handled, or else this turn of the reactor, is over.
         """
-        own, self._own = self._own, self._own + size
-        if self._own > MOST_CORKED or self.flow.blocked:
+        own, self.unwritten = self.unwritten, self.unwritten + size
+        if self.unwritten > MOST_CORKED:
             self.write_out()
         elif not (own or self.corked):
             self.shared.write_soon(self)

@@ -69,7 +69,7 @@ class Questions:
         if len(self._asked) + len(self._pinged) >= link.limits.pending:
             raise TooManyRequests(link.limits.pending)
         size = len(content) + self._header_size
-        if self._flow.queued:
+        if self._flow.blocked:
             self._flow.check_room(size)
         request_id = self._connection.fresh_id(waiting.entries, wanted)
         self._connection.send(message_type, content, request_id)
