@@ -279,9 +279,11 @@ class Session(Tagged):
         if self.closed is not None:
             self._check_open()
         size = size or sum(map(len, buffers))
-        self._flow.check_room(size)
+        flow = self._flow
+        if flow.blocked:
+            flow.check_room(size)
+        flow.sharing += size
         self._connection.send_encoded(buffers)
-        self._flow.sharing += size
         self._link.sent(size)
 
     def may_log(self) -> bool:

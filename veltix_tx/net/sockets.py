@@ -77,8 +77,11 @@ def write_straight(transport: Any, data: bytes | memoryview) -> int:
     """
     if transport.dataBuffer or transport._tempDataBuffer or transport.TLS or not transport.connected:
         return 0
-    written = transport.writeSomeData(data)
-    return written if isinstance(written, int) else 0
+    try:
+        written: int = transport.socket.send(data)
+    except OSError:
+        return 0
+    return written
 
 
 def _tcp_info(transport: Any, kind: str, offset: int) -> int | None:
