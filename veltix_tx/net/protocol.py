@@ -120,8 +120,6 @@ class VeltixProtocol(Protocol):
         """Begin the handshake, with one absolute deadline, which holds for TLS, too."""
         self._prepare()
         if self._full:
-            if self.may_log():
-                _log.warn("refusing {peer}: the server is full", peer=shown(self.address))
             self.connection.refuse_full()
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
             return
@@ -198,7 +196,7 @@ class VeltixProtocol(Protocol):
 
     def writeConnectionLost(self) -> None:
         """Everything is with the kernel; what the peer still sends is read until it has closed."""
-        self.deadlines.set("close", min(_LINGER, self.timeouts.close), self._abort_transport)
+        self.deadlines.set("close", min(_LINGER, self.timeouts.close), self._close_late)
 
     # From the session and the factory.
 
@@ -253,7 +251,7 @@ class VeltixProtocol(Protocol):
         self.corked = False
         self.flush()
         self._end(closed)
-        self.deadlines.set("close", self.timeouts.close, self._abort_transport)
+        self.deadlines.set("close", self.timeouts.close, self._close_late)
         self.flow.stop()
         transport: Any = self.transport
         tls = ISSLTransport.providedBy(transport)  # which waits for the peer's goodbye by itself
@@ -364,6 +362,10 @@ class VeltixProtocol(Protocol):
     def _abort_transport(self) -> None:
         # Not every transport has abortConnection: ITransport does not ask for it.
         getattr(self.transport, "abortConnection", self.transport.loseConnection)()
+
+    def _close_late(self) -> None:
+        self.shared.counters["closes_aborted"] += 1
+        self._abort_transport()
 
     def _dispatch(self, events: list[Event]) -> None:
         self.corked = True
