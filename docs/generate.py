@@ -552,7 +552,10 @@ def fixed_limits() -> str:
                 "how long nothing is accepted after it could not be, twice in a row or more",
                 f"{accepting._FIRST_WAIT * 1000:g} ms, doubled each time up to {accepting._LONGEST_WAIT:g} s",
             ],
-            ["connections that wait to be accepted, on ports that say no other number", endpoints._BACKLOG.partition("=")[2]],
+            [
+                "connections that wait to be accepted at a TCP port whose endpoint says no other `backlog`",
+                endpoints._BACKLOG.partition("=")[2],
+            ],
             ["connections taken from a port in one turn of the reactor", accepting._ACCEPTS],
             [
                 "bytes the kernel keeps unsent for a TCP peer before it takes no more of this side (`TCP_NOTSENT_LOWAT`)",
