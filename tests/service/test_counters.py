@@ -254,7 +254,7 @@ def test_what_a_stop_cuts_off_is_counted(pair: Pair, log_events: list[LogEvent],
 
 @pytest.mark.deadline(15)
 async def test_a_close_that_the_peer_does_not_finish_is_counted(loopback: Any) -> None:
-    """A peer that does not close, too, is aborted in the end."""
+    """A peer that does not read what waits for it is aborted in the end."""
     server = await loopback.server(timeouts=Timeouts(close=0.2), wire="3.3.0")
     raw = await loopback.raw(server.port)
     await raw.some()
@@ -263,7 +263,9 @@ async def test_a_close_that_the_peer_does_not_finish_is_counted(loopback: Any) -
     while not server.clients:
         await raw.some(len(raw.received))
         await _turn()
-    await server.clients[0].disconnect()
+    (session,) = server.clients
+    session.send(loopback.chat, bytes(9_000_000))
+    await session.disconnect()
     assert (server.counters["closes_aborted"], server.counters["closed_manual"]) == (1, 1)
     raw.transport.resumeProducing()
     await raw.gone

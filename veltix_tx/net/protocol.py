@@ -196,7 +196,7 @@ class VeltixProtocol(Protocol):
 
     def writeConnectionLost(self) -> None:
         """Everything is with the kernel; what the peer still sends is read until it has closed."""
-        self.deadlines.set("close", min(_LINGER, self.timeouts.close), self._close_late)
+        self.deadlines.set("close", min(_LINGER, self.timeouts.close), self._abort_transport)
 
     # From the session and the factory.
 
