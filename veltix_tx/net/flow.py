@@ -198,6 +198,7 @@ class Flow:
             self._account()
             if self.queued > self._link.limits.write_high and not self._above:
                 self._above = True
+                self._link.shared.counters["writes_paused"] += 1
                 self._tell("pauseProducing")
         if not self.blocked:
             return

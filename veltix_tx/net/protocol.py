@@ -121,8 +121,6 @@ class VeltixProtocol(Protocol):
         """Begin the handshake, with one absolute deadline, which holds for TLS, too."""
         self._prepare()
         if self._full:
-            if self.may_log():
-                _log.warn("refusing {peer}: the server is full", peer=shown(self.address))
             self.connection.refuse_full()
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
             return
@@ -254,7 +252,7 @@ class VeltixProtocol(Protocol):
         self.corked = False
         self.flush()
         self._end(closed)
-        self.deadlines.set("close", self.timeouts.close, self._abort_transport)
+        self.deadlines.set("close", self.timeouts.close, self._close_late)
         self.flow.stop()
         transport: Any = self.transport
         tls = ISSLTransport.providedBy(transport)  # which waits for the peer's goodbye by itself
@@ -365,6 +363,10 @@ class VeltixProtocol(Protocol):
     def _abort_transport(self) -> None:
         # Not every transport has abortConnection: ITransport does not ask for it.
         getattr(self.transport, "abortConnection", self.transport.loseConnection)()
+
+    def _close_late(self) -> None:
+        self.shared.counters["closes_aborted"] += 1
+        self._abort_transport()
 
     def _dispatch(self, events: list[Event]) -> None:
         self.corked = True
