@@ -26,7 +26,8 @@ from veltix_tx import dropin, errors, server, settings, testing
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
-from veltix_tx.net import accepting, connections, flow, protocol, remarks, turns
+from veltix_tx.net import accepting, connections, endpoints, flow, protocol, remarks, sockets, turns
+from veltix_tx.net.shared import COUNTERS
 from veltix_tx.wire import handshake, requests
 from veltix_tx.wire.connection import VeltixConnection
 from veltix_tx.wire.frames import Refusal
@@ -519,6 +520,13 @@ def settings_tables() -> str:
     return "\n\n".join(blocks)
 
 
+def counters() -> str:
+    """What is counted."""
+    rows = [[f"`{name}`", meaning] for name, meaning in COUNTERS.items()]
+    rows += [[f"`closed_{each.name.lower()}`", f"connections that ended: {_WHY[each.name]}"] for each in errors.DisconnectReason]
+    return table(["counter", "counts"], rows)
+
+
 def fixed_limits() -> str:
     """Numbers that are no settings."""
     return table(
@@ -529,16 +537,31 @@ def fixed_limits() -> str:
                 "slowest a peer may read when much waits for it before it is given up",
                 f"{flow._SLOWEST // 1024} KiB/s, looked at every `timeouts.stall` seconds",
             ],
+            ["frames of unknown types, and pongs never asked for, that are forgiven", f"{protocol._FORGIVEN:g} a second"],
             ["bytes given to a transport at a time", f"{flow._HANDFUL // 1024} KiB"],
             ["bytes sent while a read is handled that wait for its end to be written", f"{turns.MOST_CORKED // 1024} KiB"],
             ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{protocol._SLOWEST_FRAME // 1024} KiB/s"],
             ["age below which a half-open connection never gives way to a new one", f"{connections._YOUNG:g} s"],
+            [
+                "connections of one source, unless `limits.per_source` says otherwise",
+                f"{connections._PER_SOURCE}; any number from this machine's own addresses",
+            ],
             ["network whose IPv6 addresses are one source", f"{connections._NETWORK} bits"],
             ["how long a peer that has been sent everything may take to close, too", f"{protocol._LINGER:g} s"],
             [
                 "how long nothing is accepted after it could not be, twice in a row or more",
                 f"{accepting._FIRST_WAIT * 1000:g} ms, doubled each time up to {accepting._LONGEST_WAIT:g} s",
             ],
+            [
+                "connections that wait to be accepted at a TCP port whose endpoint says no other `backlog`",
+                endpoints._BACKLOG.partition("=")[2],
+            ],
+            ["connections taken from a port in one turn of the reactor", accepting._ACCEPTS],
+            [
+                "bytes the kernel keeps unsent for a TCP peer before it takes no more of this side (`TCP_NOTSENT_LOWAT`)",
+                f"{sockets._UNSENT // 1024} KiB",
+            ],
+            ["TCP keep-alive probes, unanswered, after which the kernel gives a peer up", sockets._PROBES],
             ["connections over the limit that are told so at once", connections._REFUSED_AT_ONCE],
             ["lines of the log about all peers together", f"{remarks._ALL} per second"],
             ["sources whose share of the log is remembered", remarks._REMEMBERED],
@@ -773,6 +796,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "refusals": refusals,
     "id halves": id_halves,
     "settings": settings_tables,
+    "counters": counters,
     "fixed limits": fixed_limits,
     "reference": reference,
     "api": api,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -22,6 +23,7 @@ from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.net.session import Session
+from veltix_tx.net.shared import Shared
 from veltix_tx.net.threads import Home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
 from veltix_tx.settings import ClientConfig, changed
@@ -76,6 +78,7 @@ class Client(RoutedService):
         settings |= {name: value for name, value in given.items() if value is not None}
         self.config = ClientConfig()
         self._factory: VeltixClientFactory | None = None
+        self._counters: Counter[str] = Counter()
         self.configure(config, **settings)
         super().__init__(Role.CLIENT, application, types, reactor, random)
 
@@ -104,6 +107,11 @@ class Client(RoutedService):
         """Whether messages can be sent now."""
         return self.session is not None
 
+    @property
+    def counters(self) -> Counter[str]:
+        """What has happened on all its connections: name -> how often; see :data:`~veltix_tx.net.shared.COUNTERS`."""
+        return Counter(self._counters)
+
     @from_any_thread
     def connect(self) -> Deferred[Session]:
         """Connect, unless that is done or under way.
@@ -131,6 +139,7 @@ class Client(RoutedService):
                 types=self._types,
                 random=self._random,
                 told=self._router.lost if self._router is not None else None,
+                shared=Shared(clocks, self.config.limits, self.config.timeouts, self._counters),
             )
             EndpointConnector(endpoint, self._factory, self._target).connect()
         factory = self._factory

@@ -260,8 +260,12 @@ class Server(RoutedService):
             drained.cancel()
             for session in sessions:
                 session.cut()
-            for protocol in set(connections).intersection(ending):  # not those of a server that listens again
+            left = set(connections).intersection(ending)  # not those of a server that listens again
+            for protocol in left:
                 protocol.abort(manual)
+            if left:
+                connections.shared.counters["cut_off"] += len(left)
+                _log.warn("{count} connections were cut off: the server did not get done with them in time", count=len(left))
 
         self._cut = cut
         late = resolve_clocks(self.reactor).reactor.callLater(self.config.timeouts.drain, cut)

@@ -38,7 +38,7 @@ class Link:
         self.timeouts = Timeouts(stall=30)
         self.deadlines = Deadlines(self.clock)
         self.shared = Shared(Clocks(self.clock, self.clock.seconds, self.clock.seconds), limits, self.timeouts)
-        self.asking = False
+        self.asking, self.unwritten = False, 0
         self.told: list[str] = []
 
     def give_up(self) -> None:

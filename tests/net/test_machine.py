@@ -144,6 +144,7 @@ class Peer:
         self.sent: list[bytes] = []
         self.rest = b""
         self.questions: list[int] = []
+        self.strikes = 0
         self.expected_pongs = self.pongs = 0
         self.session: Session | None = None
         self.told: list[Any] = []
@@ -356,9 +357,10 @@ class ServerMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 9), code=st.sampled_from([1, 20, 10, 2, 150, 201]))
     def say_something_else(self, number: int, code: int) -> None:
-        """A peer sends a pong to nobody, an error for nothing, a hello too late, or a type that is unknown."""
+        """A peer sends a pong to nobody, an error for nothing, a hello too late, or a type that is unknown, as often as it may."""
         peer = self.chosen(number)
-        if peer is not None and peer.honest and code not in (201, 2, 150, 10):
+        if peer is not None and peer.honest and peer.strikes < LIMITS.strikes:
+            peer.strikes += code != 20
             layout = RELEASES[self.release].layout
             rest, peer.rest = peer.rest, b""
             peer.say(rest + layout.pack(code, b"", 3, 0))

@@ -227,10 +227,15 @@ def test_an_openssl_error_after_the_handshake_is_the_connections() -> None:
         ),
         ("tls:folder:port=1", Place("auto", "tls:folder:port=1", None)),
         ("ssl:1:privateKey=k", Place("auto", "ssl:1:privateKey=k", None)),
-        ("tcp:1", Place("auto", "tcp:1", None)),
+        ("tcp:1", Place("auto", "tcp:1:backlog=1024", None)),
+        (r"tcp6:1:interface=\:\:1", Place("auto", r"tcp6:1:interface=\:\:1:backlog=1024", None)),
+        ("tcp:1:backlog=7", Place("auto", "tcp:1:backlog=7", None)),
+        ("tcp:1:localhost:7", Place("auto", "tcp:1:localhost:7", None)),
+        ("tcp:1::7", Place("auto", "tcp:1::7", None)),
+        ("unix:1", Place("auto", "unix:1", None)),
     ],
 )
 def test_where_a_description_leads(endpoint: str, place: Place) -> None:
-    """``tls:`` and a port is TCP with the files it names, or with tls_cert; every other description is Twisted's."""
+    """``tls:`` and a port is TCP with the files it names, or with tls_cert; others are Twisted's; TCP waits for many."""
     assert places(ServerConfig(endpoints=(endpoint, "tls:1"), tls_cert="own.pem"))[0] == place
-    assert place.encrypted == (endpoint != "tcp:1")
+    assert place.encrypted == ("tls" in endpoint or "ssl" in endpoint)

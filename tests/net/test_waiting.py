@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -14,7 +15,7 @@ from veltix_tx.net.waiting import Waiting
 def make() -> tuple[Clock, Waiting]:
     """Make what is tested, on a clock."""
     clock = Clock()
-    return clock, Waiting(clock.seconds, Deadlines(clock), "requests")
+    return clock, Waiting(clock.seconds, Deadlines(clock), "requests", Counter())
 
 
 def collect(deferred: Any) -> list[Any]:

@@ -66,14 +66,15 @@ def test_a_run_says_what_its_frames_say(stream: tuple[Layout, bytes], cuts: list
 
 @pytest.mark.parametrize("layout", RUNNING, ids=lambda layout: layout.name)
 def test_equal_frames_are_taken_in_one_go(layout: Layout) -> None:
-    """From four equal frames on the whole run is taken, up to the first that is out of the ordinary."""
+    """A single frame, and from four equal ones on the whole run, is taken, up to the first that is out of the ordinary."""
     run = uniform_decoder(layout, TYPES.get, 1000)
     assert run is not None
     frame = layout.pack(200, b"x" * 64, 1, 0) + b"x" * 64
     for count in range(9):
         events: list[Any] = []
-        assert run(b"junk" + frame * count, 4, 0, events) == 4 + (len(frame) * count if count >= 4 else 0)
-        assert len(events) == (count if count >= 4 else 0)
+        taken = count if count == 1 or count >= 4 else 0
+        assert run(b"junk" + frame * count, 4, 0, events) == 4 + len(frame) * taken
+        assert len(events) == taken
     odd = layout.pack(999, b"x" * 64, 1, 0) + b"x" * 64
     assert run(frame * 5 + odd + frame, 0, 0, []) == len(frame) * 5
 

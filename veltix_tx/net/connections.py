@@ -9,6 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.logger import Logger
 
 from veltix_tx.errors import DisconnectReason, HandshakeError, SessionClosed
 from veltix_tx.net.addresses import is_loopback
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from veltix_tx.net.protocol import VeltixProtocol
 
 __all__ = ["Connections", "source_of"]
+
+_log = Logger()
 
 _REFUSED_AT_ONCE = 64
 """How many connections over the limit may be open while they are told that the server is full."""
@@ -88,10 +91,18 @@ class Connections:
         full_source = bool(source) and self._per_source[source] >= self._most_of(source)
         full = 0 <= self.most <= len(self._open)
         if full_source or len(of_source) >= limits.half_open_per_source:
-            return self._evict(of_source) or not (full or full_source)
-        if full or len(self._half_open) >= limits.half_open:
-            return self._evict(self._half_open) or not full
-        return True
+            candidates: Iterable[VeltixProtocol] = of_source
+        elif full or len(self._half_open) >= limits.half_open:
+            candidates = self._half_open
+        else:
+            return True
+        if self._evict(candidates) or not (full or full_source):
+            return True
+        if self.shared.remarks.may_log(source):
+            setting, most = ("limits.per_source", self._most_of(source)) if full_source else ("max_connections", self.most)
+            text = "refusing a connection of {source}: there are {most}, as many as may be ({setting})"
+            _log.warn(text, source=source or "this machine", most=most, setting=setting)
+        return False
 
     def _most_of(self, source: str) -> float:
         if self._limits.per_source is not None:
@@ -138,9 +149,12 @@ class Connections:
         if oldest is None or self._uptime() - self._half_open[oldest] < _YOUNG:
             return False
         self.shared.counters["evicted"] += 1
+        cause = HandshakeError("too many connections are in their handshake, and this one is the oldest")
+        source = self._open[oldest]
+        if self.shared.remarks.may_log(source):
+            _log.warn("closing a connection of {source}: {error}", source=source or "this machine", error=cause)
         self._forget(oldest)  # at once: it is lost only in a later turn, and several may come in this one
         self._leaving.add(oldest)
-        cause = HandshakeError("too many connections are in their handshake, and this one is the oldest")
         oldest.abort(SessionClosed(DisconnectReason.HANDSHAKE_TIMEOUT, cause))
         return True
 

@@ -19,6 +19,8 @@ __all__ = ["Place", "TlsFiles", "open_endpoint", "places"]
 _BACKLOG = "backlog=1024"
 """Connections that may wait to be accepted; with Twisted's 50, a crowd of clients is left hanging."""
 
+_TCP = ("tcp", "tcp4", "tcp6")
+
 _OWN_TLS = re.compile(r"tls:\d+(?::|$)")
 """``tls:`` and a port. Twisted's own ``tls:`` begins with a folder."""
 
@@ -87,9 +89,10 @@ def _place(endpoint: str | IStreamServerEndpoint, default: str, files: TlsFiles 
     if not isinstance(endpoint, str):
         return Place(default, endpoint, None)
     wire, rest = _split_wire(endpoint, default)
+    kind, *parts = re.findall(r"(?:\\.|[^\\:])+", rest) or [""]
     if not _OWN_TLS.match(rest):
-        return Place(wire, rest, None)
-    _, *parts = re.findall(r"(?:\\.|[^\\:])+", rest)
+        told = "::" in rest or len(parts) > 2 or any(part.startswith("backlog=") for part in parts)
+        return Place(wire, rest if told or kind not in _TCP else f"{rest}:{_BACKLOG}", None)
     given, others = {}, []
     for part in parts:
         name, _, value = part.partition("=")

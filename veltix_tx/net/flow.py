@@ -37,6 +37,7 @@ class _Link(Protocol):
 
     transport: Any
     deadlines: Deadlines
+    unwritten: int
 
     @property
     def limits(self) -> Limits: ...
@@ -49,6 +50,8 @@ class _Link(Protocol):
 
     @property
     def asking(self) -> bool: ...
+
+    def write_out(self) -> None: ...
 
     def give_up(self) -> None: ...
 
@@ -72,7 +75,8 @@ class Flow:
     A peer that reads slower than it may, or not at all, is given up.
 
     Args:
-        link: the connection. Its ``asking`` tells whether this side waits for a reply. It is told
+        link: the connection. Its ``asking`` tells whether this side waits for a reply, its ``unwritten``
+            how many bytes more are about to be written. It is told
             ``give_up()`` when its peer is, ``resumed()`` when reading goes on, and ``room()`` when messages
             can be handled again.
         most: bytes of unread replies that may pile up while this side waits for a reply itself.
@@ -205,6 +209,7 @@ class Flow:
             self._account()
             if self.queued > self._link.limits.write_high and not self._above:
                 self._above = True
+                self._link.shared.counters["writes_paused"] += 1
                 self._tell("pauseProducing")
         if not self.blocked:
             return
@@ -219,16 +224,18 @@ class Flow:
 
     def has_room(self, size: int) -> bool:
         """Whether a message of so many bytes, header included, would be taken."""
-        return not self.queued or self.queued + size <= self._link.limits.write_hard
+        waiting = self.queued + self._link.unwritten
+        return not (self.blocked and waiting) or waiting + size <= self._link.limits.write_hard
 
     def check_room(self, size: int) -> None:
         """Raise QueueFull, and count it, where a message would not be taken."""
-        if self.queued and not self.has_room(size):
+        if self.blocked and not self.has_room(size):
             self._link.shared.counters["queues_full"] += 1
-            raise QueueFull(self.queued, self._link.limits.write_hard)
+            raise QueueFull(self.queued + self._link.unwritten, self._link.limits.write_hard)
 
     def when_low(self) -> Deferred[None]:
         """Return a new Deferred that fires when there is room to send more, or the connection has ended."""
+        self._write_unwritten()
         if not self._above:
             return succeed(None)
         if self._when_low is None:
@@ -237,8 +244,13 @@ class Flow:
 
     def __await__(self) -> Generator[Any, None, None]:
         """Wait for :meth:`when_low`."""
+        self._write_unwritten()
         if self._above:
             yield from self.when_low().__await__()
+
+    def _write_unwritten(self) -> None:
+        if self.blocked and self._link.unwritten:
+            self._link.write_out()
 
     def feed_from(self, source: Any) -> None:
         """Pause and resume a producer as the queue fills and empties; None for none.

@@ -24,6 +24,7 @@ class Link(Protocol):
     flow: Flow
     side: Side
     corked: bool
+    unwritten: int
 
     @property
     def clocks(self) -> Clocks:

@@ -40,7 +40,7 @@ from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
 from veltix_tx.net.shared import Shared
 from veltix_tx.net.side import Side
-from veltix_tx.net.sockets import acknowledged, notice_dead_peers, round_trip, unwritten
+from veltix_tx.net.sockets import acknowledged, has_unwritten, notice_dead_peers, round_trip
 from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.settings import ClientConfig, Limits, Timeouts
@@ -80,6 +80,7 @@ class VeltixProtocol(Protocol):
     Attributes:
         session: the session, from the completed handshake on; None before.
         side: as given.
+        unwritten: bytes sent of this side's own accord that are to be written when the read or the turn is over.
     """
 
     transport: Any
@@ -95,7 +96,7 @@ class VeltixProtocol(Protocol):
         self._full = full
         self._gone = False
         self._half = False
-        self._own = 0
+        self.unwritten = 0
         self._pings = 0
         self._frame_begun: float | None = None
         self._first = b""
@@ -137,8 +138,6 @@ class VeltixProtocol(Protocol):
         """Begin the handshake, with one absolute deadline, which holds for TLS, too."""
         self._prepare()
         if self._full:
-            if self.may_log():
-                _log.warn("refusing {peer}: the server is full", peer=shown(self.address))
             self.connection.refuse_full()
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
             return
@@ -211,7 +210,7 @@ class VeltixProtocol(Protocol):
 
     def readConnectionLost(self) -> None:
         """The peer sends nothing more, and may have closed altogether: so does this side, once what is queued is written."""
-        if self.session is None or not (self._own or self.flow.queued or unwritten(self.transport)):
+        if self.session is None or not (self.unwritten or self.flow.queued or has_unwritten(self.transport)):
             self.transport.connectionLost(Failure(ConnectionDone()))
             return
         self._half = True
@@ -244,7 +243,7 @@ class VeltixProtocol(Protocol):
 
     def write_out(self) -> None:
         """Write what the connection has to send."""
-        own, self._own = self._own, 0
+        own, self.unwritten = self.unwritten, 0
         out = self.connection.data_to_send()
         if out and not self._gone:
             size = len(out[0]) if len(out) == 1 else sum(map(len, out))
@@ -255,8 +254,8 @@ class VeltixProtocol(Protocol):
 
         That is done when the read that is being handled, or else this turn of the reactor, is over.
         """
-        own, self._own = self._own, self._own + size
-        if self._own > MOST_CORKED or self.flow.blocked:
+        own, self.unwritten = self.unwritten, self.unwritten + size
+        if self.unwritten > MOST_CORKED:
             self.write_out()
         elif not (own or self.corked):
             self.side.shared.write_soon(self)
@@ -277,7 +276,7 @@ class VeltixProtocol(Protocol):
         self.corked = False
         self.flush()
         self._end(closed)
-        self.deadlines.set("close", self.timeouts.close, self._abort_transport)
+        self.deadlines.set("close", self.timeouts.close, self._close_late)
         self.flow.stop()
         transport: Any = self.transport
         tls = ISSLTransport.providedBy(transport)  # which waits for the peer's goodbye by itself
@@ -394,6 +393,10 @@ class VeltixProtocol(Protocol):
     def _abort_transport(self) -> None:
         # Not every transport has abortConnection: ITransport does not ask for it.
         getattr(self.transport, "abortConnection", self.transport.loseConnection)()
+
+    def _close_late(self) -> None:
+        self.shared.counters["closes_aborted"] += 1
+        self._abort_transport()
 
     def _dispatch(self, events: list[Event]) -> None:
         self.corked = True

@@ -47,8 +47,8 @@ class Questions:
         self._connection = link.connection
         self._flow = link.flow
         self._header_size = header_size
-        self.requests = Waiting(link.clocks.uptime, link.deadlines, "requests")
-        self.pings = Waiting(link.clocks.uptime, link.deadlines, "pings")
+        self.requests = Waiting(link.clocks.uptime, link.deadlines, "requests", link.shared.counters)
+        self.pings = Waiting(link.clocks.uptime, link.deadlines, "pings", link.shared.counters)
         self._asked, self._given_up = self.requests.entries, self.requests.given_up
         self._pinged = self.pings.entries
         self._late = late
@@ -67,9 +67,10 @@ class Questions:
         """
         link = self._link
         if len(self._asked) + len(self._pinged) >= link.limits.pending:
+            link.shared.counters["requests_refused"] += 1
             raise TooManyRequests(link.limits.pending)
         size = len(content) + self._header_size
-        if self._flow.queued:
+        if self._flow.blocked:
             self._flow.check_room(size)
         request_id = self._connection.fresh_id(waiting.entries, wanted)
         self._connection.send(message_type, content, request_id)

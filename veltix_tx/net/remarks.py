@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from threading import RLock
 
@@ -48,9 +48,11 @@ class Remarks:
         uptime: a clock that never jumps, in seconds.
         per_second: lines about one source per second, on average.
         burst: lines about one source in a row.
+        counters: where what is left out is counted, as ``lines_left_out``.
     """
 
-    def __init__(self, uptime: Callable[[], float], per_second: float, burst: float) -> None:
+    def __init__(self, uptime: Callable[[], float], per_second: float, burst: float, counters: Counter[str] | None = None) -> None:
+        self._counters = Counter() if counters is None else counters
         self._uptime = uptime
         self._per_second = per_second
         self._burst = burst
@@ -72,6 +74,7 @@ class Remarks:
             lines = 2 if budget.left_out else 1
             if budget.left < min(lines, budget.burst) or everyone.left < lines:
                 budget.left_out += 1
+                self._counters["lines_left_out"] += 1
                 self._muted[source] = None
                 return False
             budget.left -= lines

@@ -128,7 +128,7 @@ class Session(Tagged):
             self._check_open()
         size = len(content) + self._header_size
         flow = self._flow
-        if flow.queued:
+        if flow.blocked:
             flow.check_room(size)
         self._connection.send(message, content, request_id)
         self._link.sent(size)
@@ -173,7 +173,7 @@ class Session(Tagged):
     @property
     def queued(self) -> int:
         """Bytes that wait here for the peer to read."""
-        return self._flow.queued
+        return self._flow.queued + (self._link.unwritten if self._flow.blocked else 0)
 
     def has_room(self, size: int) -> bool:
         """Whether a message of so many bytes, header included, would be taken and not raise QueueFull."""
@@ -279,9 +279,11 @@ class Session(Tagged):
         if self.closed is not None:
             self._check_open()
         size = size or sum(map(len, buffers))
-        self._flow.check_room(size)
+        flow = self._flow
+        if flow.blocked:
+            flow.check_room(size)
+        flow.sharing += size
         self._connection.send_encoded(buffers)
-        self._flow.sharing += size
         self._link.sent(size)
 
     def may_log(self) -> bool:

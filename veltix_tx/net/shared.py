@@ -17,18 +17,24 @@ __all__ = ["COUNTERS", "Budget", "Shared"]
 _log = Logger()
 
 COUNTERS = {
-    "accepted": "connections taken",
+    "accepted": "connections taken, by a server",
     "ready": "handshakes completed",
     "refused": "connections refused because there were too many, of one source or in all",
     "evicted": "half-open connections that had to give way to newer ones",
     "frames_refused": "frames refused and dropped: bad checksum, unknown type, garbage",
     "late_replies": "replies dropped because their request had been given up, or was never made",
     "reads_paused": "times that reading from a peer was paused: it does not read, or its messages are not handled fast enough",
+    "writes_paused": "times that more than `write_high` waited for a peer, and whoever sends was asked to wait",
     "queues_full": "messages not sent because too much waited for their peer",
     "broadcasts_dropped": "broadcasts left out for one slow peer",
+    "requests_refused": "requests not sent because too many waited for their replies",
+    "requests_timed_out": "requests and pings whose replies did not come in time",
     "handlers_failed": "handlers that raised, returned what is no answer, or were not done in time",
     "handlers_slow": "handlers that blocked everything for longer than they may",
     "handlers_late": "handlers that were done after they had been given up",
+    "closes_aborted": "closes that did not finish in time because their peer did not read what waited for it",
+    "cut_off": "connections that a stopping server did not get done with in time",
+    "lines_left_out": "lines left out of the log because their source caused too many",
 }
 """What is counted, beside ``closed_`` and a disconnect reason for each connection that has ended."""
 
@@ -73,18 +79,18 @@ class Shared:
         clocks: where time comes from.
         limits: the budgets.
         timeouts: the heartbeat's.
+        counters: to go on with, where others were before; new ones by default.
 
     Attributes:
         counters: what has happened, by the names of :data:`COUNTERS`.
         heartbeat: looks after the ready ones.
         inbound: bytes of messages that have come in part, or wait for their turn.
-        remarks: how much may be logged about the peers.
         outbound: bytes that wait for peers to read; those of broadcasts, which all queues share, are not counted.
     """
 
-    def __init__(self, clocks: Clocks, limits: Limits, timeouts: Timeouts) -> None:
-        self.counters: Counter[str] = Counter()
-        self.remarks = Remarks(clocks.uptime, limits.log_lines, limits.log_burst)
+    def __init__(self, clocks: Clocks, limits: Limits, timeouts: Timeouts, counters: Counter[str] | None = None) -> None:
+        self.counters: Counter[str] = Counter() if counters is None else counters
+        self.remarks = Remarks(clocks.uptime, limits.log_lines, limits.log_burst, self.counters)
         self._reactor = clocks.reactor
         self._unwritten: list[Any] = []
         self.heartbeat = Heartbeat(clocks, timeouts.silence, timeouts.pong)

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
-__all__ = ["acknowledged", "is_plain", "notice_dead_peers", "round_trip", "unsent", "unwritten", "write_straight"]
+__all__ = ["acknowledged", "has_unwritten", "is_plain", "notice_dead_peers", "round_trip", "unsent", "write_straight"]
 
 _ROUND_TRIP = 68
 _ACKNOWLEDGED = 120
@@ -75,7 +75,7 @@ def is_plain(transport: object) -> bool:
     return isinstance(transport, Connection)
 
 
-def unwritten(transport: Any) -> bool:
+def has_unwritten(transport: Any) -> bool:
     """Whether something waits in one of Twisted's own connections to be given to the kernel."""
     return is_plain(transport) and bool(transport.dataBuffer or transport._tempDataBuffer)
 
@@ -88,8 +88,11 @@ def write_straight(transport: Any, data: bytes | memoryview) -> int:
     """
     if transport.dataBuffer or transport._tempDataBuffer or transport.TLS or not transport.connected:
         return 0
-    written = transport.writeSomeData(data)
-    return written if isinstance(written, int) else 0
+    try:
+        written: int = transport.socket.send(data)
+    except OSError:
+        return 0
+    return written
 
 
 def _tcp_info(transport: Any, kind: str, offset: int) -> int | None:

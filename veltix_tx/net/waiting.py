@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -29,15 +30,17 @@ class Waiting:
         uptime: a clock that never jumps, in seconds.
         deadlines: where the sweep timer lives.
         name: the timer's.
+        counters: where those that time out are counted, as ``requests_timed_out``.
 
     Attributes:
         entries: what waits, by request id: always the same dict, to look into.
         given_up: ids whose replies are late: always the same dict, to look into and take from.
     """
 
-    __slots__ = ("_deadlines", "_name", "_sweep_at", "_table", "_uptime", "entries", "given_up")
+    __slots__ = ("_counters", "_deadlines", "_name", "_sweep_at", "_table", "_uptime", "entries", "given_up")
 
-    def __init__(self, uptime: Callable[[], float], deadlines: Deadlines, name: str) -> None:
+    def __init__(self, uptime: Callable[[], float], deadlines: Deadlines, name: str, counters: Counter[str]) -> None:
+        self._counters = counters
         self._uptime = uptime
         self._deadlines = deadlines
         self._name = name
@@ -88,6 +91,7 @@ class Waiting:
         if earliest is not None and earliest < math.inf:
             self._arm(max(earliest - now, _SWEEP_FLOOR))
         for deferred, seconds in due:
+            self._counters["requests_timed_out"] += 1
             _fail(deferred, RequestTimeout(seconds))
 
 
