@@ -26,7 +26,7 @@ from veltix_tx import dropin, errors, server, settings, testing
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
-from veltix_tx.net import accepting, connections, endpoints, flow, protocol, remarks, sockets, turns
+from veltix_tx.net import accepting, conduct, connections, endpoints, flow, protocol, remarks, sockets, turns
 from veltix_tx.net.shared import COUNTERS
 from veltix_tx.wire import handshake, requests
 from veltix_tx.wire.connection import VeltixConnection
@@ -537,10 +537,10 @@ def fixed_limits() -> str:
                 "slowest a peer may read when much waits for it before it is given up",
                 f"{flow._SLOWEST // 1024} KiB/s, looked at every `timeouts.stall` seconds",
             ],
-            ["frames of unknown types, and pongs never asked for, that are forgiven", f"{protocol._FORGIVEN:g} a second"],
+            ["frames of unknown types, and pongs never asked for, that are forgiven", f"{conduct._FORGIVEN:g} a second"],
             ["bytes given to a transport at a time", f"{flow._HANDFUL // 1024} KiB"],
             ["bytes sent while a read is handled that wait for its end to be written", f"{turns.MOST_CORKED // 1024} KiB"],
-            ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{protocol._SLOWEST_FRAME // 1024} KiB/s"],
+            ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{conduct._SLOWEST_FRAME // 1024} KiB/s"],
             ["age below which a half-open connection never gives way to a new one", f"{connections._YOUNG:g} s"],
             [
                 "connections of one source, unless `limits.per_source` says otherwise",

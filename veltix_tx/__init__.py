@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         VersionRefused,
     )
     from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
+    from veltix_tx.limits import Limits, Timeouts
     from veltix_tx.logs.config import LoggerConfig, LogLevel
     from veltix_tx.logs.face import Logger
     from veltix_tx.logs.lines import LineObserver
@@ -49,12 +50,10 @@ if TYPE_CHECKING:
     from veltix_tx.settings import (
         BufferSize,
         ClientConfig,
-        Limits,
         PerformanceMode,
         RetryPolicy,
         ServerConfig,
         SocketCore,
-        Timeouts,
     )
     from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
 
@@ -159,12 +158,12 @@ _HOMES = {
     "Server": "veltix_tx.server",
     "BufferSize": "veltix_tx.settings",
     "ClientConfig": "veltix_tx.settings",
-    "Limits": "veltix_tx.settings",
+    "Limits": "veltix_tx.limits",
     "PerformanceMode": "veltix_tx.settings",
     "RetryPolicy": "veltix_tx.settings",
     "ServerConfig": "veltix_tx.settings",
     "SocketCore": "veltix_tx.settings",
-    "Timeouts": "veltix_tx.settings",
+    "Timeouts": "veltix_tx.limits",
     "MessageRegistry": "veltix_tx.wire.messages",
     "MessageType": "veltix_tx.wire.messages",
     "Request": "veltix_tx.wire.messages",

@@ -6,7 +6,6 @@ with the setting's name and what it must be.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field, fields, replace
 from enum import Enum, IntEnum
@@ -14,6 +13,7 @@ from pathlib import PurePath
 from typing import Any, TypeVar
 
 from veltix_tx.errors import SettingsError
+from veltix_tx.limits import Limits, Timeouts, check_seconds, check_whole
 
 __all__ = [
     "BufferSize",
@@ -27,32 +27,6 @@ __all__ = [
     "changed",
     "check_seconds",
 ]
-
-_LONGEST = 10**9
-"""Seconds, some 30 years."""
-
-
-def _whole(name: str, value: object, low: int, high: float = math.inf) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise SettingsError(name, value, f"a whole number from {low}" + (f" to {high}" if high < math.inf else ""))
-
-
-def check_seconds(name: str, value: object, *, zero: bool = False, endless: bool = False) -> None:
-    """Raise SettingsError unless a value is a number of seconds.
-
-    Args:
-        name: the setting.
-        value: what it was given.
-        zero: whether it may be 0.
-        endless: whether it may be ``math.inf``.
-    """
-    if endless and value == math.inf:
-        return
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value <= _LONGEST or (value == 0 and not zero):  # type: ignore[operator]
-        rule = f"a number of seconds, {'0 or more' if zero else 'more than 0'}, at most {_LONGEST}"
-        rule += ", or math.inf for no end" if endless else ""
-        raise SettingsError(name, value, rule)
 
 
 def _text(name: str, value: object) -> None:
@@ -97,100 +71,6 @@ class SocketCore(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one peer may make this side keep.
-
-    Attributes:
-        hello_size: bytes of a HELLO or HELLO_ACK frame's content.
-        json_hello_size: bytes of one message of the JSON handshake.
-        strikes: refused frames after which the peer is closed: bad checksums and runs of garbage in all, and,
-            counted apart and one forgiven each second, frames of unknown types and pongs never asked for.
-        inflight: messages of one peer that wait for their turn or whose handlers run; beyond
-            it reading from that peer pauses.
-        pending: own requests that may wait for replies on one connection.
-        half_open: connections in their handshake at once; beyond it the oldest that is older than three
-            seconds is dropped for a new one.
-        half_open_per_source: the same for one source, an IPv4 address or an IPv6 network of 64 bits.
-        per_source: connections of one source at once; None for 1000, and any number from this machine's own
-            addresses, which may be a proxy's.
-        pings: pings of one peer per second that are answered, on average; more than a real client can send
-            that waits for each, as upstream's benchmark does.
-        ping_burst: pings in a row that are answered; a peer that sends more is closed.
-        write_high: bytes queued for a peer above which whoever sends is asked to wait.
-        write_low: bytes queued at which sending goes on.
-        write_hard: bytes queued above which nothing more is taken; one message always is.
-        inbound: bytes of all peers together that have come of unfinished messages, or wait for their
-            turn; beyond it the peer with the most is closed.
-        outbound: bytes queued for all peers together, those of broadcasts apart; the same.
-        log_lines: lines of the log per second that one source may cause, on average.
-        log_burst: the same in a row; what is left out is counted.
-    """
-
-    hello_size: int = 256
-    json_hello_size: int = 4096
-    strikes: int = 32
-    inflight: int = 1024
-    pending: int = 65536
-    half_open: int = 256
-    half_open_per_source: int = 64
-    per_source: int | None = None
-    pings: int = 50_000
-    ping_burst: int = 100_000
-    write_high: int = 1024 * 1024
-    write_low: int = 256 * 1024
-    write_hard: int = 11 * 1024 * 1024
-    inbound: int = 256 * 1024 * 1024
-    outbound: int = 256 * 1024 * 1024
-    log_lines: int = 5
-    log_burst: int = 20
-
-    def __post_init__(self) -> None:
-        _whole("hello_size", self.hello_size, 32, 65535)
-        _whole("json_hello_size", self.json_hello_size, 64, 65535)
-        for name in (
-            *("strikes", "inflight", "pending", "half_open", "half_open_per_source"),
-            *("pings", "ping_burst", "inbound", "outbound", "log_lines", "log_burst"),
-        ):
-            _whole(name, getattr(self, name), 1)
-        if self.per_source is not None:
-            _whole("per_source", self.per_source, 1)
-        _whole("write_low", self.write_low, 0)
-        _whole("write_high", self.write_high, self.write_low)
-        _whole("write_hard", self.write_hard, self.write_high)
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long this side waits, in seconds.
-
-    Attributes:
-        request: for a reply, unless the call says otherwise.
-        close: for a polite close to finish before the connection is aborted.
-        drain: for accepted messages to be answered when the service stops.
-        stall: for a peer that does not read before its connection is aborted.
-        frame: for the rest of a message that has begun, and a second more for each 64 KiB of it.
-        silence: without a byte from the peer before it is asked with a ping.
-        pong: for anything from the peer after that ping before it counts as dead.
-        handler: for a handler's Deferred or coroutine before it is cancelled; ``math.inf`` for no end.
-        slow_handler: that a handler may block before a warning names it; ``math.inf`` for no warning.
-    """
-
-    request: float = 5.0
-    close: float = 5.0
-    drain: float = 10.0
-    stall: float = 30.0
-    frame: float = 30.0
-    silence: float = 20.0
-    pong: float = 20.0
-    handler: float = 30.0
-    slow_handler: float = 0.1
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            check_seconds(each.name, getattr(self, each.name), endless=each.name in ("handler", "slow_handler"))
-
-
-@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When a client tries again.
 
@@ -214,7 +94,7 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if self.max_retries is not None:
-            _whole("max_retries", self.max_retries, 0)
+            check_whole("max_retries", self.max_retries, 0)
         check_seconds("initial_delay", self.initial_delay, zero=True)
         check_seconds("max_delay", self.max_delay, zero=True)
         if isinstance(self.factor, bool) or not isinstance(self.factor, (int, float)) or not 1 <= self.factor <= 1000:
@@ -259,10 +139,10 @@ class _Common:
 
     def __post_init__(self) -> None:
         _text("wire", self.wire)
-        _whole("max_message_size", self.max_message_size, 128, 2**32 - 1)
+        check_whole("max_message_size", self.max_message_size, 128, 2**32 - 1)
         check_seconds("handshake_timeout", self.handshake_timeout)
-        _whole("buffer_size", self.buffer_size, 1, 2**30)
-        _whole("max_workers", self.max_workers, 1, 1024)
+        check_whole("buffer_size", self.buffer_size, 1, 2**30)
+        check_whole("max_workers", self.max_workers, 1, 1024)
         for name, kind in _KINDS.items():
             value = getattr(self, name)
             if not isinstance(value, kind):
@@ -314,7 +194,7 @@ class ServerConfig(_Common):
             object.__setattr__(self, "max_connections", max_connection)
         _Common.__post_init__(self)
         _text("host", self.host)
-        _whole("port", self.port, 0, 65535)
+        check_whole("port", self.port, 0, 65535)
         most = self.max_connections
         if isinstance(most, bool) or not isinstance(most, int) or (most < 1 and most != -1):
             name = "max_connections" if max_connection is None else "max_connection"
@@ -370,7 +250,7 @@ class ClientConfig(_Common):
     def __post_init__(self) -> None:
         _Common.__post_init__(self)
         _text("server_addr", self.server_addr)
-        _whole("port", self.port, 1, 65535)
+        check_whole("port", self.port, 1, 65535)
         if self.endpoint == "":
             raise SettingsError("endpoint", "", "a text that is not empty")
         check_seconds("connect_timeout", self.connect_timeout)

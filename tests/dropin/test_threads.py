@@ -270,7 +270,7 @@ def test_a_fast_sender_and_a_slow_handler(ends: Ends) -> None:
     assert session is not None
     for _ in range(50):
         assert client.is_connected
-        most.append(len(strand._calls) + len(session._turns._inbox))
+        most.append(len(strand._calls) + len(session.turns._inbox))
         time.sleep(0.005)
         assert client_queue(client) < 4 * 1024 * 1024
     assert 1000 < max(most) < 5000

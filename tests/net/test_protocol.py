@@ -746,5 +746,5 @@ def test_an_idle_connection_keeps_only_what_it_needs(server_line: Any) -> None:
     connection = line.protocol.connection
     assert (connection._handshake, connection._beginning) == (None, None)
     assert connection._decoder._lookup is line.types.lookup
-    assert not any(hasattr(each, "__dict__") for each in (connection, line.protocol.flow, line.protocol.session._turns))
+    assert not any(hasattr(each, "__dict__") for each in (connection, line.protocol.flow, line.protocol.session.turns))
     assert not {"limits", "timeouts", "clocks", "shared"} & vars(line.protocol).keys()

@@ -76,9 +76,8 @@ class Flow:
 
     Args:
         link: the connection. Its ``asking`` tells whether this side waits for a reply, its ``unwritten``
-            how many bytes more are about to be written. It is told
-            ``give_up()`` when its peer is, ``resumed()`` when reading goes on, and ``room()`` when messages
-            can be handled again.
+            how many bytes more are about to be written. It is told ``give_up()`` when its peer is,
+            ``resumed()`` when reading goes on, and ``room()`` when messages can be handled again.
         most: bytes of unread replies that may pile up while this side waits for a reply itself.
         acknowledged: how many bytes the peer behind a transport has taken since the connection began,
             None where that is not known.
@@ -127,11 +126,8 @@ class Flow:
         self._closing = False
         self.blocked = False
         self._above = False
-        self._fed = 0
-        self._owed = 0
-        self._owed_until = 0
-        self._taken = 0
-        self._shared = 0
+        self._fed = self._taken = self._shared = 0
+        self._owed = self._owed_until = 0
         self._source: Any = None
         self._when_low: Listeners[None] | None = None
 

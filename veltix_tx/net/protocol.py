@@ -9,42 +9,35 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
-    IAddress,
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
     IHandshakeListener,
     ISSLTransport,
     ITCPTransport,
 )
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from veltix_tx.errors import (
     DisconnectReason,
-    FrameTimeout,
-    HandshakeTimeout,
     RemoteProtocolError,
     SessionClosed,
     TlsFailed,
-    TooManyPings,
-    TooManyStrikes,
 )
 from veltix_tx.net.addresses import shown
-from veltix_tx.net.connections import source_of
-from veltix_tx.net.ends import SILENT_SERVER, why_ended
+from veltix_tx.net.conduct import Conduct
+from veltix_tx.net.ends import why_ended
 from veltix_tx.net.flow import Flow
-from veltix_tx.net.keepalive import ROUNDING, Clocks, Deadlines, TokenBucket
+from veltix_tx.net.keepalive import Deadlines, TokenBucket
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
-from veltix_tx.net.shared import Shared
 from veltix_tx.net.side import Side
 from veltix_tx.net.sockets import acknowledged, has_unwritten, notice_dead_peers, round_trip
 from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
-from veltix_tx.settings import ClientConfig, Limits, Timeouts
-from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready, VeltixConnection
+from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready
 from veltix_tx.wire.frames import Refusal, Refused
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.releases import SUPERSET
@@ -57,18 +50,12 @@ _HELLO_GAP = 0.15
 """Seconds between the hellos of a server that finds out, on a link without delay."""
 
 
-_FORGIVEN = 1.0
-"""Frames of an unknown type, and pongs never asked for, that are forgiven per second."""
-
-_SLOWEST_FRAME = 64 * 1024
-"""Bytes per second that a message which has begun may arrive at."""
-
 _LINGER = 2.0
 """Seconds in which a peer that has been given everything may close, too, before the connection is left to the kernel."""
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener)
-class VeltixProtocol(Protocol):
+class VeltixProtocol(Conduct):
     """One Veltix connection on any transport, in either role.
 
     Factories make these; it can also be made by hand and connected to any transport.
@@ -105,32 +92,6 @@ class VeltixProtocol(Protocol):
         self._when_lost: Listeners[SessionClosed] | None = None
         self._ping_budget: TokenBucket | None = None
         self._strikes: TokenBucket | None = None
-
-    @property
-    def clocks(self) -> Clocks:
-        """Where time comes from."""
-        return self.side.clocks
-
-    @property
-    def shared(self) -> Shared:
-        """What it has in common with the other connections."""
-        return self.side.shared
-
-    @property
-    def limits(self) -> Limits:
-        """The settings of its side."""
-        return self.side.config.limits
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """The settings of its side."""
-        return self.side.config.timeouts
-
-    @property
-    def address(self) -> IAddress:
-        """The peer's network address."""
-        peer: IAddress = self.transport.getPeer()
-        return peer
 
     # From the transport.
 
@@ -179,9 +140,7 @@ class VeltixProtocol(Protocol):
                 self.deadlines.set("frame", self.timeouts.frame, self._frame_late)
         if pings:
             self._pings += pings
-            self._ping_budget = self._ping_budget or TokenBucket(self.clocks.uptime, self.limits.pings, self.limits.ping_burst)
-            if not self._ping_budget.spend(pings):
-                self._fault(TooManyPings())
+            self._count_pings(pings)
         self._dispatch(events)
         if self._kept or self._frame_begun is not None or self.session.inbox_bytes:
             self.account()
@@ -260,10 +219,6 @@ class VeltixProtocol(Protocol):
         elif not (own or self.corked):
             self.side.shared.write_soon(self)
 
-    def may_log(self) -> bool:
-        """Whether the log may have one more line that the peer causes."""
-        return self.shared.remarks.may_log(source_of(self.address))
-
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds.
 
@@ -303,20 +258,6 @@ class VeltixProtocol(Protocol):
 
     # From the flow.
 
-    def give_up(self) -> None:
-        """Close at once a peer that does not read."""
-        if self.may_log():
-            _log.warn("closing {peer}: it does not read what it is sent", peer=shown(self.address))
-        self.abort(SessionClosed(DisconnectReason.STALLED))
-
-    def resumed(self) -> None:
-        """Reading goes on: while it was paused, time did not run against the peer."""
-        self.shared.heartbeat.resumed(self)
-        if self._ping_budget is not None:
-            self._ping_budget.resumed()
-        if self._frame_begun is not None:
-            self._frame_begun = self.clocks.uptime()
-
     def room(self) -> None:
         """Messages can be handled again."""
         assert self.session is not None
@@ -326,38 +267,6 @@ class VeltixProtocol(Protocol):
     def asking(self) -> bool:
         """Whether this side waits for a reply itself."""
         return self.session is not None and self.session.waiting > 0
-
-    # From what the connections share.
-
-    @property
-    def paused(self) -> bool:
-        """Whether reading is paused."""
-        return self.flow.paused
-
-    @property
-    def taken(self) -> int | None:
-        """Bytes that the peer has taken so far, None where nothing waits for it to take more."""
-        return self.flow.taken
-
-    def probe(self) -> None:
-        """Ask a silent peer whether it is there."""
-        assert self.session is not None
-        self.session.probe()
-
-    def dead(self) -> None:
-        """Close at once a peer that has not answered."""
-        if self.may_log():
-            _log.warn("closing {peer}: it is silent, and has not answered a ping", peer=shown(self.address))
-        self.abort(SessionClosed(DisconnectReason.SILENT))
-
-    def overloaded(self, direction: str, most: int) -> None:
-        """Close at once, because all connections together keep too much and this one the most."""
-        if self.may_log():
-            text = "closing {peer}: all connections together keep over {most} bytes (limits.{direction}), and it the most"
-            _log.warn(text, peer=shown(self.address), most=most, direction=direction)
-        if self.session is not None and direction == "inbound":
-            self.session.forget()
-        self.abort(SessionClosed(DisconnectReason.OVERLOAD))
 
     # Inside.
 
@@ -376,18 +285,7 @@ class VeltixProtocol(Protocol):
         release = side.release
         if release is None and side.role is Role.SERVER and ISSLTransport.providedBy(transport):
             release = SUPERSET  # no older release speaks TLS, and its handshake upsets the stages' timing
-        self.connection = VeltixConnection(
-            side.role,
-            release,
-            calendar_ms=side.calendar_ms,
-            uptime_ms=side.uptime_ms,
-            getrandbits=side.getrandbits,
-            types=side.types,
-            max_message_size=config.max_message_size,
-            limits=config.limits,
-            gap=gap,
-            long_headers=isinstance(config, ClientConfig) and config.long_headers,
-        )
+        self.connection = side.connect(release, gap)
         self.flow = Flow(self, OWN_REQUESTS_FACTOR * config.max_message_size, acknowledged)
 
     def _abort_transport(self) -> None:
@@ -417,7 +315,7 @@ class VeltixProtocol(Protocol):
     def _check_slow(self, began: float, events: list[Event]) -> None:
         taken = self.clocks.uptime() - began
         if taken > self.timeouts.slow_handler and self.session is not None:
-            self.session.took(taken, events)
+            self.session.turns.took(taken, events)
 
     def _on_ready(self, event: Ready) -> None:
         self.deadlines.clear("handshake")
@@ -444,44 +342,9 @@ class VeltixProtocol(Protocol):
             if event.refusal is Refusal.UNKNOWN_TYPE:
                 self._strike()
 
-    def _strike(self) -> None:
-        """Count what is harmless, and forgiven with time, but not in any number."""
-        self._strikes = self._strikes or TokenBucket(self.clocks.uptime, _FORGIVEN, self.limits.strikes)
-        if not self._strikes.spend(1):
-            self._fault(TooManyStrikes(self.limits.strikes))
-
     def _on_failed(self, event: Failed) -> None:
         failed = beginning_of_tls(self._first, self.side.role) if self.session is None else None
         self._fault(failed or event.error)
-
-    def _fault(self, error: RemoteProtocolError) -> None:
-        if self.may_log():
-            _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
-        self.close(SessionClosed(error.reason, error))
-
-    def _handshake_late(self) -> None:
-        hint = ""
-        if not self._secure:
-            hint = "TLS was not through"
-        elif self.side.role is Role.CLIENT and not self._first:
-            hint = f"the server has not said a word: {SILENT_SERVER}"
-        error = HandshakeTimeout(self.side.config.handshake_timeout, hint)
-        if self.may_log():
-            _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
-        self.abort(SessionClosed(error.reason, error))
-
-    def _frame_late(self) -> None:
-        if self._frame_begun is None:
-            return
-        size = self.connection.unfinished
-        seconds = self.timeouts.frame + size / _SLOWEST_FRAME
-        left = self._frame_begun + seconds - self.clocks.uptime()
-        if self.flow.paused:
-            self.deadlines.set("frame", seconds, self._frame_late)
-        elif left > ROUNDING:
-            self.deadlines.set("frame", left, self._frame_late)
-        else:
-            self._fault(FrameTimeout(size, seconds))
 
     def _end(self, closed: SessionClosed) -> SessionClosed:
         self._closed = closed

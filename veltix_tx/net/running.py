@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import iscoroutine
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from veltix_tx.net.keepalive import ROUNDING, Clocks, Deadlines
 
-__all__ = ["Overdue", "Running"]
+__all__ = ["Overdue", "Running", "Within", "as_deferred"]
 
 _SWEEP_FLOOR = 0.01
 """Seconds between two sweeps at least: a sweep looks at every handler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A handler's Deferred or coroutine with a time of its own.
+
+    Attributes:
+        seconds: how long it may take, in place of ``timeouts.handler``.
+        result: the Deferred or coroutine.
+    """
+
+    seconds: float
+    result: object
 
 
 class Overdue(Exception):
@@ -141,3 +156,10 @@ class Running:
         except BaseException:  # the canceller is the user's
             handler.stopped = Failure()
         handler.stopping = False
+
+
+def as_deferred(result: object) -> Deferred[object]:
+    """Return what a handler returned as a Deferred."""
+    if isinstance(result, Deferred):
+        return result
+    return Deferred.fromCoroutine(result) if iscoroutine(result) else succeed(result)

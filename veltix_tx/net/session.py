@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
@@ -44,6 +44,7 @@ class Session(Tagged):
         refused: frames refused and dropped (bad checksum, unknown type, garbage).
         dropped: broadcasts left out because too much was queued.
         questions: what it has asked; None until it asks.
+        turns: calls the application.
         keepers: each is called with the session once it is gone and its last message has been handled.
     """
 
@@ -66,7 +67,7 @@ class Session(Tagged):
         # An idle session has none of these.
         self.questions: Questions | None = None
         self._when_closed: Listeners[SessionClosed] | None = None
-        self._turns = Turns(self, link, application)
+        self.turns = Turns(self, link, application)
 
     def __repr__(self) -> str:
         return f"<Session with {shown(self.address)} ({'closed' if self.closed else self.peer.version or self.peer.layout.name})>"
@@ -84,7 +85,7 @@ class Session(Tagged):
     @property
     def inbox_bytes(self) -> int:
         """Bytes of its messages that wait for their turn."""
-        return self._turns.inbox_bytes
+        return self.turns.inbox_bytes
 
     @property
     def ip(self) -> str:
@@ -223,7 +224,7 @@ class Session(Tagged):
     @from_any_thread
     def when_idle(self) -> Deferred[None]:
         """Return a new Deferred that fires once every message received so far has been handled and answered."""
-        return self._turns.when_idle()
+        return self.turns.when_idle()
 
     @from_any_thread
     def drain(self) -> Deferred[None]:
@@ -232,7 +233,7 @@ class Session(Tagged):
         Returns:
             a Deferred that fires when the session is gone and the application knows.
         """
-        self._turns.close()
+        self.turns.close()
 
         async def finish() -> None:
             await self.when_idle()
@@ -254,7 +255,7 @@ class Session(Tagged):
         Returns:
             a Deferred that fires with None when this is done. Never errbacks.
         """
-        return self._turns.answer(message, result)
+        return self.turns.answer(message, result)
 
     # From the hub: the same bytes for many sessions.
 
@@ -290,17 +291,9 @@ class Session(Tagged):
         """Whether the log may have one more line that the peer causes; may be called in any thread."""
         return self._link.may_log()
 
-    def took(self, seconds: float, events: Iterable[object]) -> None:
-        """Take note of how long what was read took to handle."""
-        self._turns.took(seconds, events)
-
     def cut(self) -> None:
         """Cancel what still runs, and handle no more: the server has stopped."""
-        self._turns.cut()
-
-    def forget(self) -> None:
-        """Drop what waits for its turn."""
-        self._turns.forget()
+        self.turns.cut()
 
     def give_up(self) -> None:
         """Close at once a peer that does not read; what is queued is lost."""
@@ -325,11 +318,11 @@ class Session(Tagged):
 
     def begin(self) -> None:
         """Tell the application, before any message."""
-        self._turns.begin()
+        self.turns.begin()
 
     def receive(self, events: list[Event], other: Callable[[Event], None]) -> None:
         """Take what one read brought: replies, messages to handle in their turn, and what is passed on to ``other``."""
-        self._turns.take(events, other)
+        self.turns.take(events, other)
 
     def declined(self, request_id: int, detail: bytes) -> None:
         """Take word that a request failed."""
@@ -349,13 +342,13 @@ class Session(Tagged):
 
     def go_on(self) -> None:
         """Go on handling messages, which had to wait for the peer to read."""
-        self._turns.go_on()
+        self.turns.go_on()
 
     def end(self, closed: SessionClosed) -> None:
         """Take note that nothing can be sent or received any more: fail what waits."""
         if self.closed is None:
             self.closed = closed
-            self._turns.close()
+            self.turns.close()
             if self.questions is not None:
                 self.questions.fail_all(lambda: SessionClosed(closed.reason, closed.cause))
 
@@ -363,7 +356,7 @@ class Session(Tagged):
         """Take note that the connection is gone: tell who listens, and the application in its turn."""
         assert self.closed is not None
         self._gone = True
-        self._turns.end(self.closed)
+        self.turns.end(self.closed)
         when_closed, self._when_closed = self._when_closed, None
         if when_closed is not None:
             when_closed.fire(self.closed)
@@ -393,7 +386,7 @@ class Session(Tagged):
         except (SessionClosed, TooManyRequests, LocalProtocolError) as error:
             return fail(error)
         if self._flow.paused:
-            self._turns.balance()
+            self.turns.balance()
         return deferred
 
     def _late(self) -> None:

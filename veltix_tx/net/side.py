@@ -12,9 +12,10 @@ from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.shared import Shared
 from veltix_tx.net.threads import Home
 from veltix_tx.settings import ClientConfig, ServerConfig
+from veltix_tx.wire.connection import VeltixConnection
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
-from veltix_tx.wire.releases import AUTO, find_release
+from veltix_tx.wire.releases import AUTO, Release, find_release
 
 if TYPE_CHECKING:
     from veltix_tx.net.protocol import VeltixProtocol
@@ -61,3 +62,24 @@ class Side:
         # Bound once: each connection keeps them.
         self.calendar_ms, self.uptime_ms = clocks.calendar_ms, clocks.uptime_ms
         self.getrandbits = (random or Random()).getrandbits
+
+    def connect(self, release: Release | None, gap: float) -> VeltixConnection:
+        """Return the wire of a new connection.
+
+        Args:
+            release: what it speaks, None to find out.
+            gap: seconds between the hellos of a server that finds out.
+        """
+        config = self.config
+        return VeltixConnection(
+            self.role,
+            release,
+            calendar_ms=self.calendar_ms,
+            uptime_ms=self.uptime_ms,
+            getrandbits=self.getrandbits,
+            types=self.types,
+            max_message_size=config.max_message_size,
+            limits=config.limits,
+            gap=gap,
+            long_headers=isinstance(config, ClientConfig) and config.long_headers,
+        )

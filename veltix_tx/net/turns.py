@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from inspect import iscoroutine
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
@@ -17,7 +15,7 @@ from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.plain import PlainFailure
-from veltix_tx.net.running import Overdue, Running
+from veltix_tx.net.running import Overdue, Running, Within, as_deferred
 from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import MessageType, Request, Response, as_content
 
@@ -40,19 +38,6 @@ _NO_ROUTES: Mapping[int, Callable[..., object]] = {}
 
 _NAMED = 3
 """Handlers that a warning about many messages names."""
-
-
-@dataclass(frozen=True, slots=True)
-class Within:
-    """A handler's Deferred or coroutine with a time of its own.
-
-    Attributes:
-        seconds: how long it may take, in place of ``timeouts.handler``.
-        result: the Deferred or coroutine.
-    """
-
-    seconds: float
-    result: object
 
 
 class Turns:
@@ -289,7 +274,7 @@ class Turns:
 
         began = self._link.clocks.uptime()
         try:
-            done = _as_deferred(step(*arguments))
+            done = as_deferred(step(*arguments))
         except BaseException:
             failed(Failure())
             return
@@ -330,7 +315,7 @@ class Turns:
         seconds = self._link.timeouts.handler
         if isinstance(result, Within):
             seconds, result = result.seconds, result.result
-        running = _as_deferred(result)
+        running = as_deferred(result)
         self._watch(seconds, running, partial(self._settle, message, then))
         return running
 
@@ -410,9 +395,3 @@ class Turns:
         if self._when_idle is not None and self._idle:
             when_idle, self._when_idle = self._when_idle, None
             when_idle.fire(None)
-
-
-def _as_deferred(result: object) -> Deferred[object]:
-    if isinstance(result, Deferred):
-        return result
-    return Deferred.fromCoroutine(result) if iscoroutine(result) else succeed(result)

@@ -46,7 +46,7 @@ from veltix_tx.wire.messages import (
 )
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.releases import Release, release_of
-from veltix_tx.wire.requests import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS, RequestIds
+from veltix_tx.wire.requests import RequestIds, half_of
 from veltix_tx.wire.states import STATES, Role, State, Trigger
 from veltix_tx.wire.wire import WireConnection
 
@@ -87,13 +87,6 @@ class _Beginning:
     getrandbits: Callable[[int], int]
     types: MessageRegistry
     strikes: float
-
-    def half(self, peer: Peer) -> range:
-        """Return which half of the 16-bit ids is this side's."""
-        if self.role is Role.SERVER:
-            return SERVER_IDS
-        counts_from_0 = peer.version in ("2.0.3", "3.0.0") if peer.protocol else "id_window" in peer.meta
-        return LEGACY_CLIENT_IDS if counts_from_0 else CLIENT_IDS
 
 
 class VeltixConnection:
@@ -365,7 +358,7 @@ class VeltixConnection:
         self._pack, self._frame = _packer(peer.layout, clock), framer(peer.layout, clock)
         self._max_content = self.max_message_size - peer.layout.header_size
         self._most_joined = min(self._max_content, _UNCOPIED)
-        self._ids = RequestIds(peer.layout, beginning.half(peer), beginning.getrandbits)
+        self._ids = RequestIds(peer.layout, half_of(beginning.role, peer), beginning.getrandbits)
         self._decoder = FrameDecoder(peer.layout, beginning.types.lookup, self.max_message_size, beginning.strikes)
         return [Ready(peer), *(self._receive_frames(rest, received_at) if rest else ())]
 

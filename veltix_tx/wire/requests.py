@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection
 from typing import Generic, TypeVar
 
 from veltix_tx.wire.layouts import Layout
+from veltix_tx.wire.peer import Peer
+from veltix_tx.wire.states import Role
 
-__all__ = ["CLIENT_IDS", "LEGACY_CLIENT_IDS", "SERVER_IDS", "PendingTable", "RequestIds"]
+__all__ = ["CLIENT_IDS", "LEGACY_CLIENT_IDS", "SERVER_IDS", "PendingTable", "RequestIds", "half_of"]
 
 T = TypeVar("T")
 
@@ -26,6 +28,14 @@ a plain message is never taken for a reply (a real 2.x client waits for ids from
 
 _REMEMBERED = 1024
 """How many ids of given-up requests are remembered to recognise their late replies."""
+
+
+def half_of(role: Role, peer: Peer) -> range:
+    """Return which half of the 16-bit ids is that of the side with this role."""
+    if role is Role.SERVER:
+        return SERVER_IDS
+    counts_from_0 = peer.version in ("2.0.3", "3.0.0") if peer.protocol else "id_window" in peer.meta
+    return LEGACY_CLIENT_IDS if counts_from_0 else CLIENT_IDS
 
 
 class RequestIds:

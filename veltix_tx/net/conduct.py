@@ -1,0 +1,184 @@
+"""How a peer may conduct itself on a connection, and the end of one that does otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+
+from veltix_tx.errors import (
+    DisconnectReason,
+    FrameTimeout,
+    HandshakeTimeout,
+    RemoteProtocolError,
+    SessionClosed,
+    TooManyPings,
+    TooManyStrikes,
+)
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.addresses import shown
+from veltix_tx.net.connections import source_of
+from veltix_tx.net.ends import SILENT_SERVER
+from veltix_tx.net.flow import Flow
+from veltix_tx.net.keepalive import ROUNDING, Clocks, Deadlines, TokenBucket
+from veltix_tx.net.session import Session
+from veltix_tx.net.shared import Shared
+from veltix_tx.net.side import Side
+from veltix_tx.wire.connection import VeltixConnection
+from veltix_tx.wire.handshake import Role
+
+__all__ = ["Conduct"]
+
+_log = Logger()
+
+_FORGIVEN = 1.0
+"""Frames of an unknown type, and pongs never asked for, that are forgiven per second."""
+
+_SLOWEST_FRAME = 64 * 1024
+"""Bytes per second that a message which has begun may arrive at."""
+
+
+class Conduct(Protocol):
+    """A protocol that ends a connection, and says so in the log, whose peer breaks a rule, is silent or does not read."""
+
+    transport: Any
+    side: Side
+    session: Session | None
+    connection: VeltixConnection
+    flow: Flow
+    deadlines: Deadlines
+    heard: float
+    asked: float | None
+    _first: bytes
+    _secure: bool
+    _frame_begun: float | None
+    _ping_budget: TokenBucket | None
+    _strikes: TokenBucket | None
+
+    @property
+    def clocks(self) -> Clocks:
+        """Where time comes from."""
+        return self.side.clocks
+
+    @property
+    def shared(self) -> Shared:
+        """What it has in common with the other connections."""
+        return self.side.shared
+
+    @property
+    def limits(self) -> Limits:
+        """The settings of its side."""
+        return self.side.config.limits
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The settings of its side."""
+        return self.side.config.timeouts
+
+    @property
+    def address(self) -> IAddress:
+        """The peer's network address."""
+        peer: IAddress = self.transport.getPeer()
+        return peer
+
+    def may_log(self) -> bool:
+        """Whether the log may have one more line that the peer causes."""
+        return self.shared.remarks.may_log(source_of(self.address))
+
+    def close(self, closed: SessionClosed) -> None:
+        """Write what is queued and close."""
+        raise NotImplementedError
+
+    def abort(self, closed: SessionClosed) -> None:
+        """Close at once; what is queued is lost."""
+        raise NotImplementedError
+
+    # From the flow and what the connections share.
+
+    def give_up(self) -> None:
+        """Close at once a peer that does not read."""
+        if self.may_log():
+            _log.warn("closing {peer}: it does not read what it is sent", peer=shown(self.address))
+        self.abort(SessionClosed(DisconnectReason.STALLED))
+
+    def resumed(self) -> None:
+        """Reading goes on: while it was paused, time did not run against the peer."""
+        self.shared.heartbeat.resumed(self)
+        if self._ping_budget is not None:
+            self._ping_budget.resumed()
+        if self._frame_begun is not None:
+            self._frame_begun = self.clocks.uptime()
+
+    @property
+    def paused(self) -> bool:
+        """Whether reading is paused."""
+        return self.flow.paused
+
+    @property
+    def taken(self) -> int | None:
+        """Bytes that the peer has taken so far, None where nothing waits for it to take more."""
+        return self.flow.taken
+
+    def probe(self) -> None:
+        """Ask a silent peer whether it is there."""
+        assert self.session is not None
+        self.session.probe()
+
+    def dead(self) -> None:
+        """Close at once a peer that has not answered."""
+        if self.may_log():
+            _log.warn("closing {peer}: it is silent, and has not answered a ping", peer=shown(self.address))
+        self.abort(SessionClosed(DisconnectReason.SILENT))
+
+    def overloaded(self, direction: str, most: int) -> None:
+        """Close at once, because all connections together keep too much and this one the most."""
+        if self.may_log():
+            text = "closing {peer}: all connections together keep over {most} bytes (limits.{direction}), and it the most"
+            _log.warn(text, peer=shown(self.address), most=most, direction=direction)
+        if self.session is not None and direction == "inbound":
+            self.session.turns.forget()
+        self.abort(SessionClosed(DisconnectReason.OVERLOAD))
+
+    # From the protocol.
+
+    def _count_pings(self, pings: int) -> None:
+        self._ping_budget = self._ping_budget or TokenBucket(self.clocks.uptime, self.limits.pings, self.limits.ping_burst)
+        if not self._ping_budget.spend(pings):
+            self._fault(TooManyPings())
+
+    def _strike(self) -> None:
+        """Count what is harmless, and forgiven with time, but not in any number."""
+        self._strikes = self._strikes or TokenBucket(self.clocks.uptime, _FORGIVEN, self.limits.strikes)
+        if not self._strikes.spend(1):
+            self._fault(TooManyStrikes(self.limits.strikes))
+
+    def _fault(self, error: RemoteProtocolError) -> None:
+        if self.may_log():
+            _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
+        self.close(SessionClosed(error.reason, error))
+
+    def _handshake_late(self) -> None:
+        hint = ""
+        if not self._secure:
+            hint = "TLS was not through"
+        elif self.side.role is Role.CLIENT and not self._first:
+            hint = f"the server has not said a word: {SILENT_SERVER}"
+        error = HandshakeTimeout(self.side.config.handshake_timeout, hint)
+        if self.may_log():
+            _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
+        self.abort(SessionClosed(error.reason, error))
+
+    def _frame_late(self) -> None:
+        if self._frame_begun is None:
+            return
+        size = self.connection.unfinished
+        seconds = self.timeouts.frame + size / _SLOWEST_FRAME
+        left = self._frame_begun + seconds - self.clocks.uptime()
+        if self.flow.paused:
+            self.deadlines.set("frame", seconds, self._frame_late)
+        elif left > ROUNDING:
+            self.deadlines.set("frame", left, self._frame_late)
+        else:
+            self._fault(FrameTimeout(size, seconds))
