@@ -422,6 +422,8 @@ class VeltixProtocol(Protocol):
         self._fault(failed or event.error)
 
     def _fault(self, error: RemoteProtocolError) -> None:
+        if self._closed is not None:
+            return
         if self.may_log():
             _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
         self.close(SessionClosed(error.reason, error))
