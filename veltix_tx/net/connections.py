@@ -9,9 +9,10 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.logger import Logger
 
 from veltix_tx.errors import DisconnectReason, HandshakeError, SessionClosed
-from veltix_tx.net.addresses import is_loopback
+from veltix_tx.net.addresses import is_loopback, shown
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.shared import Shared
 from veltix_tx.settings import Limits, Timeouts
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Connections", "source_of"]
 
-_REFUSED_AT_ONCE = 64
-"""How many connections over the limit may be open while they are told that the server is full."""
+_log = Logger()
+
+_REFUSED_AT_ONCE = 32
+"""How many connections over the limit may be open while they are told that the server is full: half of the file
+descriptors that are left for everything but connections, so that the other half stays."""
 
 _YOUNG = 3.0
 """Seconds in which nobody gives way to a newer one: honest clients that come all at once are done by then, those of
@@ -141,6 +145,8 @@ class Connections:
         self._forget(oldest)  # at once: it is lost only in a later turn, and several may come in this one
         self._leaving.add(oldest)
         cause = HandshakeError("too many connections are in their handshake, and this one is the oldest")
+        if oldest.may_log():
+            _log.warn("closing {peer}: {error}", peer=shown(oldest.address), error=cause)
         oldest.abort(SessionClosed(DisconnectReason.HANDSHAKE_TIMEOUT, cause))
         return True
 
