@@ -253,11 +253,11 @@ class Client(RoutedService):
         return f"{config.server_addr}:{config.port}" if config.endpoint is None else str(config.endpoint)
 
     def _open_session(self) -> Session:
-        session = self.session
-        if session is None:
-            ended = self._factory.closed if self._factory else None
-            raise NotReady() if ended is None else SessionClosed(ended.reason, ended.cause)
-        return session
+        session = self._factory.session if self._factory else None
+        if session is not None and session.closed is None:
+            return session
+        ended = session.closed if session is not None else self._factory.closed if self._factory else None
+        raise NotReady() if ended is None else SessionClosed(ended.reason, ended.cause)
 
     def _endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:
         plain, config = self._plain_endpoint(clocks), self.config

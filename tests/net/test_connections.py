@@ -8,12 +8,14 @@ import pytest
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, formatEvent
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import DisconnectReason
-from veltix_tx.net.connections import _YOUNG, Connections, source_of
+from veltix_tx.net.connections import _REFUSED_AT_ONCE, _YOUNG, Connections, source_of
 from veltix_tx.net.factory import VeltixServerFactory
 from veltix_tx.net.keepalive import Clocks
+from veltix_tx.server import _OTHER_FILES
 from veltix_tx.settings import Limits, ServerConfig, Timeouts
 from veltix_tx.wire.messages import MessageRegistry
 
@@ -71,8 +73,8 @@ def test_a_source_is_an_address_or_a_network_of_64_bits(address: Any, source: st
     assert source_of(address) == source
 
 
-def test_too_many_half_open_ones_let_the_oldest_go() -> None:
-    """Over the limit the oldest one older than a second is aborted for the new one; ready ones never are."""
+def test_too_many_half_open_ones_let_the_oldest_go(log_events: list[Any]) -> None:
+    """Over the limit the oldest of more than three seconds is aborted for the new one, counted and logged; ready ones never are."""
     door = Door(half_open=3)
     ready = door.come("10.0.0.9")
     door.connections.ready(ready)
@@ -82,6 +84,8 @@ def test_too_many_half_open_ones_let_the_oldest_go() -> None:
     new = door.come("10.0.0.4")
     assert first.transport.aborted == 1
     assert door.connections.shared.counters["evicted"] == 1
+    (line,) = [formatEvent(event) for event in log_events if event["log_level"] is LogLevel.warn]
+    assert "this one is the oldest" in line
     assert not any(each.transport.disconnecting for each in (ready, new, *others))
     door.leave(first)
     assert first._closed.reason is DisconnectReason.HANDSHAKE_TIMEOUT
@@ -101,6 +105,13 @@ def test_this_machine_is_no_source_like_others(host: str, given: int | None, mos
         peers.append(door.come(host))
         door.connections.ready(peers[-1])
     assert [refused(each) for each in peers] == [False] * (len(peers) - 1) + [most is not None]
+
+
+def test_those_that_are_told_leave_descriptors_for_everything_else() -> None:
+    """A flood at a full server takes no more than half of the file descriptors that connections must leave."""
+    door = Door(0)
+    told = [each for each in [door.come() for _ in range(1000)] if each is not None]
+    assert len(told) <= _OTHER_FILES / 2
 
 
 def test_several_that_come_in_one_turn_each_make_room() -> None:
@@ -172,14 +183,14 @@ def test_only_so_many_are_told_that_the_server_is_full() -> None:
     """The first connections over the limit are refused with a word, further ones are closed at once, and all are counted."""
     door = Door(most=1)
     door.connections.ready(door.come())
-    told = [door.come() for _ in range(64)]
+    told = [door.come() for _ in range(_REFUSED_AT_ONCE)]
     assert all(refused(each) for each in told)
     assert door.come() is None
     door.leave(told[0])
     assert door.come() is not None
-    assert door.connections.shared.counters["refused"] == 66
+    assert door.connections.shared.counters["refused"] == _REFUSED_AT_ONCE + 2
     assert len(door.connections) == 1
-    assert len(list(door.connections)) == 65
+    assert len(list(door.connections)) == _REFUSED_AT_ONCE + 1
 
 
 def test_nothing_is_kept_of_those_that_are_gone() -> None:

@@ -343,6 +343,16 @@ def test_strikes_close_when_there_are_too_many(server_line: Any, log_events: lis
     line.lose()
 
 
+def test_what_comes_behind_the_last_strike_is_not_logged(server_line: Any, log_events: list[Any]) -> None:
+    """Frames of the same read as the one that closes are refused without a word: one line for one close."""
+    line = server_line("3.3.0", limits=Limits(strikes=3))
+    session = line.shake()
+    line.protocol.dataReceived(W15.pack(300, b"", 1, 0) * 40)
+    assert isinstance(session.closed.cause, TooManyStrikes)
+    assert len(warnings_of(log_events)) == 1
+    line.lose()
+
+
 def test_garbage_between_frames_is_scanned_over(server_line: Any) -> None:
     """On a layout with a magic, garbage and unknown types are dropped and the next message arrives."""
     line = server_line("3.3.0")

@@ -123,8 +123,8 @@ def on_report(client: Session, message: Response) -> bytes:
         {
             "clients": len(server.clients),
             "connections": len(list(connections)),
-            "evicted": connections.evicted,
-            "turned away": connections.refused,
+            "evicted": connections.shared.counters["evicted"],
+            "turned away": connections.shared.counters["refused"],
             "timers": len(reactor.getDelayedCalls()),  # type: ignore[attr-defined]
             "objects": {kind.__name__: alive[kind] for kind in kinds},
             "limits": {name: getattr(server.config.limits, name) for name in server.config.limits.__slots__},

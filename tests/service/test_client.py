@@ -19,6 +19,7 @@ from veltix_tx import (
     MessageType,
     NotReady,
     RetryPolicy,
+    Server,
     ServerConfig,
     ServerFull,
     SessionClosed,
@@ -99,6 +100,22 @@ async def test_a_cancelled_connect_leaves_nothing(silent: bool, loopback: Any) -
     client.configure(port=server.port)
     await client.connect()
     assert client.is_connected
+
+
+def test_sending_while_the_connection_closes_says_that_it_is_closed() -> None:
+    """Between the end of a session and the end of its transport the client has a closed session, not one that never was."""
+    network = MemoryNetwork()
+    network.serve(Server())
+    client = Client()
+    network.connect(client)
+    session = client.session
+    assert session is not None
+    session.disconnect()
+    assert not client.is_connected
+    with pytest.raises(SessionClosed) as caught:
+        client.send(MessageType(200, "late", registry=MessageRegistry()), b"")
+    assert caught.value.reason is DisconnectReason.MANUAL
+    network.pump()
 
 
 async def _turns(number: int) -> None:

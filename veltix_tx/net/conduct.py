@@ -51,6 +51,7 @@ class Conduct(Protocol):
     deadlines: Deadlines
     heard: float
     asked: float | None
+    _closed: SessionClosed | None
     _first: bytes
     _secure: bool
     _frame_begun: float | None
@@ -155,6 +156,8 @@ class Conduct(Protocol):
             self._fault(TooManyStrikes(self.limits.strikes))
 
     def _fault(self, error: RemoteProtocolError) -> None:
+        if self._closed is not None:
+            return
         if self.may_log():
             _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
         self.close(SessionClosed(error.reason, error))

@@ -24,8 +24,9 @@ __all__ = ["Connections", "source_of"]
 
 _log = Logger()
 
-_REFUSED_AT_ONCE = 64
-"""How many connections over the limit may be open while they are told that the server is full."""
+_REFUSED_AT_ONCE = 32
+"""How many connections over the limit may be open while they are told that the server is full: half of the file
+descriptors that are left for everything but connections, so that the other half stays."""
 
 _YOUNG = 3.0
 """Seconds in which nobody gives way to a newer one: honest clients that come all at once are done by then, those of
