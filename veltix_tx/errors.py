@@ -223,7 +223,7 @@ class FrameTimeout(RemoteProtocolError):
     """The peer began a message and did not finish it in time.
 
     Attributes:
-        size: bytes of the whole message.
+        size: bytes of its content, or of what has come of a short one.
         seconds: the time it had.
     """
 
@@ -233,7 +233,7 @@ class FrameTimeout(RemoteProtocolError):
         self.seconds = seconds
 
     def __str__(self) -> str:
-        return f"a message of {self.size} bytes was begun and not finished within {self.seconds:g} s"
+        return f"a message of about {self.size} bytes was begun and not finished within {self.seconds:.3g} s"
 
 
 class HandshakeError(RemoteProtocolError):

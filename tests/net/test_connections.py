@@ -150,6 +150,20 @@ def test_a_source_with_many_half_open_ones_drops_its_own() -> None:
     assert mine[1].transport.aborted == 0
 
 
+def test_a_source_of_many_young_ones_does_not_fill_the_server() -> None:
+    """When the server is full of one source's half-open connections, one of these gives way to another source, however young."""
+    door = Door(20, half_open_per_source=4)
+    flood = [door.come("10.0.0.66") for _ in range(20)]
+    honest = [door.come(f"10.0.0.{number}") for number in range(1, 6)]
+    assert [refused(each) for each in honest] == [False] * 5
+    assert [each.transport.aborted for each in flood] == [1] * 5 + [0] * 15
+    assert refused(door.come("10.0.0.66"))
+    few = Door(4, half_open_per_source=4)
+    for _ in range(4):
+        few.come("10.0.0.66")
+    assert refused(few.come("10.0.0.1"))
+
+
 def test_a_full_source_is_refused_and_others_are_not() -> None:
     """Over per_source a source's next one is refused; another source's, and those of this machine's own kinds, are not."""
     door = Door(per_source=2)

@@ -707,3 +707,20 @@ def test_what_a_peer_said_is_not_logged(server_line: Any, logged_failures: Any, 
     (event,) = logged_failures.flush(TypeError)
     assert "bytes, not str" in event["log_failure"].getTraceback()
     assert "password" not in formatEvent(event) + event["log_failure"].getTraceback()
+
+
+def test_a_handler_whose_peer_has_left_has_not_failed(server_line: Any, log_events: list[Any]) -> None:
+    """What waited for its own peer ends with SessionClosed: that is neither counted nor logged."""
+    line = server_line()
+    session = line.shake()
+
+    async def ask(session: Any, message: Any) -> bytes:
+        await session.send_and_wait(line.chat, b"?")
+        return b"never"
+
+    line.application.on_message = ask
+    line.say(b"1")
+    line.lose()
+    assert session.closed is not None
+    assert line.side.shared.counters["handlers_failed"] == 0
+    assert not [event for event in log_events if "failed" in str(event.get("log_format"))]

@@ -99,6 +99,8 @@ class Connections:
             return True
         if self._evict(candidates) or not (full or full_source):
             return True
+        if full and not full_source and self._evict(self._heaviest(source), young=True):
+            return True
         if self.shared.remarks.may_log(source):
             setting, most = ("limits.per_source", self._most_of(source)) if full_source else ("max_connections", self.most)
             text = "refusing a connection of {source}: there are {most}, as many as may be ({setting})"
@@ -144,10 +146,16 @@ class Connections:
         """Return those still in their handshake, the oldest first."""
         return [*self._half_open, *self._being_refused]
 
-    def _evict(self, candidates: Iterable[VeltixProtocol]) -> bool:
-        """Abort the oldest; return False where there is none or it is too young for that."""
+    def _heaviest(self, other: str) -> Iterable[VeltixProtocol]:
+        """Return the half-open connections of the source that has the most, if that is too many and another source."""
+        of = self._half_open_of
+        source = max((each for each in of if each and each != other), key=lambda each: len(of[each]), default="")
+        return of[source] if source and len(of[source]) > self._limits.half_open_per_source else ()
+
+    def _evict(self, candidates: Iterable[VeltixProtocol], *, young: bool = False) -> bool:
+        """Abort the oldest; return False where there is none, or it is too young for that and must not be."""
         oldest = next(iter(candidates), None)
-        if oldest is None or self._uptime() - self._half_open[oldest] < _YOUNG:
+        if oldest is None or (not young and self._uptime() - self._half_open[oldest] < _YOUNG):
             return False
         self.shared.counters["evicted"] += 1
         cause = HandshakeError("too many connections are in their handshake, and this one is the oldest")

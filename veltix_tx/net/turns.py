@@ -359,6 +359,8 @@ class Turns:
                 self._link.write_out()
 
     def _failed(self, failure: Failure, message: Response) -> None:
+        if self._session.closed is not None and failure.check(SessionClosed):
+            return  # it waited for a peer that has left: nobody is to blame, and nobody to be told
         self._link.shared.counters["handlers_failed"] += 1
         self._log_failure(failure, **self._handler(message))
         if self._session.closed is None and self._connection.send_failure(message.request_id):
