@@ -177,7 +177,7 @@ def test_a_paused_peer_is_pinged_but_never_dead() -> None:
 
 
 def test_many_connections_are_looked_after_by_one_timer() -> None:
-    """However many there are and whenever they began, each is asked and given up within a grain of its time."""
+    """However many there are and whenever they began, each is asked a little early, and given up in time."""
     clock, grain = Clock(), 0.625
     heartbeat = Heartbeat(Clocks(clock, clock.seconds, clock.seconds), 20, 10)
     patients = []
@@ -192,8 +192,8 @@ def test_many_connections_are_looked_after_by_one_timer() -> None:
     for began, patient in patients:
         (asked, ping), (given_up, dead) = patient.did
         assert (ping, dead) == ("ping", "dead")
-        assert began + 20 - grain - 1e-6 <= asked <= began + 20 + 1e-6
-        assert asked + 10 - 1e-6 <= given_up <= asked + 10 + grain + 0.1
+        assert began + 20 - 2 * grain - 0.1 <= asked <= began + 20 - grain + 0.1
+        assert asked + 10 - 1e-6 <= given_up <= began + 30
     assert len(heartbeat) == 0
     assert clock.getDelayedCalls() == []
 

@@ -139,8 +139,8 @@ class Heartbeat:
     that is gone fails.
 
     One timer serves all connections (one each costs 500 bytes and, for each read, a clock): it looks
-    at all of them when the first is due, and not before a grain of time has passed. A ping may
-    therefore be a grain early, and the end a grain late.
+    at all of them when the first is due, and not before a grain of time has passed. A ping is
+    therefore one or two grains early, so that the end is never late.
 
     Args:
         clocks: uptime, and the timer's clock.
@@ -151,9 +151,9 @@ class Heartbeat:
     def __init__(self, clocks: Clocks, silence: float, pong: float) -> None:
         self._uptime = clocks.uptime
         self._timer = Deadlines(clocks.reactor, clocks.uptime)
-        self._silence = silence
         self._pong = pong
         self._grain = min(1.0, silence / 16, pong / 16)
+        self._silence = silence - self._grain
         self._beating: dict[_Beating, int | None] = {}  # to what it had taken when it was last asked
 
     def __len__(self) -> int:
@@ -179,12 +179,13 @@ class Heartbeat:
 
     def _look(self) -> None:
         now = self._uptime()
-        due = now + self._silence
+        due = math.inf
         for each in list(self._beating):
             if each in self._beating:  # the end of one may be the end of others
                 due = min(due, self._look_safely(each, now))
         if self._beating:
-            self._timer.set("look", max(due - now, self._grain), self._look)
+            wait = due - now if due < math.inf else self._silence
+            self._timer.set("look", max(wait, self._grain), self._look)
 
     def _look_safely(self, connection: _Beating, now: float) -> float:
         """Return when to look at it again, whatever one connection's end has user code raise: the others have no other timer."""
