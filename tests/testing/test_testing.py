@@ -327,4 +327,4 @@ def test_a_stopped_server_lets_its_threads_go(logged_failures: Any) -> None:
     network.result(client.disconnect())
     threads[0].join(5)
     assert not threads[0].is_alive()
-    assert len(logged_failures.flush(SessionClosed)) == 1
+    assert logged_failures.flush() == []  # that its peer has left is no failure of the handler's
