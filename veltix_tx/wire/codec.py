@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from veltix_tx.wire.layouts import Layout
     from veltix_tx.wire.messages import MessageType
 
-__all__ = ["ENVIRONMENT", "available", "compiled_decoder", "compiled_encoder", "crc32", "description", "in_use", "use"]
+__all__ = ["ENVIRONMENT", "Decode", "available", "compiled_decoder", "compiled_encoder", "crc32", "description", "in_use", "use"]
 
 ENVIRONMENT = "VELTIX_TX_CODEC"
 """The environment variable that chooses the codec of a process."""

@@ -11,13 +11,11 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any
 
+from veltix_tx.wire.codec import Decode
 from veltix_tx.wire.layouts import Layout
 from veltix_tx.wire.messages import FIRST_USER_CODE, MessageType, Response
 
 __all__ = ["uniform_decoder"]
-
-Decode = Callable[[bytes, int, int, list[Any]], int]
-"""Data, position, time of arrival, events to add to -> the position behind the last ordinary frame."""
 
 _LONGEST = 4096
 """Content longer than this (bytes) gains nothing."""
