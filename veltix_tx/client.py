@@ -199,9 +199,8 @@ class Client(RoutedService):
             NotReady: the client has not been connected yet; nothing was sent.
             SessionClosed: it is connected no more; nothing was sent.
         """
-        factory = self._factory
-        session = None if factory is None else factory.session
-        if session is None or session.closed is not None:
+        session = self._factory.session if self._factory is not None else None
+        if session is None:
             session = self._open_session()
         return session.send(message, content, request_id=request_id)
 
@@ -209,7 +208,7 @@ class Client(RoutedService):
         self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None
     ) -> Deferred[Response]:
         """Send a request and wait for its reply; see :meth:`Session.send_and_wait`. Errbacks with NotReady, too."""
-        session = self.session
+        session = self._factory.session if self._factory is not None else None
         if session is None:
             try:
                 session = self._open_session()

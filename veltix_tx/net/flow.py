@@ -85,6 +85,7 @@ class Flow:
     Attributes:
         blocked: whether the transport takes nothing at present.
         queued: bytes that wait here.
+        reasons: why reading is paused; none where it is not.
         full: whether so many replies are unread that no request should be handled.
         sharing: bytes of what is written next that other queues hold as well.
     """
@@ -101,7 +102,6 @@ class Flow:
         "_plain",
         "_producing",
         "_queue",
-        "_reasons",
         "_shared",
         "_source",
         "_taken",
@@ -109,6 +109,7 @@ class Flow:
         "blocked",
         "full",
         "queued",
+        "reasons",
         "sharing",
     )
 
@@ -120,7 +121,7 @@ class Flow:
         self._most = max(most, _OWED)
         self._acknowledged = acknowledged
         self._queue: deque[bytes | memoryview] | None = None
-        self._reasons: tuple[str, ...] = ()
+        self.reasons: tuple[str, ...] = ()
         self._plain = False
         self._producing = False
         self._closing = False
@@ -134,7 +135,7 @@ class Flow:
     @property
     def paused(self) -> bool:
         """Whether reading is paused."""
-        return bool(self._reasons)
+        return bool(self.reasons)
 
     @property
     def taken(self) -> int | None:
@@ -151,9 +152,9 @@ class Flow:
         """Let go of the transport as soon as it has been given what waits here: it may close only then."""
         self._closing = True
         self._plain = self.full = False  # the transport closes when it has written something itself
-        if self._reasons:
+        if self.reasons:
             # TLS closes only after it has read the peer's goodbye.
-            self._reasons = ()
+            self.reasons = ()
             self._link.transport.resumeProducing()
         if not self._queue:
             self._let_go()
@@ -215,7 +216,7 @@ class Flow:
             if self._owed > (self._most if self._link.asking else _OWED) and not self._closing:
                 self.full = True
                 self.pause("replies unread")
-        if (self._above or self._reasons) and "stall" not in self._link.deadlines and not self._closing:
+        if (self._above or self.reasons) and "stall" not in self._link.deadlines and not self._closing:
             self._look_again()
 
     def has_room(self, size: int) -> bool:
@@ -329,7 +330,7 @@ class Flow:
 
     def _look(self) -> None:
         """See whether the peer has read fast enough since the last look."""
-        if not self.blocked or not (self._above or self._reasons):
+        if not self.blocked or not (self._above or self.reasons):
             return
         if self._progress() - self._taken < _SLOWEST * self._link.timeouts.stall:
             self._link.give_up()
@@ -342,17 +343,17 @@ class Flow:
         """Stop reading until every reason is gone."""
         if not self._producing or self._closing:
             return
-        if not self._reasons:
+        if not self.reasons:
             self._link.shared.counters["reads_paused"] += 1
             self._link.transport.pauseProducing()
-        if reason not in self._reasons:
-            self._reasons += (reason,)
+        if reason not in self.reasons:
+            self.reasons += (reason,)
 
     def resume(self, reason: str) -> None:
         """Take one reason back."""
-        if reason in self._reasons:
-            self._reasons = tuple(each for each in self._reasons if each != reason)
-            if not self._reasons:
+        if reason in self.reasons:
+            self.reasons = tuple(each for each in self.reasons if each != reason)
+            if not self.reasons:
                 self._link.transport.resumeProducing()
                 self._link.resumed()
 

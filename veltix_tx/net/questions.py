@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import RemoteError, TooManyRequests, excerpt
+from veltix_tx.errors import LocalProtocolError, RemoteError, SessionClosed, TooManyRequests, excerpt
 from veltix_tx.net.link import Link
 from veltix_tx.net.waiting import Waiting
 from veltix_tx.wire.messages import MessageType, Response
@@ -34,55 +34,93 @@ class Questions:
         link: the protocol below.
         header_size: bytes of a header.
         late: called for each reply to a request that was given up.
+        asked: called after each question while reading is paused: far more may wait for its turn while a reply is due.
 
     Attributes:
         requests: those answered by a message.
         pings: those answered by a PONG. Their ids are apart.
     """
 
-    __slots__ = ("_asked", "_connection", "_flow", "_given_up", "_header_size", "_late", "_link", "_pinged", "pings", "requests")
+    __slots__ = (
+        "_asked",
+        "_closed",
+        "_connection",
+        "_flow",
+        "_given_up",
+        "_header_size",
+        "_late",
+        "_link",
+        "_most",
+        "_on_asked",
+        "_pinged",
+        "_seconds",
+        "pings",
+        "requests",
+    )
 
-    def __init__(self, link: Link, header_size: int, late: Callable[[], None]) -> None:
+    def __init__(self, link: Link, header_size: int, late: Callable[[], None], asked: Callable[[], None]) -> None:
         self._link = link
         self._connection = link.connection
         self._flow = link.flow
         self._header_size = header_size
+        self._most, self._seconds = link.limits.pending, link.timeouts.request
         self.requests = Waiting(link.clocks.uptime, link.deadlines, "requests", link.shared.counters)
         self.pings = Waiting(link.clocks.uptime, link.deadlines, "pings", link.shared.counters)
         self._asked, self._given_up = self.requests.entries, self.requests.given_up
         self._pinged = self.pings.entries
+        self._closed: SessionClosed | None = None
         self._late = late
+        self._on_asked = asked
 
     def __len__(self) -> int:
         return len(self._asked) + len(self._pinged)
 
     def ask(
-        self, waiting: Waiting, message_type: MessageType, content: bytes, seconds: float, wanted: int | None = None
+        self, waiting: Waiting, message_type: MessageType, content: bytes, timeout: float | None, wanted: int | None = None
     ) -> Deferred[Any]:
-        """Send a question; return a Deferred of what it is settled with.
+        """Send a question.
+
+        Args:
+            waiting: which of the two kinds it is.
+            message_type: its type.
+            content: its bytes.
+            timeout: seconds to wait; those of the settings by default.
+            wanted: its id, where that can be.
+
+        Returns:
+            a Deferred of what it is settled with. It fails at once, nothing having been sent, with SessionClosed,
+            TooManyRequests, and what sending raises.
 
         Raises:
-            TooManyRequests: as many as may wait already; nothing was sent.
-            LocalProtocolError: what sending raises; nothing was sent.
+            ValueError: the timeout is no number above 0.
         """
-        link = self._link
-        if len(self._asked) + len(self._pinged) >= link.limits.pending:
-            link.shared.counters["requests_refused"] += 1
-            raise TooManyRequests(link.limits.pending)
-        size = len(content) + self._header_size
-        if self._flow.blocked:
-            self._flow.check_room(size)
-        request_id = self._connection.fresh_id(waiting.entries, wanted)
-        self._connection.send(message_type, content, request_id)
-        deferred = waiting.add(request_id, seconds)
+        link, flow = self._link, self._flow
+        seconds = self._seconds if timeout is None else checked_seconds(timeout)
+        try:
+            if self._closed is not None:
+                raise SessionClosed(self._closed.reason, self._closed.cause)
+            if len(self._asked) + len(self._pinged) >= self._most:
+                link.shared.counters["requests_refused"] += 1
+                raise TooManyRequests(self._most)
+            if flow.blocked:
+                flow.check_room(len(content) + self._header_size)
+            request_id = self._connection.fresh_id(waiting.entries, wanted)
+            size = self._connection.send(message_type, content, request_id)
+        except (SessionClosed, TooManyRequests, LocalProtocolError) as error:
+            return fail(error)
+        reply = waiting.add(request_id, seconds)
         link.sent(size)
-        return deferred
+        if flow.reasons:
+            self._on_asked()
+        return reply
 
     def took(self, message: Response) -> bool:
         """Give a reply to who waits, or waited, for it; return False for a message that is none."""
         request_id = message.request_id
-        if request_id in self._asked:
-            return self.requests.settle(request_id, message)
+        waits = self._asked.pop(request_id, None)
+        if waits is not None:
+            waits[0].callback(message)
+            return True
         if request_id not in self._given_up:
             return False
         del self._given_up[request_id]
@@ -93,7 +131,8 @@ class Questions:
         """Fail a request, as the peer says; return whether anyone waited for it."""
         return self.requests.settle(request_id, Failure(RemoteError(detail)))
 
-    def fail_all(self, error: Callable[[], Exception]) -> None:
-        """Fail everything that waits, each with an error of its own."""
-        self.requests.fail_all(error)
-        self.pings.fail_all(error)
+    def end(self, closed: SessionClosed) -> None:
+        """Fail everything that waits, each with an error of its own, and whatever is asked from now on."""
+        self._closed = closed
+        for waiting in (self.requests, self.pings):
+            waiting.fail_all(lambda: SessionClosed(closed.reason, closed.cause))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
 
 from veltix_tx.errors import DisconnectReason, LocalProtocolError, SessionClosed, TooManyRequests
@@ -15,7 +14,7 @@ from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.link import Link
 from veltix_tx.net.listeners import Listeners
-from veltix_tx.net.questions import Questions, checked_seconds
+from veltix_tx.net.questions import Questions
 from veltix_tx.net.tags import Tagged
 from veltix_tx.net.threads import from_any_thread, in_thread_of
 from veltix_tx.net.turns import Turns
@@ -127,12 +126,10 @@ class Session(Tagged):
             message, content, request_id = parts_of(message, content, request_id)
         if self.closed is not None:
             self._check_open()
-        size = len(content) + self._header_size
         flow = self._flow
         if flow.blocked:
-            flow.check_room(size)
-        self._connection.send(message, content, request_id)
-        self._link.sent(size)
+            flow.check_room(len(content) + self._header_size)
+        self._link.sent(self._connection.send(message, content, request_id))
         return flow
 
     def send_and_wait(
@@ -157,7 +154,10 @@ class Session(Tagged):
             return in_thread_of(self.home, self.send_and_wait, message, content, timeout=timeout, request_id=request_id)
         if type(message) is not MessageType or type(content) is not bytes:
             message, content, _ = parts_of(message, content)
-        return self._ask("requests", message, content, timeout, request_id)
+        questions = self.questions
+        if questions is None:
+            questions = self._begin_to_ask()
+        return questions.ask(questions.requests, message, content, timeout, request_id)
 
     @from_any_thread
     def ping(self, timeout: float | None = None) -> Deferred[float]:
@@ -168,7 +168,8 @@ class Session(Tagged):
             jumps. Fails as :meth:`send_and_wait` does.
         """
         sent_at = self._link.clocks.uptime()
-        pong = self._ask("pings", PING, b"", timeout)
+        questions = self._begin_to_ask() if self.questions is None else self.questions
+        pong = questions.ask(questions.pings, PING, b"", timeout)
         return pong.addCallback(lambda _: (self._link.clocks.uptime() - sent_at) * 1000)
 
     @property
@@ -350,7 +351,7 @@ class Session(Tagged):
             self.closed = closed
             self.turns.close()
             if self.questions is not None:
-                self.questions.fail_all(lambda: SessionClosed(closed.reason, closed.cause))
+                self.questions.end(closed)
 
     def gone(self) -> None:
         """Take note that the connection is gone: tell who listens, and the application in its turn."""
@@ -372,22 +373,11 @@ class Session(Tagged):
         if self.closed is not None:
             raise SessionClosed(self.closed.reason, self.closed.cause)
 
-    def _ask(
-        self, kind: str, message_type: MessageType, content: bytes, timeout: float | None, wanted: int | None = None
-    ) -> Deferred[Any]:
-        seconds = self._link.timeouts.request if timeout is None else checked_seconds(timeout)
-        questions = self.questions
-        if questions is None:
-            questions = self.questions = Questions(self._link, self._header_size, self._late)
-        try:
-            if self.closed is not None:
-                self._check_open()
-            deferred = questions.ask(getattr(questions, kind), message_type, content, seconds, wanted)
-        except (SessionClosed, TooManyRequests, LocalProtocolError) as error:
-            return fail(error)
-        if self._flow.paused:
-            self.turns.balance()
-        return deferred
+    def _begin_to_ask(self) -> Questions:
+        questions = self.questions = Questions(self._link, self._header_size, self._late, self.turns.balance)
+        if self.closed is not None:
+            questions.end(self.closed)
+        return questions
 
     def _late(self) -> None:
         """Count an answer that nobody waits for."""

@@ -45,38 +45,42 @@ class RequestIds:
         layout: 16-bit ids count through this side's half; wider ones are drawn at random.
         half: this side's half of the 16-bit ids.
         getrandbits: draws the wider ones: a number of bits -> an int of as many.
+
+    Attributes:
+        usable: whether the layout has request ids at all.
+        plain: the id of every message that asks nothing and answers nothing; None where each has one of its own.
     """
 
-    __slots__ = ("_bits", "_getrandbits", "_half", "_next")
+    __slots__ = ("_bits", "_getrandbits", "_half", "_next", "plain", "usable")
 
     def __init__(self, layout: Layout, half: range, getrandbits: Callable[[int], int]) -> None:
         self._bits = layout.id_size * 8
         self._half = half
-        self._next = 0
+        self._next = half.start
         self._getrandbits = getrandbits
-
-    @property
-    def usable(self) -> bool:
-        """Whether the layout has request ids at all."""
-        return self._bits > 0
+        self.usable = self._bits > 0
+        self.plain = half.stop if self._bits == 16 else None
 
     def unsolicited(self) -> int:
         """Return an id for a message that asks nothing and answers nothing."""
-        return self._half.stop if self._bits == 16 else self._getrandbits(self._bits)
+        return self._getrandbits(self._bits) if self.plain is None else self.plain
 
     def fresh(self, taken: Collection[int]) -> int | None:
         """Return an id that is not in ``taken``, or None when every one is."""
         if self._bits != 16:
             drawn = (self._getrandbits(self._bits) for _ in range(64))
             return next((request_id for request_id in drawn if request_id not in taken), None)
-        half = self._half
-        if len(taken) >= len(half):
-            return None
-        while True:
-            request_id = half[self._next]
-            self._next = (self._next + 1) % len(half)
-            if request_id not in taken:
-                return request_id
+        half, request_id = self._half, self._next
+        if request_id in taken:
+            if len(taken) >= len(half):
+                return None
+            while request_id in taken:
+                request_id = self._behind(request_id)
+        self._next = self._behind(request_id)
+        return request_id
+
+    def _behind(self, request_id: int) -> int:
+        return request_id + 1 if request_id + 1 < self._half.stop else self._half.start
 
 
 class PendingTable(Generic[T]):

@@ -51,8 +51,8 @@ class WireConnection(Protocol):
     def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
         """Return a message as the buffers to write; it answers the request with that id, if any."""
 
-    def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> None:
-        """Queue a message; it answers the request with that id, if any."""
+    def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> int:
+        """Queue a message, which answers the request with that id, if any; return how many bytes it takes."""
 
     def send_encoded(self, buffers: list[bytes]) -> None:
         """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
