@@ -122,7 +122,7 @@ class Flow:
         self._acknowledged = acknowledged
         self._queue: deque[bytes | memoryview] | None = None
         self.reasons: tuple[str, ...] = ()
-        self._plain = False
+        self._plain = is_plain(link.transport)
         self._producing = False
         self._closing = False
         self.blocked = False
@@ -145,7 +145,6 @@ class Flow:
     def start(self) -> None:
         """Watch the transport's write buffer."""
         self._producing = True
-        self._plain = is_plain(self._link.transport)
         self._link.transport.registerProducer(self, True)
 
     def stop(self) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
@@ -184,7 +183,7 @@ class VeltixProtocol(Conduct):
     def readConnectionLost(self) -> None:
         """The peer sends nothing more, and may have closed altogether: so does this side, once what is queued is written."""
         if self.session is None or not (self.unwritten or self.flow.queued or has_unwritten(self.transport)):
-            self.transport.connectionLost(Failure(ConnectionDone()))
+            self.transport.connectionLost(connectionDone)
             return
         self._half = True
         self.close(SessionClosed(DisconnectReason.PEER_CLOSED))

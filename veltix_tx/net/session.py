@@ -361,9 +361,12 @@ class Session(Tagged):
         when_closed, self._when_closed = self._when_closed, None
         if when_closed is not None:
             when_closed.fire(self.closed)
-        self.when_idle().addCallback(self._finished)
+        if self.turns.idle:
+            self._finished()
+        else:
+            self.when_idle().addCallback(self._finished)
 
-    def _finished(self, _: object) -> None:
+    def _finished(self, _: object = None) -> None:
         for keeper in self.keepers:
             keeper(self)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from contextlib import suppress
+from functools import cache
 from math import ceil
 from typing import Any
 
@@ -54,6 +55,14 @@ def notice_dead_peers(transport: Any, silence: float, pong: float) -> None:
     not been acknowledged for ``silence`` and ``pong`` seconds, and asks a peer as the heartbeat does. What
     waits in it for a slow peer is bounded, too.
     """
+    with suppress(AttributeError, OSError):  # a test's transport; a peer that has gone already
+        handle = getattr(transport, "transport", transport).getHandle()
+        for level, option, value in _options(silence, pong):
+            handle.setsockopt(level, option, value)
+
+
+@cache
+def _options(silence: float, pong: float) -> list[tuple[int, int, int]]:
     wanted = [
         (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
         (socket.IPPROTO_TCP, "TCP_KEEPIDLE", max(1, min(ceil(silence), _LONGEST_WAIT))),
@@ -62,12 +71,7 @@ def notice_dead_peers(transport: Any, silence: float, pong: float) -> None:
         (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", min(ceil((silence + pong) * 1000), 2**31 - 1)),
         (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", _UNSENT),
     ]
-    with suppress(AttributeError, OSError):  # a test's transport; a peer that has gone already
-        handle = getattr(transport, "transport", transport).getHandle()
-        for level, name, value in wanted:
-            option = getattr(socket, name, None)
-            if option is not None:
-                handle.setsockopt(level, option, value)
+    return [(level, getattr(socket, name), value) for level, name, value in wanted if hasattr(socket, name)]
 
 
 def is_plain(transport: object) -> bool:

@@ -229,7 +229,7 @@ class Turns:
 
     def when_idle(self) -> Deferred[None]:
         """Return a new Deferred that fires once every message so far has been handled and answered."""
-        if self._idle:
+        if self.idle:
             return succeed(None)
         if self._when_idle is None:
             self._when_idle = Listeners()
@@ -257,7 +257,8 @@ class Turns:
             self._flow.resume("handlers busy")
 
     @property
-    def _idle(self) -> bool:
+    def idle(self) -> bool:
+        """Whether every message so far has been handled and answered."""
         return not (self._busy or self._answering or self._inbox)
 
     def _call(self, step: Callable[..., object], *arguments: object) -> None:
@@ -274,7 +275,7 @@ class Turns:
 
         began = self._link.clocks.uptime()
         try:
-            done = as_deferred(step(*arguments))
+            result = step(*arguments)
         except BaseException:
             failed(Failure())
             return
@@ -282,8 +283,11 @@ class Turns:
             seconds = self._link.clocks.uptime() - began
             if seconds > self._link.timeouts.slow_handler:
                 self._tell_slow(seconds, name, step=name)
+        if result is None:
+            self._next()
+            return
         self._busy = True
-        self._watch(self._link.timeouts.handler, done, settle)
+        self._watch(self._link.timeouts.handler, as_deferred(result), settle)
 
     def _next(self) -> None:
         self._busy = False
@@ -394,6 +398,6 @@ class Turns:
         return {"who": f"the handler {name} of {message.type.name}", "handler": name, "type": message.type.name}
 
     def _check_idle(self) -> None:
-        if self._when_idle is not None and self._idle:
+        if self._when_idle is not None and self.idle:
             when_idle, self._when_idle = self._when_idle, None
             when_idle.fire(None)

@@ -16,8 +16,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import lru_cache
-from sys import intern
+from functools import cache, lru_cache
 
 from veltix_tx.errors import (
     FrameTooLarge,
@@ -363,7 +362,7 @@ class VeltixConnection:
         self.peer, self._layout = peer, peer.layout
         known = release_of(peer.layout, peer.version)
         monotonic = known is not None and known.monotonic
-        self.encoding = intern(f"{beginning.role.name} {peer.layout.name} {monotonic}")
+        self.encoding = _encoding(beginning.role, peer.layout, monotonic)
         clock = beginning.uptime_ms if monotonic else beginning.calendar_ms
         self._pack, self._frame = _packer(peer.layout, clock), framer(peer.layout, clock)
         self._max_content = self.max_message_size - peer.layout.header_size
@@ -400,6 +399,11 @@ class VeltixConnection:
             else:
                 passed.append(event)  # of a registry that holds codes below the users'
         return passed
+
+
+@cache
+def _encoding(role: Role, layout: Layout, monotonic: bool) -> str:
+    return f"{role.name} {layout.name} {monotonic}"
 
 
 def _no_such_id(request_id: int | None) -> LocalProtocolError:

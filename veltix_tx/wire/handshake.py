@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from veltix_tx.errors import EarlyMessage, FrameTooLarge, MalformedHello, ServerFull, VersionRefused, excerpt
 from veltix_tx.settings import Limits
@@ -156,7 +156,7 @@ class Handshake:
             self.outgoing.append(_PAD_BYTES)
         elif stage.handshake is HandshakeKind.JSON:
             self._offered_json = stage
-            self._send_json({**stage.hello, "meta": dict(stage.meta)})
+            self.outgoing.append(_json_hello(stage))
         else:
             request_id = self._getrandbits(8 * stage.layout.id_size)
             self._offered[stage.layout, request_id] = stage
@@ -174,7 +174,7 @@ class Handshake:
         return True
 
     def _send_result(self) -> bool:
-        self._send_json({"result": "ok"})
+        self.outgoing.append(_RESULT)
         return True
 
     def _send_ping(self) -> bool:
@@ -188,8 +188,7 @@ class Handshake:
         self.outgoing.append(layout.pack(message_type.code, content, request_id, 0) + content)
 
     def _send_json(self, message: Mapping[str, object]) -> None:
-        text = json.dumps(message).encode()
-        self.outgoing.append(len(text).to_bytes(2, "big") + text)
+        self.outgoing.append(_framed(message))
 
     # Reading: each returns whether the peer's part was there whole.
 
@@ -341,6 +340,19 @@ _ACTIONS: Mapping[Step, Callable[[Handshake], bool]] = {
     Step.FIND_ASKED: Handshake._find,
     Step.SEND_PING: Handshake._send_ping,
 }
+
+
+def _framed(message: Mapping[str, object]) -> bytes:
+    text = json.dumps(message).encode()
+    return len(text).to_bytes(2, "big") + text
+
+
+@cache
+def _json_hello(release: Release) -> bytes:
+    return _framed({**release.hello, "meta": dict(release.meta)})
+
+
+_RESULT = _framed({"result": "ok"})
 
 
 def _names(given: object) -> list[object]:

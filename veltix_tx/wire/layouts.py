@@ -43,9 +43,9 @@ class Header(NamedTuple):
     sound: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """One header layout.
+    """One header layout. There is one object for each: it is compared, and looked up, by identity.
 
     A header unpacks to five fields, in one of two orders: ``code, size, digest, timestamp,
     request id``, or with a magic ``magic, code, size, digest, request id``. A field that the
@@ -66,7 +66,7 @@ class Layout:
     id_size: int
     clock: bool = False
     magic: bytes = b""
-    header: Struct = field(init=False, repr=False, compare=False)
+    header: Struct = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "header", Struct(self.format))

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import lru_cache
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.wire.layouts import W14, W15, W16, W22, W46, W62, Layout
@@ -192,6 +193,7 @@ def find_release(name: str) -> Release:
     raise SettingsError("wire", name, f"{AUTO!r} or a release: {', '.join(RELEASES)}")
 
 
+@lru_cache(maxsize=64)
 def release_of(layout: Layout, version: str) -> Release | None:
     """Return the first release with ``layout`` that announces ``version``, None for an unknown one."""
     return next((known for known in _TABLE if known.layout is layout and known.announces == version), None)

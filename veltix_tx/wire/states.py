@@ -22,14 +22,20 @@ from veltix_tx.wire.releases import HandshakeKind
 __all__ = ["FINDING", "OPENINGS", "OTHERWISE", "SCRIPTS", "STATES", "WAKES", "Opening", "Role", "State", "Step", "Trigger"]
 
 
-class Role(Enum):
+class _Named(Enum):
+    """Looked up by identity: an Enum's own hash is Python's, that of its name, and a handshake has many look-ups."""
+
+    __hash__ = object.__hash__
+
+
+class Role(_Named):
     """Which side of a connection this is."""
 
     SERVER = "server"
     CLIENT = "client"
 
 
-class State(Enum):
+class State(_Named):
     """Where a connection is in its life."""
 
     NEW = auto()
@@ -39,7 +45,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Trigger(Enum):
+class Trigger(_Named):
     """What moves a connection from one state to another."""
 
     START = auto()
@@ -60,7 +66,7 @@ STATES: dict[State, dict[Trigger, State]] = {
 in FAILED, until the end."""
 
 
-class Step(Enum):
+class Step(_Named):
     """One step of a handshake, named from this side's view."""
 
     SAY_HELLO = auto()

@@ -14,6 +14,9 @@ from veltix_tx.benchmark.peers.wires import WIRES, Greeting, Wire
 
 _CHUNK = 256 * 1024
 _PER_ADDRESS = 500
+_SPREAD = 100_000
+"""Connections that come and go have their ends on so many addresses that no port is needed before it is free again."""
+
 _PATIENCE = 30.0
 _SILENCE = 30.0
 
@@ -149,7 +152,7 @@ class RawClient:
         begun = clock()
         while done + failed < number:
             while started < number and started - done - failed < at_once:
-                connection, greeting = self._dial(0)
+                connection, greeting = self._dial(started * _PER_ADDRESS % _SPREAD)
                 wanted = _advance(connection, greeting, None)
                 started += 1
                 if wanted is None:
