@@ -6,7 +6,7 @@ import errno
 import gc
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -75,6 +75,10 @@ class FaultySocket:
         if len(item) > size:
             self.inbox.appendleft(item[size:])
         return item[:size]
+
+    def sendmsg(self, buffers: Sequence[Any]) -> int:
+        """Take as much of all as there is room for."""
+        return self.send(b"".join(buffers))
 
     def send(self, data: Any) -> int:
         """Take as much as there is room for."""

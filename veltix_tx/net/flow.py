@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
+from itertools import islice
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -27,6 +28,9 @@ _OWED = 1024 * 1024
 
 _SLOWEST = 8 * 1024
 """Bytes per second that a peer must read at when much waits for it, or it is given up."""
+
+_BUFFERS = 64
+"""Buffers given to the kernel in one call, far below what it takes."""
 
 _HANDFUL = 128 * 1024
 """Bytes given to the transport at a time, which joins them into a copy of its own."""
@@ -187,7 +191,7 @@ class Flow:
         if not self.blocked and size <= _HANDFUL:
             if self._plain:
                 data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
-                written = write_straight(self._link.transport, data)
+                written = write_straight(self._link.transport, [data])
                 if written == size:
                     return
                 self._link.transport.write(data[written:])
@@ -288,21 +292,23 @@ class Flow:
     def _feed(self) -> None:
         """Give the transport what it takes."""
         while self._queue and not self.blocked:
-            if not (self._plain and len(self._queue[0]) > _HANDFUL and self._feed_straight(self._queue)):
+            if not (self._plain and self._feed_straight(self._queue)):
                 self._link.transport.writeSequence(self._handful(self._queue))
         if not self._queue:
             self._queue = None
 
     def _feed_straight(self, queue: deque[bytes | memoryview]) -> bool:
-        """Write of a long message what the socket takes at once, uncopied; return False for nothing."""
-        long = queue[0]
-        written = write_straight(self._link.transport, long)
+        """Write what the socket takes at once, uncopied; return False for nothing."""
+        written = write_straight(self._link.transport, list(islice(queue, _BUFFERS)))
         self.queued -= written
         self._fed += written
-        if written == len(long):
-            queue.popleft()
-        elif written:
-            queue[0] = memoryview(long)[written:]
+        left = written
+        while left:
+            first = queue.popleft()
+            if len(first) > left:
+                queue.appendleft(memoryview(first)[left:])
+                break
+            left -= len(first)
         return written > 0
 
     def _handful(self, queue: deque[bytes | memoryview]) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from math import ceil
@@ -84,16 +85,18 @@ def has_unwritten(transport: Any) -> bool:
     return is_plain(transport) and bool(transport.dataBuffer or transport._tempDataBuffer)
 
 
-def write_straight(transport: Any, data: bytes | memoryview) -> int:
-    """Write at once what a connection takes, if nothing waits in it; return how many bytes that was.
+def write_straight(transport: Any, buffers: Sequence[bytes | memoryview]) -> int:
+    """Write at once, uncopied, what a connection takes, if nothing waits in it; return how many bytes that was.
 
     ``transport.write`` itself writes in the next turn of the reactor, for which it needs three system calls
     more: an echo takes 3 µs less without them. An error is left for the reactor to find.
     """
     if transport.dataBuffer or transport._tempDataBuffer or transport.TLS or not transport.connected:
         return 0
+    handle = transport.socket
+    send_all = getattr(handle, "sendmsg", None) if len(buffers) > 1 else None  # Windows has none
     try:
-        written: int = transport.socket.send(data)
+        written: int = handle.send(buffers[0]) if send_all is None else send_all(buffers)
     except OSError:
         return 0
     return written

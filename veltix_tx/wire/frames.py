@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from math import inf
-from typing import Any
 
 from veltix_tx.errors import FrameTooLarge, RemoteProtocolError, TooManyStrikes
 from veltix_tx.wire import codec
+from veltix_tx.wire.filling import Filling
 from veltix_tx.wire.layouts import Layout
 from veltix_tx.wire.messages import FIRST_USER_CODE, MessageType, Response
 from veltix_tx.wire.runs import uniform_decoder
@@ -36,20 +36,14 @@ from veltix_tx.wire.runs import uniform_decoder
 __all__ = ["FrameDecoder", "Refusal", "Refused", "framer"]
 
 _LONG = 4096
-"""Content longer than this (bytes) is kept in parts while it arrives; a shorter frame waits in
+"""Content longer than this (bytes) is filled in place while it arrives; a shorter frame waits in
 the tail, which is joined to the next read."""
-
-_SMALL_PART = 512
-"""Parts shorter than this (bytes) are joined to the one before, so that no peer makes us keep an object for each byte."""
 
 _REPEATS = 16
 """How often one frame may begin again; each time costs its checksum."""
 
 _TO_SIZE = 9
 """Bytes of a W15 or W16 header that hold its magic, type code and size."""
-
-_Header = tuple[int, Any, Any, Any]
-"""Of a frame being filled: code, digest, timestamp, request id, as unpacked."""
 
 
 class Refusal(Enum):
@@ -117,16 +111,13 @@ class FrameDecoder:
     """
 
     __slots__ = (
-        "_filled",
         "_filling",
         "_garbage",
-        "_header",
         "_in_garbage",
         "_layout",
         "_lookup",
         "_max_content",
         "_max_strikes",
-        "_missing",
         "_repeats",
         "_run",
         "_tail",
@@ -148,10 +139,7 @@ class FrameDecoder:
         compiled = codec.compiled_decoder(layout, lookup, self._max_content, FIRST_USER_CODE, Response)
         self._run = compiled or uniform_decoder(layout, lookup, self._max_content)
         self._tail = b""
-        self._header: _Header = (0, 0, None, 0)
-        self._filling: list[bytes | bytearray] | None = None
-        self._filled = 0
-        self._missing = 0
+        self._filling: Filling | None = None
         self._in_garbage = False
         self._garbage = 0
         self._repeats = 0
@@ -163,12 +151,13 @@ class FrameDecoder:
     @property
     def buffered(self) -> int:
         """Bytes of an unfinished frame kept so far."""
-        return len(self._tail) + (0 if self._filling is None else self._filled)
+        return len(self._tail) + (0 if self._filling is None else self._filling.filled)
 
     @property
     def unfinished(self) -> int:
         """Bytes of the whole frame of which only a part has come, or of what there is of a short one; 0 without one."""
-        return len(self._tail) if self._filling is None else self._filled + self._missing
+        filling = self._filling
+        return len(self._tail) if filling is None else filling.filled + filling.missing
 
     def feed(self, data: bytes, received_at: int) -> list[Response | Refused]:
         """Return what ``data`` completes, in the order of the stream.
@@ -200,13 +189,15 @@ class FrameDecoder:
         content: bytes | None = None
         message_type: MessageType | None = None
         timestamp: int | None = None
+        found: int | bytes = 0
         last_code = start = -1
         if self._filling is not None:
-            position = self._fill(data)
-            if self._missing:
+            filling = self._filling
+            position = filling.take(data)
+            if filling.missing:
                 return events
-            content = b"".join(self._filling)
-            code, digest, timestamp, request_id = self._header
+            content, found = filling.content(), filling.digest()
+            code, digest, timestamp, request_id = filling.header
             self._filling = None
         elif self._tail:
             data = self._tail + data
@@ -245,17 +236,17 @@ class FrameDecoder:
                 stop = start + size
                 if stop > end:
                     if size > _LONG:
-                        self._header = (code, digest, timestamp, request_id)
-                        self._start_filling(size)
-                        self._fill(memoryview(data)[start:])
+                        self._filling = Filling(layout, (code, digest, timestamp, request_id), size)
+                        self._filling.take(memoryview(data)[start:])
                     else:
                         self._tail = data[position:]
                     break
                 content = data[start:stop]
+                found = checksum(content)
                 position = stop
             if code != last_code:
                 last_code, message_type = code, lookup(code)
-            if checksum(content) != digest:
+            if found != digest:
                 again = _again(pack(magic, code, len(content), digest, request_id), content) if magic else -1
                 if again >= 0 and self._repeats < _REPEATS:
                     self._repeats += 1
@@ -280,28 +271,6 @@ class FrameDecoder:
                     self._repeats = 0
             content = None
         return events
-
-    def _start_filling(self, size: int) -> None:
-        # Nothing is allocated for a declared size: zeroed bytes cost no memory only while the C allocator
-        # has fresh pages for them, and after some long messages it has used ones, which it clears one by one.
-        self._filling = []
-        self._filled = 0
-        self._missing = size
-
-    def _fill(self, data: bytes | memoryview) -> int:
-        """Take from ``data`` what the unfinished frame misses; return how much that was."""
-        parts = self._filling
-        assert parts is not None
-        used = min(self._missing, len(data))
-        if used < _SMALL_PART:
-            if not parts or len(parts[-1]) >= _SMALL_PART or not isinstance(parts[-1], bytearray):
-                parts.append(bytearray())
-            parts[-1] += data[:used]
-        else:
-            parts.append(data if isinstance(data, bytes) and used == len(data) else bytes(data[:used]))
-        self._filled += used
-        self._missing -= used
-        return used
 
     def _strike(self, refused: Refused, events: list[Response | Refused]) -> bool:
         """Count a refusal against the peer; return whether the stream ends with it."""

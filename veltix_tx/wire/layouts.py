@@ -21,15 +21,38 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from veltix_tx.wire.codec import crc32
 
-__all__ = ["ALL_LAYOUTS", "W14", "W15", "W16", "W22", "W46", "W62", "Header", "Layout"]
+__all__ = ["ALL_LAYOUTS", "W14", "W15", "W16", "W22", "W46", "W62", "Header", "Layout", "Summing"]
 
 
 def _sha256(content: bytes) -> bytes:
     return sha256(content).digest()
+
+
+class Summing(Protocol):
+    """A checksum on the way."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take the next bytes."""
+
+    def digest(self) -> int | bytes:
+        """Return the checksum of all bytes so far."""
+
+
+class _Crc32:
+    __slots__ = ("_value",)
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        self._value = crc32(data, self._value)
+
+    def digest(self) -> int:
+        return self._value
 
 
 class Header(NamedTuple):
@@ -80,6 +103,10 @@ class Layout:
     def wide_id(self) -> bool:
         """Whether the request id unpacks to bytes instead of an int."""
         return self.id_size not in (2, 4)
+
+    def summing(self) -> Summing:
+        """Return what computes the checksum of a content that comes in parts."""
+        return sha256() if self.checksum is _sha256 else _Crc32()
 
     def packer(self, clock: Callable[[], int]) -> Callable[[int, bytes, int], bytes]:
         """Return a function that makes headers: type code, content, request id -> header.
