@@ -94,21 +94,20 @@ class Hub:
             raise SettingsError("slow", slow, "'close' or 'drop'")
         message_type, body, _ = parts_of(message, content)
         left_out = set(exclude)
-        chosen = [session for session in (self if to is None else to) if session.closed is None and session not in left_out]
-        encoded: dict[object, tuple[list[bytes], int]] = {}
+        chosen = [session for session in (self._sessions if to is None else to) if session.closed is None]
+        if left_out:
+            chosen = [session for session in chosen if session not in left_out]
+        sent = len(chosen)
+        one_of_each = {session.encoding: session for session in chosen}
+        frames = {encoding: session.encode(message_type, body) for encoding, session in one_of_each.items()}
+        encoded = {encoding: (buffers, sum(map(len, buffers))) for encoding, buffers in frames.items()}
         for session in chosen:
-            if session.encoding not in encoded:
-                buffers = session.encode(message_type, body)
-                encoded[session.encoding] = buffers, sum(map(len, buffers))
-        sent = 0
-        for session in chosen:
-            buffers, size = encoded[session.encoding]
             try:
-                session.send_encoded(buffers, size)
-                sent += 1
+                session.send_encoded(*encoded[session.encoding])
             except SessionClosed:  # while the others were sent to
-                pass
+                sent -= 1
             except QueueFull:
+                sent -= 1
                 if slow == "close":
                     session.give_up()
                 else:

@@ -320,7 +320,7 @@ class VeltixConnection:
             NotReady: the handshake is not complete.
             LocalProtocolError: the connection is closed.
         """
-        if self.state is _CLOSED or self._pack is None:
+        if self._most_joined < 0:
             raise LocalProtocolError(_TOO_LATE) if self.state is _CLOSED else NotReady()
         self._out += buffers
 
