@@ -94,22 +94,16 @@ class Strand:
             None, or where too many wait a Deferred that fires when there is room for more.
         """
         self._calls.append((function, arguments))
-        with self._lock:
-            starts, self._running = not self._running, True
-            if len(self._calls) >= _FULL and self._room is None:
-                self._room = Deferred()
-            room = self._room
-        if starts:
-            self._crew.submit(self._run)
-        return room
+        if not self._running:  # else whoever runs it looks for more after saying that it has stopped: no lock for each call
+            self._start()
+        return self._full() if len(self._calls) >= _FULL else self._room
 
     def wait(self, seconds: float) -> bool:
         """Wait until everything put so far has run; return whether it has. Never waits for itself."""
         if self._thread == get_ident():
             return False
-        with self._lock:
-            if not self._running:
-                return True
+        if not (self._running or self._calls):
+            return True
         done = Event()  # not "until nothing is left": more may come all the time
         self.put(done.set)
         return done.wait(seconds)
@@ -133,13 +127,25 @@ class Strand:
                 if self.may_log():
                     _log_failed(function, error)
         self._thread = 0
+        if self._room is not None:
+            with self._lock:
+                if len(self._calls) <= _LOW:
+                    self._make_room()
+        self._running = False
+        if self._calls:
+            self._start()
+
+    def _start(self) -> None:
         with self._lock:
-            if len(self._calls) <= _LOW:
-                self._make_room()
-            if not self._calls:
-                self._running = False
-                return
-        self._crew.submit(self._run)
+            starts, self._running = not self._running, True
+        if starts:
+            self._crew.submit(self._run)
+
+    def _full(self) -> Deferred[None] | None:
+        with self._lock:
+            if self._room is None and len(self._calls) > _LOW:
+                self._room = Deferred()
+            return self._room
 
     def _make_room(self) -> None:
         room, self._room = self._room, None

@@ -28,7 +28,7 @@ from veltix_tx.net.threads import wait_for
 
 __all__ = ["Closing", "ReactorThread", "reactor_thread"]
 
-_logged = Logger().failureHandler("a call from another thread failed")
+_log = Logger()
 
 _EXIT = 5.0
 """Seconds that open connections have at the interpreter's exit."""
@@ -91,8 +91,10 @@ class ReactorThread:
     def _run_posted(self) -> None:
         self._woken = False  # before looking: a call posted from now on wakes the reactor again
         for _ in range(len(self._calls)):  # not those posted meanwhile: threads that send all the time leave it time to read
-            with _logged:  # and go on with the others
+            try:
                 self._calls.popleft()()
+            except BaseException:  # noqa: PERF203 (the others are called all the same)
+                _log.failure("a call from another thread failed")
 
     def stop(self) -> None:
         """Close what is open and end the thread."""
@@ -112,10 +114,11 @@ _running: list[ReactorThread] = []
 
 def reactor_thread() -> ReactorThread:
     """Return the process's reactor thread, started."""
-    with _lock:
-        if not _running:
-            _running.append(ReactorThread())
-        return _running[0]
+    if not _running:
+        with _lock:
+            if not _running:
+                _running.append(ReactorThread())
+    return _running[0]
 
 
 @atexit.register  # at import, so that what the program registers for its exit comes before

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from threading import get_ident
+from typing import Literal
 
 from twisted.logger import Logger
 
@@ -15,6 +17,9 @@ from veltix_tx.net.session import Session
 from veltix_tx.wire.messages import as_content
 
 __all__ = ["Connection", "broadcast"]
+
+_UNSENDABLE = (LocalProtocolError, TypeError, AttributeError)
+"""What encoding raises: too large, or no bytes, no type, no id."""
 
 _log = Logger()  # is given texts, not objects: Twisted keeps thousands of events until a log begins
 
@@ -46,7 +51,11 @@ class Connection:
             return False
         if get_ident() != session.home.thread and session.queued > session.limits.write_high:
             reactor_thread().call(session.when_writable)  # as a socket's send() blocks; a peer that never reads is closed
-        return _send([session], request, _answered_id) == 1
+        try:
+            buffers = session.encode(request.type, as_content(request.content), _answered_id(session, request))
+        except _UNSENDABLE as error:
+            return _unsent(request, error)
+        return _post(session, buffers, request)
 
     def send(self, data: bytes) -> bool:
         """Send compiled messages; return whether all could be.
@@ -82,45 +91,42 @@ def as_requests(data: bytes) -> list[Request]:
 
 def broadcast(connections: list[Connection], request: Request) -> bool:
     """Send a message on several connections, encoded once for each generation; False where it can be sent on none."""
-    sessions = [each.session for each in connections]
-    open_sessions = [each for each in sessions if each is not None]
-    return not connections or _send(open_sessions, request, lambda *_: None) > 0
-
-
-def _send(sessions: list[Session], request: Request, id_on: Callable[[Session, Request], int | None]) -> int:
-    """Encode here, write in the reactor's thread; return on how many."""
-    encoded: dict[object, list[bytes]] = {}
+    sessions = [session for each in connections if (session := each.session) is not None]
     try:
         content = as_content(request.content)
-        for session in sessions:
-            if session.encoding not in encoded:
-                encoded[session.encoding] = session.encode(request.type, content, id_on(session, request))
-    except (LocalProtocolError, TypeError, AttributeError) as error:  # too large, or no bytes, no type, no id
-        _log.error("Cannot send {request}: {error}", request=request.outline, error=str(error))
-        return 0
+        one_of_each = {session.encoding: session for session in sessions}
+        encoded = {encoding: session.encode(request.type, content) for encoding, session in one_of_each.items()}
+    except _UNSENDABLE as error:
+        return _unsent(request, error)
+    return not connections or sum([_post(session, encoded[session.encoding], request) for session in sessions]) > 0
 
-    size = sum(map(len, next(iter(encoded.values()), ())))
-    able = []
-    for session in sessions:
-        if session.has_room(size):
-            able.append(session)
-        else:
-            _log.error("Not sent, the peer does not read: {request}", request=request.outline)
 
-    def write() -> None:
-        for session in able:
-            try:
-                session.send_encoded(encoded[session.encoding])
-            except (SessionClosed, QueueFull) as error:  # noqa: PERF203 (one does not keep it from the others)
-                _log.error("Not sent, {why}: {request}", request=request.outline, why=str(error))
+def _post(session: Session, buffers: list[bytes], request: Request) -> bool:
+    """Have the reactor's thread write; return whether the peer reads."""
+    size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
+    if not session.has_room(size):
+        _log.error("Not sent, the peer does not read: {request}", request=request.outline)
+        return False
+    reactor_thread().post(partial(_write, session, buffers, size, request), size)
+    return True
 
-    if able:
-        reactor_thread().post(write, size)
-    return len(able)
+
+def _write(session: Session, buffers: list[bytes], size: int, request: Request) -> None:
+    try:
+        session.send_encoded(buffers, size)
+    except (SessionClosed, QueueFull) as error:
+        _log.error("Not sent, {why}: {request}", request=request.outline, why=str(error))
+
+
+def _unsent(request: Request, error: Exception) -> Literal[False]:
+    _log.error("Cannot send {request}: {error}", request=request.outline, error=str(error))
+    return False
 
 
 def _answered_id(session: Session, request: Request) -> int | None:
     """Return the id to send: the newest wire has room for those of answers only."""
+    size = session.peer.layout.id_size
+    if size < 4 and not request.answers:
+        return None
     request_id = id_as_int(request.request_id)
-    fits = request_id < 1 << 8 * session.peer.layout.id_size
-    return request_id if fits and (request.answers or session.peer.layout.id_size >= 4) else None
+    return request_id if request_id < 1 << 8 * size else None
