@@ -81,7 +81,7 @@ class Strand:
         self._crew = crew
         self.may_log = may_log
         self._reactor = reactor
-        self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        self._calls: deque[tuple[Any, ...]] = deque()
         self._lock = Lock()
         self._running = False
         self._thread = 0
@@ -93,7 +93,7 @@ class Strand:
         Returns:
             None, or where too many wait a Deferred that fires when there is room for more.
         """
-        self._calls.append((function, arguments))
+        self._calls.append((function, *arguments))
         if not self._running:  # else whoever runs it looks for more after saying that it has stopped: no lock for each call
             self._start()
         return self._full() if len(self._calls) >= _FULL else self._room
@@ -118,7 +118,7 @@ class Strand:
         self._thread = get_ident()
         for _ in range(_AT_A_TIME):
             try:
-                function, arguments = self._calls.popleft()
+                function, *arguments = self._calls.popleft()
             except IndexError:
                 break
             try:

@@ -52,7 +52,7 @@ class ReactorThread:
         self.reactor._registerAsIOThread = False  # the program's own reactor may be Twisted's "I/O thread"
         self.reactor.getThreadPool().threadFactory = partial(Thread, daemon=True)
         self.open: set[Closing] = set()
-        self._calls: deque[Callable[[], object]] = deque()
+        self._calls: deque[tuple[Any, ...]] = deque()  # one object for each: the garbage collector looks at them all
         self._woken = False
         self._thread = Thread(target=self.reactor.run, kwargs={"installSignalHandlers": False}, name="veltix_tx", daemon=True)
         started = Event()
@@ -68,18 +68,19 @@ class ReactorThread:
         """
         return wait_for(self.reactor, self._after_posted, function, *arguments)
 
-    def post(self, call: Callable[[], object], size: int = 0) -> None:
+    def post(self, function: Callable[..., object], *arguments: object, size: int = 0) -> None:
         """Have something called in the reactor's thread, in the order it is posted, and do not wait.
 
         The reactor is woken once for many calls: that is what makes sending from a loop fast.
 
         Args:
-            call: what to call.
+            function: what to call.
+            arguments: what to call it with.
             size: bytes it keeps until then. With many of them waiting already, this does wait.
         """
         if len(self._calls) * size > _POSTED and get_ident() != self._thread.ident:
             self.call(lambda: None)
-        self._calls.append(call)
+        self._calls.append((function, *arguments))
         if not self._woken:
             self._woken = True
             self.reactor.callFromThread(self._run_posted)
@@ -92,7 +93,8 @@ class ReactorThread:
         self._woken = False  # before looking: a call posted from now on wakes the reactor again
         for _ in range(len(self._calls)):  # not those posted meanwhile: threads that send all the time leave it time to read
             try:
-                self._calls.popleft()()
+                function, *arguments = self._calls.popleft()
+                function(*arguments)
             except BaseException:  # noqa: PERF203 (the others are called all the same)
                 _log.failure("a call from another thread failed")
 

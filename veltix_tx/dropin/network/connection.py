@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from threading import get_ident
 from typing import Literal
 
@@ -103,17 +102,17 @@ def broadcast(connections: list[Connection], request: Request) -> bool:
 
 def _post(session: Session, buffers: list[bytes], request: Request) -> bool:
     """Have the reactor's thread write; return whether the peer reads."""
-    size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
+    size = sum(map(len, buffers))
     if not session.has_room(size):
         _log.error("Not sent, the peer does not read: {request}", request=request.outline)
         return False
-    reactor_thread().post(partial(_write, session, buffers, size, request), size)
+    reactor_thread().post(_write, session, request, *buffers, size=size)
     return True
 
 
-def _write(session: Session, buffers: list[bytes], size: int, request: Request) -> None:
+def _write(session: Session, request: Request, *buffers: bytes) -> None:
     try:
-        session.send_encoded(buffers, size)
+        session.send_encoded(list(buffers))
     except (SessionClosed, QueueFull) as error:
         _log.error("Not sent, {why}: {request}", request=request.outline, why=str(error))
 
