@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -297,6 +299,35 @@ def test_a_strand_makes_room() -> None:
     until(lambda: fired and len(seen) == 1100)
     assert strand.wait(5) is True
     assert seen == list(range(1100))
+
+
+def test_a_call_that_is_put_at_a_strands_end() -> None:
+    """It is not lost where it comes after the last look for more, nor called twice where it comes before."""
+
+    class Calls(deque[Any]):
+        """At the look for more another thread puts a call, just before or just after it."""
+
+        def __init__(self, before: bool) -> None:
+            self.before: bool | None = before
+
+        def __bool__(self) -> bool:
+            before, self.before = self.before, None
+            if before:
+                strand.put(seen.append, "late")
+            found = len(self) > 0
+            if before is False:
+                strand.put(seen.append, "late")
+            return found
+
+    for before in (True, False):
+        seen: list[str] = []
+        jobs: deque[Callable[[], object]] = deque()
+        strand = Strand(SimpleNamespace(submit=jobs.append), None)  # type: ignore[arg-type]
+        strand._calls = Calls(before)
+        strand.put(seen.append, "first")
+        while jobs:
+            jobs.popleft()()
+        assert seen == ["first", "late"]
 
 
 def test_a_cleared_strand_lets_go() -> None:

@@ -303,6 +303,36 @@ def test_a_peer_that_does_not_close_is_not_waited_for() -> None:
     line.check_nothing_is_left()
 
 
+@pytest.mark.parametrize("gathers", [True, False])
+def test_what_is_queued_leaves_in_order_piece_by_piece(gathers: bool) -> None:
+    """However little the socket takes at a time, and where it takes but one buffer in a call, as on Windows."""
+    line = FaultyLine(Role.SERVER)
+    session = line.shake()
+    if not gathers:
+        line.socket.sendmsg = None
+    line.socket.room = 0
+    sent = [bytes([number]) * size for number, size in enumerate((70_000, 10, 200_000, 1, 300_000, 5000))]
+    for content in sent:
+        session.send(line.chat, content)
+        line.reactor.turn()
+    while len(line.socket.sent) < sum(map(len, sent)):
+        line.socket.room = 33_333
+        line.reactor.turn()
+    line.socket.room = 1 << 40
+    line.reactor.settle()
+    left = bytes(line.socket.sent)
+    for content in sent:
+        header, left = left[:15], left[15:]
+        assert (header[:2], left[: len(content)]) == (b"VX", content)
+        left = left[len(content) :]
+    assert left == b""
+    line.watch(session.disconnect())
+    line.socket.inbox.append(END)
+    line.reactor.settle()
+    del session
+    line.check_nothing_is_left()
+
+
 @pytest.mark.parametrize("size", [1000, 300_000])
 @pytest.mark.parametrize("closing", [False, True])
 def test_a_peer_that_ends_its_half_gets_what_is_queued(size: int, closing: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -511,6 +512,54 @@ def test_buffer_size_is_the_transports(tls: bool, server_line: Any) -> None:
     reads.bufferSize = 65536
     line.connect()
     assert reads.bufferSize == 5000
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_more_is_read_at_once_while_a_long_message_arrives(tls: bool, server_line: Any) -> None:
+    """Four times buffer_size while one arrives that is longer than that; as before when it is there, and for others."""
+    line = server_line(buffer_size=5000)
+    reads = line.transport
+    line.shake()
+    if tls:
+        reads = line.transport.transport = StringTransport()
+    reads.bufferSize = 5000
+    for size, expected in ((20_001, 20_000), (19_000, 5000)):
+        first, rest = half_of(line, b"x" * size, 100)
+        line.protocol.dataReceived(first)
+        assert reads.bufferSize == expected
+        line.protocol.dataReceived(rest)
+        assert reads.bufferSize == 5000
+    assert [len(content) for content in line.application.contents] == [20_001, 19_000]
+
+
+def test_a_long_read_is_handled_in_portions(server_line: Any) -> None:
+    """The messages of a long read are not made all at once; all are handled in order, those cut by a portion's end, too."""
+    seen = bytearray()
+    line = server_line()
+    line.shake()
+    line.protocol.session.turns._received = lambda session, message: seen.extend(message.content)
+    for number in range(16_000):
+        line.far.send(line.chat, number.to_bytes(2, "big") * 32)
+    read = b"".join(line.far.data_to_send())
+    tracemalloc.start()
+    try:
+        line.protocol.dataReceived(read)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert bytes(seen) == b"".join(number.to_bytes(2, "big") * 32 for number in range(16_000))
+    assert peak < 2 * len(seen)
+
+
+def test_a_read_that_is_closed_in_the_middle(server_line: Any) -> None:
+    """Of a long read nothing is handled that lies behind the message whose handler closed the connection."""
+    line = server_line()
+    session = line.shake()
+    line.application.on_message = lambda session, message: session.disconnect() and None if message.content[:1] == b"!" else None
+    contents = [b"x" * 1000] * 40 + [b"!" * 1000] + [b"y" * 1000] * 40
+    line.say(*contents)
+    assert line.application.contents == contents[:41]
+    assert session.closed is not None
 
 
 # Frames that are begun and not finished.

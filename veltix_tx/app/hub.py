@@ -104,7 +104,7 @@ class Hub:
         for session in chosen:
             try:
                 session.send_encoded(*encoded[session.encoding])
-            except SessionClosed:  # while the others were sent to
+            except SessionClosed:  # noqa: PERF203 (while the others were sent to)
                 sent -= 1
             except QueueFull:
                 sent -= 1

@@ -71,16 +71,16 @@ class RequestIds:
             drawn = (self._getrandbits(self._bits) for _ in range(64))
             return next((request_id for request_id in drawn if request_id not in taken), None)
         half, request_id = self._half, self._next
-        if request_id in taken:
-            if len(taken) >= len(half):
-                return None
-            while request_id in taken:
-                request_id = self._behind(request_id)
-        self._next = self._behind(request_id)
-        return request_id
-
-    def _behind(self, request_id: int) -> int:
-        return request_id + 1 if request_id + 1 < self._half.stop else self._half.start
+        if len(taken) >= len(half):
+            return None
+        while True:
+            following = request_id + 1
+            if following == half.stop:
+                following = half.start
+            if request_id not in taken:
+                self._next = following
+                return request_id
+            request_id = following
 
 
 class PendingTable(Generic[T]):
