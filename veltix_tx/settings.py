@@ -120,8 +120,9 @@ class _Common:
         max_message_size: bytes of one message, header included, in both directions.
         handshake_timeout: seconds from the connection to the completed handshake; absolute,
             no byte of the peer prolongs it.
-        buffer_size: bytes read from a connection at once, a number or a BufferSize; also how many
-            wait to be written before a producer is paused.
+        buffer_size: bytes read from a connection at once, a number or a BufferSize; with 64 KiB
+            or more, 256 KiB while a longer message arrives. Also how many wait to be written
+            before a producer is paused.
         max_workers: threads at once that run handlers of ``route(..., thread=True)``.
         performance_mode: no effect, see PerformanceMode.
         socket_core: no effect, see SocketCore.

@@ -50,6 +50,8 @@ def outcome(deferred: Deferred[Any]) -> list[Any]:
     return results
 
 
+KIB64 = 64 * 1024
+
 GENERATIONS = ["1.4.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0", "2.0.2", "3.3.0"]
 
 
@@ -516,20 +518,20 @@ def test_buffer_size_is_the_transports(tls: bool, server_line: Any) -> None:
 
 @pytest.mark.parametrize("tls", [False, True])
 def test_more_is_read_at_once_while_a_long_message_arrives(tls: bool, server_line: Any) -> None:
-    """Four times buffer_size while one arrives that is longer than that; as before when it is there, and for others."""
-    line = server_line(buffer_size=5000)
+    """Four times 64 KiB while one arrives that is longer than that; as before when it is there, and for others."""
+    line = server_line()
     reads = line.transport
     line.shake()
     if tls:
         reads = line.transport.transport = StringTransport()
-    reads.bufferSize = 5000
-    for size, expected in ((20_001, 20_000), (19_000, 5000)):
+    reads.bufferSize = KIB64
+    for size, expected in ((4 * KIB64 + 1, 4 * KIB64), (4 * KIB64, KIB64)):
         first, rest = half_of(line, b"x" * size, 100)
         line.protocol.dataReceived(first)
         assert reads.bufferSize == expected
         line.protocol.dataReceived(rest)
-        assert reads.bufferSize == 5000
-    assert [len(content) for content in line.application.contents] == [20_001, 19_000]
+        assert reads.bufferSize == KIB64
+    assert [len(content) for content in line.application.contents] == [4 * KIB64 + 1, 4 * KIB64]
 
 
 def test_a_long_read_is_handled_in_portions(server_line: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from twisted.internet.defer import Deferred, DeferredList
 
@@ -20,6 +20,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._sessions: dict[Session, None] = {}
+        self._groups: dict[object, dict[Session, None]] = {}  # those that take the same bytes
         self._watchers: tuple[Watcher, ...] = (self._index,)
         self._keepers: tuple[Callable[[Session], None], ...] = (self._discard,)
         self._tagged: dict[str, dict[Session, None]] = {}
@@ -33,6 +34,7 @@ class Hub:
     def add(self, session: Session) -> None:
         """Keep a session until it is gone and the application knows."""
         self._sessions[session] = None
+        _keep(self._groups, session.encoding, session, True)
         session.keepers += self._keepers
         for name in session.tag_names():
             self._index(session, name, True)
@@ -94,40 +96,36 @@ class Hub:
             raise SettingsError("slow", slow, "'close' or 'drop'")
         message_type, body, _ = parts_of(message, content)
         left_out = set(exclude)
-        chosen = [session for session in (self._sessions if to is None else to) if session.closed is None]
-        if left_out:
-            chosen = [session for session in chosen if session not in left_out]
-        sent = len(chosen)
-        one_of_each = {session.encoding: session for session in chosen}
-        frames = {encoding: session.encode(message_type, body) for encoding, session in one_of_each.items()}
-        encoded = {encoding: (buffers, sum(map(len, buffers))) for encoding, buffers in frames.items()}
-        for session in chosen:
-            try:
-                session.send_encoded(*encoded[session.encoding])
-            except SessionClosed:  # noqa: PERF203 (while the others were sent to)
-                sent -= 1
-            except QueueFull:
-                sent -= 1
-                if slow == "close":
-                    session.give_up()
-                else:
-                    session.drop()
+        groups = [list(group) for group in self._groups.values()]
+        if to is not None or left_out:
+            groups = _grouped(session for session in (self if to is None else to) if session not in left_out)
+        encoded = [group[0].encode(message_type, body) for group in groups]
+        sent = 0
+        for group, buffers in zip(groups, encoded, strict=True):
+            sent += len(group)
+            size = sum(map(len, buffers))
+            for session in group:
+                try:
+                    session.send_encoded(buffers, size)
+                except SessionClosed:  # noqa: PERF203 (some are, and others are closed while these were sent to)
+                    sent -= 1
+                except QueueFull:
+                    sent -= 1
+                    if slow == "close":
+                        session.give_up()
+                    else:
+                        session.drop()
         return sent
 
     def _discard(self, session: Session) -> None:
         del self._sessions[session]
+        _keep(self._groups, session.encoding, session, False)
         session.watchers = tuple(each for each in session.watchers if each not in self._watchers)
         for name in session.tag_names():
             self._index(session, name, False)
 
     def _index(self, session: Session, name: str, present: bool) -> None:
-        if present:
-            self._tagged.setdefault(name, {})[session] = None
-            return
-        tagged = self._tagged[name]
-        del tagged[session]
-        if not tagged:
-            del self._tagged[name]
+        _keep(self._tagged, name, session, present)
 
     def drain(self) -> Deferred[None]:
         """Let every session finish what it has received, then close it.
@@ -139,3 +137,20 @@ class Hub:
         """
         finished = DeferredList([session.drain() for session in self], consumeErrors=True)
         return finished.addCallback(lambda _: None)
+
+
+def _keep(index: dict[Any, dict[Session, None]], name: object, session: Session, present: bool) -> None:
+    """Enter a session under a name, or take it out."""
+    if present:
+        index.setdefault(name, {})[session] = None
+        return
+    del index[name][session]
+    if not index[name]:
+        del index[name]
+
+
+def _grouped(sessions: Iterable[Session]) -> list[list[Session]]:
+    groups: dict[object, list[Session]] = {}
+    for session in sessions:
+        groups.setdefault(session.encoding, []).append(session)
+    return list(groups.values())

@@ -36,6 +36,7 @@ from veltix_tx.net.side import Side
 from veltix_tx.net.sockets import acknowledged, has_unwritten, notice_dead_peers, round_trip
 from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
+from veltix_tx.settings import BufferSize
 from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready
 from veltix_tx.wire.frames import Refusal, Refused
 from veltix_tx.wire.handshake import Role
@@ -52,8 +53,8 @@ _HELLO_GAP = 0.15
 _PORTION = 32 * 1024
 """Bytes handled at a time."""
 
-_MUCH = 4
-"""How many times ``buffer_size`` is read at once while a message arrives that is longer than that."""
+_MUCH = 256 * 1024
+"""Bytes read at once while a message arrives that is longer than that."""
 
 _LINGER = 2.0
 """Seconds in which a peer that has been given everything may close, too, before the connection is left to the kernel."""
@@ -307,12 +308,12 @@ class VeltixProtocol(Conduct):
         self.flow = Flow(self, OWN_REQUESTS_FACTOR * config.max_message_size, acknowledged)
 
     def _fit_reads(self, unfinished: int) -> None:
-        """Read more at once while a long message arrives: 0.38 instead of 0.57 ms for 1 MiB."""
+        """Read more at once while a long message arrives, unless asked for little: 0.38 instead of 0.57 ms for 1 MiB."""
         size = self.side.config.buffer_size
-        much = unfinished > size * _MUCH
+        much = unfinished > _MUCH and BufferSize.LARGE <= size < _MUCH
         if much != self._reads_much:
             self._reads_much = much
-            self._read_at_once(size * _MUCH if much else size)
+            self._read_at_once(_MUCH if much else size)
 
     def _read_at_once(self, size: int) -> None:
         reads = getattr(self.transport, "transport", self.transport)  # what is below TLS
