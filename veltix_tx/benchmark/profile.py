@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from veltix_tx.benchmark.peers import OWN, PEERS
@@ -15,6 +16,9 @@ __all__ = ["profile", "stages"]
 
 _PACKAGE = Path(__file__).parents[1]
 _SHOWN = 12
+
+_LONGER = 20
+"""How many times the messages of a measurement are sent: a process is asked too seldom for one of a tenth of a second."""
 
 _STAGES = (
     ("wire", "wire: bytes and messages"),
@@ -31,6 +35,7 @@ def profile(workloads: Sequence[Workload], sizes: Sizes) -> Iterator[str]:
 
     What C functions take (checksums, system calls) counts for the Python function that called them.
     """
+    sizes = replace(sizes, scale=sizes.scale * _LONGER)
     for workload in workloads:
         try:
             with Stage(PEERS[OWN], None, sizes, workload.most, profiled=True) as stage:

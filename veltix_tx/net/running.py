@@ -90,7 +90,7 @@ class Running:
             result: what the handler returned; not to be used any more.
             settle: what to call; must not raise.
         """
-        if self._cut or seconds == math.inf or (result.called and not result.paused):
+        if self._cut or seconds == math.inf:
             result.addBoth(settle)
             return
         handler = _Handler(result, settle, seconds, self._uptime() + seconds)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
@@ -86,17 +85,12 @@ def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 
     handles: dict[str, Callable[..., object]] = {"sink": tally.take, "echo": ServerEnd.sendString, "broadcast": broadcast}
     handle = handles[task["mode"]]
-    factory = Factory()
-    factory.buildProtocol = lambda address: ServerEnd(ends, handle)  # type: ignore[method-assign,assignment]
-    port = twisting.reactor().listenTCP(0, factory, backlog=1024, interface="127.0.0.1")
-    return port.getHost().port, tally.commands
+    return twisting.listen(lambda _: ServerEnd(ends, handle)), tally.commands
 
 
 async def connect(task: dict[str, Any]) -> ClientEnd:
     """Connect a client."""
-    endpoint = TCP4ClientEndpoint(twisting.reactor(), "127.0.0.1", task["port"])
-    end: Any = await endpoint.connect(Factory.forProtocol(ClientEnd))
-    return end  # type: ignore[no-any-return]
+    return await twisting.dial(ClientEnd, task["port"])
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread
 from zope.interface import implementer
@@ -14,7 +16,9 @@ from zope.interface import implementer
 from veltix_tx.benchmark.peers.program import begin, say, serve_commands
 from veltix_tx.benchmark.peers.working import Link, Work
 
-__all__ = ["Room", "reactor", "run"]
+__all__ = ["Room", "dial", "listen", "reactor", "run"]
+
+P = TypeVar("P", bound=Protocol)
 
 
 def reactor() -> Any:
@@ -22,6 +26,21 @@ def reactor() -> Any:
     from twisted.internet import reactor as default  # noqa: PLC0415
 
     return default
+
+
+def listen(make: Callable[[IAddress], Protocol]) -> int:
+    """Listen with protocols made so; return the port."""
+    factory = Factory()
+    factory.buildProtocol = make  # type: ignore[assignment,method-assign]
+    port: int = reactor().listenTCP(0, factory, backlog=1024, interface="127.0.0.1").getHost().port
+    return port
+
+
+async def dial(protocol: type[P], port: int) -> P:
+    """Connect a protocol."""
+    endpoint = TCP4ClientEndpoint(reactor(), "127.0.0.1", port)
+    connected: Any = await endpoint.connect(Factory.forProtocol(protocol))
+    return connected  # type: ignore[no-any-return]
 
 
 @implementer(IPushProducer)
