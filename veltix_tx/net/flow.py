@@ -127,12 +127,8 @@ class Flow:
         self._queue: deque[bytes | memoryview] | None = None
         self.reasons: tuple[str, ...] = ()
         self._plain = is_plain(link.transport)
-        self._producing = False
-        self._closing = False
-        self.blocked = False
-        self._above = False
-        self._fed = self._taken = self._shared = 0
-        self._owed = self._owed_until = 0
+        self._producing = self._closing = self._above = self.blocked = False
+        self._fed = self._taken = self._shared = self._owed = self._owed_until = 0
         self._source: Any = None
         self._when_low: Listeners[None] | None = None
 
@@ -200,8 +196,7 @@ class Flow:
             if not self.blocked:
                 return
         else:
-            if self._queue is None:
-                self._queue = deque()
+            self._queue = self._queue or deque()
             self._queue.extend(buffers)
             self.queued += size
             self._shared += sharing
@@ -299,10 +294,9 @@ class Flow:
 
     def _feed_straight(self, queue: deque[bytes | memoryview]) -> bool:
         """Write what the socket takes at once, uncopied; return False for nothing."""
-        written = write_straight(self._link.transport, list(islice(queue, _BUFFERS)))
+        written = left = write_straight(self._link.transport, list(islice(queue, _BUFFERS)))
         self.queued -= written
         self._fed += written
-        left = written
         while left:
             first = queue.popleft()
             if len(first) > left:

@@ -19,12 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from veltix_tx.errors import (
-    DisconnectReason,
-    RemoteProtocolError,
-    SessionClosed,
-    TlsFailed,
-)
+from veltix_tx.errors import DisconnectReason, RemoteProtocolError, SessionClosed, TlsFailed
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.conduct import Conduct
 from veltix_tx.net.ends import why_ended
@@ -33,7 +28,7 @@ from veltix_tx.net.keepalive import Deadlines, TokenBucket
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
 from veltix_tx.net.side import Side
-from veltix_tx.net.sockets import acknowledged, has_unwritten, notice_dead_peers, round_trip
+from veltix_tx.net.sockets import acknowledged, has_unwritten, notice_dead_peers, read_at_once, round_trip
 from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.settings import BufferSize
@@ -48,7 +43,6 @@ _log = Logger()
 
 _HELLO_GAP = 0.15
 """Seconds between the hellos of a server that finds out, on a link without delay."""
-
 
 _PORTION = 32 * 1024
 """Bytes handled at a time."""
@@ -300,7 +294,7 @@ class VeltixProtocol(Conduct):
             notice_dead_peers(transport, self.timeouts.silence, self.timeouts.pong)
             gap += 2 * round_trip(transport)
         side, config = self.side, self.side.config
-        self._read_at_once(config.buffer_size)
+        read_at_once(transport, config.buffer_size)
         release = side.release
         if release is None and side.role is Role.SERVER and ISSLTransport.providedBy(transport):
             release = SUPERSET  # no older release speaks TLS, and its handshake upsets the stages' timing
@@ -313,12 +307,7 @@ class VeltixProtocol(Conduct):
         much = unfinished > _MUCH and BufferSize.LARGE <= size < _MUCH
         if much != self._reads_much:
             self._reads_much = much
-            self._read_at_once(_MUCH if much else size)
-
-    def _read_at_once(self, size: int) -> None:
-        reads = getattr(self.transport, "transport", self.transport)  # what is below TLS
-        if getattr(reads, "bufferSize", size) != size:
-            reads.bufferSize = size
+            read_at_once(self.transport, _MUCH if much else size)
 
     def _abort_transport(self) -> None:
         # Not every transport has abortConnection: ITransport does not ask for it.

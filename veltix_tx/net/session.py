@@ -377,6 +377,7 @@ class Session(Tagged):
             raise SessionClosed(self.closed.reason, self.closed.cause)
 
     def _begin_to_ask(self) -> Questions:
+        self.turns.expect_replies()
         questions = self.questions = Questions(self._link, self._header_size, self._late, self.turns.balance)
         if self.closed is not None:
             questions.end(self.closed)

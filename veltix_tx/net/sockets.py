@@ -12,7 +12,16 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
-__all__ = ["acknowledged", "has_unwritten", "is_plain", "notice_dead_peers", "round_trip", "unsent", "write_straight"]
+__all__ = [
+    "acknowledged",
+    "has_unwritten",
+    "is_plain",
+    "notice_dead_peers",
+    "read_at_once",
+    "round_trip",
+    "unsent",
+    "write_straight",
+]
 
 _ROUND_TRIP = 68
 _ACKNOWLEDGED = 120
@@ -73,6 +82,13 @@ def _options(silence: float, pong: float) -> list[tuple[int, int, int]]:
         (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", _UNSENT),
     ]
     return [(level, getattr(socket, name), value) for level, name, value in wanted if hasattr(socket, name)]
+
+
+def read_at_once(transport: Any, size: int) -> None:
+    """Have a transport, or what is below its TLS, read so many bytes at once, where it can be told."""
+    reads = getattr(transport, "transport", transport)
+    if getattr(reads, "bufferSize", size) != size:
+        reads.bufferSize = size
 
 
 def is_plain(transport: object) -> bool:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.listeners import Listeners
-from veltix_tx.net.plain import PlainFailure
-from veltix_tx.net.running import Overdue, Running, Within, as_deferred
+from veltix_tx.net.running import Running, Within, as_deferred
+from veltix_tx.net.telling import Telling
+from veltix_tx.wire import codec
+from veltix_tx.wire.codec import CallEach
 from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import MessageType, Request, Response, as_content
 
@@ -34,13 +36,10 @@ MOST_CORKED = 64 * 1024
 """Bytes sent while a read is handled that may wait for its end to be written."""
 
 
-_NO_ROUTES: Mapping[int, Callable[..., object]] = {}
-
-_NAMED = 3
-"""Handlers that a warning about many messages names."""
+_NO_ROUTES: dict[int, Callable[..., object]] = {}
 
 
-class Turns:
+class Turns(Telling):
     """Calls an application for one session, one call after another.
 
     While a handler's Deferred or coroutine is not done, or the peer has too much to read, later
@@ -56,14 +55,14 @@ class Turns:
         application: what to call.
 
     Attributes:
-        late_results: what handlers brought after they had been given up; it was dropped.
+        plain: whether messages are just given to their handlers: none can be a reply, and no clock is read for them.
     """
 
     __slots__ = (
         "_answered_bytes",
         "_answering",
-        "_application",
         "_busy",
+        "_call_each",
         "_careful",
         "_closing",
         "_connection",
@@ -71,27 +70,23 @@ class Turns:
         "_draining",
         "_flow",
         "_inbox",
-        "_link",
         "_received",
         "_running",
-        "_session",
-        "_told_slow",
         "_when_idle",
         "inbox_bytes",
-        "late_results",
+        "plain",
     )
 
     def __init__(self, session: Session, link: Link, application: IVeltixApplication) -> None:
-        self._session = session
-        self._link = link
-        self._application = application
+        super().__init__(session, link, application)
         self._received = application.received
-        self._direct: Mapping[int, Callable[..., object]] = getattr(application, "direct", _NO_ROUTES)
+        direct = getattr(application, "direct", None)
+        self._direct: dict[int, Callable[..., object]] = direct if isinstance(direct, dict) else _NO_ROUTES
         self._connection = link.connection
         self._flow = link.flow
-        self._told_slow = 0.0
         self._careful = False
-        self.late_results = 0
+        self._call_each = codec.compiled_calls()
+        self.plain = True
         self._busy = False
         self._draining = False
         self._closing = False
@@ -107,7 +102,7 @@ class Turns:
         """Tell the application of the session, before any message."""
         self._call(self._application.connected, self._session)
 
-    def take(self, events: Iterable[Event], other: Callable[[Event], None]) -> None:
+    def take(self, events: list[Event], other: Callable[[Event], None]) -> None:
         """Take what one read brought: messages are handled in their turn, replies are settled, the rest is passed on.
 
         The per-message path of the floors above the wire, one loop: from it one call leads to the handler, and
@@ -115,13 +110,19 @@ class Turns:
         """
         session, flow, received, find = self._session, self._flow, self._received, self._direct.get
         send, answered = self._connection.send, 0
+        if self._call_each is not None and self.plain and not (self._busy or flow.full):
+            events = events[self._call_compiled(self._call_each, events) :]
         for event in events:
             if type(event) is not Response:
                 other(event)
                 continue
-            if session.questions is not None and session.questions.took(event):
-                continue
-            if self._busy or self._careful or flow.full:
+            if not self.plain:
+                if session.questions is not None and session.questions.took(event):
+                    continue
+                if self._careful:
+                    self._take_with_care(event)
+                    continue
+            if self._busy or flow.full:
                 self._take_with_care(event)
                 continue
             try:
@@ -139,6 +140,29 @@ class Turns:
                 self._failed(Failure(), event)
                 continue
             self._wait_for(event, result)
+
+    def _call_compiled(self, call_each: CallEach, events: list[Event]) -> int:
+        """Let the compiled codec call handlers as long as they answer nothing; return for how many events that was.
+
+        It does what the loop of :meth:`take` does with a plain message: 0.15 instead of 0.21 µs for one of 64 bytes,
+        from the socket to the end of its handler. A session whose handlers do answer is left to that loop.
+        """
+        outcome = call_each(events, self._session, self._direct, self._received, self, Response)
+        if isinstance(outcome, int):
+            return outcome
+        handled, result, error = outcome
+        message = events[handled - 1]
+        assert isinstance(message, Response)
+        if error is not None:
+            self._failed(Failure(error), message)
+        else:
+            self._call_each = None
+            self._wait_for(message, result)
+        return handled
+
+    def expect_replies(self) -> None:
+        """Look at every message from now on: it may be a reply."""
+        self.plain = False
 
     def _take_with_care(self, message: Response) -> None:
         if self._closing:
@@ -184,23 +208,9 @@ class Turns:
         if seconds - told <= self._link.timeouts.slow_handler:
             return
         messages = [event for event in events if isinstance(event, Response)]
-        if not messages:
-            return
-        self._careful = True
-        if len(messages) == 1:
-            self._tell_slow(seconds, **self._handler(messages[0]))
-            return
-        names = list(dict.fromkeys(self._handler(message)["who"] for message in messages))
-        shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
-        self._tell_slow(seconds - told, f"handling {len(messages)} messages ({shown})", messages=len(messages))
-
-    def _tell_slow(self, seconds: float, who: str, **fields: object) -> None:
-        self._link.shared.counters["handlers_slow"] += 1
-        if self._link.corked:
-            self._told_slow += seconds  # of this read, of which took() is still to be told
-        if self._link.may_log():
-            fields |= {"who": who, "seconds": seconds, "session": self._session}
-            _log.warn("{who} blocked everything for {seconds:.2f} s, for {session}", **fields)
+        if messages:
+            self._careful, self.plain = True, False
+            self._tell_slow_read(seconds - told, messages)
 
     def end(self, closed: SessionClosed) -> None:
         """Tell the application that the session is gone, after every message."""
@@ -213,6 +223,7 @@ class Turns:
     def close(self) -> None:
         """Take no further messages; those taken already are handled."""
         self._closing = self._careful = True
+        self.plain = False
 
     def forget(self) -> None:
         """Drop what waits for its turn, and take no more."""
@@ -306,7 +317,7 @@ class Turns:
                 self.inbox_bytes -= len(item.content)
                 self._handle(item)
         self._draining = False
-        if self._flow.paused:
+        if self._flow.reasons:
             self.balance()
         self._link.account()
         self._check_idle()
@@ -340,7 +351,7 @@ class Turns:
             except BaseException:
                 self._failed(Failure(), message)
         self._answering -= 1
-        if self._flow.paused:
+        if self._flow.reasons:
             self.balance()
         self._check_idle()
         then()
@@ -369,33 +380,6 @@ class Turns:
         self._log_failure(failure, **self._handler(message))
         if self._session.closed is None and self._connection.send_failure(message.request_id):
             self._link.flush()
-
-    def _log_failure(self, failure: Failure, who: str, **fields: object) -> None:
-        if not self._link.may_log():
-            return
-        text, overdue = "{who} failed for {session}", failure.value
-        if isinstance(overdue, Overdue):
-            text, fields["seconds"] = "{who} was not done after {seconds:g} s, for {session}", overdue.seconds
-            failure = overdue.stopped or failure
-        _log.failure(text, PlainFailure(failure), LogLevel.critical, who=who, session=self._session, **fields)
-
-    def _late(self, result: object) -> None:
-        self.late_results += 1
-        self._link.shared.counters["handlers_late"] += 1
-        if isinstance(result, Failure):
-            self._log_failure(result, "a handler that had been given up")
-        elif self._link.may_log():
-            _log.warn("a handler that had been given up is done after all, for {session}", session=self._session)
-
-    def _handler(self, message: Response) -> dict[str, str]:
-        """Return what handles a message, as fields of a log event."""
-        find = getattr(self._application, "handler_of", None)
-        try:
-            handler = self._application.received if find is None else find(message)
-        except Exception:  # of the user's
-            handler = find
-        name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
-        return {"who": f"the handler {name} of {message.type.name}", "handler": name, "type": message.type.name}
 
     def _check_idle(self) -> None:
         if self._when_idle is not None and self.idle:

@@ -18,3 +18,13 @@ class Decoder:
 class Encoder:
     def __new__(cls, header_size: int, id_size: int, clock: Callable[[], int] | None, /) -> Encoder: ...
     def __call__(self, code: int, content: bytes, request_id: int, /) -> bytes: ...
+
+def call_each(
+    events: list[Any],
+    session: object,
+    handlers: dict[int, Callable[..., object]],
+    other: Callable[..., object],
+    turns: object,
+    message_class: type,
+    /,
+) -> int | tuple[int, object, BaseException | None]: ...

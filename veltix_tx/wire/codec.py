@@ -27,7 +27,19 @@ if TYPE_CHECKING:
     from veltix_tx.wire.layouts import Layout
     from veltix_tx.wire.messages import MessageType
 
-__all__ = ["ENVIRONMENT", "Decode", "available", "compiled_decoder", "compiled_encoder", "crc32", "description", "in_use", "use"]
+__all__ = [
+    "ENVIRONMENT",
+    "CallEach",
+    "Decode",
+    "available",
+    "compiled_calls",
+    "compiled_decoder",
+    "compiled_encoder",
+    "crc32",
+    "description",
+    "in_use",
+    "use",
+]
 
 ENVIRONMENT = "VELTIX_TX_CODEC"
 """The environment variable that chooses the codec of a process."""
@@ -42,19 +54,27 @@ Encode = Callable[[int, bytes, int], bytes]
 """Type code, content, request id -> the frame."""
 
 
-def _built() -> tuple[Callable[..., Decode], Callable[..., Encode]] | None:
+CallEach = Callable[
+    [list[Any], object, dict[int, Callable[..., object]], Callable[..., object], object, type],
+    "int | tuple[int, object, BaseException | None]",
+]
+"""Events, a session, handlers by type code, the handler of other types, what has ``plain``, the class of messages -> how many
+events are done with, or, where a handler did not return None, that, what it returned, and what it raised."""
+
+
+def _built() -> tuple[Callable[..., Decode], Callable[..., Encode], CallEach] | None:
     wanted = os.environ.get(ENVIRONMENT, "")
     if wanted == "python":
         return None
     try:
-        from veltix_tx.wire._codec import Decoder, Encoder  # noqa: PLC0415
+        from veltix_tx.wire._codec import Decoder, Encoder, call_each  # noqa: PLC0415
     except ImportError:
         if wanted:
             raise SettingsError(ENVIRONMENT, wanted, "python, or not set: the compiled codec was not built here") from None
         return None
     if wanted not in ("", "c"):
         raise SettingsError(ENVIRONMENT, wanted, "c, python, or not set")
-    return lru_cache(maxsize=64)(Decoder), lru_cache(maxsize=64)(Encoder)  # all connections that are alike share one
+    return lru_cache(maxsize=64)(Decoder), lru_cache(maxsize=64)(Encoder), call_each  # all connections that are alike share one
 
 
 _compiled = _built()
@@ -110,7 +130,7 @@ def compiled_decoder(
     """
     if _chosen is None or layout.checksum is not crc32:
         return None
-    decoder, _ = _chosen
+    decoder, _, _ = _chosen
     most = min(max_content, _MOST_CONTENT)
     return decoder(layout.header_size, layout.id_size, layout.clock, most, first_code, lookup, message_class)
 
@@ -124,5 +144,13 @@ def compiled_encoder(layout: Layout, clock: Callable[[], int]) -> Encode | None:
     """
     if _chosen is None or layout.checksum is not crc32:
         return None
-    _, encoder = _chosen
+    _, encoder, _ = _chosen
     return encoder(layout.header_size, layout.id_size, clock if layout.clock else None)
+
+
+def compiled_calls() -> CallEach | None:
+    """Return what calls the handlers of plain messages one after another, None where Python does.
+
+    It stops in front of the first event that is no message, and as soon as ``plain`` is not True any more.
+    """
+    return None if _chosen is None else _chosen[2]

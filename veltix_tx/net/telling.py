@@ -1,0 +1,89 @@
+"""Telling: what the log says of handlers that block, fail, or are done too late."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.plain import PlainFailure
+from veltix_tx.net.running import Overdue
+from veltix_tx.wire.messages import Response
+
+if TYPE_CHECKING:
+    from veltix_tx.net.link import Link
+    from veltix_tx.net.session import Session
+
+__all__ = ["Telling"]
+
+_log = Logger()
+
+_NAMED = 3
+"""Handlers that a warning about many messages names."""
+
+
+class Telling:
+    """What one session's handlers do that somebody should know.
+
+    Args:
+        session: whose handlers.
+        link: the protocol below.
+        application: has them.
+
+    Attributes:
+        late_results: what handlers brought after they had been given up; it was dropped.
+    """
+
+    __slots__ = ("_application", "_link", "_session", "_told_slow", "late_results")
+
+    def __init__(self, session: Session, link: Link, application: IVeltixApplication) -> None:
+        self._session = session
+        self._link = link
+        self._application = application
+        self._told_slow = 0.0
+        self.late_results = 0
+
+    def _tell_slow_read(self, seconds: float, messages: list[Response]) -> None:
+        if len(messages) == 1:
+            self._tell_slow(seconds, **self._handler(messages[0]))
+            return
+        names = list(dict.fromkeys(self._handler(message)["who"] for message in messages))
+        shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+        self._tell_slow(seconds, f"handling {len(messages)} messages ({shown})", messages=len(messages))
+
+    def _tell_slow(self, seconds: float, who: str, **fields: object) -> None:
+        self._link.shared.counters["handlers_slow"] += 1
+        if self._link.corked:
+            self._told_slow += seconds  # of this read, of which took() is still to be told
+        if self._link.may_log():
+            fields |= {"who": who, "seconds": seconds, "session": self._session}
+            _log.warn("{who} blocked everything for {seconds:.2f} s, for {session}", **fields)
+
+    def _log_failure(self, failure: Failure, who: str, **fields: object) -> None:
+        if not self._link.may_log():
+            return
+        text, overdue = "{who} failed for {session}", failure.value
+        if isinstance(overdue, Overdue):
+            text, fields["seconds"] = "{who} was not done after {seconds:g} s, for {session}", overdue.seconds
+            failure = overdue.stopped or failure
+        _log.failure(text, PlainFailure(failure), LogLevel.critical, who=who, session=self._session, **fields)
+
+    def _late(self, result: object) -> None:
+        self.late_results += 1
+        self._link.shared.counters["handlers_late"] += 1
+        if isinstance(result, Failure):
+            self._log_failure(result, "a handler that had been given up")
+        elif self._link.may_log():
+            _log.warn("a handler that had been given up is done after all, for {session}", session=self._session)
+
+    def _handler(self, message: Response) -> dict[str, str]:
+        """Return what handles a message, as fields of a log event."""
+        find = getattr(self._application, "handler_of", None)
+        try:
+            handler = self._application.received if find is None else find(message)
+        except Exception:  # of the user's
+            handler = find
+        name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+        return {"who": f"the handler {name} of {message.type.name}", "handler": name, "type": message.type.name}
