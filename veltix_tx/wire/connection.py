@@ -16,7 +16,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
+from sys import intern
 
 from veltix_tx.errors import (
     FrameTooLarge,
@@ -63,14 +64,12 @@ __all__ = [
 _UNCOPIED = 65536
 """Content longer than this (bytes) is sent as it is, behind its header, instead of joined to it."""
 
-
 _LIMITS = Limits()
 
 _READY, _CLOSED = State.READY, State.CLOSED
 """As globals of their own, because a class attribute of an Enum costs five times as much for each message."""
 
 _TOO_LATE = "the connection is closed: nothing can be sent any more"
-
 
 _packer = lru_cache(maxsize=64)(Layout.packer)
 """The connections of one side share it."""
@@ -292,12 +291,7 @@ class VeltixConnection:
             raise _no_such_id(request_id) from None
 
     def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> int:
-        """Queue a message; return how many bytes that is.
-
-        Raises:
-            LocalProtocolError: the connection is closed.
-            NotReady, MessageTooLarge, LocalProtocolError: as :meth:`encode`.
-        """
+        """Queue a message and return how many bytes that is; raises as :meth:`encode`, and LocalProtocolError once it is closed."""
         if len(content) > self._most_joined:  # so is every content before READY, and after the end
             if self.state is State.CLOSED:
                 raise LocalProtocolError(_TOO_LATE)
@@ -362,7 +356,7 @@ class VeltixConnection:
         self.peer, self._layout = peer, peer.layout
         known = release_of(peer.layout, peer.version)
         monotonic = known is not None and known.monotonic
-        self.encoding = _encoding(beginning.role, peer.layout, monotonic)
+        self.encoding = intern(f"{beginning.role.name} {peer.layout.name} {monotonic}")
         clock = beginning.uptime_ms if monotonic else beginning.calendar_ms
         self._pack, self._frame = _packer(peer.layout, clock), framer(peer.layout, clock)
         self._max_content = self.max_message_size - peer.layout.header_size
@@ -399,11 +393,6 @@ class VeltixConnection:
             else:
                 passed.append(event)  # of a registry that holds codes below the users'
         return passed
-
-
-@cache
-def _encoding(role: Role, layout: Layout, monotonic: bool) -> str:
-    return f"{role.name} {layout.name} {monotonic}"
 
 
 def _no_such_id(request_id: int | None) -> LocalProtocolError:
