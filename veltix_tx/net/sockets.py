@@ -22,15 +22,6 @@ __all__ = [
     "unsent",
     "write_straight",
 ]
-    "acknowledged",
-    "has_unwritten",
-    "is_plain",
-    "notice_dead_peers",
-    "read_at_once",
-    "round_trip",
-    "unsent",
-    "write_straight",
-]
 
 _ROUND_TRIP = 68
 _ACKNOWLEDGED = 120
