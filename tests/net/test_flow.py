@@ -492,11 +492,20 @@ def test_nothing_is_kept_after_the_end() -> None:
     assert not flow._queue
 
 
-def test_requests_wait_while_replies_are_unread(server_line: Any) -> None:
-    """Requests that came in one read are not all handled when their replies are large: at most a megabyte and one are owed."""
+@pytest.mark.parametrize("apart", [False, True])
+def test_requests_wait_while_replies_are_unread(apart: bool, server_line: Any) -> None:
+    """Requests that came in one read are not all handled when their replies are large: at most a megabyte and one are owed.
+
+    So it is where they are answered apart from their turns, as those of concurrent routes are.
+    """
     line = server_line(timeouts=Timeouts(silence=10_000))
     line.shake()
-    line.application.on_message = lambda session, message: message.content + b"x" * (300 * 1024)
+
+    def answer(session: Any, message: Any) -> bytes | None:
+        result = message.content + b"x" * (300 * 1024)
+        return (session.answer(message, result), None)[1] if apart else result
+
+    line.application.on_message = answer
     line.transport.producer.pauseProducing()
     contents = [b"%03d" % number for number in range(50)]
     line.say(*contents)

@@ -372,6 +372,7 @@ class Turns(Telling):
             if self._answered_bytes > MOST_CORKED:
                 self._answered_bytes = 0
                 self._link.write_out()
+                self.plain = self.plain and not self._flow.full  # the compiled codec looks at that alone
 
     def _failed(self, failure: Failure, message: Response) -> None:
         if self._session.closed is not None and failure.check(SessionClosed):
