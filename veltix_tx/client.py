@@ -201,7 +201,7 @@ class Client(RoutedService):
         """
         session = self._factory.session if self._factory is not None else None
         if session is None:
-            session = self._open_session()
+            raise self._absent()
         return session.send(message, content, request_id=request_id)
 
     def send_and_wait(
@@ -210,19 +210,14 @@ class Client(RoutedService):
         """Send a request and wait for its reply; see :meth:`Session.send_and_wait`. Errbacks with NotReady, too."""
         session = self._factory.session if self._factory is not None else None
         if session is None:
-            try:
-                session = self._open_session()
-            except VeltixError as error:
-                return fail(error)
+            return fail(self._absent())
         return session.send_and_wait(message, content, timeout=timeout)
 
     @from_any_thread
     def ping_server(self, timeout: float | None = None) -> Deferred[float]:
         """Measure the round trip to the server in milliseconds; see :meth:`Session.ping`. Errbacks with NotReady, too."""
-        try:
-            return self._open_session().ping(timeout)
-        except VeltixError as error:
-            return fail(error)
+        session = self._factory.session if self._factory is not None else None
+        return fail(self._absent()) if session is None else session.ping(timeout)
 
     # From twisted.application.
 
@@ -251,12 +246,10 @@ class Client(RoutedService):
         config = self.config
         return f"{config.server_addr}:{config.port}" if config.endpoint is None else str(config.endpoint)
 
-    def _open_session(self) -> Session:
-        session = self._factory.session if self._factory else None
-        if session is not None and session.closed is None:
-            return session
-        ended = session.closed if session is not None else self._factory.closed if self._factory else None
-        raise NotReady() if ended is None else SessionClosed(ended.reason, ended.cause)
+    def _absent(self) -> VeltixError:
+        """Return why there is no session."""
+        ended = self._factory.closed if self._factory is not None else None
+        return NotReady() if ended is None else SessionClosed(ended.reason, ended.cause)
 
     def _endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:
         plain, config = self._plain_endpoint(clocks), self.config

@@ -117,7 +117,7 @@ class Questions:
     def took(self, message: Response) -> bool:
         """Give a reply to who waits, or waited, for it; return False for a message that is none."""
         request_id = message.request_id
-        waits = self._asked.pop(request_id, None)
+        waits = self._asked.pop(request_id, None)  # as settle() does, without two calls for each reply
         if waits is not None:
             waits[0].callback(message)
             return True
