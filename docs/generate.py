@@ -570,7 +570,10 @@ def fixed_limits() -> str:
                 "how much more may wait for its turn while this side waits for a reply itself",
                 f"{turns.OWN_REQUESTS_FACTOR} times `inflight`",
             ],
-            ["requests given up whose late replies are recognised", f"{requests._REMEMBERED} per connection"],
+            [
+                "requests given up, and pings, whose late replies are recognised and whose ids are not used again before them",
+                f"all of them where ids have 2 bytes, else the last {requests.MOST_GIVEN_UP} of each per connection",
+            ],
             ["gap between two hellos of the auto port", f"{protocol._HELLO_GAP:g} s and two round trips"],
             ["silence after which a client asks whether the server has no handshake", f"{handshake._SILENCE:g} s"],
         ],

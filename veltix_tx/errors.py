@@ -362,18 +362,25 @@ class RequestTimeout(RequestError):
 
 
 class TooManyRequests(RequestError):
-    """As many requests as allowed are waiting already. Nothing was sent.
+    """As many requests as allowed are waiting already, or their ids are all in use. Nothing was sent.
 
     Attributes:
-        limit: how many may wait at once.
+        limit: how many may wait at once, or how many ids there are.
+        given_up: how many of the ids are those of requests that were given up; 0 where ``limits.pending`` is the cause.
     """
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(limit)
+    def __init__(self, limit: int, given_up: int = 0) -> None:
+        super().__init__(limit, given_up)
         self.limit = limit
+        self.given_up = given_up
 
     def __str__(self) -> str:
-        return f"{self.limit} requests are waiting for their replies already"
+        if not self.given_up:
+            return f"{self.limit} requests are waiting for their replies already"
+        return (
+            f"all {self.limit} request ids of the connection are in use: those of {self.given_up} requests that were given up are "
+            "still awaited. A late reply frees its id, a new connection frees all"
+        )
 
 
 class RemoteError(RequestError):

@@ -119,16 +119,15 @@ async def stay_connected(session: Session, noted: DeferredQueue[bytes], real: Re
     """Let several heartbeats pass in which nobody says anything else; both ends are there as before."""
     from twisted.internet import reactor
 
-    before = session._connection.fresh_id(())  # type: ignore[attr-defined]
+    before = session._link.heard  # type: ignore[attr-defined]
     await deferLater(reactor, 1.5, lambda: None)
     assert session.closed is None
     assert (session.late_replies, session.refused) == (0, 0)
-    if session.peer.layout.id_size == 2:
-        assert session._connection.fresh_id(()) - before >= 4  # type: ignore[attr-defined]
+    assert session._link.heard - before > 1  # type: ignore[attr-defined]
     await converse(session, noted, real)
 
 
-@pytest.mark.parametrize("release", each_release("1.6.3", "1.6.10", "1.7.5", "1.9.0", "2.0.3", "3.3.0"))
+@pytest.mark.parametrize("release", each_release("1.6.1", "1.6.3", "1.6.10", "1.7.5", "1.9.0", "2.0.3", "3.3.0"))
 async def test_the_real_client_lives_through_heartbeats(release: str, folders: dict[str, Path]) -> None:
     """A real client that says nothing answers our server's pings and stays connected."""
     async with OurServer(wire=release, timeouts=HEARTBEAT) as ours, running(folders[release], "client") as real:
@@ -138,7 +137,7 @@ async def test_the_real_client_lives_through_heartbeats(release: str, folders: d
         await stay_connected(session, ours.noted, real)
 
 
-@pytest.mark.parametrize("release", each_release("1.6.3", "1.6.10", "1.7.5", "1.9.0", "2.0.3", "3.3.0"))
+@pytest.mark.parametrize("release", each_release("1.6.1", "1.6.3", "1.6.10", "1.7.5", "1.9.0", "2.0.3", "3.3.0"))
 async def test_the_real_server_lives_through_heartbeats(release: str, folders: dict[str, Path]) -> None:
     """A real server that says nothing answers our client's pings and keeps the connection."""
     async with (

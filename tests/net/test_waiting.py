@@ -75,15 +75,15 @@ def test_a_request_made_while_others_time_out_has_its_own_time() -> None:
     assert isinstance(again[0][0], RequestTimeout)
 
 
-def test_an_id_used_again_is_no_longer_given_up() -> None:
-    """A reply to a new request with the id of a given-up one settles the new one."""
+def test_a_cancelled_request_holds_its_id_back() -> None:
+    """The id of a request that was cancelled stays out of use until its late reply came, which is one."""
     _, waiting = make()
     waiting.add(1, 5).addErrback(lambda _: None).cancel()
-    assert list(waiting.given_up) == [1]
-    result = collect(waiting.add(1, 5))
-    assert list(waiting.given_up) == []
-    assert waiting.settle(1, "reply")
-    assert result == ["reply"]
+    assert list(waiting.given_up.ids) == [1]
+    assert not waiting.settle(1, "reply")
+    assert waiting.came_late(1)
+    assert not waiting.came_late(1)
+    assert not waiting.given_up.ids
 
 
 def test_failing_all_leaves_no_timer() -> None:
@@ -94,13 +94,3 @@ def test_failing_all_leaves_no_timer() -> None:
     assert results[0][0] is not results[1][0]
     assert clock.getDelayedCalls() == []
     assert not waiting.entries
-
-
-def test_given_up_ids_are_bounded() -> None:
-    """Only the last 1024 ids of given-up requests are remembered."""
-    _, waiting = make()
-    for number in range(1100):
-        waiting.add(number, 5).addErrback(lambda _: None).cancel()
-    assert len(waiting.given_up) == 1024
-    assert 1099 in waiting.given_up
-    waiting.fail_all(RuntimeError)

@@ -54,7 +54,8 @@ SAID: list[tuple[VeltixError, dict[str, Any], list[str]]] = [
     (SessionClosed(DisconnectReason.RESET), {}, ["was reset"]),
     (SessionClosed(DisconnectReason.PROTOCOL_ERROR, TooManyStrikes(32)), {}, ["was closed: over 32 frames"]),
     (RequestTimeout(5.0), {"seconds": 5.0}, ["5 s"]),
-    (TooManyRequests(10), {"limit": 10}, ["10 requests"]),
+    (TooManyRequests(10), {"limit": 10, "given_up": 0}, ["10 requests"]),
+    (TooManyRequests(10, 7), {"limit": 10, "given_up": 7}, ["all 10", "7 requests that were given up", "new connection"]),
     (RemoteError(b"no"), {"detail": b"no"}, ["b'no'"]),
     (RemoteError(b""), {"detail": b""}, ["could not answer"]),
 ]

@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import cycle
 from random import Random
+from typing import Any
 
 import pytest
 
 from veltix_tx.wire.layouts import W14, W15, W16, W22, W46, W62, Layout
-from veltix_tx.wire.requests import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS, PendingTable, RequestIds
+from veltix_tx.wire.requests import (
+    CLIENT_IDS,
+    LEGACY_CLIENT_IDS,
+    MOST_GIVEN_UP,
+    SERVER_IDS,
+    GivenUpIds,
+    PendingTable,
+    RequestIds,
+)
 
 HALVES = pytest.mark.parametrize("half", [CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS], ids=["client", "legacy client", "server"])
 WIDE = pytest.mark.parametrize("layout", [W14, W16, W22, W62], ids=lambda layout: layout.name)
@@ -14,6 +25,25 @@ WIDE = pytest.mark.parametrize("layout", [W14, W16, W22, W62], ids=lambda layout
 def no_dice(bits: int) -> int:
     """Dice that must not be thrown."""
     pytest.fail("16-bit ids are counted, not drawn")
+
+
+def held_back(request_ids: Iterable[int]) -> GivenUpIds:
+    """The ids of requests given up."""
+    given_up = GivenUpIds()
+    for request_id in request_ids:
+        given_up.add(request_id)
+    return given_up
+
+
+class Counting(dict[int, Any]):
+    """A dict that counts how often it is looked into."""
+
+    looks = 0
+
+    def __contains__(self, key: object) -> bool:
+        """Count the look."""
+        self.looks += 1
+        return super().__contains__(key)
 
 
 def test_the_two_sides_share_no_id() -> None:
@@ -60,6 +90,87 @@ def test_no_id_is_left_when_every_one_is_taken(half: range) -> None:
     assert ids.fresh(half) is None
 
 
+@HALVES
+def test_an_id_given_up_is_not_used_again_before_its_reply_came(half: range) -> None:
+    """Through three rounds of the half an id given up is left out; once its reply has come it has its turn again."""
+    ids, given_up = RequestIds(W15, half, no_dice), held_back([half[1], half[1000], half[-1]])
+    for _ in range(3):
+        assert [ids.fresh((), given_up) for _ in range(len(half) - 3)] == [each for each in half if each not in given_up.ids]
+    assert given_up.discard(half[1000])
+    assert not given_up.discard(half[1000])
+    round_ = [ids.fresh((), given_up) for _ in range(len(half) - 2)]
+    assert round_.count(half[1000]) == 1
+    assert len(set(round_)) == len(half) - 2
+
+
+@HALVES
+def test_no_id_is_left_when_every_other_one_was_given_up(half: range) -> None:
+    """Ids given up are not taken back in need: there is none, until one of their replies comes; that one it is then."""
+    ids, taken = RequestIds(W15, half, no_dice), set(half[:10])
+    given_up = held_back(half[10:])
+    for freed in (half[-1], half[10], half[1234]):
+        assert ids.fresh(taken, given_up) is None
+        assert given_up.discard(freed)
+        assert [ids.fresh(taken, given_up), ids.fresh(taken, given_up)] == [freed, freed]
+        given_up.add(freed)
+
+
+@pytest.mark.parametrize("free", [1, 7, 300])
+@pytest.mark.parametrize("order", ["in a row", "scattered"])
+def test_a_free_id_is_found_at_once_among_tens_of_thousands_given_up(order: str, free: int) -> None:
+    """Whatever is held back, and where, a fresh id takes a few looks, and not one at each of the 32,767."""
+    half = CLIENT_IDS
+    held = list(half)
+    if order == "scattered":
+        Random(1).shuffle(held)
+    ids, given_up = RequestIds(W15, half, no_dice), held_back(held[free:])
+    ids.fresh((), given_up)
+    given_up.ids = looked = Counting(given_up.ids)
+    found = [ids.fresh((), given_up) for _ in range(1000)]
+    assert set(found) == set(held[:free])
+    assert looked.looks <= 5 * 1000
+
+
+def test_the_map_of_ids_given_up_follows_them() -> None:
+    """With many given up and few, on the way up and down, what is free is exactly what is not held back."""
+    random, given_up, model = Random(2), GivenUpIds(), set[int]()
+    for step in range(20_000):
+        grows = step % 10_000 < 5_000
+        if model and random.random() < (0.2 if grows else 0.8):
+            gone = random.choice(tuple(model)) if len(model) < 50 else next(iter(model))
+            model.discard(gone)
+            assert given_up.discard(gone)
+        else:
+            new = random.choice(SERVER_IDS)
+            model.add(new)
+            given_up.add(new)
+        start = random.choice(SERVER_IDS)
+        stop = min(start + random.randrange(2000), SERVER_IDS.stop)
+        if step % 50 == 0:
+            expected = next((each for each in range(start, stop) if each not in model), stop)
+            assert given_up.next_free(start, stop) == expected
+    assert set(given_up.ids) == model
+
+
+@WIDE
+def test_a_wide_id_given_up_is_not_drawn_again(layout: Layout) -> None:
+    """Dice that show an id given up are thrown again."""
+    dice = iter([3, 4, 3, 5])
+    ids = RequestIds(layout, CLIENT_IDS, lambda bits: next(dice))
+    assert ids.fresh({4}, held_back([3])) == 5
+
+
+@pytest.mark.parametrize("layout", [W14, W15, W16, W22, W62], ids=lambda layout: layout.name)
+@HALVES
+def test_a_probe_has_an_id_that_no_other_ping_has(layout: Layout, half: range) -> None:
+    """The id of pings that nobody waits for is never fresh."""
+    dice = cycle([-1, 7])
+    ids = RequestIds(layout, half, lambda bits: next(dice) % (1 << bits))
+    assert ids.probe < 1 << 8 * layout.id_size
+    fresh = {ids.fresh(()) for _ in half}
+    assert not fresh & {None, ids.probe}
+
+
 @WIDE
 def test_wide_ids_are_drawn(layout: Layout) -> None:
     """On the other layouts ids are random numbers of the layout's width, for requests and plain messages alike."""
@@ -95,37 +206,45 @@ def test_a_pending_request_is_settled_once() -> None:
     assert table.settle(1) == "first"
     assert table.settle(1) is None
     assert table.settle(2) is None
-    assert not table.given_up
+    assert not table.given_up.ids
+    assert not table.came_late(1)
 
 
-def test_a_request_given_up_is_remembered() -> None:
-    """After giving up, the entry is gone and its id known for a late reply."""
+def test_a_request_given_up_is_remembered_until_its_reply() -> None:
+    """After giving up, the entry is gone and its id held back for one late reply."""
     table: PendingTable[str] = PendingTable()
     table.add(1, "first", 5.0)
     assert table.give_up(1) == "first"
-    assert 1 in table.given_up
+    assert list(table.given_up.ids) == [1]
     assert table.settle(1) is None
     assert table.give_up(1) is None
+    assert table.came_late(1)
+    assert not table.came_late(1)
+    assert not table.given_up.ids
 
 
-def test_an_id_in_use_again_is_not_given_up() -> None:
-    """A reply to the new request with the same id is no late one."""
+def test_what_was_settled_is_not_given_up() -> None:
+    """Giving up an id that nothing waits for holds nothing back: nothing more can come for it."""
     table: PendingTable[str] = PendingTable()
     table.add(1, "first", 5.0)
-    table.give_up(1)
-    table.add(1, "second", 9.0)
-    assert 1 not in table.given_up
-    assert table.settle(1) == "second"
+    table.drain()
+    assert table.give_up(1) is None
+    assert not table.given_up.ids
 
 
 def test_the_memory_of_ids_given_up_is_bounded() -> None:
-    """The last 1024 ids are remembered, the oldest forgotten first."""
+    """Of wide ids the last 28,672 at least are remembered, 32,768 at most; a reply to a forgotten one is known by their number."""
     table: PendingTable[int] = PendingTable()
-    for request_id in range(3000):
+    total = 3 * MOST_GIVEN_UP
+    for request_id in range(total):
         table.add(request_id, request_id, 1.0)
         table.give_up(request_id)
-    assert list(table.given_up) == list(range(3000 - 1024, 3000))
-    assert not table.entries
+        assert len(table.given_up) <= MOST_GIVEN_UP
+    kept = len(table.given_up)
+    assert kept >= MOST_GIVEN_UP * 7 // 8
+    assert list(table.given_up.ids) == list(range(total - kept, total))
+    assert sum(table.came_late(request_id) for request_id in range(total)) == total
+    assert not table.came_late(0)
 
 
 def test_requests_expire_at_their_deadline() -> None:
@@ -137,7 +256,7 @@ def test_requests_expire_at_their_deadline() -> None:
     assert table.next_deadline() == 4.0
     assert table.expired(3.9) == []
     assert table.expired(5.0) == ["now", "soon"]
-    assert set(table.given_up) == {2, 3}
+    assert set(table.given_up.ids) == {2, 3}
     assert table.next_deadline() == 9.0
     assert table.settle(1) == "late"
     assert table.next_deadline() is None

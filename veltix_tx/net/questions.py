@@ -66,7 +66,7 @@ class Questions:
         self._most, self._seconds = link.limits.pending, link.timeouts.request
         self.requests = Waiting(link.clocks.uptime, link.deadlines, "requests", link.shared.counters)
         self.pings = Waiting(link.clocks.uptime, link.deadlines, "pings", link.shared.counters)
-        self._asked, self._given_up = self.requests.entries, self.requests.given_up
+        self._asked, self._given_up = self.requests.entries, self.requests.given_up.ids
         self._pinged = self.pings.entries
         self._closed: SessionClosed | None = None
         self._late = late
@@ -100,13 +100,15 @@ class Questions:
             if self._closed is not None:
                 raise SessionClosed(self._closed.reason, self._closed.cause)
             if len(self._asked) + len(self._pinged) >= self._most:
-                link.shared.counters["requests_refused"] += 1
                 raise TooManyRequests(self._most)
             if flow.blocked:
                 flow.check_room(len(content) + self._header_size)
-            request_id = self._connection.fresh_id(waiting.entries, wanted)
+            request_id = self._connection.fresh_id(waiting.entries, wanted, waiting.given_up)
             size = self._connection.send(message_type, content, request_id)
-        except (SessionClosed, TooManyRequests, LocalProtocolError) as error:
+        except (SessionClosed, LocalProtocolError) as error:
+            return fail(error)
+        except TooManyRequests as error:
+            link.shared.counters["requests_refused"] += 1
             return fail(error)
         reply = waiting.add(request_id, seconds)
         link.sent(size)
@@ -123,13 +125,16 @@ class Questions:
             return True
         if request_id not in self._given_up:
             return False
-        del self._given_up[request_id]
+        self.requests.came_late(request_id)
         self._late()
         return True
 
     def declined(self, request_id: int, detail: bytes) -> bool:
         """Fail a request, as the peer says; return whether anyone waited for it."""
-        return self.requests.settle(request_id, Failure(RemoteError(detail)))
+        if self.requests.settle(request_id, Failure(RemoteError(detail))):
+            return True
+        self.requests.came_late(request_id)
+        return False
 
     def end(self, closed: SessionClosed) -> None:
         """Fail everything that waits, each with an error of its own, and whatever is asked from now on."""

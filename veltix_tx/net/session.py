@@ -8,7 +8,7 @@ from threading import get_ident
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
 
-from veltix_tx.errors import DisconnectReason, LocalProtocolError, SessionClosed, TooManyRequests
+from veltix_tx.errors import DisconnectReason, SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
@@ -307,12 +307,8 @@ class Session(Tagged):
 
     def probe(self) -> None:
         """Send a ping of which only that it is answered matters: it is none of the requests that wait."""
-        try:
-            probe = self._connection.fresh_id(())
-        except (LocalProtocolError, TooManyRequests):
-            probe = None  # a wire without ids, or with none left
         self._probes += 1
-        self._connection.send_ping(probe)
+        self._connection.send_ping(None)
         self._link.sent(self._header_size)
 
     # From the protocol.
@@ -330,16 +326,19 @@ class Session(Tagged):
         if self.questions is None or not self.questions.declined(request_id, detail):
             self._late()
 
-    def pong(self, request_id: int) -> bool:
-        """Take the answer to a ping; return False for one that was never asked for."""
+    def pong(self, request_id: int | None) -> bool:
+        """Take the answer to a ping, None for that to a probe; return False for one that was never asked for."""
+        if request_id is None:
+            if self._probes:
+                self._probes -= 1
+                return True
+            self._late()
+            return False
         pings = None if self.questions is None else self.questions.pings
         if pings is not None and pings.settle(request_id, None):
             return True
-        if self._probes:
-            self._probes -= 1
-            return True
         self._late()
-        return pings is not None and pings.given_up.pop(request_id, False) is None
+        return pings is not None and pings.came_late(request_id)
 
     def go_on(self) -> None:
         """Go on handling messages, which had to wait for the peer to read."""

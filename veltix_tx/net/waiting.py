@@ -46,7 +46,7 @@ class Waiting:
 
     Attributes:
         entries: what waits, by request id: always the same dict, to look into.
-        given_up: ids whose replies are late: always the same dict, to look into and take from.
+        given_up: ids whose replies are late; see :class:`~veltix_tx.wire.requests.GivenUpIds`.
     """
 
     __slots__ = ("_counters", "_deadlines", "_name", "_sweep_at", "_table", "_uptime", "entries", "given_up")
@@ -81,6 +81,10 @@ class Waiting:
             return False
         reply.callback(result)
         return True
+
+    def came_late(self, request_id: int) -> bool:
+        """Take note of a late reply, whose id may be used again; return False where none was given up."""
+        return self._table.came_late(request_id)
 
     def fail_all(self, error: Callable[[], Exception]) -> None:
         """Fail everything that waits, each with an error of its own."""

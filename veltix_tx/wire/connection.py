@@ -46,7 +46,7 @@ from veltix_tx.wire.messages import (
 )
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.releases import Release, release_of
-from veltix_tx.wire.requests import RequestIds, half_of
+from veltix_tx.wire.requests import NONE_GIVEN_UP, GivenUpIds, RequestIds, half_of
 from veltix_tx.wire.states import STATES, Role, State, Trigger
 from veltix_tx.wire.wire import WireConnection
 
@@ -244,15 +244,15 @@ class VeltixConnection:
         out, self._out = self._out, []
         return out
 
-    def fresh_id(self, taken: Collection[int], wanted: int | None = None) -> int:
-        """Return a request id of this side that is not in ``taken``.
+    def fresh_id(self, taken: Collection[int], wanted: int | None = None, given_up: GivenUpIds = NONE_GIVEN_UP) -> int:
+        """Return a request id of this side that is neither taken nor given up.
 
         Where ids have 4 bytes or more, and so are drawn at random, that is the wanted one if it fits and is free.
 
         Raises:
             NotReady: the handshake is not complete.
             LocalProtocolError: the wire has no request ids (the 46-byte format).
-            TooManyRequests: every id is taken.
+            TooManyRequests: no other id is left.
         """
         ids = self._ids
         if ids is None:
@@ -261,11 +261,11 @@ class VeltixConnection:
             raise LocalProtocolError("the 46-byte wire has no request ids: only send() works on it")
         if wanted is not None:
             size = self._layout.id_size
-            if size >= 4 and 0 <= wanted < 1 << 8 * size and wanted not in taken:
+            if size >= 4 and 0 <= wanted < 1 << 8 * size and wanted not in taken and wanted not in given_up.ids:
                 return wanted
-        request_id = ids.fresh(taken)
+        request_id = ids.fresh(taken, given_up)
         if request_id is None:
-            raise TooManyRequests(len(taken))
+            raise TooManyRequests(len(taken) + len(given_up), len(given_up))
         return request_id
 
     def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
@@ -319,8 +319,9 @@ class VeltixConnection:
         self._out += buffers
 
     def send_ping(self, request_id: int | None) -> None:
-        """Queue a PING."""
-        self.send(PING, b"", request_id)
+        """Queue a PING; without an id, one whose PONG carries none either."""
+        ids = self._ids
+        self.send(PING, b"", ids.probe if request_id is None and ids is not None else request_id)
 
     def send_failure(self, request_id: int) -> bool:
         """Queue an ERROR, a type known to the releases up to 1.9.0; False for a later peer."""
@@ -385,7 +386,8 @@ class VeltixConnection:
                 self.send(PONG, b"", event.request_id)
                 self.pings += 1
             elif event.type is PONG:
-                passed.append(Pong(event.request_id))
+                probe = event.request_id == self._ids.probe  # type: ignore[union-attr]
+                passed.append(Pong(None if probe else event.request_id))
             elif event.type is ERROR:
                 passed.append(Declined(event.request_id, event.content))
             elif event.type.code in SYSTEM_TYPES:

@@ -28,10 +28,10 @@ class Pong:
     """The peer answered a ping.
 
     Attributes:
-        request_id: the ping's.
+        request_id: the ping's; None for a ping that was sent without one.
     """
 
-    request_id: int
+    request_id: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from itertools import islice
 from typing import Generic, TypeVar
 
 from veltix_tx.wire.layouts import Layout
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.states import Role
 
-__all__ = ["CLIENT_IDS", "LEGACY_CLIENT_IDS", "SERVER_IDS", "PendingTable", "RequestIds", "half_of"]
+__all__ = [
+    "CLIENT_IDS",
+    "LEGACY_CLIENT_IDS",
+    "MOST_GIVEN_UP",
+    "NONE_GIVEN_UP",
+    "SERVER_IDS",
+    "GivenUpIds",
+    "PendingTable",
+    "RequestIds",
+    "half_of",
+]
 
 T = TypeVar("T")
 
@@ -26,8 +37,18 @@ The last id of each half answers nothing and asks nothing: no release ever waits
 a plain message is never taken for a reply (a real 2.x client waits for ids from 0 on).
 """
 
-_REMEMBERED = 1024
-"""How many ids of given-up requests are remembered to recognise their late replies."""
+MOST_GIVEN_UP = 0x8000
+"""Maximum ids of given-up requests of one kind that one connection keeps out of use; past it the oldest are forgotten.
+
+Ids of 2 bytes never come to it: a half has 32,767, and with the last one gone no request is sent. Of wider ids one is
+drawn again while the reply to a forgotten one is on its way with a chance of 1 in 2**31 (4 bytes) for each request and each
+such reply; a late reply to a forgotten one passes as a message of the peer's own.
+"""
+
+_MANY = 1024
+"""Ids given up from which the next free one is found in a map of them: 32 KiB, not worth it for a few."""
+
+_LOW_BITS = 0x7FFF
 
 
 def half_of(role: Role, peer: Peer) -> range:
@@ -36,6 +57,66 @@ def half_of(role: Role, peer: Peer) -> range:
         return SERVER_IDS
     counts_from_0 = peer.version in ("2.0.3", "3.0.0") if peer.protocol else "id_window" in peer.meta
     return LEGACY_CLIENT_IDS if counts_from_0 else CLIENT_IDS
+
+
+class GivenUpIds:
+    """Ids of requests that were given up and whose replies may still come: used again, one would get the other's reply.
+
+    Attributes:
+        ids: the ids, oldest first. Stays the same dict, to look into.
+        forgotten: how many have been forgotten, because there were too many; see :data:`MOST_GIVEN_UP`.
+    """
+
+    __slots__ = ("_map", "forgotten", "ids")
+
+    def __init__(self) -> None:
+        self.ids: dict[int, None] = {}
+        self.forgotten = 0
+        self._map: bytearray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add(self, request_id: int) -> None:
+        """Keep an id out of use."""
+        if len(self.ids) >= MOST_GIVEN_UP:  # many at once: the first of a dict costs a walk past all that were deleted
+            for oldest in list(islice(self.ids, MOST_GIVEN_UP // 8)):
+                del self.ids[oldest]
+                self.forgotten += 1
+        self.ids[request_id] = None
+        if self._map is not None:
+            self._map[request_id & _LOW_BITS] = 1
+
+    def discard(self, request_id: int) -> bool:
+        """Let an id be used again, because its reply came; return whether it was out of use."""
+        if request_id not in self.ids:
+            return False
+        del self.ids[request_id]
+        if len(self.ids) < _MANY // 2:
+            self._map = None
+        elif self._map is not None:
+            self._map[request_id & _LOW_BITS] = 0
+        return True
+
+    def next_free(self, start: int, stop: int) -> int:
+        """Return the first id from ``start`` on that is not out of use, ``stop`` where none is left below it.
+
+        For the ids of one half of 16 bits. With many out of use it is one search through a map (1 µs for a whole half)
+        and not a look at each.
+        """
+        ids = self.ids
+        if len(ids) < _MANY:
+            return next((request_id for request_id in range(start, stop) if request_id not in ids), stop)
+        if self._map is None:
+            self._map = bytearray(_LOW_BITS + 1)
+            for request_id in ids:
+                self._map[request_id & _LOW_BITS] = 1
+        found = self._map.find(0, start & _LOW_BITS, stop & _LOW_BITS)
+        return stop if found < 0 else start - (start & _LOW_BITS) + found
+
+
+NONE_GIVEN_UP = GivenUpIds()
+"""For who gives nothing up."""
 
 
 class RequestIds:
@@ -65,46 +146,60 @@ class RequestIds:
         """Return an id for a message that asks nothing and answers nothing."""
         return self._getrandbits(self._bits) if self.plain is None else self.plain
 
-    def fresh(self, taken: Collection[int]) -> int | None:
-        """Return an id that is not in ``taken``, or None when every one is."""
+    @property
+    def probe(self) -> int:
+        """The id of every ping that nobody waits for; no other ping has it."""
+        return self._half.stop if self._bits == 16 else (1 << self._bits) - 1
+
+    def fresh(self, taken: Collection[int], given_up: GivenUpIds = NONE_GIVEN_UP) -> int | None:
+        """Return an id that is neither taken nor given up; None when there is no other."""
         if self._bits != 16:
-            drawn = (self._getrandbits(self._bits) for _ in range(64))
-            return next((request_id for request_id in drawn if request_id not in taken), None)
-        half, request_id = self._half, self._next
-        if len(taken) >= len(half):
-            return None
-        while True:
-            following = request_id + 1
-            if following == half.stop:
-                following = half.start
-            if request_id not in taken:
-                self._next = following
+            return self._draw(taken, given_up.ids)
+        half, ids, request_id = self._half, given_up.ids, self._next
+        if request_id in taken or request_id in ids:
+            if len(taken) + len(ids) >= len(half):
+                return None
+            while True:  # ids come in turn: one that still waits for its reply is passed once in a whole round
+                if request_id in ids:
+                    request_id = given_up.next_free(request_id + 1, half.stop)
+                elif request_id in taken:
+                    request_id += 1
+                else:
+                    break
+                if request_id == half.stop:
+                    request_id = half.start
+        following = request_id + 1
+        self._next = half.start if following == half.stop else following
+        return request_id
+
+    def _draw(self, taken: Collection[int], given_up: Collection[int]) -> int | None:
+        probe = self.probe
+        for _ in range(64):
+            request_id = self._getrandbits(self._bits)
+            if request_id not in taken and request_id not in given_up and request_id != probe:
                 return request_id
-            request_id = following
+        return None
 
 
 class PendingTable(Generic[T]):
     """Requests that wait for their replies: id -> what to settle, and by when.
 
-    Settling removes an entry, so each is settled once. Ids of requests given up are remembered
-    for a while, so that a late reply is known for what it is.
+    Settling removes an entry, so each is settled once.
 
     Attributes:
         entries: id -> (what to settle, deadline). Stays the same dict.
-        given_up: the ids given up last, oldest first. Stays the same dict.
+        given_up: the ids of those given up, whose replies may still come.
     """
 
     __slots__ = ("entries", "given_up")
 
     def __init__(self) -> None:
         self.entries: dict[int, tuple[T, float]] = {}
-        self.given_up: dict[int, None] = {}
+        self.given_up = GivenUpIds()
 
     def add(self, request_id: int, entry: T, deadline: float) -> None:
         """Enter a request that has just been sent."""
         self.entries[request_id] = (entry, deadline)
-        if self.given_up:
-            self.given_up.pop(request_id, None)
 
     def settle(self, request_id: int) -> T | None:
         """Take out what waits for ``request_id``; None where nothing does."""
@@ -112,11 +207,24 @@ class PendingTable(Generic[T]):
         return None if found is None else found[0]
 
     def give_up(self, request_id: int) -> T | None:
-        """Take out a request whose reply is no longer wanted; a late reply will be recognised."""
-        if len(self.given_up) >= _REMEMBERED:
-            del self.given_up[next(iter(self.given_up))]
-        self.given_up[request_id] = None
-        return self.settle(request_id)
+        """Take out a request whose reply is no longer wanted; its id stays out of use until that came."""
+        entry = self.settle(request_id)
+        if entry is not None:
+            self.given_up.add(request_id)
+        return entry
+
+    def came_late(self, request_id: int) -> bool:
+        """Let the id of a given-up request be used again, because its reply came; return False for an id of none.
+
+        Where ids have been forgotten, any reply that nobody waits for may be to one of those.
+        """
+        given_up = self.given_up
+        if given_up.discard(request_id):
+            return True
+        if not given_up.forgotten:
+            return False
+        given_up.forgotten -= 1
+        return True
 
     def expired(self, now: float) -> list[T]:
         """Give up every request whose deadline has come; return what waited."""

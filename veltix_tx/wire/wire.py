@@ -7,6 +7,7 @@ from typing import Protocol
 
 from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import MessageType
+from veltix_tx.wire.requests import NONE_GIVEN_UP, GivenUpIds
 
 __all__ = ["WireConnection"]
 
@@ -41,8 +42,8 @@ class WireConnection(Protocol):
     def data_to_send(self) -> list[bytes]:
         """Return what is to be written now, in order, and forget it."""
 
-    def fresh_id(self, taken: Collection[int], wanted: int | None = None) -> int:
-        """Return a request id that is not in ``taken``, the wanted one if it can be had."""
+    def fresh_id(self, taken: Collection[int], wanted: int | None = None, given_up: GivenUpIds = NONE_GIVEN_UP) -> int:
+        """Return a request id that is neither taken nor given up, the wanted one if it can be had."""
 
     @property
     def buffered(self) -> int:
@@ -58,7 +59,7 @@ class WireConnection(Protocol):
         """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned."""
 
     def send_ping(self, request_id: int | None) -> None:
-        """Queue a ping."""
+        """Queue a ping; without an id, one of which only that it is answered matters."""
 
     def send_failure(self, request_id: int) -> bool:
         """Queue word that a request failed; False where the wire has none."""
