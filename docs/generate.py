@@ -355,7 +355,7 @@ def _exchange(release: Release) -> str:
             release,
             calendar_ms=lambda: 0x18BCFE56800,
             uptime_ms=lambda: 1_000_000,
-            getrandbits=lambda bits: 0x00112233445566778899AABBCCDDEEFF >> (128 - bits),
+            getrandbits=lambda bits: 0x00112233445566778899AABBCCDDEEFF >> (128 - (bits + 7) // 8 * 8),
             types=types,
         )
 

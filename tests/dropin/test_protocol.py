@@ -9,6 +9,7 @@ import zlib
 import pytest
 
 from veltix_tx.dropin import HELLO, HELLO_ACK, PING, PONG, MessageType, MessageTypeRegistry, Request, RequestError, Response
+from veltix_tx.dropin.network import request as request_module
 from veltix_tx.dropin.network.request import id_as_bytes, id_as_int, parse_all
 
 from .ends import new_type
@@ -75,6 +76,22 @@ def test_request_ids() -> None:
     assert len(Request(kind, b"", b"").request_id) == 4
     assert Request(kind, b"", b"ab").compile()[18:22] == b"ab\0\0"
     assert Request(kind, b"", b"abcdef").compile()[18:22] == b"abcd"
+
+
+@pytest.mark.parametrize("sides", [{True}, {False}, {True, False}, set()], ids=["server", "client", "both", "none"])
+def test_ids_are_drawn_for_the_only_side_there_is(sides: set[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process with servers only, ids have the first bit set; with clients only, clear; one drawn stays what it is."""
+    monkeypatch.setattr(request_module, "_SIDES_HERE", sides)
+    kind = new_type()
+    requests = [Request(kind, b"") for _ in range(64)]
+    first_bits = {bool(each.request_id[0] & 0x80) for each in requests}
+    assert first_bits == (sides if len(sides) == 1 else {True, False})
+    assert all(each.sent_by(server) == each.request_id for each in requests for server in (True, False))
+    assert not any(each.answers for each in requests)
+    for server in (True, False):
+        unread = [Request(kind, b"") for _ in range(64)]
+        assert {bool(each.sent_by(server)[0] & 0x80) for each in unread} == {server}
+        assert all(each.sent_by(server) == each.request_id for each in unread)
 
 
 @pytest.mark.parametrize("request_id", [0, 1, 0x8000, 2**32 - 1, 2**128 - 1])

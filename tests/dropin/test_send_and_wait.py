@@ -231,3 +231,53 @@ def test_ids_arrive_as_they_are(ends: Ends) -> None:
     assert client.get_sender().send(chosen)
     until(lambda: len(seen) == 3)
     assert seen == [asked.request_id, plain.request_id, b"abcd"]
+
+
+@pytest.mark.parametrize("wire", ["auto", "1.6.3"])
+def test_no_id_of_one_side_is_one_of_the_other(wire: str, ends: Ends) -> None:
+    """Of two ends of ours a server's requests and messages have ids with the first bit set, a client's without, given or not."""
+    kind = new_type()
+    server, client = ends.pair(wire=wire)
+    at_server: list[bytes] = []
+    at_client: list[bytes] = []
+    server.set_callback("on_recv", lambda info, response: at_server.append(response.request_id))
+    client.set_callback("on_recv", lambda response: at_client.append(response.request_id))
+    for _ in range(16):
+        assert client.get_sender().send(Request(kind, b""))
+        assert server.get_sender().send(Request(kind, b""), server.clients[0].conn)
+    for given in (b"\x00\x01\x02\x03", b"\xf0\x01\x02\x03"):
+        assert client.send_and_wait(Request(kind, b"", given), timeout=0.01) is None
+        assert server.send_and_wait(Request(kind, b"", given), server.clients[0], timeout=0.01) is None
+    until(lambda: len(at_server) == len(at_client) == 18)
+    assert not any(each[0] & 0x80 for each in at_server)
+    assert all(each[0] & 0x80 for each in at_client)
+
+
+def test_a_request_asked_again_with_an_id_of_the_other_side_is_answered(ends: Ends) -> None:
+    """A program's own id that is the other side's is replaced on the wire, and its own again in the answer."""
+    server, client = ends.pair()
+    kind = new_type()
+    answering(server, kind)
+    request = Request(kind, b"again", request_id=b"\xff\x01\x02\x03")
+    for _ in range(2):
+        reply = client.send_and_wait(request)
+        assert reply is not None
+        assert (reply.content, reply.request_id) == (b"AGAIN", b"\xff\x01\x02\x03")
+
+
+def test_a_request_given_up_and_asked_again_gets_its_own_answer(ends: Ends) -> None:
+    """The late answer to a request that timed out is not taken for that to the same Request object, sent again."""
+    server, client = ends.pair()
+    kind, asked = new_type(), []  # type: ignore[var-annotated]
+    server.route(kind)(lambda response, info: asked.append((response, info)))
+    request = Request(kind, b"first")
+    assert client.send_and_wait(request, timeout=0.05) is None
+    request.content = b"second"
+    replies: list[Any] = []
+    waiting = threading.Thread(target=lambda: replies.append(client.send_and_wait(request)))
+    waiting.start()
+    until(lambda: len(asked) == 2)
+    for response, info in asked:
+        server.get_sender().send(Request(kind, response.content, response.request_id), info.conn)
+    waiting.join(5)
+    assert [reply.content for reply in replies] == [b"second"]

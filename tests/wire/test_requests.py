@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import cycle
+from itertools import combinations, cycle
 from random import Random
 from typing import Any
 
 import pytest
 
 from veltix_tx.wire.layouts import W14, W15, W16, W22, W46, W62, Layout
+from veltix_tx.wire.peer import Peer
+from veltix_tx.wire.releases import HandshakeKind
 from veltix_tx.wire.requests import (
     CLIENT_IDS,
     LEGACY_CLIENT_IDS,
@@ -16,10 +18,18 @@ from veltix_tx.wire.requests import (
     GivenUpIds,
     PendingTable,
     RequestIds,
+    half_of,
 )
+from veltix_tx.wire.states import Role
 
 HALVES = pytest.mark.parametrize("half", [CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS], ids=["client", "legacy client", "server"])
+ROLES = pytest.mark.parametrize("role", list(Role), ids=lambda role: role.value)
 WIDE = pytest.mark.parametrize("layout", [W14, W16, W22, W62], ids=lambda layout: layout.name)
+
+
+def wide_half(role: Role, layout: Layout) -> range:
+    """The ids of a side on a layout, whoever the peer is."""
+    return half_of(role, Peer("", layout, HandshakeKind.NONE))
 
 
 def no_dice(bits: int) -> int:
@@ -153,49 +163,87 @@ def test_the_map_of_ids_given_up_follows_them() -> None:
 
 
 @WIDE
-def test_a_wide_id_given_up_is_not_drawn_again(layout: Layout) -> None:
+@ROLES
+def test_a_wide_id_given_up_is_not_drawn_again(role: Role, layout: Layout) -> None:
     """Dice that show an id given up are thrown again."""
     dice = iter([3, 4, 3, 5])
-    ids = RequestIds(layout, CLIENT_IDS, lambda bits: next(dice))
-    assert ids.fresh({4}, held_back([3])) == 5
+    half = wide_half(role, layout)
+    ids = RequestIds(layout, half, lambda bits: next(dice))
+    assert ids.fresh({half.start + 4}, held_back([half.start + 3])) == half.start + 5
 
 
 @pytest.mark.parametrize("layout", [W14, W15, W16, W22, W62], ids=lambda layout: layout.name)
-@HALVES
-def test_a_probe_has_an_id_that_no_other_ping_has(layout: Layout, half: range) -> None:
-    """The id of pings that nobody waits for is never fresh."""
+@ROLES
+def test_a_probe_has_an_id_that_no_other_ping_has(role: Role, layout: Layout) -> None:
+    """The id of pings that nobody waits for is the last of the half, which is never fresh, and that no program may choose."""
+    half = wide_half(role, layout)
     dice = cycle([-1, 7])
     ids = RequestIds(layout, half, lambda bits: next(dice) % (1 << bits))
-    assert ids.probe < 1 << 8 * layout.id_size
-    fresh = {ids.fresh(()) for _ in half}
-    assert not fresh & {None, ids.probe}
+    assert ids.probe == half.stop < 1 << 8 * layout.id_size
+    assert ids.probe not in {ids.fresh(()) for _ in range(0x10000)}
+    assert not ids.takes(ids.probe)
 
 
 @WIDE
-def test_wide_ids_are_drawn(layout: Layout) -> None:
-    """On the other layouts ids are random numbers of the layout's width, for requests and plain messages alike."""
+@ROLES
+def test_wide_ids_are_drawn(role: Role, layout: Layout) -> None:
+    """On the other layouts ids are random numbers but for two bits: whose it is, and whether it asks."""
     asked: list[int] = []
 
     def getrandbits(bits: int) -> int:
         asked.append(bits)
         return len(asked)
 
-    ids = RequestIds(layout, CLIENT_IDS, getrandbits)
-    assert (ids.fresh(()), ids.unsolicited(), ids.fresh({3})) == (1, 2, 4)
-    assert asked == [8 * layout.id_size] * 4
+    ids = RequestIds(layout, wide_half(role, layout), getrandbits)
+    bits = 8 * layout.id_size
+    side = 1 << (bits - 1) if role is Role.SERVER else 0
+    message = 1 << (bits - 2)
+    assert (ids.fresh(()), ids.unsolicited(), ids.fresh({side | 3})) == (side | 1, side | message | 2, side | 4)
+    assert asked == [bits - 2] * 4
+
+
+@WIDE
+def test_two_sides_never_use_the_same_wide_id(layout: Layout) -> None:
+    """Whatever the dice show, no id of a server is one of a client, and no request has a message's id."""
+    for dice in ((1 << 126) - 1, 0, Random(3).getrandbits(126)):
+        kinds: list[set[int | None]] = []
+        for role in Role:
+            ids = RequestIds(layout, wide_half(role, layout), lambda bits, dice=dice: dice % (1 << bits))
+            kinds += [{ids.fresh(())}, {ids.unsolicited(), ids.probe}]
+        assert all(not first & second for first, second in combinations(kinds, 2))
+
+
+@WIDE
+@ROLES
+def test_a_program_may_choose_ids_of_its_own_side(role: Role, layout: Layout) -> None:
+    """A wide id that a program wants for a request is taken if its first bit is its side's."""
+    ids = RequestIds(layout, wide_half(role, layout), no_dice)
+    half = 1 << (8 * layout.id_size - 1)
+    for wanted in (0, 5, half - 2):
+        assert (ids.takes(wanted), ids.takes(half + wanted)) == (role is Role.CLIENT, role is Role.SERVER)
+    assert not any(ids.takes(each) for each in (-1, half - 1, 2 * half - 1, 2 * half))
+
+
+@HALVES
+def test_counted_ids_are_not_chosen(half: range) -> None:
+    """On the newest layout a program chooses no ids: they are counted."""
+    ids = RequestIds(W15, half, no_dice)
+    assert not any(ids.takes(each) for each in (half[0], half[-1], half.stop))
 
 
 @WIDE
 def test_drawing_ends(layout: Layout) -> None:
     """Dice that only show taken ids are given up instead of thrown for ever."""
-    assert RequestIds(layout, CLIENT_IDS, lambda bits: 5).fresh({5}) is None
+    assert RequestIds(layout, wide_half(Role.CLIENT, layout), lambda bits: 5).fresh({5}) is None
 
 
 def test_the_46_byte_layout_has_no_ids() -> None:
     """Only the paper format has no request ids; its plain messages have none either."""
-    ids = RequestIds(W46, CLIENT_IDS, Random(1).getrandbits)
-    assert not ids.usable
-    assert ids.unsolicited() == 0
+    for role in Role:
+        ids = RequestIds(W46, wide_half(role, W46), Random(1).getrandbits)
+        assert not ids.usable
+        assert not ids.takes(0)
+        assert (ids.unsolicited(), ids.probe) == (0, 0)
     assert all(RequestIds(layout, CLIENT_IDS, Random(1).getrandbits).usable for layout in (W62, W22, W14, W16, W15))
 
 

@@ -12,7 +12,8 @@ from twisted.logger import Logger
 
 from veltix_tx.app.router import Events
 from veltix_tx.dropin.callbacks import Crew, Strand
-from veltix_tx.dropin.network.request import Request, Response, id_as_int
+from veltix_tx.dropin.network.connection import Connection
+from veltix_tx.dropin.network.request import Request, Response, id_as_int, take_side
 from veltix_tx.dropin.reactor import ReactorThread, reactor_thread
 from veltix_tx.errors import VeltixError
 from veltix_tx.logs import Logger as VeltixLogger
@@ -69,10 +70,12 @@ class Routed:
 
     Args:
         max_workers: threads that run callbacks.
+        server: whether it is a server.
     """
 
-    def __init__(self, max_workers: int) -> None:
+    def __init__(self, max_workers: int, *, server: bool) -> None:
         VeltixLogger.get_instance()
+        take_side(server)
         self.on_recv: Callback | None = None
         self.on_connect: Callback | None = None
         self.on_disconnect: Callback | None = None
@@ -134,14 +137,15 @@ class Routed:
         return self._put(strand, self.on_recv, *plain)
 
 
-def ask(thread: ReactorThread, session: Session | None, request: Request, timeout: float) -> Response | None:
+def ask(thread: ReactorThread, connection: Connection, request: Request, timeout: float) -> Response | None:
     """Send a request and wait for its reply; None, and a line in the log, where none comes."""
     clock = thread.reactor.seconds
     started = clock()
     try:
+        session = connection.session
         if session is None:
             raise VeltixError("not connected")
-        request_id = id_as_int(request.request_id)
+        request_id = id_as_int(request.sent_by(connection.server))
         reply = thread.call(lambda: session.send_and_wait(request.type, request.content, timeout=timeout, request_id=request_id))
     except (VeltixError, TypeError, ValueError) as error:
         _log.warn("No response to {request}: {error}", request=request.outline, error=str(error))

@@ -141,7 +141,8 @@ class Session(Tagged):
             message: its type, or a whole Request (whose own ``request_id`` is not used).
             content: its bytes.
             timeout: seconds to wait; ``timeouts.request`` (5) by default, ``math.inf`` for no end.
-            request_id: its id, where that is free and of 4 bytes or more on this wire; chosen here otherwise.
+            request_id: its id, where ids have 4 bytes or more on this wire and it is free and one of this side's (a server's
+                have the first bit set, a client's have not); chosen here otherwise.
 
         Returns:
             a Deferred of the reply: the first message of the peer with the request's id. It

@@ -247,7 +247,7 @@ class VeltixConnection:
     def fresh_id(self, taken: Collection[int], wanted: int | None = None, given_up: GivenUpIds = NONE_GIVEN_UP) -> int:
         """Return a request id of this side that is neither taken nor given up.
 
-        Where ids have 4 bytes or more, and so are drawn at random, that is the wanted one if it fits and is free.
+        Where ids have 4 bytes or more, and so are drawn at random, that is the wanted one if it is one of this side's and free.
 
         Raises:
             NotReady: the handshake is not complete.
@@ -259,10 +259,8 @@ class VeltixConnection:
             raise NotReady()
         if not ids.usable:
             raise LocalProtocolError("the 46-byte wire has no request ids: only send() works on it")
-        if wanted is not None:
-            size = self._layout.id_size
-            if size >= 4 and 0 <= wanted < 1 << 8 * size and wanted not in taken and wanted not in given_up.ids:
-                return wanted
+        if wanted is not None and ids.takes(wanted) and wanted not in taken and wanted not in given_up.ids:
+            return wanted
         request_id = ids.fresh(taken, given_up)
         if request_id is None:
             raise TooManyRequests(len(taken) + len(given_up), len(given_up))

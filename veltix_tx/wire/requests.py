@@ -37,12 +37,23 @@ The last id of each half answers nothing and asks nothing: no release ever waits
 a plain message is never taken for a reply (a real 2.x client waits for ids from 0 on).
 """
 
+
+def _wide_half(size: int, role: Role) -> range:
+    """Return which ids of ``size`` bytes are those of a side: a server's have the first bit set. The last one asks nothing."""
+    half = 1 << (8 * size - 1)
+    start = half if role is Role.SERVER else 0
+    return range(start, start + half - 1)
+
+
+_WIDE_HALVES = {(size, role): _wide_half(size, role) for size in (4, 16) for role in Role}
+
 MOST_GIVEN_UP = 0x8000
 """Maximum ids of given-up requests of one kind that one connection keeps out of use; past it the oldest are forgotten.
 
-Ids of 2 bytes never come to it: a half has 32,767, and with the last one gone no request is sent. Of wider ids one is
-drawn again while the reply to a forgotten one is on its way with a chance of 1 in 2**31 (4 bytes) for each request and each
-such reply; a late reply to a forgotten one passes as a message of the peer's own.
+Ids of 2 bytes never come to it: a half has 32,767, and with the last one gone no request is sent. Of wider ids, a late reply to
+a forgotten one passes as a message of the peer's own, or as the reply to the request that has drawn the id again: with 4
+bytes, a chance of 1 in 2**30 for each request and each such reply. More are not remembered because a message of a real peer whose
+id, drawn at random, is one of them passes as a late reply: at most 1 in 131,072.
 """
 
 _MANY = 1024
@@ -52,7 +63,13 @@ _LOW_BITS = 0x7FFF
 
 
 def half_of(role: Role, peer: Peer) -> range:
-    """Return which half of the 16-bit ids is that of the side with this role."""
+    """Return which half of the ids is that of the side with this role: no two of this package ever use the same one.
+
+    Real peers before 2.0.0 draw theirs from all ids, so that one of theirs may be one of this side's.
+    """
+    size = peer.layout.id_size
+    if size != 2:
+        return _WIDE_HALVES.get((size, role), range(0))
     if role is Role.SERVER:
         return SERVER_IDS
     counts_from_0 = peer.version in ("2.0.3", "3.0.0") if peer.protocol else "id_window" in peer.meta
@@ -122,9 +139,12 @@ NONE_GIVEN_UP = GivenUpIds()
 class RequestIds:
     """Where one side of one connection takes its request ids from.
 
+    Ids of 16 bits are counted through the side's half. Wider ones are drawn at random: for requests with the second bit
+    clear, for messages that ask nothing with it set, so that an answer to such a message is no request's reply.
+
     Args:
-        layout: 16-bit ids count through this side's half; wider ones are drawn at random.
-        half: this side's half of the 16-bit ids.
+        layout: what it is for.
+        half: this side's half of the ids; see :func:`half_of`.
         getrandbits: draws the wider ones: a number of bits -> an int of as many.
 
     Attributes:
@@ -135,27 +155,37 @@ class RequestIds:
     __slots__ = ("_bits", "_getrandbits", "_half", "_next", "plain", "usable")
 
     def __init__(self, layout: Layout, half: range, getrandbits: Callable[[int], int]) -> None:
-        self._bits = layout.id_size * 8
+        self._bits = max(0, layout.id_size * 8 - 2)
         self._half = half
         self._next = half.start
         self._getrandbits = getrandbits
-        self.usable = self._bits > 0
-        self.plain = half.stop if self._bits == 16 else None
+        self.usable = layout.id_size > 0
+        self.plain = half.stop if layout.id_size == 2 else None
 
     def unsolicited(self) -> int:
         """Return an id for a message that asks nothing and answers nothing."""
-        return self._getrandbits(self._bits) if self.plain is None else self.plain
+        if self.plain is not None:
+            return self.plain
+        return self._half.start | 1 << self._bits | self._getrandbits(self._bits) if self.usable else 0
 
     @property
     def probe(self) -> int:
         """The id of every ping that nobody waits for; no other ping has it."""
-        return self._half.stop if self._bits == 16 else (1 << self._bits) - 1
+        return self._half.stop
+
+    def takes(self, wanted: int) -> bool:
+        """True if a program may choose this id for a request: one of this side's, where they are not counted."""
+        return self.plain is None and self._half.start <= wanted < self._half.stop
 
     def fresh(self, taken: Collection[int], given_up: GivenUpIds = NONE_GIVEN_UP) -> int | None:
         """Return an id that is neither taken nor given up; None when there is no other."""
-        if self._bits != 16:
-            return self._draw(taken, given_up.ids)
         half, ids, request_id = self._half, given_up.ids, self._next
+        if self.plain is None:
+            for _ in range(64):
+                request_id = half.start | self._getrandbits(self._bits)
+                if request_id not in taken and request_id not in ids:
+                    return request_id
+            return None
         if request_id in taken or request_id in ids:
             if len(taken) + len(ids) >= len(half):
                 return None
@@ -171,14 +201,6 @@ class RequestIds:
         following = request_id + 1
         self._next = half.start if following == half.stop else following
         return request_id
-
-    def _draw(self, taken: Collection[int], given_up: Collection[int]) -> int | None:
-        probe = self.probe
-        for _ in range(64):
-            request_id = self._getrandbits(self._bits)
-            if request_id not in taken and request_id not in given_up and request_id != probe:
-                return request_id
-        return None
 
 
 class PendingTable(Generic[T]):

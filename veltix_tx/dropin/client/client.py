@@ -43,11 +43,11 @@ class Client(Routed):
     """
 
     def __init__(self, config: ClientConfig) -> None:
-        super().__init__(config.max_workers)
+        super().__init__(config.max_workers, server=False)
         self.config = config
         self.running = True
         self._native = NativeClient(config.native(), types=REGISTRY, reactor=self._thread.reactor)
-        self.socket = Connection(lambda: self._native.session)
+        self.socket = Connection(lambda: self._native.session, server=False)
         self.sender = Sender(Mode.CLIENT, conn=self.socket)
         self._callbacks = self._strand(self._may_log)
         self._native.set_callback(Events.ON_CONNECT, self._connected)
@@ -95,7 +95,7 @@ class Client(Routed):
 
     def send_and_wait(self, request: Request, timeout: float = 5.0) -> Response | None:
         """Send a request and wait for its reply; None when none comes within ``timeout`` seconds or the connection goes."""
-        return ask(self._thread, self.socket.session, request, timeout)
+        return ask(self._thread, self.socket, request, timeout)
 
     def ping_server(self, timeout: float = 5.0) -> float | None:
         """Measure the round trip to the server in ms; None when no answer comes within ``timeout`` seconds."""

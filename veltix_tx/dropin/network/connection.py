@@ -28,10 +28,12 @@ class Connection:
 
     Args:
         session: gives the session while there is one; a client's changes when it connects again.
+        server: whether it is a server's.
     """
 
-    def __init__(self, session: Callable[[], Session | None]) -> None:
+    def __init__(self, session: Callable[[], Session | None], server: bool) -> None:
         self._session = session
+        self.server = server
 
     @property
     def session(self) -> Session | None:
@@ -51,7 +53,7 @@ class Connection:
         if get_ident() != session.home.thread and session.queued > session.limits.write_high:
             reactor_thread().call(session.when_writable)  # as a socket's send() blocks; a peer that never reads is closed
         try:
-            buffers = session.encode(request.type, as_content(request.content), _answered_id(session, request))
+            buffers = session.encode(request.type, as_content(request.content), self._answered_id(session, request))
         except _UNSENDABLE as error:
             return _unsent(request, error)
         return _post(session, buffers, request)
@@ -63,6 +65,14 @@ class Connection:
             MessageError: the bytes are no compiled message.
         """
         return all(self.transmit(request) for request in as_requests(data))
+
+    def _answered_id(self, session: Session, request: Request) -> int | None:
+        """Return the id to send: the newest wire has room for those of answers only."""
+        size = session.peer.layout.id_size
+        if size < 4 and not request.answers:
+            return None
+        request_id = id_as_int(request.sent_by(self.server))
+        return request_id if request_id < 1 << 8 * size else None
 
     def close(self) -> bool:
         """Close the connection; return whether it was open."""
@@ -120,12 +130,3 @@ def _write(session: Session, request: Request, *buffers: bytes) -> None:
 def _unsent(request: Request, error: Exception) -> Literal[False]:
     _log.error("Cannot send {request}: {error}", request=request.outline, error=str(error))
     return False
-
-
-def _answered_id(session: Session, request: Request) -> int | None:
-    """Return the id to send: the newest wire has room for those of answers only."""
-    size = session.peer.layout.id_size
-    if size < 4 and not request.answers:
-        return None
-    request_id = id_as_int(request.request_id)
-    return request_id if request_id < 1 << 8 * size else None

@@ -14,7 +14,7 @@ from veltix_tx.wire import messages
 from veltix_tx.wire.layouts import W22
 from veltix_tx.wire.messages import MessageType
 
-__all__ = ["Request", "Response", "id_as_bytes", "id_as_int", "parse_all"]
+__all__ = ["Request", "Response", "id_as_bytes", "id_as_int", "parse_all", "take_side"]
 
 _ID_SIZE = 4
 _SHOWN = 20
@@ -30,6 +30,23 @@ def id_as_int(request_id: bytes) -> int:
     return int.from_bytes(request_id.ljust(_ID_SIZE, b"\0"), "big")
 
 
+_SIDES_HERE: set[bool] = set()
+"""The sides of connections that this process has: True for servers, False for clients."""
+
+
+def take_side(server: bool) -> None:
+    """Let the ids drawn from now on be those of a server, or of a client, while this process has no other side."""
+    _SIDES_HERE.add(server)
+
+
+def _draw(server: bool | None) -> bytes:
+    """Return a random id of a side's, any side's for None. Of two of this package a server's ids have the first bit set."""
+    drawn = bytearray(os.urandom(_ID_SIZE))
+    if server is not None:
+        drawn[0] = drawn[0] | 0x80 if server else drawn[0] & 0x7F
+    return bytes(drawn)
+
+
 class Request:
     """A message to send.
 
@@ -42,8 +59,27 @@ class Request:
     def __init__(self, _type: MessageType, content: bytes, request_id: bytes | None = None) -> None:
         self.type = _type
         self.content = content
-        self._drawn = os.urandom(_ID_SIZE)
-        self.request_id = request_id or self._drawn
+        self._drawn: list[bytes] = []
+        self._given = request_id
+
+    @property
+    def request_id(self) -> bytes:
+        """Its id, drawn when it is first looked at or sent."""
+        (side,) = _SIDES_HERE if len(_SIDES_HERE) == 1 else (None,)
+        return self._given or self._draw(side)
+
+    @request_id.setter
+    def request_id(self, request_id: bytes) -> None:
+        self._given = request_id
+
+    def sent_by(self, server: bool) -> bytes:
+        """Return its id, which is drawn as one of the sender's side if it has none yet."""
+        return self._given or self._draw(server)
+
+    def _draw(self, server: bool | None) -> bytes:
+        if not self._drawn:
+            self._drawn.append(_draw(server))  # of two threads the first one's counts
+        return self._drawn[0]
 
     def __repr__(self) -> str:
         content = self.content
@@ -60,7 +96,7 @@ class Request:
     @property
     def answers(self) -> bool:
         """Whether ``request_id`` is another message's."""
-        return self.request_id is not self._drawn
+        return bool(self._given) and self._given not in self._drawn
 
     def respond(self, response: Response) -> None:
         """Make this the answer to a message."""
