@@ -586,11 +586,90 @@ def test_bytes_behind_the_version_are_ignored(make: Make, release: str, tail: by
     assert peer.version == version.decode()
 
 
-@pytest.mark.parametrize(("said", "version"), [(b"v1.6.3", "1.6.3"), (b"1.6.3.post1", "1.6.3"), (b"1.6.3.dev0+x", "1.6.3")])
-def test_a_version_is_read_as_real_peers_do(make: Make, said: bytes, version: str) -> None:
-    """A leading v and whatever follows the third number make no difference."""
-    client = started(make(CLIENT))
-    assert readied(client.receive(framed(W22, HELLO.code, versioned(said)), 0)).peer.version == version
+def twisted(version: str) -> list[str]:
+    """Texts that a tolerant reader of numbers would take for a version, and that no release announces."""
+    major, minor, patch = version.split(".")
+    return [
+        *(f"{version}.4.5", f"{version}.0", f"{version}.", f"{version}.post1", f"{version}a", f"{version}+x", f"{version}-1"),
+        *(f"{major}.{minor}", major, f"{major}..{patch}", f".{minor}.{patch}", f"{major}.{minor}.", "", "..", "..."),
+        *(f"+{version}", f"-{version}", f"{major}.+{minor}.{patch}", f"{major}.{minor}.-{patch}"),
+        *(f" {version}", f"{version} ", f"{version}\n", f"{major}. {minor}.{patch}", f"{version}\0", f"\t{version}"),
+        *(f"0{version}", f"{major}.0{minor}.{patch}", f"{major}.{minor}.0{patch}", f"{major}.{minor}.{patch}_0"),
+        *(f"{chr(0x660 + int(major))}.{minor}.{patch}", f"{major}.{minor}.{chr(0xFF10 + int(patch[0]))}", f"\xb9.{minor}.{patch}"),
+        *(f"V{version}", f"vv{version}", f"v {version}", f"v{version}.1", f"v0{version}", f"={version}", f"0x{version}"),
+        *(f"{major}.{minor}.{10**18}", f"{version}," + "9" * 40),
+    ]
+
+
+def refused(side: VeltixConnection, data: bytes) -> None:
+    """Have a side refuse what comes, for a version, and say nothing."""
+    taken(side)
+    error = failure(side.receive(data, 0))
+    assert isinstance(error, (MalformedHello, VersionRefused))
+    assert str(error).isprintable()
+    assert (taken(side), side.state) == (b"", State.FAILED)
+
+
+@pytest.mark.parametrize("release", HELLO_FRAMES)
+def test_a_version_in_a_hello_frame_is_the_exact_text(make: Make, release: str) -> None:
+    """No other text with the same numbers opens a session: not to a server, not to a client, pinned or not."""
+    layout = RELEASES[release].layout
+    for text in twisted(RELEASES[release].announces):
+        content = versioned(text.encode())
+        for pinned in (release, None):
+            refused(started(make(CLIENT, pinned)), framed(layout, HELLO.code, content))
+        server = started(make(SERVER, release))
+        refused(server, framed(layout, HELLO_ACK.code, content, layout.unpack(taken(server)).request_id))
+        auto, request_id = all_hellos(make, layout)
+        refused(auto, framed(layout, HELLO_ACK.code, content, request_id))
+
+
+def all_hellos(make: Make, layout: Layout) -> tuple[VeltixConnection, int]:
+    """A server that has said all its hellos, and the request id of the last one on a layout."""
+    server, request_id = started(make(SERVER)), -1
+    for stage in AUTO_HELLOS:
+        hello = taken(server)
+        if stage is not PAD and stage.layout is layout:
+            request_id = layout.unpack(hello).request_id
+        server.wake()
+    assert request_id >= 0
+    return server, request_id
+
+
+@pytest.mark.parametrize("release", HELLO_FRAMES)
+def test_a_leading_v_is_read_by_the_releases_that_do(make: Make, release: str) -> None:
+    """From 1.6.6 on a version with a v in front is the same one; before, and always without one, it is the text."""
+    layout, version = RELEASES[release].layout, RELEASES[release].announces
+    content = versioned(f"v{version}".encode())
+    client, server = started(make(CLIENT, release)), started(make(SERVER, release))
+    hello = framed(layout, HELLO.code, content)
+    ack = framed(layout, HELLO_ACK.code, content, layout.unpack(taken(server)).request_id)
+    if layout in (W14, W16) or version in ("1.6.6", "1.6.8", "1.6.9"):
+        for side, data in ((client, hello), (server, ack)):
+            assert readied(side.receive(data, 0)).peer.version == version
+        assert readied(started(make(CLIENT)).receive(hello, 0)).peer.version == version
+    else:
+        refused(client, hello)
+        refused(server, ack)
+
+
+@pytest.mark.parametrize("release", [name for name in JSON if RELEASES[name].protocol is None])
+def test_a_version_in_a_json_hello_without_pv_is_the_exact_text(make: Make, release: str) -> None:
+    """Before 2.0.3 the version decides: no other text with the same numbers opens a session, to either role, pinned or not."""
+    for text in [*twisted(release), f"v{release}"]:
+        hello = lengthed({"v": text, "meta": {}})
+        for role, pinned in ((SERVER, release), (CLIENT, release), (SERVER, None), (CLIENT, None)):
+            refused(started(make(role, pinned)), hello)
+
+
+@pytest.mark.parametrize("release", [*(name for name in JSON if RELEASES[name].protocol is not None), None])
+def test_a_pv_is_exactly_two_numbers(make: Make, release: str | None) -> None:
+    """From 2.0.3 on ``pv`` decides: a text that only looks like 1.0 opens no session, to either role."""
+    looks = ["1.0.0", "1", "1.", "1..0", "+1.0", "1.+0", "1.-0", " 1.0", "1.0 ", "1.0\n", "1. 0", "01.0", "1.00", "1.01"]
+    looks += ["\u0661.0", "1.\u0660", "v1.0", "1.0a", "1,0", "1_0.0", "0x1.0", "1.10000", "", "."]
+    for text in looks:
+        for role in Role:
+            refused(started(make(role, release)), lengthed({"v": release or "3.3.0", "pv": text, "meta": {}}))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ that have no handshake, and its PONG is the handshake.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 
@@ -27,7 +26,7 @@ from veltix_tx.settings import Limits
 from veltix_tx.wire.layouts import W14, W15, W16, W22, W62, Header, Layout
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, MessageType
 from veltix_tx.wire.peer import Peer
-from veltix_tx.wire.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release
+from veltix_tx.wire.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release, is_version
 from veltix_tx.wire.states import FINDING, OPENINGS, OTHERWISE, SCRIPTS, WAKES, Role, Step
 
 __all__ = ["Handshake", "Peer", "Role"]
@@ -35,10 +34,6 @@ __all__ = ["Handshake", "Peer", "Role"]
 _PAD_BYTES = b"\xff" * 128
 _SILENCE = 1.5
 """Seconds without a hello after which a client asks whether the server has no handshake."""
-
-_VERSION = re.compile(r"v?([0-9A-Za-z+-]{1,16}(?:\.[0-9A-Za-z+-]{1,16}){0,2})[0-9A-Za-z.+-]{0,32}", re.ASCII)
-"""Real peers ignore a leading ``v`` and whatever follows the third number."""
-
 
 _LAYOUTS, _LAYOUT = "layouts", "layout"
 """In the JSON hellos' ``meta``, between two of this package: what a server offers, what its client chose."""
@@ -210,9 +205,10 @@ class Handshake:
         offered = self._offered.get((self._layout, header.request_id))
         if offered is None:
             raise MalformedHello("the HELLO_ACK carries another id than any HELLO sent")
-        self._version = _version_in(content)
-        if self._version not in offered.welcome:
-            raise VersionRefused(self._version, " ".join(sorted(offered.welcome)))
+        version = _version_in(content)
+        if not offered.welcomes(version):
+            raise VersionRefused(version, " ".join(sorted(offered.welcome)))
+        self._version = offered.read(version)
         return True
 
     def _read_hello(self) -> bool:
@@ -221,9 +217,10 @@ class Handshake:
             return False
         header, content = frame
         self._reply_to = header.request_id
-        self._version = _version_in(content)
-        if self._release is not None and not self._release.accepts(self._version):
-            raise VersionRefused(self._version, self._release.rule)
+        version = _version_in(content)
+        if self._release is not None and not self._release.accepts(version):
+            raise VersionRefused(version, self._release.rule)
+        self._version = version.removeprefix("v")
         return True
 
     def _read_pong(self) -> bool:
@@ -273,6 +270,8 @@ class Handshake:
     def _check_json(self, message: Mapping[str, object], release: Release | None) -> None:
         version, protocol, meta = message.get("v"), message.get("pv"), message.get("meta")
         if not (isinstance(version, str) and 0 < len(version) <= 64 and version.isascii() and version.isprintable()):
+            raise MalformedHello(f"the JSON hello's version is {excerpt(version)}")
+        if release is None and not is_version(version):
             raise MalformedHello(f"the JSON hello's version is {excerpt(version)}")
         if release is not None and not release.accepts(version, protocol):
             raise VersionRefused(version if protocol is None else f"{version} (pv {excerpt(protocol)})", release.rule)
@@ -363,7 +362,7 @@ def _version_in(content: bytes) -> str:
     """Return the version in a HELLO's or HELLO_ACK's content; bytes behind it are ignored, as real peers do."""
     size = int.from_bytes(content[:2], "big")
     text = content[2 : 2 + size]
-    found = _VERSION.fullmatch(text.decode("latin-1")) if len(text) == size else None
-    if found is None:
+    version = text.decode("latin-1")
+    if len(text) != size or not is_version(version.removeprefix("v")):
         raise MalformedHello(f"the version is not one: {excerpt(text)}")
-    return found.group(1)
+    return version

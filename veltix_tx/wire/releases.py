@@ -25,6 +25,7 @@ __all__ = [
     "HandshakeKind",
     "Release",
     "find_release",
+    "is_version",
     "release_of",
 ]
 
@@ -53,6 +54,7 @@ class Release:
             version and does not look at ``versions``. None before 2.0.3.
         meta: what a server of it sends as ``meta`` in its JSON hello.
         monotonic: whether its header clock is the uptime instead of the calendar's.
+        prefix: whether it takes a version with a ``v`` in front for the same one.
     """
 
     name: str
@@ -63,14 +65,23 @@ class Release:
     protocol: str | None = None
     meta: Mapping[str, object] = field(default_factory=dict, hash=False, compare=False)
     monotonic: bool = False
+    prefix: bool = False
 
     def accepts(self, version: str, protocol: object = None) -> bool:
         """Whether this release talks to a peer that announces ``version`` and sends this ``pv``."""
         if self.protocol is None or protocol is None:
-            return version in self.versions
+            return self.read(version) in self.versions
         # Real peers of 2.0.3 and later want exactly two whole numbers, the first of them theirs.
         numbers = isinstance(protocol, str) and _PROTOCOL.fullmatch(protocol)
         return bool(numbers) and protocol.split(".")[0] == self.protocol.split(".")[0]  # type: ignore[attr-defined]
+
+    def welcomes(self, version: str) -> bool:
+        """Whether a server of this release talks to a client that announces ``version`` (HELLO frames)."""
+        return self.read(version) in self.welcome
+
+    def read(self, version: str) -> str:
+        """Return a version as this release reads it: the text itself, of which nothing is left out."""
+        return version.removeprefix("v") if self.prefix else version
 
     @property
     def rule(self) -> str:
@@ -91,12 +102,22 @@ class Release:
         )
 
 
-_PROTOCOL = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}", re.ASCII)
+_NUMBER = r"(?:0|[1-9][0-9]{0,3})"
+_PROTOCOL = re.compile(rf"{_NUMBER}\.{_NUMBER}")
+_VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 
 
-def _hello(name: str, layout: Layout, *versions: str, announces: str = "", monotonic: bool = False) -> Release:
+def is_version(text: str) -> bool:
+    """Whether a text could be a release's version: three whole numbers with points between them, and nothing else."""
+    return _VERSION.fullmatch(text) is not None
+
+
+def _hello(
+    name: str, layout: Layout, *versions: str, announces: str = "", monotonic: bool = False, prefix: bool = False
+) -> Release:
     said = announces or name
-    return Release(name, layout, HandshakeKind.HELLO, said, frozenset(versions or (said,)), monotonic=monotonic)
+    accepted = frozenset(versions or (said,))
+    return Release(name, layout, HandshakeKind.HELLO, said, accepted, monotonic=monotonic, prefix=prefix)
 
 
 def _json(name: str, layout: Layout, *versions: str, window: bool = False) -> Release:
@@ -124,14 +145,14 @@ _TABLE = (
     _hello("1.6.3", W22),
     _hello("1.6.4", W22),
     _hello("1.6.5", W22, announces="1.6.4"),
-    _hello("1.6.6", W22),
-    _hello("1.6.8", W22, "1.6.6", "1.6.8"),
-    _hello("1.6.9", W22, "1.6.6", "1.6.8", "1.6.9", monotonic=True),
-    _hello("1.6.10", W14),
-    _hello("1.7.0", W16),
-    _hello("1.7.1", W16, "1.7.0", "1.7.1"),
-    _hello("1.7.2", W16, "1.7.0", "1.7.1", "1.7.2"),
-    _hello("1.7.5", W16, "1.7.0", "1.7.1", "1.7.2", "1.7.5"),
+    _hello("1.6.6", W22, prefix=True),
+    _hello("1.6.8", W22, "1.6.6", "1.6.8", prefix=True),
+    _hello("1.6.9", W22, "1.6.6", "1.6.8", "1.6.9", monotonic=True, prefix=True),
+    _hello("1.6.10", W14, prefix=True),
+    _hello("1.7.0", W16, prefix=True),
+    _hello("1.7.1", W16, "1.7.0", "1.7.1", prefix=True),
+    _hello("1.7.2", W16, "1.7.0", "1.7.1", "1.7.2", prefix=True),
+    _hello("1.7.5", W16, "1.7.0", "1.7.1", "1.7.2", "1.7.5", prefix=True),
     _json("1.8.0", W16),
     _json("1.8.1", W16),
     _json("1.9.0", W16),
