@@ -222,7 +222,7 @@ _SAID = {
     Step.READ_ACK: "read HELLO_ACK: its request id is the HELLO's, its version one that this release's servers get",
     Step.READ_CLIENT: "read the client's JSON; check its version",
     Step.SEND_RESULT: 'send `{"result": "ok"}`',
-    Step.READ_HELLO: "read HELLO; check its version",
+    Step.READ_HELLO: "read HELLO, a pinned client behind whatever comes before it; check its version",
     Step.SEND_ACK: "send HELLO_ACK with the HELLO's request id",
     Step.READ_SERVER: "read the server's JSON; check its version",
     Step.SEND_CLIENT: "send this side's JSON",

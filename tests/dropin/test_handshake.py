@@ -111,10 +111,11 @@ def test_dripping_server(ends: Ends, listener: socket.socket) -> None:
 
 
 def test_refused_version(ends: Ends, listener: socket.socket) -> None:
-    """A server of a version the client was told not to speak is refused at once, without further tries."""
+    """A server of a version the client was told not to speak is refused, as 1.6.3 does at the timeout, without further tries."""
     states: list[DisconnectState] = []
     answer(listener, lambda peer: peer.sendall(HELLO))
-    client = ends.client(listener.getsockname()[1], connect=False, wire="1.6.2", retry=3, retry_delay=0.01)
+    port = listener.getsockname()[1]
+    client = ends.client(port, connect=False, wire="1.6.2", retry=3, retry_delay=0.01, handshake_timeout=0.2)
     client.set_callback("on_disconnect", states.append)
     started = time.monotonic()
     assert client.connect() is False

@@ -158,11 +158,14 @@ def test_a_disconnect_by_hand_is_final(network: Any) -> None:
 
 
 def test_a_refused_version_ends_the_tries(network: Any) -> None:
-    """VersionRefused fails when_ready at once with the error itself, and no further try is made."""
+    """VersionRefused fails when_ready with the error itself, when no other hello has come in time, and no further try is made."""
     net = network()
     waiting = outcome(net.factory.when_ready())
     net.accept()
     net.protocol.dataReceived(OTHER_HELLO)
+    net.wait(0.499)
+    assert waiting == []
+    net.wait(0.001)
     net.wait(0)
     assert isinstance(waiting[0], VersionRefused)
     assert "1.6.4" in str(waiting[0])

@@ -71,9 +71,10 @@ def silent(net: Network) -> None:
 
 
 def other_version(net: Network) -> None:
-    """Announce a version that is refused."""
+    """Announce a version that is refused, and no other until the handshake's deadline."""
     net.accept()
     net.protocol.dataReceived(OTHER_HELLO)
+    net.wait(0.5)
     net.wait(0)
 
 
@@ -113,12 +114,14 @@ def test_the_steps_of_a_loss(retry: int | None, happens: Callable[[Network], Non
 
 
 @pytest.mark.parametrize("retry", [0, 3, None])
-@pytest.mark.parametrize(("happens", "reason"), [(left, "MANUAL"), (stopped, "MANUAL"), (other_version, "VERSION_REFUSED")])
-def test_what_ends_at_once(happens: Callable[[Network], None], reason: str, retry: int | None, network: Any) -> None:
+@pytest.mark.parametrize(
+    ("happens", "reason", "at"), [(left, "MANUAL", 0), (stopped, "MANUAL", 0), (other_version, "VERSION_REFUSED", 0.5)]
+)
+def test_what_ends_at_once(happens: Callable[[Network], None], reason: str, at: float, retry: int | None, network: Any) -> None:
     """A close by hand and a refused version are permanent at once, whatever tries there might be."""
     net = network(times(retry))
     happens(net)
-    assert net.states == [(0, "P", 0, retry, reason)]
+    assert net.states == [(at, "P", 0, retry, reason)]
     net.wait(100)
     assert len(net.times) == len(net.states) == 1
 

@@ -48,6 +48,14 @@ async def test_ping_tells_each_round_trip(server: Any, veltix: Any) -> None:
     assert process.err == b""
 
 
+@pytest.mark.parametrize("wire", ["1.6.3", "1.6.10", "3.3.0"])
+async def test_ping_pinned_to_a_release(wire: str, server: Any, veltix: Any) -> None:
+    """A release may be given: at a port for all of them the command waits for the hello that is for it, as real clients do."""
+    process = veltix("ping", server.where, "--count", "1", "--wire", wire)
+    assert await process.exited == 0, process.err
+    assert process.out.startswith(b"1: ")
+
+
 async def test_send_waits_for_the_reply_and_escapes_it(server: Any, veltix: Any) -> None:
     """Send --wait prints the reply; control characters cannot reach the terminal."""
     process = veltix("send", "--wait", server.where, "200", "h\u00e9llo \x1b[31mred\x07")
@@ -98,7 +106,7 @@ def free_port() -> int:
     [
         (("ping", "{free}"), "refused"),
         (("send", "{free}", "200", "x"), "refused"),
-        (("ping", "{server}", "--wire", "1.6.3"), "wire='auto'"),
+        (("ping", "{server}", "--wire", "1.9.0"), "accepted here: 1.9.0"),
         (("ping", "{server}", "--wire", "7.0"), "a release"),
         (("ping", "a..b:8080"), "a..b"),
         (("send", "{server}", "201", "x", "--wait", "--timeout", "0.2"), "no reply within 0.2 s"),

@@ -57,10 +57,29 @@ async def test_a_refused_connection_is_twisteds_error(loopback: Any) -> None:
 
 
 async def test_a_refused_version_names_both(loopback: Any) -> None:
-    """VersionRefused tells what the server announces and what is accepted here."""
+    """VersionRefused tells what the server announces and what is accepted here, at once or at the handshake's deadline."""
+    server = await loopback.server(wire="1.7.5")
+    with pytest.raises(VersionRefused, match=r"1\.7\.5.*1\.7\.0"):
+        await loopback.client(server.port, wire="1.7.0").connect()
     server = await loopback.server(wire="1.6.4")
     with pytest.raises(VersionRefused, match=r"1\.6\.4.*1\.6\.3"):
-        await loopback.client(server.port, wire="1.6.3").connect()
+        await loopback.client(server.port, wire="1.6.3", handshake_timeout=0.1).connect()
+
+
+async def test_a_server_of_another_generation_is_a_handshake_timeout(loopback: Any) -> None:
+    """A pinned client that has waited for its hello in vain says what it heard, and how to find out what a server speaks."""
+    server = await loopback.server(wire="3.3.0")
+    with pytest.raises(HandshakeTimeout, match=r"0\.1 s.*3\.3\.0.*no HELLO of 1\.6\.3.*wire='auto'"):
+        await loopback.client(server.port, wire="1.6.3", handshake_timeout=0.1).connect()
+
+
+@pytest.mark.parametrize("wire", ["1.4.0", "1.6.2", "1.6.3", "1.6.9", "1.6.10", "1.7.2", "2.0.3", "3.3.0"])
+async def test_a_pinned_client_connects_to_the_auto_port(wire: str, loopback: Any) -> None:
+    """A client pinned to a release of every generation that shares a port waits there for its hello, and is served."""
+    server = await loopback.server()
+    client = loopback.client(server.port, wire=wire)
+    await client.connect()
+    assert (await client.send_and_wait(loopback.chat, b"hello")).content == b"hello"
 
 
 async def test_a_silent_server_is_a_handshake_timeout(loopback: Any) -> None:

@@ -457,10 +457,10 @@ def test_a_missing_protocol_version_is_refused(make: Make, release: str) -> None
 
 def test_a_refused_hello_is_refused_for_its_version(make: Make) -> None:
     """Server and client with HELLO frames refuse a version their table does not name, and send nothing."""
-    client = started(make(CLIENT, "1.6.6"))
-    error = failure(client.receive(framed(W22, HELLO.code, versioned(b"1.6.9")), 0))
+    client = started(make(CLIENT, "1.7.1"))
+    error = failure(client.receive(framed(W16, HELLO.code, versioned(b"1.7.2")), 0))
     assert isinstance(error, VersionRefused)
-    assert (error.version, error.accepted) == ("1.6.9", "1.6.6")
+    assert (error.version, error.accepted) == ("1.7.2", "1.7.0 or 1.7.1")
     assert taken(client) == b""
     server = started(make(SERVER, "1.6.8"))
     request_id = W22.unpack(taken(server)).request_id
@@ -649,7 +649,8 @@ def test_a_leading_v_is_read_by_the_releases_that_do(make: Make, release: str) -
             assert readied(side.receive(data, 0)).peer.version == version
         assert readied(started(make(CLIENT)).receive(hello, 0)).peer.version == version
     else:
-        refused(client, hello)
+        assert client.receive(hello, 0) == []
+        assert (taken(client), client.state) == (b"", State.HANDSHAKE)
         refused(server, ack)
 
 
@@ -702,16 +703,16 @@ def test_a_malformed_version_is_refused(make: Make, content: bytes) -> None:
 
 @pytest.mark.parametrize("release", HELLO_FRAMES)
 def test_an_oversize_hello_is_refused_on_its_header(make: Make, release: str) -> None:
-    """A HELLO or HELLO_ACK that declares more than hello_size is refused before its content comes."""
+    """A HELLO_ACK, or a HELLO to a client that finds out, that declares more than hello_size is refused before its content."""
     layout = RELEASES[release].layout
-    for role, code in ((CLIENT, HELLO.code), (SERVER, HELLO_ACK.code)):
-        for size, refused in ((64, False), (65, True)):
-            side = started(make(role, release, limits=Limits(hello_size=64)))
-            events = side.receive(framed(layout, code, bytes(size))[: layout.header_size], 0)
-            if refused:
+    for role, code, pinned in ((CLIENT, HELLO.code, None), (SERVER, HELLO_ACK.code, release)):
+        for size, too_large in ((64, False), (65, True)):
+            side = started(make(role, pinned, limits=Limits(hello_size=64)))
+            events = side.receive(framed(layout, code, bytes(size))[: W62.header_size], 0)
+            if too_large:
                 error = failure(events)
                 assert isinstance(error, FrameTooLarge)
-                assert (error.size, error.limit) == (layout.header_size + 65, layout.header_size + 64)
+                assert error.size - 65 == error.limit - 64 == (layout.header_size if layout.magic or role is SERVER else 14)
             else:
                 assert events == []
 
@@ -730,31 +731,113 @@ def test_an_oversize_json_message_is_refused_on_its_length(make: Make, release: 
 
 @pytest.mark.parametrize("release", HELLO_FRAMES)
 def test_a_hello_with_a_bad_checksum_is_refused(make: Make, release: str) -> None:
-    """The handshake's frames are checked as every frame is."""
-    layout = RELEASES[release].layout
-    for pinned in (release, None):
-        client = started(make(CLIENT, pinned))
-        hello = framed(layout, HELLO.code, versioned(b"1.6.3"))
-        error = failure(client.receive(hello[:-1] + b"9" + bytes(64), 0))
-        assert isinstance(error, MalformedHello)
-        assert "checksum" in str(error)
+    """The handshake's frames are checked as every frame is: a client that finds out fails, a pinned one waits for a good one."""
+    layout, version = RELEASES[release].layout, RELEASES[release].announces.encode()
+    good = framed(layout, HELLO.code, versioned(version))
+    bad = good[:-1] + b"x"
+    error = failure(started(make(CLIENT)).receive(bad + bytes(64), 0))
+    assert isinstance(error, MalformedHello)
+    assert "checksum" in str(error)
+    client = started(make(CLIENT, release))
+    assert client.receive(bad, 0) == []
+    assert taken(client) == b""
+    assert readied(client.receive(good, 0)).peer.version == version.decode()
 
 
-@pytest.mark.parametrize("release", [*HELLO_FRAMES, *JSON, "1.2.0", "1.3.0"])
-def test_a_client_tells_a_foreign_server(make: Make, release: str) -> None:
+FOREIGN = (b"SSH-2.0-OpenSSH_9.6\r\n" + bytes(80), b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(80))
+
+
+@pytest.mark.parametrize("release", [*JSON, "1.2.0", "1.3.0", None])
+def test_a_client_tells_a_foreign_server(make: Make, release: str | None) -> None:
     """Bytes of another protocol end a client's handshake at once or within the bytes of a header."""
-    for foreign in (b"SSH-2.0-OpenSSH_9.6\r\n" + bytes(80), b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(80)):
+    for foreign in FOREIGN:
         client = make(CLIENT, release)
         client.start()
         events = client.receive(foreign, 0)
         assert isinstance(events[-1], Failed)
 
 
-def test_a_pinned_client_says_how_to_find_out(make: Make) -> None:
-    """A client that meets another generation points to wire='auto'."""
-    client = started(make(CLIENT, "1.6.3"))
-    error = failure(client.receive(framed(W16, HELLO.code, versioned(b"1.7.0")), 0))
-    assert "wire='auto'" in str(error)
+# A pinned client waits for its hello
+
+
+@pytest.mark.parametrize(
+    "foreign", [*FOREIGN, b"\xff" * 200, b"VX" * 100, b"\0\x0a" * 100], ids=["SSH", "HTTP", "FF", "VX", "HELLO"]
+)
+@pytest.mark.parametrize("release", HELLO_FRAMES)
+def test_a_pinned_client_waits_for_its_hello(make: Make, release: str, foreign: bytes) -> None:
+    """Whatever else a server says, a client pinned to HELLO frames finds its HELLO behind it, however that is cut."""
+    layout, version = RELEASES[release].layout, RELEASES[release].announces.encode()
+    hello = framed(layout, HELLO.code, versioned(version), 0x0A0A)
+    for size in (1, 7, 1000):
+        client = started(make(CLIENT, release))
+        said = foreign + hello
+        for at in range(0, len(said) - 1, size):
+            assert client.receive(said[at : min(at + size, len(said) - 1)], 0) == []
+            assert taken(client) == b""
+        assert client.wake_after is None
+        events = client.receive(said[-1:] + framed(layout, 200, b"behind"), 0)
+        assert readied(events).peer.version == version.decode()
+        assert [event.content for event in events[1:] if isinstance(event, Response)] == [b"behind"]
+        assert layout.unpack(taken(client)).request_id == 0x0A0A
+
+
+@pytest.mark.parametrize("size", [1, 50, 10_000])
+@pytest.mark.parametrize("release", HELLO_FRAMES)
+def test_a_pinned_client_does_not_wait_for_ever(make: Make, release: str, size: int) -> None:
+    """With json_hello_size bytes that are not its HELLO it gives up, says what came, and how to find out."""
+    client = started(make(CLIENT, release, limits=Limits(json_hello_size=600)))
+    said, heard = b"SSH-2.0-OpenSSH_9.6\r\n" + bytes(1000), 0
+    while client.state is State.HANDSHAKE:
+        events = client.receive(said[heard : heard + size], 0)
+        heard += size
+        assert heard <= 600 + size + 100
+    error = failure(events)
+    assert isinstance(error, MalformedHello)
+    assert all(part in str(error) for part in ("SSH-2.0-OpenSS", release, "wire='auto'"))
+    assert client.receive(framed(RELEASES[release].layout, HELLO.code, versioned(RELEASES[release].announces.encode())), 0) == []
+    assert taken(client) == b""
+
+
+@pytest.mark.parametrize("release", HELLO_FRAMES)
+def test_a_pinned_client_refuses_a_version_as_its_release_does(make: Make, release: str) -> None:
+    """After the HELLO of a version it refuses a client waits for the next one up to 1.6.9; from 1.6.10 on it closes."""
+    layout, version = RELEASES[release].layout, RELEASES[release].announces.encode()
+    client = started(make(CLIENT, release))
+    events = client.receive(framed(layout, HELLO.code, versioned(b"1.0.7"), 3), 0)
+    assert taken(client) == b""
+    if layout in (W14, W16):
+        assert isinstance(failure(events), VersionRefused)
+        return
+    assert (events, client.state) == ([], State.HANDSHAKE)
+    fault = client.handshake_fault
+    assert isinstance(fault, VersionRefused)
+    assert (fault.version, fault.accepted) == ("1.0.7", RELEASES[release].rule)
+    assert readied(client.receive(framed(layout, HELLO.code, versioned(version), 4), 0)).peer.version == version.decode()
+    assert layout.unpack(taken(client)).request_id == 4
+    assert client.handshake_fault is None
+
+
+@pytest.mark.parametrize("release", [name for name in [*HELLO_FRAMES, *JSON] if not name.startswith(("1.8", "1.9"))])
+def test_a_pinned_client_finds_its_hello_at_the_auto_port(make: Make, release: str) -> None:
+    """One client, which hears every stage of a server that finds out, answers the first that is for its release."""
+    server, client = started(make(SERVER)), started(make(CLIENT, release))
+    events: list[Event] = []
+    for _ in AUTO_HELLOS:
+        assert not any(isinstance(event, Failed) for event in client.receive(taken(server), 0))
+        answer = taken(client)
+        if answer:
+            events = server.receive(answer, 0)
+            break
+        server.wake()
+    peer = readied(events).peer
+    assert (peer.layout, peer.version) == (RELEASES[release].layout, RELEASES[release].announces)
+
+
+@pytest.mark.parametrize("release", ["1.8.0", "1.8.1", "1.9.0"])
+def test_a_client_of_the_first_json_handshake_refuses_the_auto_port_at_once(make: Make, release: str) -> None:
+    """1.8.0 to 1.9.0 take the first hello for theirs and close, as the real ones do."""
+    error = failure(started(make(CLIENT, release)).receive(taken(started(make(SERVER))), 0))
+    assert isinstance(error, VersionRefused)
 
 
 # A full server

@@ -194,30 +194,30 @@ a byte                     | -        -        -        -        -        -     
 HELLO                      | early    large    ready    large    large    bad      early       ready       ready
 HELLO, other version       | early    large    version  large    large    bad      early       ready       ready
 HELLO, no version          | early    large    bad      large    large    bad      early       bad         bad
-HELLO, too large           | early    large    large    large    large    bad      early       large       large
-HELLO, bad checksum        | early    large    bad      large    large    bad      early       bad         bad
-HELLO_ACK                  | ready    large    bad      large    large    bad      ready       bad         bad
-HELLO_ACK, other version   | version  large    bad      large    large    bad      version     bad         bad
-HELLO_ACK, other id        | bad      large    bad      large    large    bad      bad         bad         bad
-HELLO_ACK, too large       | large    large    bad      large    large    bad      large       bad         bad
-HELLO_ACK, bad checksum    | bad      large    bad      large    large    bad      bad         bad         bad
-PING                       | early    large    bad      large    large    bad      early       bad         bad
-PONG                       | early    large    bad      large    large    ready    early       bad         ready
-PONG, other id             | early    large    bad      large    large    -        early       bad         PONG
-message                    | early    large    bad      large    large    bad      early       bad         SERVER
-JSON hello                 | bad      ready    bad      RESULT   bad      -        ready       RESULT      RESULT
-JSON hello, other version  | bad      version  bad      version  bad      -        version     version     version
+HELLO, too large           | early    large    -        large    large    bad      early       large       large
+HELLO, bad checksum        | early    large    -        large    large    bad      early       bad         bad
+HELLO_ACK                  | ready    large    -        large    large    bad      ready       bad         bad
+HELLO_ACK, other version   | version  large    -        large    large    bad      version     bad         bad
+HELLO_ACK, other id        | bad      large    -        large    large    bad      bad         bad         bad
+HELLO_ACK, too large       | large    large    -        large    large    bad      large       bad         bad
+HELLO_ACK, bad checksum    | bad      large    -        large    large    bad      bad         bad         bad
+PING                       | early    large    -        large    large    bad      early       bad         bad
+PONG                       | early    large    -        large    large    ready    early       bad         ready
+PONG, other id             | early    large    -        large    large    -        early       bad         PONG
+message                    | early    large    -        large    large    bad      early       bad         SERVER
+JSON hello                 | bad      ready    -        RESULT   bad      -        ready       RESULT      RESULT
+JSON hello, other version  | bad      version  -        version  bad      -        version     version     version
 JSON hello, no version     | -        bad      -        bad      bad      -        bad         bad         bad
-JSON error                 | bad      bad      bad      full     full     -        bad         full        full
-JSON result                | bad      bad      bad      bad      ready    -        bad         bad         bad
-JSON, other result         | bad      bad      bad      bad      bad      -        bad         bad         bad
+JSON error                 | bad      bad      -        full     full     -        bad         full        full
+JSON result                | bad      bad      -        bad      ready    -        bad         bad         bad
+JSON, other result         | bad      bad      -        bad      bad      -        bad         bad         bad
 JSON, no object            | -        bad      -        bad      bad      -        bad         bad         bad
 JSON, none                 | -        bad      -        bad      bad      -        bad         bad         bad
 JSON, too large            | -        large    -        large    large    -        large       large       large
-FF                         | bad      large    bad      large    large    bad      large       large       large
+FF                         | bad      large    -        large    large    bad      large       large       large
 """
 """A row for each arrival, a column for each step that reads (those without FIND are READ_): ``-`` for more is awaited, the
-step that is next, ready, or the error that the connection fails with."""
+step that is next, ready, or the error that the connection fails with. READ_HELLO is that of a pinned client, which waits."""
 ERRORS = {
     "early": "EarlyMessage",
     "large": "FrameTooLarge",

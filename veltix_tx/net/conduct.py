@@ -11,11 +11,13 @@ from twisted.logger import Logger
 from veltix_tx.errors import (
     DisconnectReason,
     FrameTimeout,
+    HandshakeError,
     HandshakeTimeout,
     RemoteProtocolError,
     SessionClosed,
     TooManyPings,
     TooManyStrikes,
+    VersionRefused,
 )
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.addresses import shown
@@ -164,11 +166,16 @@ class Conduct(Protocol):
 
     def _handshake_late(self) -> None:
         hint = ""
+        fault = self.connection.handshake_fault
         if not self._secure:
             hint = "TLS was not through"
+        elif fault is not None:
+            hint = str(fault)
         elif self.side.role is Role.CLIENT and not self._first:
             hint = f"the server has not said a word: {SILENT_SERVER}"
-        error = HandshakeTimeout(self.side.config.handshake_timeout, hint)
+        error: HandshakeError = HandshakeTimeout(self.side.config.handshake_timeout, hint)
+        if isinstance(fault, VersionRefused):
+            error = fault
         if self.may_log():
             _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
         self.abort(SessionClosed(error.reason, error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import DisconnectReason, HandshakeError, SessionClosed, TlsFailed
+from veltix_tx.errors import DisconnectReason, HandshakeError, SessionClosed, TlsFailed, VersionRefused
 from veltix_tx.net.tls_status import beginning_of_tls, tls_failure
 from veltix_tx.wire.handshake import Role
 
@@ -16,7 +16,9 @@ SILENT_SERVER = "is it a Veltix server, and one without TLS?"
 """What to ask of a server that has not said a word."""
 
 
-def why_ended(reason: Failure, role: Role, first: bytes, *, ready: bool, secure: bool) -> SessionClosed:
+def why_ended(
+    reason: Failure, role: Role, first: bytes, *, ready: bool, secure: bool, fault: HandshakeError | None = None
+) -> SessionClosed:
     """Say why a transport ended without our doing.
 
     Args:
@@ -25,9 +27,12 @@ def why_ended(reason: Failure, role: Role, first: bytes, *, ready: bool, secure:
         first: the first bytes received.
         ready: whether the handshake was complete.
         secure: whether TLS below it was, or there is none.
+        fault: what was wrong with the peer's part of the handshake so far.
     """
     if not ready:
-        failed = tls_failure(reason, role) or beginning_of_tls(first, role)
+        failed: HandshakeError | None = tls_failure(reason, role) or beginning_of_tls(first, role)
+        if failed is None and isinstance(fault, VersionRefused):
+            failed = fault
         if failed is None and role is Role.CLIENT and not secure:
             failed = TlsFailed("the server ended the connection before TLS was through: is that its TLS port?")
         if failed is not None:
@@ -36,7 +41,7 @@ def why_ended(reason: Failure, role: Role, first: bytes, *, ready: bool, secure:
         if not ready and role is Role.CLIENT and not first:
             return SessionClosed(DisconnectReason.PEER_CLOSED, HandshakeError(f"before it said a word: {SILENT_SERVER}"))
         if not ready:
-            cause = HandshakeError("in the middle of the handshake, as it does to a version it refuses")
+            cause = fault or HandshakeError("in the middle of the handshake, as it does to a version it refuses")
             return SessionClosed(DisconnectReason.PEER_CLOSED, cause)
         return SessionClosed(DisconnectReason.PEER_CLOSED)
     if reason.check(ConnectionLost):

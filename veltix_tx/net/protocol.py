@@ -166,7 +166,10 @@ class VeltixProtocol(Conduct):
         """Settle everything that waits."""
         closed = self._closed
         if closed is None:
-            closed = why_ended(reason, self.side.role, self._first, ready=self.session is not None, secure=self._secure)
+            fault = self.connection.handshake_fault
+            closed = why_ended(
+                reason, self.side.role, self._first, ready=self.session is not None, secure=self._secure, fault=fault
+            )
             if isinstance(closed.cause, TlsFailed) and self.may_log():
                 _log.warn("lost {peer}: {error}", peer=shown(self.address), error=closed.cause)
         self._end(closed)

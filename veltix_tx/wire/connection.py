@@ -175,6 +175,11 @@ class VeltixConnection:
         """Seconds of silence after which :meth:`wake` wants to be called, None for never."""
         return self._handshake.wake_after if self._handshake is not None and self.state is State.HANDSHAKE else None
 
+    @property
+    def handshake_fault(self) -> HandshakeError | None:
+        """What is wrong with what the peer has said so far, in a handshake that goes on all the same; None for nothing."""
+        return None if self._handshake is None else self._handshake.fault
+
     def start(self) -> list[Event]:
         """Begin the handshake; may be all there is to it.
 

@@ -13,6 +13,10 @@ hellos in stages until the client answers one of them: clients never speak befor
 understand, and each survives the others'. A client reads it off the server's first bytes and
 mirrors the server's version; a server that says nothing is asked with a PING of the releases
 that have no handshake, and its PONG is the handshake.
+
+A client that is pinned to a release with HELLO frames looks for its HELLO in what the server says, as real ones
+do: hellos for clients of other releases come before it. It gives up at the handshake's deadline, or after
+``json_hello_size`` bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 
-from veltix_tx.errors import EarlyMessage, FrameTooLarge, MalformedHello, ServerFull, VersionRefused, excerpt
+from veltix_tx.errors import EarlyMessage, FrameTooLarge, HandshakeError, MalformedHello, ServerFull, VersionRefused, excerpt
 from veltix_tx.settings import Limits
 from veltix_tx.wire.layouts import W14, W15, W16, W22, W62, Header, Layout
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, MessageType
@@ -40,6 +44,10 @@ _LAYOUTS, _LAYOUT = "layouts", "layout"
 
 _BARE_LAYOUTS = (W14, W22, W62)
 """HELLO frames without a magic, shortest header first: the one whose checksum fits is it."""
+
+
+_SHOWN = 14
+"""Bytes shown of what a peer says that is not understood."""
 
 
 _same_peer = lru_cache(maxsize=64)(Peer)
@@ -92,6 +100,8 @@ class Handshake:
         self._protocol: str | None = None
         self._meta: Mapping[str, object] = {}
         self._reply_to = 0
+        self._skipped = b""
+        self._refused: list[str] = []
         self._reply_json: dict[str, object] = {}
 
     def start(self) -> None:
@@ -123,6 +133,15 @@ class Handshake:
         rest = bytes(self._buffer)
         self._buffer.clear()
         return rest
+
+    @property
+    def fault(self) -> HandshakeError | None:
+        """What is wrong with what the server has said while a pinned client still waits for its HELLO; None for nothing."""
+        if self._release is None or self.peer is not None:
+            return None
+        if self._refused:
+            return VersionRefused(self._refused[-1], self._release.rule)
+        return self._foreign if self._skipped else None
 
     def refuse_full(self) -> None:
         """Instead of :meth:`start`: tell the client that the server is full, where its release has words for it."""
@@ -212,16 +231,54 @@ class Handshake:
         return True
 
     def _read_hello(self) -> bool:
-        frame = self._take_frame(HELLO)
-        if frame is None:
-            return False
-        header, content = frame
-        self._reply_to = header.request_id
-        version = _version_in(content)
-        if self._release is not None and not self._release.accepts(version):
-            raise VersionRefused(version, self._release.rule)
-        self._version = version.removeprefix("v")
-        return True
+        release = self._release
+        while (frame := self._take_frame(HELLO) if release is None else self._find_hello(release)) is not None:
+            header, content = frame
+            version = _version_in(content)
+            if release is None or release.accepts(version):
+                self._reply_to = header.request_id
+                self._version = version.removeprefix("v")
+                return True
+            if not release.waits:
+                raise VersionRefused(version, release.rule)
+            self._refused.append(version)
+        return False
+
+    def _find_hello(self, release: Release) -> tuple[Header, bytes] | None:
+        """Take the first whole HELLO of this wire, wherever it begins, and drop what is before it."""
+        layout, buffer = release.layout, self._buffer
+        begins = layout.magic + HELLO.code.to_bytes(2, "big")
+        position, unfinished = buffer.find(begins), -1
+        while position >= 0:
+            start = position + layout.header_size
+            header = layout.unpack(buffer[position:start]) if len(buffer) >= start else None
+            stop = start if header is None else start + header.size
+            if header is None or (header.size <= self._limits.hello_size and len(buffer) < stop):
+                unfinished = position if unfinished < 0 else unfinished
+            elif header.size <= self._limits.hello_size:
+                content = bytes(buffer[start:stop])
+                if layout.checksum(content) == header.digest:
+                    self._skip(position)
+                    del buffer[: stop - position]
+                    return header, content
+            position = buffer.find(begins, position + 1)
+        self._skip(unfinished if unfinished >= 0 else max(0, len(buffer) - len(begins) + 1))
+        return None
+
+    @property
+    def _foreign(self) -> MalformedHello:
+        assert self._release is not None
+        return MalformedHello(
+            f"what the server says, beginning with {excerpt(self._skipped[:_SHOWN])}, is no HELLO of {self._release.name} "
+            "(wire='auto' finds out what a server speaks)"
+        )
+
+    def _skip(self, size: int) -> None:
+        """Drop what is no HELLO of this wire."""
+        self._skipped += self._buffer[:size]
+        del self._buffer[:size]
+        if len(self._skipped) > self._limits.json_hello_size:
+            raise self._foreign
 
     def _read_pong(self) -> bool:
         while (frame := self._take_frame(PONG)) is not None:
@@ -304,10 +361,8 @@ class Handshake:
                 return None
             header = layout.unpack(self._buffer)
             if not header.sound or (header.code != expected.code and self._role is Role.CLIENT):
-                raise MalformedHello(
-                    f"the peer does not begin as this wire does: {excerpt(bytes(self._buffer[: W14.header_size]))}"
-                    + (" (wire='auto' finds out what a server speaks)" if self._release else "")
-                )
+                shown = excerpt(bytes(self._buffer[:_SHOWN]))
+                raise MalformedHello(f"the peer does not begin as this wire does: {shown}")
             if header.code != expected.code:
                 raise EarlyMessage(header.code)
             if header.size > self._limits.hello_size:

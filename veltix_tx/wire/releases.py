@@ -84,6 +84,11 @@ class Release:
         return version.removeprefix("v") if self.prefix else version
 
     @property
+    def waits(self) -> bool:
+        """Whether a client of it goes on waiting after the HELLO of a version it refuses; those from 1.6.10 on close."""
+        return self.layout in (W62, W22)
+
+    @property
     def rule(self) -> str:
         """What it accepts, as a part of a sentence."""
         rules = [f"pv {self.protocol.split('.')[0]}.x"] if self.protocol else []
