@@ -225,6 +225,20 @@ def test_a_code_that_is_taken_is_refused_and_nothing_changes(town: Town, types: 
     town.server.register_plugin(make(types={"new": None}))
 
 
+def test_a_plugins_type_may_be_defined_by_a_program_too(town: Town) -> None:
+    """A program that names a plugin's type as the plugin does means the same type, whoever comes first; another name is taken."""
+    before = MessageType(601, "presence.early", registry=town.types)
+    plugin = make(types={"new": 600, "early": 601}, received=lambda session, message: b"from the plugin")
+    types = town.server.register_plugin(plugin)
+    assert types["early"] is before
+    after = MessageType(600, "presence.new", registry=town.types)
+    assert after == types["new"]
+    client = town.open()
+    assert [town.ask(client, kind) for kind in (before, after)] == [b"from the plugin"] * 2
+    with pytest.raises(MessageTypeError, match=r"'presence\.new'"):
+        MessageType(600, "mine", registry=town.types)
+
+
 def test_a_registry_without_plugin_codes_keeps_nothing() -> None:
     """A registry that refuses the second of two codes keeps the first no more."""
     types = MessageRegistry(codes=range(200, 601))

@@ -80,6 +80,59 @@ def test_a_code_is_taken_once() -> None:
     assert TYPES.get(200) is CHAT
 
 
+@pytest.mark.parametrize(("name", "description"), [("chat", ""), ("chat", "what people say"), ("", "")])
+def test_an_equal_definition_is_the_same_type(name: str, description: str) -> None:
+    """A module that is loaded twice, or a notebook's cell that runs again, defines the same type: the first one stays."""
+    types = MessageRegistry()
+    first = MessageType(200, name, description, types)
+    again = MessageType(200, name, description, types)
+    types.register(first)
+    types.register(again)
+    assert again == first
+    assert types.get(200) is first
+    assert list(types) == [first]
+    assert types.unregister(again)
+    assert types.get(200) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "said"),
+    [
+        ("talk", "what people say", r"'chat': choose.*'talk'"),
+        ("", "what people say", r"'chat': choose.*'type_200'"),
+        ("chat", "", r"'chat', whose description is 'what people say' and not '': choose"),
+        ("chat", "else", r"'chat', whose description is 'what people say' and not 'else': choose"),
+    ],
+)
+def test_another_definition_is_an_error_that_says_in_what_it_differs(name: str, description: str, said: str) -> None:
+    """Whatever differs, the code is taken, the error names it, and the first type stays as it is."""
+    types = MessageRegistry()
+    first = MessageType(200, "chat", "what people say", types)
+    with pytest.raises(MessageTypeError, match=f"code 200 is taken by {said}"):
+        MessageType(200, name, description, types)
+    assert list(types) == [first]
+    assert first.description == "what people say"
+
+
+def test_a_second_definition_in_the_process_wide_registry_is_the_same_type() -> None:
+    """As in any registry: two programs of one process that know the same type may both be imported."""
+    first = MessageType(64998, "test_messages: twice")
+    again = MessageType(64998, "test_messages: twice")
+    assert again == first
+    assert PROCESS_TYPES.get(64998) is first
+    with pytest.raises(MessageTypeError, match="64998"):
+        MessageType(64998, "test_messages: another")
+
+
+def test_an_open_registry_lets_a_nameless_type_be_defined_after_it_was_seen() -> None:
+    """The type that an open registry has made for a code is the one that a program defines without a name."""
+    types = MessageRegistry(open=True)
+    seen = types.get(4711)
+    assert MessageType(4711, registry=types) == seen
+    with pytest.raises(MessageTypeError, match="'type_4711'"):
+        MessageType(4711, "named", registry=types)
+
+
 def test_separate_registries_may_use_the_same_code() -> None:
     """Two libraries in one process can each have their own code 200."""
     theirs = MessageRegistry()

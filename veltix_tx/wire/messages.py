@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, fields
 from enum import Enum
 from functools import cached_property
 
@@ -44,8 +44,9 @@ class CodeRange(Enum):
 class MessageRegistry:
     """The message types one program, server or client knows.
 
-    A code has one type in a registry. Two libraries that both use code 200 in one process
-    each make a registry of their own and give it to their server or client.
+    A code has one type in a registry. An equal definition of it may come again, as when a module is loaded a second
+    time, and is the same type. Two libraries that both use code 200 in one process each make a registry of their own and
+    give it to their server or client.
 
     Args:
         open: accept every user and plugin code: one that is not registered gets a type named
@@ -59,21 +60,29 @@ class MessageRegistry:
         self._open = open
 
     def register(self, message_type: MessageType) -> None:
-        """Add a type.
+        """Add a type; where an equal one is there already, that stays.
 
         Raises:
-            MessageTypeError: the code is reserved or has a type already.
+            MessageTypeError: the code is reserved, or has a type with another definition.
         """
         code = message_type.code
         if code not in self._codes:
             raise MessageTypeError(f"code {code} is not one of {self._codes[0]} to {self._codes[-1]}")
-        known = self._types.get(code)
-        if known is not None:
+        known = self._types.setdefault(code, message_type)
+        if not self._same(known, message_type):
+            differs = _difference(known, message_type)
+            detail = ""
+            if differs not in ("", "name"):
+                theirs, other = (excerpt(getattr(each, differs)) for each in (known, message_type))
+                detail = f", whose {differs} is {theirs} and not {other}"
             raise MessageTypeError(
-                f"code {code} is taken by {known.name!r}: choose another code, or give {message_type.name!r} "
+                f"code {code} is taken by {known.name!r}{detail}: choose another code, or give {message_type.name!r} "
                 "a MessageRegistry of its own"
             )
-        self._types[code] = message_type
+
+    def _same(self, known: MessageType, message_type: MessageType) -> bool:
+        """Whether two definitions of a code are those of one type."""
+        return known is message_type or not _difference(known, message_type)
 
     def unregister(self, message_type: MessageType) -> bool:
         """Take a type back, so that its code is free; return whether it was there."""
@@ -104,7 +113,7 @@ PROCESS_TYPES = MessageRegistry()
 
 @dataclass(frozen=True, slots=True)
 class MessageType:
-    """A kind of message. Two are equal when their codes are.
+    """A kind of message. Two are equal when their codes are. One that is defined twice in the same way is the same type.
 
     Args:
         code: 200 to 499 for applications, 500 to 65535 for plugins.
@@ -113,7 +122,7 @@ class MessageType:
         registry: where it is registered; the process-wide registry by default.
 
     Raises:
-        MessageTypeError: the code is not a whole number from 200 to 65535, or is taken.
+        MessageTypeError: the code is not a whole number from 200 to 65535, or is taken by a type with another definition.
     """
 
     code: int
@@ -132,6 +141,11 @@ class MessageType:
     def range(self) -> CodeRange:
         """Whose code it is."""
         return next(owner for owner in CodeRange if self.code in owner.value)
+
+
+def _difference(known: MessageType, other: MessageType) -> str:
+    """Return the first field in which two definitions differ, empty for equal ones."""
+    return next((each.name for each in fields(known) if getattr(known, each.name) != getattr(other, each.name, None)), "")
 
 
 _system = MessageRegistry(codes=CodeRange.SYSTEM.value)

@@ -7,7 +7,15 @@ from veltix_tx.wire.messages import SYSTEM_TYPES, MessageRegistry
 
 __all__ = ["HELLO", "HELLO_ACK", "PING", "PONG", "MessageType", "MessageTypeRegistry"]
 
-REGISTRY = MessageRegistry(codes=range(65536))
+
+class _Registry(MessageRegistry):
+    """A registry as upstream's: a second definition of a code is an error even if it says the same."""
+
+    def _same(self, known: messages.MessageType, message_type: messages.MessageType) -> bool:
+        return known is message_type
+
+
+REGISTRY = _Registry(codes=range(65536))
 """What servers and clients of this package know. Upstream allows every code, 2.0 and later only those from 200 on."""
 
 
@@ -58,8 +66,7 @@ class MessageTypeRegistry:
         Raises:
             MessageTypeError: another type has its code.
         """
-        if REGISTRY.get(msg_type.code) is not msg_type:
-            REGISTRY.register(msg_type)
+        REGISTRY.register(msg_type)
 
     @classmethod
     def get(cls, code: int) -> messages.MessageType | None:
