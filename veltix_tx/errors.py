@@ -377,15 +377,20 @@ class TooManyRequests(RequestError):
 
 
 class RemoteError(RequestError):
-    """The peer's handler failed and said so (message type ERROR).
+    """The peer could not answer and said so (message type FAILED, or ERROR of the releases up to 1.9.0).
 
     Attributes:
-        detail: the peer's words, raw bytes.
+        detail: the content of its message, raw bytes.
+        code: what happened, for programs, such as ``handler_failed``; empty where the peer did not say.
+        message: the same for people, in the peer's words; likewise.
     """
 
-    def __init__(self, detail: bytes) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: bytes = b"", code: str = "", message: str = "") -> None:
+        super().__init__(detail, code, message)
         self.detail = detail
+        self.code = code
+        self.message = message
 
     def __str__(self) -> str:
-        return f"the peer could not answer: {excerpt(self.detail)}" if self.detail else "the peer could not answer"
+        said = excerpt(self.message) if self.message else excerpt(self.detail) if self.detail and not self.code else ""
+        return "the peer could not answer" + (f": {said}" if said else "") + (f" ({self.code})" if self.code else "")

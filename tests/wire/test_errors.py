@@ -56,7 +56,9 @@ SAID: list[tuple[VeltixError, dict[str, Any], list[str]]] = [
     (RequestTimeout(5.0), {"seconds": 5.0}, ["5 s"]),
     (TooManyRequests(10), {"limit": 10}, ["10 requests"]),
     (RemoteError(b"no"), {"detail": b"no"}, ["b'no'"]),
-    (RemoteError(b""), {"detail": b""}, ["could not answer"]),
+    (RemoteError(b""), {"detail": b"", "code": "", "message": ""}, ["could not answer"]),
+    (RemoteError(b"{}", "no_route", "no\n"), {"code": "no_route", "message": "no\n"}, [r"answer: 'no\n' (no_route)"]),
+    (RemoteError(b"{}", "no_route"), {"code": "no_route", "message": ""}, ["answer (no_route)"]),
 ]
 
 
@@ -85,6 +87,7 @@ def test_an_error_survives_pickling(error: VeltixError) -> None:
         VersionRefused("\r\n\x1b[2J" * 1000, "1.x"),
         ServerFull({"long": "\x1b" * 1000}),
         RemoteError(b"\r\n" * 1000),
+        RemoteError(b"\r\n", "x" * 32, "\x1b[2J" * 1000),
     ],
     ids=lambda error: type(error).__name__,
 )

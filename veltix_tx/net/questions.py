@@ -127,9 +127,10 @@ class Questions:
         self._late()
         return True
 
-    def declined(self, request_id: int, detail: bytes) -> bool:
+    def declined(self, request_id: int, error: RemoteError) -> bool:
         """Fail a request, as the peer says; return whether anyone waited for it."""
-        return self.requests.settle(request_id, Failure(RemoteError(detail)))
+        self._given_up.pop(request_id, None)  # this is the late reply
+        return self.requests.settle(request_id, Failure(error))
 
     def end(self, closed: SessionClosed) -> None:
         """Fail everything that waits, each with an error of its own, and whatever is asked from now on."""

@@ -8,7 +8,7 @@ from threading import get_ident
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
 
-from veltix_tx.errors import DisconnectReason, LocalProtocolError, SessionClosed, TooManyRequests
+from veltix_tx.errors import DisconnectReason, LocalProtocolError, RemoteError, SessionClosed, TooManyRequests
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
@@ -325,9 +325,9 @@ class Session(Tagged):
         """Take what one read brought: replies, messages to handle in their turn, and what is passed on to ``other``."""
         self.turns.take(events, other)
 
-    def declined(self, request_id: int, detail: bytes) -> None:
+    def declined(self, request_id: int, error: RemoteError) -> None:
         """Take word that a request failed."""
-        if self.questions is None or not self.questions.declined(request_id, detail):
+        if self.questions is None or not self.questions.declined(request_id, error):
             self._late()
 
     def pong(self, request_id: int) -> bool:

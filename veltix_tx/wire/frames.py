@@ -53,6 +53,7 @@ class Refusal(Enum):
     UNKNOWN_TYPE = "unknown type"
     GARBAGE = "garbage between frames"
     REPEATED = "beginning of a frame that was sent again"
+    MALFORMED = "malformed content"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from veltix_tx.wire.layouts import Layout
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.states import Role
 
-__all__ = ["CLIENT_IDS", "LEGACY_CLIENT_IDS", "SERVER_IDS", "PendingTable", "RequestIds", "half_of"]
+__all__ = ["CLIENT_IDS", "LEGACY_CLIENT_IDS", "PLAIN_IDS", "SERVER_IDS", "PendingTable", "RequestIds", "half_of"]
 
 T = TypeVar("T")
 
@@ -25,6 +25,9 @@ server waits for. Nothing on the wire tells that message from a reply.
 The last id of each half answers nothing and asks nothing: no release ever waits for it, so that
 a plain message is never taken for a reply (a real 2.x client waits for ids from 0 on).
 """
+
+PLAIN_IDS = (CLIENT_IDS.stop, SERVER_IDS.stop)
+"""On the layout with 16-bit ids, those of messages that ask nothing."""
 
 _REMEMBERED = 1024
 """How many ids of given-up requests are remembered to recognise their late replies."""
