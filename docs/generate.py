@@ -26,7 +26,7 @@ from veltix_tx import dropin, errors, server, settings, testing
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
-from veltix_tx.net import accepting, conduct, connections, endpoints, flow, protocol, remarks, sockets, turns
+from veltix_tx.net import accepting, conduct, connections, endpoints, flow, protocol, remarks, shared, sockets, turns
 from veltix_tx.net.shared import COUNTERS
 from veltix_tx.wire import handshake, requests
 from veltix_tx.wire.connection import Event, VeltixConnection
@@ -572,6 +572,11 @@ def fixed_limits() -> str:
                 f"{flow._SLOWEST // 1024} KiB/s, looked at every `timeouts.stall` seconds",
             ],
             ["frames of unknown types, and pongs never asked for, that are forgiven", f"{conduct._FORGIVEN:g} a second"],
+            [
+                "messages without a handler that are answered with an ERROR, where nothing tells whether they ask",
+                f"{conduct._REJECTIONS} in a row, and {conduct._FORGIVEN:g} more a second",
+            ],
+            ["message types without a handler that are counted and named one by one", shared._MOST_TYPES],
             ["bytes given to a transport at a time", f"{flow._HANDFUL // 1024} KiB"],
             ["bytes sent while a read is handled that wait for its end to be written", f"{turns.MOST_CORKED // 1024} KiB"],
             ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{conduct._SLOWEST_FRAME // 1024} KiB/s"],

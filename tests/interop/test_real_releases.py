@@ -93,6 +93,43 @@ async def test_a_failed_request_says_nothing_to_a_real_client(release: str, fold
         assert session.peer.features == ()
 
 
+WITH_ERROR = [each for each in RELEASES if each < "2."]
+
+
+@pytest.mark.parametrize("release", each_release(*WITH_ERROR))
+async def test_a_real_client_survives_errors(release: str, folders: dict[str, Path]) -> None:
+    """A client up to 1.9.0 whose message nothing handles gets an ERROR: a reply to who asked, a message to who did not."""
+    async with OurServer(wire=release) as ours, running(folders[release], "client") as real:
+        for message_type in (ECHO, NOTE):
+            ours.server.unregister_route(message_type)
+        assert await real.call("connect", ours.port) is True
+        session = await ours.connected.get()
+        assert await real.call("send", NOTE.code, b"nobody".hex()) is True
+        assert await real.next("received") == [20, ""]
+        assert await real.call("ask", ECHO.code, b"nobody".hex()) == ""
+        ours.server.route(ECHO)(lambda client, message: message.content)
+        ours.server.route(NOTE)(lambda client, message: ours.noted.put(message.content))
+        await converse(session, ours.noted, real)
+        assert (session.refused, session.late_replies) == (0, 0)
+
+
+@pytest.mark.parametrize("release", each_release(*WITH_ERROR))
+async def test_a_real_server_survives_errors(release: str, folders: dict[str, Path]) -> None:
+    """A server up to 1.9.0 gets an ERROR likewise from a client that has no handler for what it sends."""
+    async with running(folders[release], "server") as real, OurClient(await real.call("listen"), wire=release) as ours:
+        for message_type in (ECHO, NOTE):
+            ours.client.unregister_route(message_type)
+        session = await ours.connect()
+        await real.next("connected")
+        assert await real.call("send", NOTE.code, b"nobody".hex()) is True
+        assert await real.next("received") == [20, ""]
+        assert await real.call("ask", ECHO.code, b"nobody".hex()) == ""
+        ours.client.route(ECHO)(lambda message: message.content)
+        ours.client.route(NOTE)(lambda message: ours.noted.put(message.content))
+        await converse(session, ours.noted, real)
+        assert (session.refused, session.late_replies) == (0, 0)
+
+
 @pytest.mark.parametrize("release", each_release("2.0.3", "3.3.0"))
 async def test_full_server_tells_the_real_client(release: str, folders: dict[str, Path]) -> None:
     """A full server tells the clients that have an error for it so, pinned to their release or not."""

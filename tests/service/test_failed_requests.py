@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import formatEvent
 
-from veltix_tx import Client, MessageRegistry, MessageType, RemoteError, RequestTimeout, Server, Timeouts
+from veltix_tx import Client, Limits, MessageRegistry, MessageType, RemoteError, RequestTimeout, Server, Timeouts
 from veltix_tx.errors import TooManyStrikes
 from veltix_tx.testing import MemoryNetwork, ScriptedPeer
 from veltix_tx.wire.layouts import W15, W22
@@ -201,3 +202,198 @@ def test_from_one_that_did_not_agree_it_is_an_unknown_type() -> None:
     peer.received.clear()
     peer.send(frame(100, b'{"code": "handler_failed", "message": "no"}'))
     assert (server.clients[0].refused, received, peer.received) == (1, [], b"")
+
+
+# Messages that nothing handles
+
+
+def unhandled_lines(events: list[Any], word: str = "was dropped") -> list[str]:
+    """The lines of the log about messages that were dropped."""
+    return [text for event in events if word in (text := formatEvent(event) or "")]
+
+
+@pytest.mark.parametrize("asks", ["client", "server"])
+def test_an_asker_of_a_type_without_a_route_is_told_at_once(asks: str, log_events: list[Any]) -> None:
+    """Where there is neither a route nor on_recv the asker gets RemoteError; it is counted, and one line says what to do."""
+    network = MemoryNetwork()
+    server, client = ends(network)
+    asker, other = (client.session, server) if asks == "client" else (server.clients[0], client)
+    for _ in range(3):
+        with pytest.raises(RemoteError) as caught:
+            network.result(asker.send_and_wait(ORDER, b"tea"))
+        assert (caught.value.code, caught.value.message) == ("no_route", "message type 200 has no route")
+    assert network.clock.seconds() == 0
+    assert (other.counters["unhandled"], other.counters["unhandled_200"]) == (3, 3)
+    (line,) = unhandled_lines(log_events)
+    assert "of type order (200)" in line
+    assert ("@server.route" if asks == "client" else "@client.route") in line
+    assert "on_recv" in line
+
+
+@pytest.mark.parametrize("asks", ["client", "server"])
+def test_an_asker_of_an_unknown_type_is_told_at_once(asks: str, log_events: list[Any]) -> None:
+    """A type that the other side has not even registered is a refused frame as ever, and its asker is told."""
+    network = MemoryNetwork()
+    few = MessageRegistry()
+    made = {"server": Server(types=few if asks == "client" else TYPES), "client": Client(types=TYPES if asks == "client" else few)}
+    network.serve(made["server"])
+    network.connect(made["client"])
+    asker = made["client"].session if asks == "client" else made["server"].clients[0]
+    other = made["server" if asks == "client" else "client"]
+    for _ in range(3):
+        with pytest.raises(RemoteError) as caught:
+            network.result(asker.send_and_wait(OTHER, b"tea"))
+        assert (caught.value.code, caught.value.message) == ("unknown_type", "message type 201 is not known")
+    assert (other.counters["frames_refused"], other.counters["unhandled"]) == (3, 0)
+    (line,) = unhandled_lines(log_events)
+    assert "of type 201" in line
+    assert "MessageType" in line
+
+
+def test_each_type_is_named_once_for_all_connections(log_events: list[Any]) -> None:
+    """However many clients send it, a type without a route is one line of the log, and a second type another one."""
+    network = MemoryNetwork()
+    server = Server(types=TYPES)
+    network.serve(server)
+    for _ in range(3):
+        client = Client(types=TYPES)
+        network.connect(client)
+        for message_type in (ORDER, OTHER, ORDER):
+            client.send(message_type, b"")
+        network.pump()
+    assert [line.partition(",")[0] for line in unhandled_lines(log_events)] == [
+        "a message of type order (200)",
+        "a message of type other (201)",
+    ]
+    assert {name: count for name, count in server.counters.items() if name.startswith("unhandled")} == {
+        "unhandled": 9,
+        "unhandled_200": 6,
+        "unhandled_201": 3,
+    }
+
+
+def test_a_type_is_named_when_the_log_has_room_again(log_events: list[Any]) -> None:
+    """A line that the log's budget does not allow is not lost: the next message of the type makes it."""
+    network = MemoryNetwork()
+    _, client = ends(network, server={"limits": Limits(log_lines=1, log_burst=1)})
+    client.send(ORDER, b"")
+    client.send(OTHER, b"")
+    network.pump()
+    assert len(unhandled_lines(log_events)) == 1
+    network.advance(5)
+    client.send(OTHER, b"")
+    network.pump()
+    assert "other (201)" in unhandled_lines(log_events)[1]
+
+
+def test_a_peer_cannot_make_the_list_of_types_grow(log_events: list[Any]) -> None:
+    """Of a peer that sends more types than anybody has, where every code is a type, only so many are counted and named apart."""
+    network = MemoryNetwork()
+    server = Server(types=MessageRegistry(open=True), limits=Limits(log_lines=100_000, log_burst=100_000))
+    network.serve(server)
+    client = Client(types=MessageRegistry(open=True))
+    network.connect(client)
+    for code in range(300, 1000):
+        client.send(client._types.get(code), b"")
+        if code % 50 == 0:
+            network.advance(1)
+    network.pump()
+    assert server.counters["unhandled"] == 700
+    assert sum(name.startswith("unhandled_") for name in server.counters) == 64
+    assert len(unhandled_lines(log_events)) == 64
+
+
+def test_what_is_only_sent_is_not_answered() -> None:
+    """A message whose id asks nothing, and a broadcast, are counted where they arrive; nothing goes back."""
+    network = MemoryNetwork()
+    server, client = ends(network)
+    client.send(ORDER, b"")
+    server.broadcast(OTHER, b"")
+    network.pump()
+    assert (server.counters["unhandled"], client.counters["unhandled"]) == (1, 1)
+    assert (server.counters["late_replies"], client.counters["late_replies"]) == (0, 0)
+
+
+def test_with_on_recv_nothing_is_unhandled(log_events: list[Any]) -> None:
+    """on_recv is the handler of every type without a route."""
+    network = MemoryNetwork()
+    server, client = ends(network)
+    server.set_callback("on_recv", lambda *_: b"here")
+    assert network.result(client.send_and_wait(ORDER, b"tea")).content == b"here"
+    assert server.counters["unhandled"] == 0
+    assert unhandled_lines(log_events) == []
+
+
+@pytest.mark.parametrize("wire", ["1.3.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0"])
+def test_older_peers_get_an_error_but_not_for_ever(wire: str) -> None:
+    """A peer up to 1.9.0 gets an ERROR for each message nothing handles: 32 in a row, then one a second, whoever began."""
+    network = MemoryNetwork()
+    _, client = ends(network, server={"wire": wire}, client={"wire": wire})
+    told: list[Any] = []
+    for _ in range(100):
+        client.send_and_wait(ORDER, b"tea", timeout=60).addErrback(lambda failure: told.append(failure.value))
+    network.pump()
+    assert [type(error) for error in told] == [RemoteError] * 32
+    assert client.session.waiting == 68
+    network.advance(10)
+    for _ in range(100):
+        client.send(ORDER, b"tea")
+    network.pump()
+    assert client.counters["late_replies"] == 10
+
+
+def test_an_error_is_never_answered_with_one() -> None:
+    """Two sides without handlers do not talk about that for ever."""
+    network = MemoryNetwork()
+    server, client = ends(network, server={"wire": "1.6.3"}, client={"wire": "1.6.3"})
+    client.send(ORDER, b"")
+    server.broadcast(ORDER, b"")
+    network.advance(1)
+    assert (server.counters["unhandled"], client.counters["unhandled"]) == (1, 1)
+    assert (server.counters["late_replies"], client.counters["late_replies"]) == (1, 1)
+
+
+def test_newer_real_peers_are_sent_nothing() -> None:
+    """A peer of 2.x or 3.x has no word for it: the message is counted, and nothing goes back."""
+    network = MemoryNetwork()
+    server, client = ends(network, client={"wire": "3.3.0"})
+    reply = client.send_and_wait(ORDER, b"tea", timeout=1)
+    network.pump()
+    assert not reply.called
+    assert server.counters["unhandled"] == 1
+    network.advance(1)
+    with pytest.raises(RequestTimeout):
+        network.result(reply)
+
+
+def test_too_many_unknown_types_still_close() -> None:
+    """A peer that sends unknown types without end is told for each until it is closed, and what is behind is not answered."""
+    network = MemoryNetwork()
+    server, peer = agreed(network)
+    peer.send(b"".join(frame(300, b"", number) for number in range(50)))
+    assert peer.closed
+    assert server.counters["frames_refused"] == 50
+    assert peer.received.count(b"unknown_type") == 33
+
+
+def test_a_system_code_is_not_answered() -> None:
+    """Frames with codes of the system's that are not known are refused without a word: no request has such a code."""
+    network = MemoryNetwork()
+    server, peer = agreed(network)
+    peer.send(frame(150, b"") + frame(21, b"") + frame(199, b""))
+    assert server.counters["frames_refused"] == 3
+    assert peer.received == b""
+
+
+def test_after_the_end_of_a_session_nobody_is_told() -> None:
+    """A message that is handled when its session has ended is counted only."""
+    network = MemoryNetwork()
+    server, client = ends(network)
+    busy: Deferred[None] = Deferred()
+    server.route(ORDER)(lambda *_: busy)
+    client.send(ORDER, b"")
+    client.send_and_wait(OTHER, b"").addErrback(lambda _: None)
+    network.pump()
+    network.result(client.disconnect())
+    busy.callback(None)
+    assert server.counters["unhandled"] == 1

@@ -31,6 +31,10 @@ H = TypeVar("H", bound=Handler)
 
 _log = Logger()
 
+_NO_ROUTE = (
+    "a message of type {name} ({code}), which {session} sent, was dropped: it has no route, add one with @%s.route, or set on_recv"
+)
+
 
 class Events(Enum):
     """What a callback can be set for."""
@@ -156,6 +160,7 @@ class Router:
         handler, terms = self._routes.get(message.type.code) or (self._callbacks.get(Events.ON_RECV), None)
         if handler is None:
             self.unhandled += 1
+            session.reject(message, _NO_ROUTE % ("server" if self._server else "client"))
             return None
         result = handler(session, message) if self._server else handler(message)
         return result if terms is None else terms.hold(session, message, result)

@@ -360,7 +360,9 @@ class VeltixProtocol(Conduct):
         if self.session is not None:
             self.session.refused += 1
             self.shared.counters["frames_refused"] += 1
-            if event.refusal in (Refusal.UNKNOWN_TYPE, Refusal.MALFORMED):
+            if event.refusal is Refusal.UNKNOWN_TYPE:
+                self._unknown_type(event)
+            elif event.refusal is Refusal.MALFORMED:
                 self._strike()
 
     def _on_failed(self, event: Failed) -> None:

@@ -7,6 +7,7 @@ from threading import get_ident
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.logger import Logger
 
 from veltix_tx.errors import DisconnectReason, LocalProtocolError, RemoteError, SessionClosed, TooManyRequests
 from veltix_tx.interfaces import IVeltixApplication
@@ -20,10 +21,13 @@ from veltix_tx.net.threads import from_any_thread, in_thread_of
 from veltix_tx.net.turns import Turns
 from veltix_tx.settings import Limits
 from veltix_tx.wire.events import Event
+from veltix_tx.wire.extensions import NO_ROUTE
 from veltix_tx.wire.messages import PING, MessageType, Request, Response, parts_of
 from veltix_tx.wire.peer import Peer
 
 __all__ = ["Session"]
+
+_log = Logger()
 
 
 class Session(Tagged):
@@ -287,6 +291,21 @@ class Session(Tagged):
         flow.sharing += size
         self._connection.send_encoded(buffers)
         self._link.sent(size)
+
+    def reject(self, message: Response, text: str, *, reply: bool = True) -> None:
+        """Reject a message that nothing handles: count it, name its type once in the log, and tell a peer that asks.
+
+        Args:
+            message: the message.
+            text: the line of the log, a format of the type's ``name`` and ``code`` and of ``session``.
+            reply: whether to tell the peer.
+        """
+        known, unhandled = message.type, self._link.shared.unhandled
+        unhandled.count(known.code)
+        if unhandled.first(known.code, self._link.may_log):
+            _log.warn(text, name=known.name, code=known.code, type=known, session=self)
+        if reply and self.closed is None:
+            self._link.decline(message.request_id, NO_ROUTE, f"message type {known.code} has no route")
 
     def may_log(self) -> bool:
         """Whether the log may have one more line that the peer causes; may be called in any thread."""

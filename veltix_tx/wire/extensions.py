@@ -18,7 +18,9 @@ __all__ = [
     "FEATURES",
     "HANDLER_FAILED",
     "MAX_ERROR_SIZE",
+    "NO_ROUTE",
     "PARAMETER",
+    "UNKNOWN_TYPE",
     "agreed_features",
     "decode_error",
     "encode_error",
@@ -32,9 +34,13 @@ ERRORS = "errors"
 FEATURES = (ERRORS,)
 """What this side offers and wants."""
 
-HANDLER_FAILED = "handler_failed"
+HANDLER_FAILED, NO_ROUTE, UNKNOWN_TYPE = "handler_failed", "no_route", "unknown_type"
 
-ERROR_CODES = {HANDLER_FAILED: "the handler raised, returned what is no answer, or was not done in time"}
+ERROR_CODES = {
+    HANDLER_FAILED: "the handler raised, returned what is no answer, or was not done in time",
+    NO_ROUTE: "no handler is registered for the message's type",
+    UNKNOWN_TYPE: "the message's type is not registered at all",
+}
 """The codes this version sends: what each means."""
 
 MAX_ERROR_SIZE = 4096
