@@ -214,16 +214,16 @@ def test_a_routes_timeout_goes_with_what_has_to_be_waited_for(router: Router) ->
 
 
 def test_the_log_names_the_users_function() -> None:
-    """handler_of is the route's function, in a thread or not, else on_recv, else nothing."""
+    """handler_for is the route's function, in a thread or not, else on_recv, else nothing."""
     router = Router(Role.SERVER, lambda: Workers(object(), 1))
 
     def on_chat(client: Any, message: Any) -> None:
         """Not called."""
 
-    assert router.handler_of(message()) is None
+    assert router.handler_for(CHAT.code) is None
     router.set_callback("on_recv", print)
-    assert router.handler_of(message()) is print
+    assert router.handler_for(CHAT.code) is print
     for thread in (False, True):
         router.register_route(CHAT, on_chat, thread=thread, timeout=5)
-        assert router.handler_of(message()) is on_chat
+        assert router.handler_for(CHAT.code) is on_chat
         router.unregister_route(CHAT)
