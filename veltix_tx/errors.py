@@ -351,14 +351,24 @@ class RequestTimeout(RequestError):
 
     Attributes:
         seconds: the time that was given.
+        held_up: messages of the peer that waited at that moment, on this side, for a handler that was not done. Where the
+            peer needs their answers for its own, the two sides wait for each other.
     """
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
+    def __init__(self, seconds: float, held_up: int = 0) -> None:
+        super().__init__(seconds, held_up)
         self.seconds = seconds
+        self.held_up = held_up
 
     def __str__(self) -> str:
-        return f"no reply within {self.seconds:g} s"
+        said = f"no reply within {self.seconds:g} s"
+        if not self.held_up:
+            return said
+        waiting = "1 message of the peer waits" if self.held_up == 1 else f"{self.held_up} messages of the peer wait"
+        return (
+            f"{said}, and {waiting} here behind a handler that is not done: if that handler waits for this reply, and the "
+            "reply for them, register it with concurrent=True"
+        )
 
 
 class TooManyRequests(RequestError):

@@ -397,3 +397,75 @@ def test_after_the_end_of_a_session_nobody_is_told() -> None:
     network.result(client.disconnect())
     busy.callback(None)
     assert server.counters["unhandled"] == 1
+
+
+# Two that ask each other
+
+
+def asking_each_other(network: MemoryNetwork, *, concurrent: bool) -> Client:
+    """A server that asks its client to answer an ORDER, where the client asks the server to answer that."""
+    server, client = ends(network)
+
+    @server.route(ORDER, concurrent=concurrent)
+    async def on_order(session: Any, message: Any) -> bytes:
+        reply = await session.send_and_wait(OTHER, b"which?", timeout=2)
+        return bytes(reply.content)
+
+    @client.route(OTHER)
+    async def on_other(message: Any) -> bytes:
+        reply = await client.send_and_wait(OTHER, b"what is there?", timeout=60)
+        return b"some of " + bytes(reply.content)
+
+    server.route(OTHER)(lambda session, message: b"the green one")
+    return client
+
+
+def test_a_timeout_says_that_the_answer_waits_behind_the_handler_that_asks(logged_failures: Any) -> None:
+    """Each of two handlers waits for the other: the first to give up tells how many messages wait behind it, and what helps."""
+    network = MemoryNetwork()
+    client = asking_each_other(network, concurrent=False)
+    reply = client.send_and_wait(ORDER, b"tea", timeout=60)
+    network.advance(2.1)
+    with pytest.raises(RemoteError):
+        network.result(reply)
+    (failed,) = logged_failures.flush(RequestTimeout)
+    error = failed["log_failure"].value
+    assert error.held_up == 1
+    assert "1 message of the peer waits here behind a handler that is not done" in str(error)
+    assert "concurrent=True" in str(error)
+
+
+def test_the_remedy_helps() -> None:
+    """With concurrent=True the same conversation comes to its end."""
+    network = MemoryNetwork()
+    client = asking_each_other(network, concurrent=True)
+    assert network.result(client.send_and_wait(ORDER, b"tea")).content == b"some of the green one"
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_timeout_of_other_causes_says_only_that(busy: bool) -> None:
+    """Without a busy handler, or with one that holds nothing up, there is nothing to add."""
+    network = MemoryNetwork()
+    server, client = ends(network)
+    server.route(ORDER)(lambda *_: Deferred() if busy else None)
+    client.route(OTHER)(lambda message: None)
+    client.send(ORDER, b"")
+    network.pump()
+    reply = server.clients[0].send_and_wait(OTHER, b"?", timeout=1)
+    network.advance(1)
+    with pytest.raises(RequestTimeout) as caught:
+        network.result(reply)
+    assert str(caught.value) == "no reply within 1 s"
+
+
+def test_a_ping_waits_for_no_handler() -> None:
+    """A ping's timeout has nothing to do with handlers."""
+    network = MemoryNetwork()
+    server, peer = agreed(network)
+    server.route(ORDER)(lambda *_: Deferred())
+    peer.send(frame(200, b"") + frame(200, b""))
+    ping = server.clients[0].ping(timeout=1)
+    network.advance(1)
+    with pytest.raises(RequestTimeout) as caught:
+        network.result(ping)
+    assert caught.value.held_up == 0

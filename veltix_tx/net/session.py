@@ -397,7 +397,8 @@ class Session(Tagged):
 
     def _begin_to_ask(self) -> Questions:
         self.turns.expect_replies()
-        questions = self.questions = Questions(self._link, self._header_size, self._late, self.turns.balance)
+        turns = self.turns
+        questions = self.questions = Questions(self._link, self._header_size, self._late, turns.balance, turns.held_up)
         if self.closed is not None:
             questions.end(self.closed)
         return questions

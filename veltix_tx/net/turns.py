@@ -263,6 +263,10 @@ class Turns(Telling):
         elif messages <= most // 2 and size <= most_bytes // 2:
             self._flow.resume("handlers busy")
 
+    def held_up(self) -> int:
+        """Return how many messages wait for a handler that is not done."""
+        return len(self._inbox or ()) if self._busy else 0
+
     @property
     def idle(self) -> bool:
         """Whether every message so far has been handled and answered."""
