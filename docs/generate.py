@@ -26,13 +26,14 @@ from veltix_tx import dropin, errors, server, settings, testing
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
-from veltix_tx.net import accepting, conduct, connections, endpoints, flow, protocol, remarks, sockets, turns
+from veltix_tx.net import accepting, conduct, connections, endpoints, flow, protocol, remarks, shared, sockets, turns
 from veltix_tx.net.shared import COUNTERS
 from veltix_tx.wire import handshake, requests
-from veltix_tx.wire.connection import VeltixConnection
+from veltix_tx.wire.connection import Event, VeltixConnection
+from veltix_tx.wire.extensions import ERROR_CODES
 from veltix_tx.wire.frames import Refusal
-from veltix_tx.wire.layouts import ALL_LAYOUTS, Layout
-from veltix_tx.wire.messages import PING, SYSTEM_TYPES, CodeRange, MessageRegistry, MessageType
+from veltix_tx.wire.layouts import ALL_LAYOUTS, W15, Layout
+from veltix_tx.wire.messages import EXTENSION_TYPES, PING, SYSTEM_TYPES, CodeRange, MessageRegistry, MessageType
 from veltix_tx.wire.releases import AUTO_HELLOS, RELEASES, HandshakeKind, Release
 from veltix_tx.wire.states import OPENINGS, OTHERWISE, SCRIPTS, STATES, Role, State, Step, Trigger
 
@@ -390,6 +391,38 @@ def _exchange(release: Release) -> str:
     return f"Release {release.name} ({release.layout.name}):\n\n```text\n{body}\n```"
 
 
+def agreed() -> str:
+    """The bytes of a handshake between two of this package, and of a request that fails."""
+    types = MessageRegistry()
+    chat = MessageType(200, "chat", registry=types)
+    clocks = {"calendar_ms": lambda: 0, "uptime_ms": lambda: 0, "getrandbits": lambda bits: 0}
+    server, client = (VeltixConnection(role, None, **clocks, types=types) for role in (Role.SERVER, Role.CLIENT))
+    lines: list[str] = []
+
+    def deliver(sender: VeltixConnection, receiver: VeltixConnection, what: str) -> list[Event]:
+        data = b"".join(sender.data_to_send())
+        framed = data.startswith(W15.magic)
+        shown = f"{_spaced(W15, data[:15])} {data[15:].decode()}" if framed else f"{data[:2].hex()} {data[2:].decode()}"
+        lines.append(f"{what:<16} {shown}")
+        return receiver.receive(data, 0)
+
+    server.start(), client.start()
+    deliver(server, client, "server hello")
+    deliver(client, server, "client hello")
+    deliver(server, client, "server result")
+    client.send(chat, b"hello veltix", client.fresh_id(()))
+    deliver(client, server, "client type 200")
+    server.send_failure(0)
+    deliver(server, client, "server FAILED")
+    body = "\n".join(lines)
+    return f"A whole conversation, contents as text, in which a handler fails:\n\n```text\n{body}\n```"
+
+
+def failures() -> str:
+    """The codes of a FAILED."""
+    return table(["code", "when"], ([f"`{code}`", meaning] for code, meaning in ERROR_CODES.items()))
+
+
 _RANGES = {
     CodeRange.SYSTEM: "Veltix itself; not for applications",
     CodeRange.USER: "applications",
@@ -400,7 +433,8 @@ _RANGES = {
 def codes() -> str:
     """The ranges of type codes, and the system's codes."""
     ranges = table(["codes", "for"], ([f"{owner.value[0]} - {owner.value[-1]}", _RANGES[owner]] for owner in CodeRange))
-    system = table(["code", "name", "meaning"], ([code, each.name, each.description] for code, each in SYSTEM_TYPES.items()))
+    known = {**SYSTEM_TYPES, **EXTENSION_TYPES}
+    system = table(["code", "name", "meaning"], ([code, each.name, each.description] for code, each in known.items()))
     return f"{ranges}\n\n{system}"
 
 
@@ -538,6 +572,11 @@ def fixed_limits() -> str:
                 f"{flow._SLOWEST // 1024} KiB/s, looked at every `timeouts.stall` seconds",
             ],
             ["frames of unknown types, and pongs never asked for, that are forgiven", f"{conduct._FORGIVEN:g} a second"],
+            [
+                "messages without a handler that are answered with an ERROR, where nothing tells whether they ask",
+                f"{conduct._REJECTIONS} in a row, and {conduct._FORGIVEN:g} more a second",
+            ],
+            ["message types without a handler that are counted and named one by one", shared._MOST_TYPES],
             ["bytes given to a transport at a time", f"{flow._HANDFUL // 1024} KiB"],
             ["bytes sent while a read is handled that wait for its end to be written", f"{turns.MOST_CORKED // 1024} KiB"],
             ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{conduct._SLOWEST_FRAME // 1024} KiB/s"],
@@ -796,6 +835,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "hellos": hellos,
     "exchanges": exchanges,
     "codes": codes,
+    "agreed": agreed,
+    "failures": failures,
     "refusals": refusals,
     "id halves": id_halves,
     "settings": settings_tables,

@@ -50,6 +50,7 @@ def test_a_request_times_out_on_the_network_clock():
     client = new_client()
     network = MemoryNetwork()
     silent = chatserver.Server(types=chatserver.TYPES)
+    silent.route(CHAT)(lambda session, message: None)
     network.serve(silent)
     network.connect(client)
     outcome = []

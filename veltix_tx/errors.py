@@ -351,14 +351,24 @@ class RequestTimeout(RequestError):
 
     Attributes:
         seconds: the time that was given.
+        held_up: messages of the peer that waited at that moment, on this side, for a handler that was not done. Where the
+            peer needs their answers for its own, the two sides wait for each other.
     """
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
+    def __init__(self, seconds: float, held_up: int = 0) -> None:
+        super().__init__(seconds, held_up)
         self.seconds = seconds
+        self.held_up = held_up
 
     def __str__(self) -> str:
-        return f"no reply within {self.seconds:g} s"
+        said = f"no reply within {self.seconds:g} s"
+        if not self.held_up:
+            return said
+        waiting = "1 message of the peer waits" if self.held_up == 1 else f"{self.held_up} messages of the peer wait"
+        return (
+            f"{said}, and {waiting} here behind a handler that is not done: if that handler waits for this reply, and the "
+            "reply for them, register it with concurrent=True"
+        )
 
 
 class TooManyRequests(RequestError):
@@ -384,15 +394,20 @@ class TooManyRequests(RequestError):
 
 
 class RemoteError(RequestError):
-    """The peer's handler failed and said so (message type ERROR).
+    """The peer could not answer and said so (message type FAILED, or ERROR of the releases up to 1.9.0).
 
     Attributes:
-        detail: the peer's words, raw bytes.
+        detail: the content of its message, raw bytes.
+        code: what happened, for programs, such as ``handler_failed``; empty where the peer did not say.
+        message: the same for people, in the peer's words; likewise.
     """
 
-    def __init__(self, detail: bytes) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: bytes = b"", code: str = "", message: str = "") -> None:
+        super().__init__(detail, code, message)
         self.detail = detail
+        self.code = code
+        self.message = message
 
     def __str__(self) -> str:
-        return f"the peer could not answer: {excerpt(self.detail)}" if self.detail else "the peer could not answer"
+        said = excerpt(self.message) if self.message else excerpt(self.detail) if self.detail and not self.code else ""
+        return "the peer could not answer" + (f": {said}" if said else "") + (f" ({self.code})" if self.code else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from zope.interface import Attribute, Interface
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from veltix_tx.net.session import Session
     from veltix_tx.wire.messages import MessageType, Response
 
-__all__ = ["IVeltixApplication", "IVeltixPlugin"]
+__all__ = ["IHandlerTable", "IVeltixApplication", "IVeltixPlugin"]
 
 
 class IVeltixApplication(Interface):
@@ -23,9 +23,7 @@ class IVeltixApplication(Interface):
     Deferred or a coroutine, the next waits for it. Different sessions do not wait for each other.
 
     An application may have an attribute ``types``, the MessageRegistry it works with; without it
-    the process-wide one is used. It may have a method ``handler_of(message)``, which returns the
-    function that handles a message, for the log to name; without it that is ``received``. It may have a
-    mapping ``direct`` from type codes to functions that are called in place of ``received``, sooner.
+    the process-wide one is used. It may provide :class:`IHandlerTable`, too.
     """
 
     def connected(session: Session) -> object:
@@ -44,6 +42,22 @@ class IVeltixApplication(Interface):
 
     def disconnected(session: Session, reason: SessionClosed) -> object:
         """Take note that the session is gone and all its messages have been handled."""
+
+
+class IHandlerTable(Interface):
+    """Handlers of an application by message type, called without asking the application for each message.
+
+    An application may provide it beside :class:`IVeltixApplication`. It is asked once, when a server begins to listen or a
+    client to connect.
+    """
+
+    direct: dict[int, Callable[[Session, Response], object]] = Attribute(
+        """A dict: type code -> function, called with session and message in place of ``received``, sooner, and returning what that
+        does. A type that is not in it goes to ``received``. It may change at any time, but stays the same dict."""
+    )
+
+    def handler_for(key: int) -> object:
+        """Return the function that handles the messages of a type, given by its code, for the log to name."""
 
 
 class IVeltixPlugin(Interface):

@@ -19,19 +19,20 @@ from veltix_tx._version import __version__
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
-from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.interfaces import IHandlerTable, IVeltixApplication
 from veltix_tx.net.accepting import accept_in_turns, accept_patiently
 from veltix_tx.net.addresses import is_local, shown
 from veltix_tx.net.connections import Connections
 from veltix_tx.net.endpoints import Place, open_endpoint, places
 from veltix_tx.net.factory import VeltixServerFactory, check_wire, resolve_clocks
+from veltix_tx.net.handlers import handler_table
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
 from veltix_tx.net.threads import Home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
 from veltix_tx.settings import ServerConfig, changed
 from veltix_tx.wire.handshake import Role
-from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+from veltix_tx.wire.messages import MessageRegistry, MessageType, Request
 from veltix_tx.wire.releases import AUTO, SUPERSET
 
 if TYPE_CHECKING:
@@ -310,20 +311,17 @@ class Server(RoutedService):
         return reason.value.subFailure if isinstance(reason.value, FirstError) else reason
 
 
-@implementer(IVeltixApplication)
+@implementer(IVeltixApplication, IHandlerTable)
 class _Kept:
     """An application whose sessions are kept in a hub."""
 
     def __init__(self, application: IVeltixApplication, hub: Hub) -> None:
+        table = handler_table(application)
         self.received = application.received
-        self.direct = getattr(application, "direct", {})
+        self.direct, self.handler_for = table.direct, table.handler_for
         self.disconnected = application.disconnected
         self._application = application
         self._hub = hub
-
-    def handler_of(self, message: Response) -> object:
-        find = getattr(self._application, "handler_of", None)
-        return self.received if find is None else find(message)
 
     def connected(self, session: Session) -> object:
         self._hub.add(session)

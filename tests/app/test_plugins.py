@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -18,8 +18,10 @@ from veltix_tx import Client, Events, MessageRegistry, MessageType, MessageTypeE
 from veltix_tx.app.applications import Echo
 from veltix_tx.app.plugins import Plugin, Plugins, declared, find_plugins, plugin_code
 from veltix_tx.app.router import Router
-from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
+from veltix_tx.interfaces import IHandlerTable, IVeltixApplication, IVeltixPlugin
+from veltix_tx.net.handlers import handler_table
 from veltix_tx.testing import MemoryNetwork
+from veltix_tx.wire import codec
 from veltix_tx.wire.handshake import Role
 
 ALL = ("on_connect", "on_recv", "on_disconnect")
@@ -679,3 +681,141 @@ def test_a_registration_is_logged(town: Town, log_events: list[Any]) -> None:
         "plugin one sees on_recv and handles a 600, b 700",
         "plugin two sees no events and handles no types",
     ]
+
+
+# The table of handlers.
+
+
+class Asked:
+    """Counts how often a server's router is asked for a message, in place of the function of its route."""
+
+    def __init__(self, router: Router) -> None:
+        self.times = 0
+        self._received = router.received
+        router.received = self  # type: ignore[method-assign, assignment]
+
+    def __call__(self, session: Any, message: Any) -> object:
+        """Count, and go on as ever."""
+        self.times += 1
+        return self._received(session, message)
+
+
+@pytest.fixture(params=codec.available())
+def each_codec(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run a test with every codec that is there: the compiled one calls handlers by itself."""
+    before = codec.in_use()
+    codec.use(request.param)
+    yield
+    codec.use(before)
+
+
+@pytest.mark.usefixtures("each_codec")
+def test_a_plugin_leaves_the_other_routes_their_direct_path(town: Town) -> None:
+    """With a plugin registered a route's function is called without its router being asked, as without plugins."""
+    heard: list[bytes] = []
+    asked = Asked(town.server.router)
+    calls: list[str] = []
+    types = town.server.register_plugin(
+        watcher("p", calls, types={"a": None}, received=lambda session, message: heard.append(b"plugin")),
+        grant=["on_connect", "on_disconnect"],
+    )
+    town.server.route(town.chat)(lambda client, message: heard.append(message.content))
+    client = town.open()
+    for _ in range(3):
+        client.send(town.chat, b"direct")
+    client.send(types["a"], b"")
+    town.network.pump()
+    assert heard == [b"direct"] * 3 + [b"plugin"]
+    assert asked.times == 0
+    assert calls == ["p connected"]
+
+
+@pytest.mark.usefixtures("each_codec")
+def test_routes_that_change_are_seen_with_plugins(town: Town) -> None:
+    """A route registered while messages come is called from the next message on, and one taken back no more."""
+    heard: list[bytes] = []
+    asked = Asked(town.server.router)
+    town.server.register_plugin(make())
+    client = town.open()
+    client.send(town.chat, b"before")
+    town.network.pump()
+    assert (heard, asked.times, town.server.counters["unhandled"]) == ([], 1, 1)
+    town.server.register_route(town.chat, lambda client, message: heard.append(message.content))
+    client.send(town.chat, b"route")
+    town.network.pump()
+    assert (heard, asked.times) == ([b"route"], 1)
+    town.server.unregister_route(town.chat)
+    town.server.set_callback("on_recv", lambda client, message: heard.append(b"on_recv"))
+    client.send(town.chat, b"after")
+    town.network.pump()
+    assert (heard, asked.times) == ([b"route", b"on_recv"], 2)
+    town.server.attach(town.chat, "presence")
+    client.send(town.chat, b"attached")
+    town.network.pump()
+    assert (heard, asked.times) == ([b"route", b"on_recv"], 2)
+
+
+@pytest.mark.usefixtures("each_codec")
+def test_an_observer_sees_what_takes_the_direct_path_without_it(town: Town) -> None:
+    """Where a plugin is granted on_recv every message is shown to it before its route, its plugin or on_recv."""
+    calls: list[Any] = []
+    types = town.server.register_plugin(make("quiet", types={"a": None}, received=lambda s, message: calls.append("quiet")))
+    town.server.register_plugin(watcher("w", calls))
+    town.server.route(town.chat)(lambda client, message: calls.append("route"))
+    client = town.open()
+    for message_type in (town.chat, types["a"], town.chat):
+        client.send(message_type, b"x")
+    town.network.pump()
+    assert calls == ["w connected", *["w observed x", "route"], *["w observed x", "quiet"], *["w observed x", "route"]]
+
+
+def test_a_plugins_type_keeps_its_plugin(town: Town) -> None:
+    """Taking back a route that there is not takes nothing from a plugin that handles the type."""
+    types = town.server.register_plugin(make(types={"a": None}, received=lambda session, message: b"plugin"))
+    asked = Asked(town.server.router)
+    assert town.server.unregister_route(types["a"]) is False
+    client = town.open()
+    assert town.ask(client, types["a"]) == b"plugin"
+    assert asked.times == 0
+
+
+@implementer(IVeltixApplication, IHandlerTable)
+class Table(Echo):
+    """An application with a handler table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.direct: dict[int, Callable[..., object]] = {200: lambda session, message: b"direct"}
+
+    def handler_for(self, key: int) -> object:
+        """Name the function."""
+        return self.direct.get(key, self.received)
+
+
+@pytest.mark.parametrize("plugins", [0, 1])
+def test_an_application_of_the_users_may_have_a_table(plugins: int) -> None:
+    """An application that provides IHandlerTable has its functions called, with plugins and without; no plugin takes its types."""
+    town = Town(application=Table())
+    for _ in range(plugins):
+        town.server.register_plugin(make(types={"a": 700}, received=lambda session, message: b"plugin"))
+        with pytest.raises(SettingsError, match="a type that has no route"):
+            town.server.attach(town.chat, "presence")
+    client = town.open()
+    other = MessageType(201, "other", registry=town.types)
+    assert [town.ask(client, each, b"echo") for each in (town.chat, other)] == [b"direct", b"echo"]
+
+
+def test_a_table_is_declared() -> None:
+    """Router and Plugins provide the interface; a ``direct`` without it is none, and one that is no dict a mistake."""
+    router = Router(Role.SERVER)
+    for table in (router, Plugins(router, MessageRegistry()), Table()):
+        assert verifyObject(IHandlerTable, table)
+        assert handler_table(table) is table
+    undeclared = Echo()
+    undeclared.direct = {200: print}  # type: ignore[attr-defined]
+    table = handler_table(undeclared)
+    assert (table.direct, table.handler_for(200)) == ({}, undeclared.received)
+    broken = Table()
+    broken.direct = [print]  # type: ignore[assignment]
+    with pytest.raises(SettingsError, match=r"direct is .*: it must be a dict"):
+        MemoryNetwork().serve(Server(application=broken))

@@ -25,6 +25,17 @@ GONE = SessionClosed(DisconnectReason.PEER_CLOSED)
 LOST = DisconnectState(True, 0, 0, DisconnectReason.PEER_CLOSED, GONE)
 
 
+class Rejecting:
+    """A session that keeps what is rejected."""
+
+    def __init__(self) -> None:
+        self.rejected: list[tuple[Response, str]] = []
+
+    def reject(self, message: Response, text: str) -> None:
+        """Keep it."""
+        self.rejected.append((message, text))
+
+
 def message(message_type: MessageType = CHAT) -> Response:
     """Make a message as received."""
     return Response(message_type, b"x", 1, 0, 0)
@@ -46,9 +57,15 @@ def test_a_route_goes_before_on_recv(router: Router) -> None:
 
 
 def test_messages_without_a_handler_are_counted(router: Router) -> None:
-    """A message with neither route nor on_recv is dropped and counted; callbacks are not needed either."""
-    assert router.received(CLIENT, message()) is None
+    """A message with neither route nor on_recv is rejected at its session and counted; callbacks are not needed either."""
+    client = Rejecting()
+    assert router.received(client, message()) is None
     assert router.unhandled == 1
+    ((rejected, text),) = client.rejected
+    assert rejected.type is CHAT
+    assert "@server.route" in text
+    assert Router(Role.CLIENT).received(client, message(NEWS)) is None
+    assert (client.rejected[1][0].type, "@client.route" in client.rejected[1][1]) == (NEWS, True)
     assert router.connected(CLIENT) is None
     assert router.disconnected(CLIENT, GONE) is None
 
@@ -197,16 +214,16 @@ def test_a_routes_timeout_goes_with_what_has_to_be_waited_for(router: Router) ->
 
 
 def test_the_log_names_the_users_function() -> None:
-    """handler_of is the route's function, in a thread or not, else on_recv, else nothing."""
+    """handler_for is the route's function, in a thread or not, else on_recv, else nothing."""
     router = Router(Role.SERVER, lambda: Workers(object(), 1))
 
     def on_chat(client: Any, message: Any) -> None:
         """Not called."""
 
-    assert router.handler_of(message()) is None
+    assert router.handler_for(CHAT.code) is None
     router.set_callback("on_recv", print)
-    assert router.handler_of(message()) is print
+    assert router.handler_for(CHAT.code) is print
     for thread in (False, True):
         router.register_route(CHAT, on_chat, thread=thread, timeout=5)
-        assert router.handler_of(message()) is on_chat
+        assert router.handler_for(CHAT.code) is on_chat
         router.unregister_route(CHAT)

@@ -194,12 +194,12 @@ def _connection(role: Role, data: bytes, *, ready: bool) -> None:
 
 def _agreeing(role: Role, release: Release | None) -> bytes:
     """Return what a good peer says in the handshake."""
-    release = release or RELEASES["3.3.0"]
+    found_out, release = release is None, release or RELEASES["3.3.0"]
     if release.handshake is HandshakeKind.HELLO:
         text = release.announces.encode()
         content = len(text).to_bytes(2, "big") + text
         return release.layout.pack(10 if role is Role.CLIENT else 11, content, _REQUEST_ID, 0) + content
-    hello = _as_json({**release.hello, "meta": {}})
+    hello = _as_json({**release.hello, "meta": {"features": ["errors"]} if found_out else {}})
     return hello + _as_json({"result": "ok"}) if role is Role.CLIENT else hello
 
 
@@ -348,6 +348,7 @@ DICTIONARY = (
         b"1e999",
     ),
     *(b'"v"', b'"pv"', b'"meta"', b'"error"', b'"result"', b'"ok"', b'"1.0"', b'"layouts"', b'"layout"', b'"W22"', b'"id_window"'),
+    *(b"\0\x64", b'"features"', b'"errors"', b'"code"', b'"message"'),
     *(release.announces.encode() for release in RELEASES.values() if release.announces),
 )
 """What a mutation may put in: bytes that mean something on some wire."""
@@ -369,7 +370,9 @@ def seeds(name: str) -> list[bytes]:
     for wire, release in enumerate(_WIRES):
         role = Role.CLIENT if "client" in name else Role.SERVER
         layout = (release or SUPERSET).layout
-        talk = b"".join(_frame(layout, *each) for each in ((0, b""), (200, b"hello"), (1, b""), (20, b"no"), (200, bytes(200))))
+        talk = b"".join(
+            _frame(layout, *each) for each in ((0, b""), (200, b"hello"), (1, b""), (20, b"no"), (100, _FAILED), (200, bytes(200)))
+        )
         first = ALL_LAYOUTS.index(layout) if name == "frames" else wire
         opening = b"" if name == "frames" or "connection" in name else _agreeing(role, release)
         found += [bytes([first, 1, 3]) + opening + talk, bytes([first, 0, 9]) + opening + _spoiled(layout)]
@@ -384,6 +387,9 @@ def seeds(name: str) -> list[bytes]:
 
 def _frame(layout: Layout, code: int, content: bytes, request_id: int = _REQUEST_ID) -> bytes:
     return layout.pack(code, content, request_id, 0) + content
+
+
+_FAILED = b'{"code": "handler_failed", "message": "no"}'
 
 
 def _spoiled(layout: Layout) -> bytes:

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.defer import DeferredQueue
 from twisted.internet.task import deferLater
 
-from veltix_tx import DisconnectReason, Session, Timeouts
+from veltix_tx import DisconnectReason, Response, Session, Timeouts
 
-from .driver import OWN_PORT_ONLY, RELEASES, OurClient, OurServer, Real, RealError, converse, each_release, running
+from .driver import ECHO, NOTE, OWN_PORT_ONLY, RELEASES, OurClient, OurServer, Real, RealError, converse, each_release, running
 
 pytestmark = pytest.mark.deadline(10)
 
@@ -42,7 +43,7 @@ async def test_auto_server_serves_the_real_client(release: str, folders: dict[st
         assert await ours.disconnected.get() is session
         assert session.closed is not None
         assert session.closed.reason is DisconnectReason.MANUAL
-        assert session.refused == 0
+        assert (session.refused, session.peer.features) == (0, ())
 
 
 @pytest.mark.parametrize("release", each_release(*RELEASES))
@@ -67,7 +68,66 @@ async def test_auto_client_talks_to_the_real_server(release: str, folders: dict[
         await converse(session, ours.noted, real)
         await real.call("disconnect")
         assert (await ours.disconnected.get()).reason is DisconnectReason.PEER_CLOSED
-        assert session.refused == 0
+        assert (session.refused, session.peer.features) == (0, ())
+
+
+@pytest.mark.parametrize("release", each_release(*(each for each in RELEASES if each >= "2.")))
+async def test_a_failed_request_says_nothing_to_a_real_client(release: str, folders: dict[str, Path], logged_failures: Any) -> None:
+    """A real client of 2.x and 3.x, which the auto port offers more than it knows, hears nothing of a handler that fails."""
+    async with OurServer(wire="auto") as ours, running(folders[release], "client") as real:
+        asked: DeferredQueue[None] = DeferredQueue()
+        ours.server.unregister_route(ECHO)
+
+        @ours.server.route(ECHO)
+        def fail(client: Session, message: Response) -> None:
+            asked.put(None)
+            raise ZeroDivisionError
+
+        assert await real.call("connect", ours.port) is True
+        session = await ours.connected.get()
+        await real.call("send", ECHO.code, b"hello".hex())
+        await asked.get()
+        session.send(NOTE, b"behind")
+        assert await real.next("received") == [NOTE.code, b"behind".hex()]
+        logged_failures.flush(ZeroDivisionError)
+        assert session.peer.features == ()
+
+
+WITH_ERROR = [each for each in RELEASES if each < "2."]
+
+
+@pytest.mark.parametrize("release", each_release(*WITH_ERROR))
+async def test_a_real_client_survives_errors(release: str, folders: dict[str, Path]) -> None:
+    """A client up to 1.9.0 whose message nothing handles gets an ERROR: a reply to who asked, a message to who did not."""
+    async with OurServer(wire=release) as ours, running(folders[release], "client") as real:
+        for message_type in (ECHO, NOTE):
+            ours.server.unregister_route(message_type)
+        assert await real.call("connect", ours.port) is True
+        session = await ours.connected.get()
+        assert await real.call("send", NOTE.code, b"nobody".hex()) is True
+        assert await real.next("received") == [20, ""]
+        assert await real.call("ask", ECHO.code, b"nobody".hex()) == ""
+        ours.server.route(ECHO)(lambda client, message: message.content)
+        ours.server.route(NOTE)(lambda client, message: ours.noted.put(message.content))
+        await converse(session, ours.noted, real)
+        assert (session.refused, session.late_replies) == (0, 0)
+
+
+@pytest.mark.parametrize("release", each_release(*WITH_ERROR))
+async def test_a_real_server_survives_errors(release: str, folders: dict[str, Path]) -> None:
+    """A server up to 1.9.0 gets an ERROR likewise from a client that has no handler for what it sends."""
+    async with running(folders[release], "server") as real, OurClient(await real.call("listen"), wire=release) as ours:
+        for message_type in (ECHO, NOTE):
+            ours.client.unregister_route(message_type)
+        session = await ours.connect()
+        await real.next("connected")
+        assert await real.call("send", NOTE.code, b"nobody".hex()) is True
+        assert await real.next("received") == [20, ""]
+        assert await real.call("ask", ECHO.code, b"nobody".hex()) == ""
+        ours.client.route(ECHO)(lambda message: message.content)
+        ours.client.route(NOTE)(lambda message: ours.noted.put(message.content))
+        await converse(session, ours.noted, real)
+        assert (session.refused, session.late_replies) == (0, 0)
 
 
 @pytest.mark.parametrize("release", each_release("2.0.3", "3.3.0"))

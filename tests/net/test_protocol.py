@@ -350,9 +350,11 @@ def test_what_comes_behind_the_last_strike_is_not_logged(server_line: Any, log_e
     """Frames of the same read as the one that closes are refused without a word: one line for one close."""
     line = server_line("3.3.0", limits=Limits(strikes=3))
     session = line.shake()
-    line.protocol.dataReceived(W15.pack(300, b"", 1, 0) * 40)
+    line.protocol.dataReceived(W15.pack(300, b"", 1, 0) * 4 + b"".join(W15.pack(code, b"", 1, 0) for code in range(301, 340)))
     assert isinstance(session.closed.cause, TooManyStrikes)
-    assert len(warnings_of(log_events)) == 1
+    named, closing = warnings_of(log_events)
+    assert "type 300" in named
+    assert "closing" in closing
     line.lose()
 
 

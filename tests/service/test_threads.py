@@ -169,6 +169,7 @@ async def test_errors_reach_the_handler_with_their_types(loopback: Any) -> None:
         return b"not sent any more"
 
     client = loopback.client(server.port)
+    client.set_callback("on_recv", lambda message: None)
     await client.connect()
     with pytest.raises(SessionClosed):
         await client.send_and_wait(loopback.news, b"")
@@ -228,6 +229,7 @@ async def test_stopping_does_not_wait_for_ever(loopback: Any, logged_failures: A
             raise
 
     client = loopback.client(server.port)
+    client.set_callback("on_recv", lambda message: None)
     await client.connect()
     client.send(loopback.news, b"")
     await until(entered.is_set)

@@ -189,12 +189,13 @@ def test_late_bytes_come_at_their_time(network: MemoryNetwork) -> None:
 
 
 def in_thread(network: MemoryNetwork, handler: Callable[..., object]) -> Client:
-    """Return a client that is connected to a server with a handler in a thread; its own answer to NEWS is in capitals."""
+    """Return a client that is connected to a server with a handler in a thread; it answers NEWS in capitals, and OTHER never."""
     server = Server(types=TYPES)
     server.register_route(CHAT, handler, thread=True)
     network.serve(server)
     client = Client(types=TYPES)
     client.route(NEWS)(lambda message: message.content.upper())
+    client.route(OTHER)(lambda message: None)
     network.connect(client)
     return client
 

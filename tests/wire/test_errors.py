@@ -53,11 +53,15 @@ SAID: list[tuple[VeltixError, dict[str, Any], list[str]]] = [
     (SessionClosed(DisconnectReason.PEER_CLOSED), {}, ["the peer closed"]),
     (SessionClosed(DisconnectReason.RESET), {}, ["was reset"]),
     (SessionClosed(DisconnectReason.PROTOCOL_ERROR, TooManyStrikes(32)), {}, ["was closed: over 32 frames"]),
-    (RequestTimeout(5.0), {"seconds": 5.0}, ["5 s"]),
+    (RequestTimeout(5.0), {"seconds": 5.0, "held_up": 0}, ["no reply within 5 s"]),
+    (RequestTimeout(5.0, 1), {"held_up": 1}, ["5 s, and 1 message of the peer waits here", "concurrent=True"]),
+    (RequestTimeout(5.0, 3), {"held_up": 3}, ["3 messages of the peer wait here", "concurrent=True"]),
     (TooManyRequests(10), {"limit": 10, "given_up": 0}, ["10 requests"]),
     (TooManyRequests(10, 7), {"limit": 10, "given_up": 7}, ["all 10", "7 requests that were given up", "new connection"]),
     (RemoteError(b"no"), {"detail": b"no"}, ["b'no'"]),
-    (RemoteError(b""), {"detail": b""}, ["could not answer"]),
+    (RemoteError(b""), {"detail": b"", "code": "", "message": ""}, ["could not answer"]),
+    (RemoteError(b"{}", "no_route", "no\n"), {"code": "no_route", "message": "no\n"}, [r"answer: 'no\n' (no_route)"]),
+    (RemoteError(b"{}", "no_route"), {"code": "no_route", "message": ""}, ["answer (no_route)"]),
 ]
 
 
@@ -86,6 +90,7 @@ def test_an_error_survives_pickling(error: VeltixError) -> None:
         VersionRefused("\r\n\x1b[2J" * 1000, "1.x"),
         ServerFull({"long": "\x1b" * 1000}),
         RemoteError(b"\r\n" * 1000),
+        RemoteError(b"\r\n", "x" * 32, "\x1b[2J" * 1000),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -262,7 +262,7 @@ def test_the_stages_of_a_server_that_finds_out(make: Make) -> None:
             assert hello == b"\xff" * 128
         elif stage.handshake is HandshakeKind.JSON:
             said, captured = (json.loads(each[2:]) for each in (hello, bytes.fromhex(VECTORS["extra"]["superset_hello"])))
-            assert said.pop("meta") == {**captured.pop("meta"), "layouts": ["W22"]}
+            assert said.pop("meta") == {**captured.pop("meta"), "layouts": ["W22"], "features": ["errors"]}
             assert said == captured
         else:
             header = stage.layout.unpack(hello)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from inspect import iscoroutine
 from types import MappingProxyType, ModuleType
@@ -18,7 +18,8 @@ from zope.interface.verify import verifyObject
 
 from veltix_tx.app.router import Events, Router
 from veltix_tx.errors import MessageTypeError, SessionClosed, SettingsError, excerpt
-from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
+from veltix_tx.interfaces import IHandlerTable, IVeltixApplication, IVeltixPlugin
+from veltix_tx.net.handlers import handler_table
 from veltix_tx.net.plain import PlainFailure
 from veltix_tx.net.session import Session
 from veltix_tx.wire.messages import CodeRange, MessageRegistry, MessageType, Response
@@ -155,7 +156,7 @@ class _Entry:
     granted: frozenset[Events]
 
 
-@implementer(IVeltixApplication)
+@implementer(IVeltixApplication, IHandlerTable)
 class Plugins:
     """An application with plugins around it: the plugins of one server or client.
 
@@ -172,6 +173,7 @@ class Plugins:
     def __init__(self, application: IVeltixApplication, types: MessageRegistry) -> None:
         self.types = types
         self._application = application
+        self._table = handler_table(application)
         self._router = application if isinstance(application, Router) else None
         self._entries: dict[str, _Entry] = {}
         self._attached: dict[int, _Entry] = {}
@@ -257,13 +259,15 @@ class Plugins:
         handler = self._application if entry_of_type is None else entry_of_type.plugin
         return handler.received(session, message)
 
-    def handler_of(self, message: Response) -> object:
-        """Return what handles a message."""
-        entry = self._attached.get(message.type.code)
-        if entry is not None:
-            return entry.plugin.received
-        find = getattr(self._application, "handler_of", None)
-        return self._application.received if find is None else find(message)
+    @property
+    def direct(self) -> dict[int, Callable[..., object]]:
+        """The application's own table, that of a Router with the plugins' types; none where a plugin may see each message first."""
+        return {} if self._seeing[Events.ON_RECV] else self._table.direct
+
+    def handler_for(self, key: int) -> object:
+        """Return what handles the messages of a type."""
+        entry = self._attached.get(key)
+        return self._table.handler_for(key) if entry is None else entry.plugin.received
 
     def disconnected(self, session: Session, reason: SessionClosed) -> object:
         """Tell the application, then the plugins that may know, the last one first."""
@@ -332,13 +336,14 @@ class Plugins:
         owner = self._attached.get(message_type.code)
         if owner is not None:
             raise SettingsError("type", message_type.name, f"a type that no plugin handles yet: plugin {owner.name!r} does")
-        if self._router is not None and self._router.has_route(message_type):
+        if message_type.code in self._table.direct or (self._router is not None and self._router.has_route(message_type)):
             raise SettingsError("type", message_type.name, "a type that has no route: unregister it first")
 
     def _attach(self, message_type: MessageType, entry: _Entry) -> None:
         self._attached[message_type.code] = entry
         if self._router is not None:
             self._router.taken[message_type.code] = f"plugin {entry.name!r}"
+            self._router.direct[message_type.code] = entry.plugin.received
 
     def _see(self) -> None:
         entries = self._entries.values()

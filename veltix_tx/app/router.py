@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from veltix_tx.errors import SessionClosed, SettingsError
-from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.interfaces import IHandlerTable, IVeltixApplication
 from veltix_tx.net.plain import PlainFailure
 from veltix_tx.net.reconnect import DisconnectState
 from veltix_tx.net.session import Session
@@ -31,6 +31,10 @@ H = TypeVar("H", bound=Handler)
 
 _log = Logger()
 
+_NO_ROUTE = (
+    "a message of type {name} ({code}), which {session} sent, was dropped: it has no route, add one with @%s.route, or set on_recv"
+)
+
 
 class Events(Enum):
     """What a callback can be set for."""
@@ -40,7 +44,7 @@ class Events(Enum):
     ON_DISCONNECT = "on_disconnect"
 
 
-@implementer(IVeltixApplication)
+@implementer(IVeltixApplication, IHandlerTable)
 class Router:
     """Sends each message to the route of its type, else to ``on_recv``.
 
@@ -56,7 +60,7 @@ class Router:
             without it no route can.
 
     Attributes:
-        direct: type code -> a handler that is called as ``received`` is, without terms of its own.
+        direct: type code -> a handler that is called as ``received`` is, without terms of its own; those of plugins among them.
         unhandled: messages for which there was neither a route nor ``on_recv``.
         taken: codes that no route can have, and who has them (see :class:`veltix_tx.app.plugins.Plugins`).
     """
@@ -119,8 +123,10 @@ class Router:
 
     def unregister_route(self, message_type: MessageType) -> bool:
         """Take a route back; return whether there was one."""
+        if self._routes.pop(message_type.code, None) is None:
+            return False
         self.direct.pop(message_type.code, None)
-        return self._routes.pop(message_type.code, None) is not None
+        return True
 
     @overload
     def set_callback(self, event: Events | str) -> Callable[[H], H]: ...
@@ -156,13 +162,14 @@ class Router:
         handler, terms = self._routes.get(message.type.code) or (self._callbacks.get(Events.ON_RECV), None)
         if handler is None:
             self.unhandled += 1
+            session.reject(message, _NO_ROUTE % ("server" if self._server else "client"))
             return None
         result = handler(session, message) if self._server else handler(message)
         return result if terms is None else terms.hold(session, message, result)
 
-    def handler_of(self, message: Response) -> object:
-        """Return the function that handles a message, for the log."""
-        handler, _ = self._routes.get(message.type.code) or (self._callbacks.get(Events.ON_RECV), None)
+    def handler_for(self, key: int) -> object:
+        """Return the function that handles the messages of a type, for the log."""
+        handler, _ = self._routes.get(key) or (self._callbacks.get(Events.ON_RECV), None)
         return handler.args[1] if isinstance(handler, partial) and handler.func is _in_thread else handler
 
     def disconnected(self, session: Session, reason: SessionClosed) -> object:

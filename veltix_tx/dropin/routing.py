@@ -18,6 +18,7 @@ from veltix_tx.dropin.reactor import ReactorThread, reactor_thread
 from veltix_tx.errors import VeltixError
 from veltix_tx.logs import Logger as VeltixLogger
 from veltix_tx.net.session import Session
+from veltix_tx.wire import messages
 from veltix_tx.wire.messages import MessageType
 
 __all__ = ["Callback", "RequestHandler", "Routed", "ask", "ping"]
@@ -127,13 +128,20 @@ class Routed:
         for strand in strands:
             strand.wait(max(0.0, end - time.monotonic()))
 
-    def _handle(self, strand: Strand, message_type: MessageType, routed: tuple[object, ...], plain: tuple[object, ...]) -> Any:
+    def _handle(
+        self,
+        strand: Strand,
+        session: Session | None,
+        message: messages.Response,
+        routed: tuple[object, ...],
+        plain: tuple[object, ...],
+    ) -> Any:
         """Have a message handled by its route, else by ``on_recv``."""
-        route = self.request_handler.get_route(message_type)
+        route = self.request_handler.get_route(message.type)
         if route is not None:
             return self._put(strand, route, *routed)
-        if self.on_recv is None and strand.may_log():
-            _log.warn("No handler registered for message of type {type!r}", type=message_type)
+        if self.on_recv is None and session is not None:  # the peer hears nothing, as from upstream's
+            session.reject(message, "No handler registered for message of type {type!r}", reply=False)
         return self._put(strand, self.on_recv, *plain)
 
 

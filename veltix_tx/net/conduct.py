@@ -29,7 +29,10 @@ from veltix_tx.net.session import Session
 from veltix_tx.net.shared import Shared
 from veltix_tx.net.side import Side
 from veltix_tx.wire.connection import VeltixConnection
+from veltix_tx.wire.extensions import ERRORS, UNKNOWN_TYPE
+from veltix_tx.wire.frames import Refused
 from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.messages import FIRST_USER_CODE
 
 __all__ = ["Conduct"]
 
@@ -37,6 +40,10 @@ _log = Logger()
 
 _FORGIVEN = 1.0
 """Frames of an unknown type, and pongs never asked for, that are forgiven per second."""
+
+_REJECTIONS = 32
+"""Messages without a handler that are answered with an ERROR in a row, and one more each second, where nothing tells whether they
+ask: real programs get it as a message, and one that answers each message with another would be answered for ever."""
 
 _SLOWEST_FRAME = 64 * 1024
 """Bytes per second that a message which has begun may arrive at."""
@@ -59,6 +66,7 @@ class Conduct(Protocol):
     _frame_begun: float | None
     _ping_budget: TokenBucket | None
     _strikes: TokenBucket | None
+    _rejections: TokenBucket | None = None  # most connections never need it
 
     @property
     def clocks(self) -> Clocks:
@@ -97,6 +105,28 @@ class Conduct(Protocol):
     def abort(self, closed: SessionClosed) -> None:
         """Close at once; what is queued is lost."""
         raise NotImplementedError
+
+    def flush(self) -> None:
+        """Write what the connection has to send."""
+        raise NotImplementedError
+
+    # From the session.
+
+    def decline(self, request_id: int, code: str, message: str) -> None:
+        """Tell the peer that its request is not handled, where its wire can.
+
+        Args:
+            request_id: the request's.
+            code: why, for programs.
+            message: why, for people.
+        """
+        assert self.session is not None
+        if ERRORS not in self.session.peer.features:
+            self._rejections = self._rejections or TokenBucket(self.clocks.uptime, _FORGIVEN, _REJECTIONS)
+            if not self._rejections.take(1):
+                return
+        if self.connection.send_failure(request_id, code, message):
+            self.flush()
 
     # From the flow and what the connections share.
 
@@ -156,6 +186,18 @@ class Conduct(Protocol):
         self._strikes = self._strikes or TokenBucket(self.clocks.uptime, _FORGIVEN, self.limits.strikes)
         if not self._strikes.spend(1):
             self._fault(TooManyStrikes(self.limits.strikes))
+
+    def _unknown_type(self, refused: Refused) -> None:
+        """Name a type that is not registered once in the log, tell a peer that asks, and count it against the peer."""
+        if self._closed is not None:
+            return  # one behind the one that closed
+        code = refused.code
+        if self.shared.unhandled.first(("unknown", code), self.may_log):
+            text = "a message of type {code}, which {session} sent, was dropped: that type is not registered here, see MessageType"
+            _log.warn(text, code=code, session=self.session)
+        if refused.request_id is not None and code >= FIRST_USER_CODE:
+            self.decline(refused.request_id, UNKNOWN_TYPE, f"message type {code} is not known")
+        self._strike()
 
     def _fault(self, error: RemoteProtocolError) -> None:
         if self._closed is not None:

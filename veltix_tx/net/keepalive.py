@@ -246,6 +246,13 @@ class TokenBucket:
         self._left = max(self._left, min(self._burst, self._left + self._grown())) - tokens
         return self._left >= 0
 
+    def take(self, tokens: int) -> bool:
+        """Take tokens if there are as many; return whether there were."""
+        if self.spend(tokens):
+            return True
+        self._left += tokens
+        return False
+
     def resumed(self) -> None:
         """Take note that reading goes on after a pause: what waited may come all at once."""
         self._left += self._grown()

@@ -62,6 +62,9 @@ class Link(Protocol):
     def may_log(self) -> bool:
         """Whether the log may have one more line that the peer causes; see :class:`~veltix_tx.net.remarks.Remarks`."""
 
+    def decline(self, request_id: int, code: str, message: str) -> None:
+        """Tell the peer that its request is not handled, where its wire can."""
+
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close politely, within a deadline."""
 

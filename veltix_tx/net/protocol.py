@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from veltix_tx.errors import DisconnectReason, RemoteProtocolError, SessionClosed, TlsFailed
+from veltix_tx.errors import DisconnectReason, RemoteError, RemoteProtocolError, SessionClosed, TlsFailed
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.conduct import Conduct
 from veltix_tx.net.ends import why_ended
@@ -357,13 +357,15 @@ class VeltixProtocol(Conduct):
 
     def _on_declined(self, event: Declined) -> None:
         if self.session is not None:
-            self.session.declined(event.request_id, event.detail)
+            self.session.declined(event.request_id, RemoteError(event.detail, event.code, event.message))
 
     def _on_refused(self, event: Refused) -> None:
         if self.session is not None:
             self.session.refused += 1
             self.shared.counters["frames_refused"] += 1
             if event.refusal is Refusal.UNKNOWN_TYPE:
+                self._unknown_type(event)
+            elif event.refusal is Refusal.MALFORMED:
                 self._strike()
 
     def _on_failed(self, event: Failed) -> None:

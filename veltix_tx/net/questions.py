@@ -35,6 +35,7 @@ class Questions:
         header_size: bytes of a header.
         late: called for each reply to a request that was given up.
         asked: called after each question while reading is paused: far more may wait for its turn while a reply is due.
+        held_up: returns how many of the peer's messages wait for a handler.
 
     Attributes:
         requests: those answered by a message.
@@ -58,13 +59,20 @@ class Questions:
         "requests",
     )
 
-    def __init__(self, link: Link, header_size: int, late: Callable[[], None], asked: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        header_size: int,
+        late: Callable[[], None],
+        asked: Callable[[], None],
+        held_up: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._link = link
         self._connection = link.connection
         self._flow = link.flow
         self._header_size = header_size
         self._most, self._seconds = link.limits.pending, link.timeouts.request
-        self.requests = Waiting(link.clocks.uptime, link.deadlines, "requests", link.shared.counters)
+        self.requests = Waiting(link.clocks.uptime, link.deadlines, "requests", link.shared.counters, held_up)
         self.pings = Waiting(link.clocks.uptime, link.deadlines, "pings", link.shared.counters)
         self._asked, self._given_up = self.requests.entries, self.requests.given_up.ids
         self._pinged = self.pings.entries
@@ -129,9 +137,9 @@ class Questions:
         self._late()
         return True
 
-    def declined(self, request_id: int, detail: bytes) -> bool:
+    def declined(self, request_id: int, error: RemoteError) -> bool:
         """Fail a request, as the peer says; return whether anyone waited for it."""
-        if self.requests.settle(request_id, Failure(RemoteError(detail))):
+        if self.requests.settle(request_id, Failure(error)):
             return True
         self.requests.came_late(request_id)
         return False

@@ -7,8 +7,9 @@ from threading import get_ident
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.logger import Logger
 
-from veltix_tx.errors import DisconnectReason, SessionClosed
+from veltix_tx.errors import DisconnectReason, RemoteError, SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.flow import Flow
@@ -20,10 +21,13 @@ from veltix_tx.net.threads import from_any_thread, in_thread_of
 from veltix_tx.net.turns import Turns
 from veltix_tx.settings import Limits
 from veltix_tx.wire.events import Event
+from veltix_tx.wire.extensions import NO_ROUTE
 from veltix_tx.wire.messages import PING, MessageType, Request, Response, parts_of
 from veltix_tx.wire.peer import Peer
 
 __all__ = ["Session"]
+
+_log = Logger()
 
 
 class Session(Tagged):
@@ -289,6 +293,21 @@ class Session(Tagged):
         self._connection.send_encoded(buffers)
         self._link.sent(size)
 
+    def reject(self, message: Response, text: str, *, reply: bool = True) -> None:
+        """Reject a message that nothing handles: count it, name its type once in the log, and tell a peer that asks.
+
+        Args:
+            message: the message.
+            text: the line of the log, a format of the type's ``name`` and ``code`` and of ``session``.
+            reply: whether to tell the peer.
+        """
+        known, unhandled = message.type, self._link.shared.unhandled
+        unhandled.count(known.code)
+        if unhandled.first(known.code, self._link.may_log):
+            _log.warn(text, name=known.name, code=known.code, type=known, session=self)
+        if reply and self.closed is None:
+            self._link.decline(message.request_id, NO_ROUTE, f"message type {known.code} has no route")
+
     def may_log(self) -> bool:
         """Whether the log may have one more line that the peer causes; may be called in any thread."""
         return self._link.may_log()
@@ -322,9 +341,9 @@ class Session(Tagged):
         """Take what one read brought: replies, messages to handle in their turn, and what is passed on to ``other``."""
         self.turns.take(events, other)
 
-    def declined(self, request_id: int, detail: bytes) -> None:
+    def declined(self, request_id: int, error: RemoteError) -> None:
         """Take word that a request failed."""
-        if self.questions is None or not self.questions.declined(request_id, detail):
+        if self.questions is None or not self.questions.declined(request_id, error):
             self._late()
 
     def pong(self, request_id: int | None) -> bool:
@@ -378,7 +397,8 @@ class Session(Tagged):
 
     def _begin_to_ask(self) -> Questions:
         self.turns.expect_replies()
-        questions = self.questions = Questions(self._link, self._header_size, self._late, self.turns.balance)
+        turns = self.turns
+        questions = self.questions = Questions(self._link, self._header_size, self._late, turns.balance, turns.held_up)
         if self.closed is not None:
             questions.end(self.closed)
         return questions

@@ -12,7 +12,7 @@ from veltix_tx.net.keepalive import Clocks, Heartbeat
 from veltix_tx.net.remarks import Remarks
 from veltix_tx.settings import Limits, Timeouts
 
-__all__ = ["COUNTERS", "Budget", "Shared"]
+__all__ = ["COUNTERS", "Budget", "Shared", "Unhandled"]
 
 _log = Logger()
 
@@ -22,6 +22,7 @@ COUNTERS = {
     "refused": "connections refused because there were too many, of one source or in all",
     "evicted": "half-open connections that had to give way to newer ones",
     "frames_refused": "frames refused and dropped: bad checksum, unknown type, garbage",
+    "unhandled": "messages dropped because their type has no route and there is no `on_recv`; `unhandled_` and a code, of one type",
     "late_replies": "replies dropped because their request had been given up, or was never made",
     "reads_paused": "times that reading from a peer was paused: it does not read, or its messages are not handled fast enough",
     "writes_paused": "times that more than `write_high` waited for a peer, and whoever sends was asked to wait",
@@ -37,6 +38,43 @@ COUNTERS = {
     "lines_left_out": "lines left out of the log because their source caused too many",
 }
 """What is counted, beside ``closed_`` and a disconnect reason for each connection that has ended."""
+
+
+_MOST_TYPES = 64
+"""Message types without a handler that are counted and named one by one; of more, which peers may choose, only the sum is kept."""
+
+
+class Unhandled:
+    """Message types that nothing handles, on all connections of one server or client: counted by type, named in the log once.
+
+    Args:
+        counters: where messages are counted, as ``unhandled`` and, for the first types, ``unhandled_`` and the code.
+    """
+
+    __slots__ = ("_counters", "_named")
+
+    def __init__(self, counters: Counter[str]) -> None:
+        self._counters = counters
+        self._named: set[object] = set()
+
+    def count(self, code: int) -> None:
+        """Count a message of a type that has no handler."""
+        counters, of_type = self._counters, f"unhandled_{code}"
+        counters["unhandled"] += 1
+        if of_type in counters or sum(name.startswith("unhandled_") for name in counters) < _MOST_TYPES:
+            counters[of_type] += 1
+
+    def first(self, key: object, may_log: Callable[[], bool]) -> bool:
+        """Return True if the log is to name a type now, that is once: a line must follow.
+
+        Args:
+            key: the type code, or whatever else stands for the type.
+            may_log: asked only for a type that has not been named; while it says no, the type is not.
+        """
+        if key in self._named or len(self._named) >= _MOST_TYPES or not may_log():
+            return False
+        self._named.add(key)
+        return True
 
 
 class Budget:
@@ -83,6 +121,7 @@ class Shared:
 
     Attributes:
         counters: what has happened, by the names of :data:`COUNTERS`.
+        unhandled: the message types that nothing handles.
         heartbeat: looks after the ready ones.
         inbound: bytes of messages that have come in part, or wait for their turn.
         outbound: bytes that wait for peers to read; those of broadcasts, which all queues share, are not counted.
@@ -91,6 +130,7 @@ class Shared:
     def __init__(self, clocks: Clocks, limits: Limits, timeouts: Timeouts, counters: Counter[str] | None = None) -> None:
         self.counters: Counter[str] = Counter() if counters is None else counters
         self.remarks = Remarks(clocks.uptime, limits.log_lines, limits.log_burst, self.counters)
+        self.unhandled = Unhandled(self.counters)
         self._reactor = clocks.reactor
         self._unwritten: list[Any] = []
         self.heartbeat = Heartbeat(clocks, timeouts.silence, timeouts.pong)

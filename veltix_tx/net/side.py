@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.handlers import handler_table
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.shared import Shared
 from veltix_tx.net.threads import Home
@@ -35,6 +36,12 @@ class Side:
         shared: for several sides of one server; one of its own by default.
         ready: called with a protocol whose handshake is complete.
         lost: called with a protocol whose connection is gone, and why.
+
+    Attributes:
+        handlers: the application's handler table.
+
+    Raises:
+        SettingsError: the wire is unknown, or the handler table is none.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class Side:
         lost: Callable[[VeltixProtocol, SessionClosed], None] | None = None,
     ) -> None:
         self.application = application
+        self.handlers = handler_table(application)
         self.config = config
         self.clocks = clocks
         self.types = types

@@ -80,9 +80,9 @@ class Telling:
 
     def _handler(self, message: Response) -> dict[str, str]:
         """Return what handles a message, as fields of a log event."""
-        find = getattr(self._application, "handler_of", None)
+        find = self._link.side.handlers.handler_for
         try:
-            handler = self._application.received if find is None else find(message)
+            handler = find(message.type.code)
         except Exception:  # of the user's
             handler = find
         name = getattr(handler, "__qualname__", None) or type(handler).__qualname__

@@ -36,9 +36,6 @@ MOST_CORKED = 64 * 1024
 """Bytes sent while a read is handled that may wait for its end to be written."""
 
 
-_NO_ROUTES: dict[int, Callable[..., object]] = {}
-
-
 class Turns(Telling):
     """Calls an application for one session, one call after another.
 
@@ -80,8 +77,7 @@ class Turns(Telling):
     def __init__(self, session: Session, link: Link, application: IVeltixApplication) -> None:
         super().__init__(session, link, application)
         self._received = application.received
-        direct = getattr(application, "direct", None)
-        self._direct: dict[int, Callable[..., object]] = direct if isinstance(direct, dict) else _NO_ROUTES
+        self._direct = link.side.handlers.direct
         self._connection = link.connection
         self._flow = link.flow
         self._careful = False
@@ -266,6 +262,10 @@ class Turns(Telling):
             self._flow.pause("handlers busy")
         elif messages <= most // 2 and size <= most_bytes // 2:
             self._flow.resume("handlers busy")
+
+    def held_up(self) -> int:
+        """Return how many messages wait for a handler that is not done."""
+        return len(self._inbox or ()) if self._busy else 0
 
     @property
     def idle(self) -> bool:

@@ -43,16 +43,25 @@ class Waiting:
         deadlines: where the sweep timer lives.
         name: the timer's.
         counters: where those that time out are counted, as ``requests_timed_out``.
+        held_up: returns how many of the peer's messages wait for a handler, for the error to say; asked when one times out.
 
     Attributes:
         entries: what waits, by request id: always the same dict, to look into.
         given_up: ids whose replies are late; see :class:`~veltix_tx.wire.requests.GivenUpIds`.
     """
 
-    __slots__ = ("_counters", "_deadlines", "_name", "_sweep_at", "_table", "_uptime", "entries", "given_up")
+    __slots__ = ("_counters", "_deadlines", "_held_up", "_name", "_sweep_at", "_table", "_uptime", "entries", "given_up")
 
-    def __init__(self, uptime: Callable[[], float], deadlines: Deadlines, name: str, counters: Counter[str]) -> None:
+    def __init__(
+        self,
+        uptime: Callable[[], float],
+        deadlines: Deadlines,
+        name: str,
+        counters: Counter[str],
+        held_up: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._counters = counters
+        self._held_up = held_up
         self._uptime = uptime
         self._deadlines = deadlines
         self._name = name
@@ -107,9 +116,10 @@ class Waiting:
         earliest = self._table.next_deadline()
         if earliest is not None and earliest < math.inf:
             self._arm(max(earliest - now, _SWEEP_FLOOR))
+        held_up = self._held_up() if due else 0
         for reply in due:
             self._counters["requests_timed_out"] += 1
-            _fail(reply, RequestTimeout(reply.seconds))
+            _fail(reply, RequestTimeout(reply.seconds, held_up))
 
 
 def _fail(deferred: Deferred[Any], error: Exception) -> None:

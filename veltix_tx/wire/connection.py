@@ -30,11 +30,13 @@ from veltix_tx.errors import (
 )
 from veltix_tx.settings import Limits
 from veltix_tx.wire.events import Declined, Event, Failed, Pong, Ready
+from veltix_tx.wire.extensions import ERRORS, FEATURES, HANDLER_FAILED, decode_error, encode_error
 from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused, framer
 from veltix_tx.wire.handshake import Handshake
 from veltix_tx.wire.layouts import W15, Layout
 from veltix_tx.wire.messages import (
     ERROR,
+    FAILED,
     FIRST_USER_CODE,
     PING,
     PONG,
@@ -46,7 +48,7 @@ from veltix_tx.wire.messages import (
 )
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.releases import Release, release_of
-from veltix_tx.wire.requests import NONE_GIVEN_UP, GivenUpIds, RequestIds, half_of
+from veltix_tx.wire.requests import NONE_GIVEN_UP, PLAIN_IDS, GivenUpIds, RequestIds, half_of
 from veltix_tx.wire.states import STATES, Role, State, Trigger
 from veltix_tx.wire.wire import WireConnection
 
@@ -148,7 +150,8 @@ class VeltixConnection:
         self.max_message_size = max_message_size
         beginning = _Beginning(role, calendar_ms, uptime_ms, getrandbits, types, limits.strikes)
         self._beginning: _Beginning | None = beginning
-        self._handshake: Handshake | None = Handshake(role, release, getrandbits, limits, gap, long_headers)
+        features = () if types.holds_system_codes else FEATURES  # there 100 may be a type of the program's
+        self._handshake: Handshake | None = Handshake(role, release, getrandbits, limits, gap, long_headers, features)
         self._decoder: FrameDecoder | None = None
         self._layout: Layout = W15
         self.encoding: object = None
@@ -326,11 +329,24 @@ class VeltixConnection:
         ids = self._ids
         self.send(PING, b"", ids.probe if request_id is None and ids is not None else request_id)
 
-    def send_failure(self, request_id: int) -> bool:
-        """Queue an ERROR, a type known to the releases up to 1.9.0; False for a later peer."""
-        if self.state is not _CLOSED and self._pack is not None and self._layout is W15:
+    def send_failure(self, request_id: int, code: str = HANDLER_FAILED, message: str = "the handler failed") -> bool:
+        """Queue a FAILED where that is agreed, else an ERROR, a type known to the releases up to 1.9.0.
+
+        Args:
+            request_id: the request's.
+            code: what happened, for programs; an ERROR does not carry it.
+            message: the same for people, without internals.
+
+        Returns:
+            False, nothing being queued, for a later peer, and on W15 for an id that asks nothing.
+        """
+        agreed = self.peer is not None and ERRORS in self.peer.features
+        if self.state is not _CLOSED and self._pack is not None and self._layout is W15 and (not agreed or request_id in PLAIN_IDS):
             return False
-        self.send(ERROR, b"", request_id)
+        if agreed:
+            self.send(FAILED, encode_error(code, message), request_id)
+        else:
+            self.send(ERROR, b"", request_id)
         return True
 
     def _collect(self, handshake: Handshake) -> None:
@@ -366,7 +382,8 @@ class VeltixConnection:
         self._max_content = self.max_message_size - peer.layout.header_size
         self._most_joined = min(self._max_content, _UNCOPIED)
         self._ids = RequestIds(peer.layout, half_of(beginning.role, peer), beginning.getrandbits)
-        self._decoder = FrameDecoder(peer.layout, beginning.types.lookup, self.max_message_size, beginning.strikes)
+        lookup = beginning.types.extended_lookup if peer.features else beginning.types.lookup
+        self._decoder = FrameDecoder(peer.layout, lookup, self.max_message_size, beginning.strikes)
         return [Ready(peer), *(self._receive_frames(rest, received_at) if rest else ())]
 
     def _receive_frames(self, data: bytes, received_at: int) -> list[Event]:
@@ -393,6 +410,10 @@ class VeltixConnection:
                 passed.append(Pong(None if probe else event.request_id))
             elif event.type is ERROR:
                 passed.append(Declined(event.request_id, event.content))
+            elif event.type is FAILED:
+                said = decode_error(event.content)
+                refused = Refused(Refusal.MALFORMED, FAILED.code)
+                passed.append(refused if said is None else Declined(event.request_id, event.content, *said))
             elif event.type.code in SYSTEM_TYPES:
                 passed.append(Refused(Refusal.UNKNOWN_TYPE, event.type.code))
             else:

@@ -40,11 +40,15 @@ class Declined:
 
     Attributes:
         request_id: the request's.
-        detail: the peer's words.
+        detail: the content of the peer's message.
+        code: what happened, for programs; empty where the peer did not say (ERROR).
+        message: what happened, for people; likewise.
     """
 
     request_id: int
     detail: bytes
+    code: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

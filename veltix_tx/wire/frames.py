@@ -21,7 +21,7 @@ size over the limit    :class:`~veltix_tx.errors.FrameTooLarge`, before anything
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from math import inf
@@ -53,6 +53,7 @@ class Refusal(Enum):
     UNKNOWN_TYPE = "unknown type"
     GARBAGE = "garbage between frames"
     REPEATED = "beginning of a frame that was sent again"
+    MALFORMED = "malformed content"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,12 @@ class Refused:
     Attributes:
         refusal: why.
         code: the type code its header claimed, -1 for garbage.
+        request_id: what an answer to a message of an unknown type must carry; None for every other refusal.
     """
 
     refusal: Refusal
     code: int = -1
+    request_id: int | None = field(default=None, compare=False)
 
 
 def _again(header: bytes, content: bytes) -> int:
@@ -260,7 +263,8 @@ class FrameDecoder:
                 if self._strike(Refused(Refusal.BAD_CHECKSUM, code), events):
                     break
             elif message_type is None:
-                events.append(Refused(Refusal.UNKNOWN_TYPE, code))
+                wire_id = int.from_bytes(request_id, "big") if wide_id else request_id
+                events.append(Refused(Refusal.UNKNOWN_TYPE, code, wire_id))
             else:
                 if code < FIRST_USER_CODE:
                     self.system_seen = True

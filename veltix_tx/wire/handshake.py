@@ -27,6 +27,7 @@ from functools import cache, lru_cache
 
 from veltix_tx.errors import EarlyMessage, FrameTooLarge, HandshakeError, MalformedHello, ServerFull, VersionRefused, excerpt
 from veltix_tx.settings import Limits
+from veltix_tx.wire.extensions import FEATURES, PARAMETER, agreed_features
 from veltix_tx.wire.layouts import W14, W15, W16, W22, W62, Header, Layout
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, MessageType
 from veltix_tx.wire.peer import Peer
@@ -49,9 +50,22 @@ _BARE_LAYOUTS = (W14, W22, W62)
 _SHOWN = 14
 """Bytes shown of what a peer says that is not understood."""
 
+_USUAL_METAS: tuple[Mapping[str, object], ...] = (
+    {},
+    {PARAMETER: list(FEATURES)},
+    {_LAYOUT: W22.name},
+    {_LAYOUT: W22.name, PARAMETER: list(FEATURES)},
+    SUPERSET.meta,
+)
+"""What real clients, and those and servers of this package, say in their ``meta``."""
 
-_same_peer = lru_cache(maxsize=64)(Peer)
-"""Most peers of a server are alike, and share one."""
+
+@lru_cache(maxsize=64)
+def _same_peer(
+    version: str, layout: Layout, kind: HandshakeKind, protocol: str | None, features: tuple[str, ...], usual: int
+) -> Peer:
+    """Return the peer of these; most peers of a server are alike, and share one."""
+    return Peer(version, layout, kind, protocol, _USUAL_METAS[usual], features)
 
 
 class Handshake:
@@ -64,6 +78,7 @@ class Handshake:
         limits: ``hello_size`` and ``json_hello_size`` are used.
         gap: seconds between the hellos of a server that finds out.
         long_headers: ask a server that offers it for headers of 22 bytes.
+        features: what this side may agree on beyond upstream's protocol.
 
     Attributes:
         peer: the other side, once the handshake is complete.
@@ -79,6 +94,7 @@ class Handshake:
         limits: Limits,
         gap: float,
         long_headers: bool = False,
+        features: tuple[str, ...] = (),
     ) -> None:
         self.peer: Peer | None = None
         self.outgoing: list[bytes] = []
@@ -89,6 +105,8 @@ class Handshake:
         self._limits = limits
         self._gap = gap
         self._long_headers = long_headers
+        self._features = features
+        self._agreed: tuple[str, ...] = ()
         self._buffer = bytearray()
         self._stages = list(AUTO_HELLOS) if release is None else [release]
         self._offered: dict[tuple[Layout, int], Release] = {}
@@ -156,8 +174,9 @@ class Handshake:
             del self._steps[0]
         assert self._kind is not None
         assert self._layout is not None
-        known = (self._version, self._layout, self._kind, self._protocol)
-        self.peer = Peer(*known, self._meta) if self._meta else _same_peer(*known)
+        known, meta = (self._version, self._layout, self._kind, self._protocol), self._meta
+        usual = next((number for number, each in enumerate(_USUAL_METAS) if each == meta), None)
+        self.peer = Peer(*known, meta, self._agreed) if usual is None else _same_peer(*known, self._agreed, usual)
 
     # Saying: each of these is done at once.
 
@@ -170,7 +189,7 @@ class Handshake:
             self.outgoing.append(_PAD_BYTES)
         elif stage.handshake is HandshakeKind.JSON:
             self._offered_json = stage
-            self.outgoing.append(_json_hello(stage))
+            self.outgoing.append(_json_hello(stage, self._features))
         else:
             request_id = self._getrandbits(8 * stage.layout.id_size)
             self._offered[stage.layout, request_id] = stage
@@ -295,6 +314,7 @@ class Handshake:
         self._check_json(message, self._offered_json)
         if self._meta.get(_LAYOUT) == W22.name and W22.name in _names(self._offered_json.meta.get(_LAYOUTS)):
             self._layout = W22
+        self._agreed = agreed_features(self._offered_json.meta.get(PARAMETER), self._meta.get(PARAMETER), self._features)
         return True
 
     def _read_server(self) -> bool:
@@ -311,6 +331,10 @@ class Handshake:
         if self._release is None and self._long_headers and W22.name in _names(self._meta.get(_LAYOUTS)):
             self._layout = W22
             meta[_LAYOUT] = W22.name
+        if self._release is None:
+            self._agreed = agreed_features(self._meta.get(PARAMETER), self._features)
+            if self._agreed:
+                meta[PARAMETER] = list(self._agreed)
         self._reply_json = {**(self._release.hello if self._release else mirrored), "meta": meta}
         return True
 
@@ -402,8 +426,10 @@ def _framed(message: Mapping[str, object]) -> bytes:
 
 
 @cache
-def _json_hello(release: Release) -> bytes:
-    return _framed({**release.hello, "meta": dict(release.meta)})
+def _json_hello(release: Release, features: tuple[str, ...]) -> bytes:
+    meta = dict(release.meta)
+    offered = agreed_features(meta.pop(PARAMETER, None), features)
+    return _framed({**release.hello, "meta": {**meta, PARAMETER: list(offered)} if offered else meta})
 
 
 _RESULT = _framed({"result": "ok"})

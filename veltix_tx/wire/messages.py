@@ -12,6 +12,8 @@ from veltix_tx.wire.layouts import W15, Layout
 
 __all__ = [
     "ERROR",
+    "EXTENSION_TYPES",
+    "FAILED",
     "FIRST_USER_CODE",
     "HELLO",
     "HELLO_ACK",
@@ -95,10 +97,20 @@ class MessageRegistry:
             known = MessageType(code, registry=self)
         return known
 
+    @property
+    def holds_system_codes(self) -> bool:
+        """True if a program may define types with codes below 200 here, as upstream's 1.x lets it."""
+        return self._codes.start < FIRST_USER_CODE
+
     @cached_property
     def lookup(self) -> Callable[[int], MessageType | None]:
         """:meth:`get`, bound once for every connection that keeps it."""
         return self.get
+
+    @cached_property
+    def extended_lookup(self) -> Callable[[int], MessageType | None]:
+        """The same with :data:`EXTENSION_TYPES`, for the connections that agreed on them."""
+        return lambda code: EXTENSION_TYPES.get(code) or self.get(code)
 
     def __iter__(self) -> Iterator[MessageType]:
         return iter(self._types.values())
@@ -157,6 +169,11 @@ ERROR = MessageType(20, "ERROR", "a request failed, releases 1.2.0 to 1.9.0", _s
 INVALID_REQUEST = MessageType(21, "INVALID_REQUEST", "reserved by releases 1.2.0 to 1.9.0", _system)
 SYSTEM_TYPES = {known.code: known for known in _system}
 """Known to every registry."""
+
+_extensions = MessageRegistry(codes=range(100, FIRST_USER_CODE))
+FAILED = MessageType(100, "FAILED", "a request failed, and why; between two of this package that agreed on it", _extensions)
+EXTENSION_TYPES = {known.code: known for known in _extensions}
+"""Known to a connection whose peers agreed on them, see :mod:`veltix_tx.wire.extensions`; to no registry."""
 
 
 def as_content(value: object) -> bytes:

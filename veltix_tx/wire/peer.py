@@ -21,6 +21,7 @@ class Peer:
         handshake: the handshake that was used.
         protocol: the ``pv`` of its JSON hello, None where it sends none.
         meta: the ``meta`` of its JSON hello.
+        features: what both sides agreed on beyond upstream's protocol, see :mod:`veltix_tx.wire.extensions`.
     """
 
     version: str
@@ -28,3 +29,4 @@ class Peer:
     handshake: HandshakeKind
     protocol: str | None = None
     meta: Mapping[str, object] = field(default_factory=dict)
+    features: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from enum import Enum
 from functools import lru_cache
 
 from veltix_tx.errors import SettingsError
+from veltix_tx.wire.extensions import FEATURES, PARAMETER
 from veltix_tx.wire.layouts import W14, W15, W16, W22, W46, W62, Layout
 
 __all__ = [
@@ -182,10 +183,10 @@ SUPERSET = replace(
     name="2.0.0 - 3.3.0",
     announces="2.0.0",
     protocol="1.0",
-    meta={**RELEASES["2.0.2"].meta, "layouts": [W22.name]},
+    meta={**RELEASES["2.0.2"].meta, "layouts": [W22.name], PARAMETER: list(FEATURES)},
 )
-"""One JSON hello that every release from 2.0.0 to 3.3.0 accepts. They do not know of ``layouts``: there a server
-offers clients of this package other headers."""
+"""One JSON hello that every release from 2.0.0 to 3.3.0 accepts. They do not know of ``layouts`` and ``features``: there a
+server offers clients of this package other headers, and what they can agree on beyond upstream's protocol."""
 
 PAD = None
 """128 bytes FF between hellos: no release takes them for a frame, and each drops with them what

@@ -15,6 +15,7 @@ __all__ = [
     "LEGACY_CLIENT_IDS",
     "MOST_GIVEN_UP",
     "NONE_GIVEN_UP",
+    "PLAIN_IDS",
     "SERVER_IDS",
     "GivenUpIds",
     "PendingTable",
@@ -36,6 +37,9 @@ server waits for. Nothing on the wire tells that message from a reply.
 The last id of each half answers nothing and asks nothing: no release ever waits for it, so that
 a plain message is never taken for a reply (a real 2.x client waits for ids from 0 on).
 """
+
+PLAIN_IDS = (CLIENT_IDS.stop, SERVER_IDS.stop)
+"""On the layout with 16-bit ids, those of messages that ask nothing."""
 
 
 def _wide_half(size: int, role: Role) -> range:

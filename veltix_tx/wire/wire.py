@@ -61,5 +61,5 @@ class WireConnection(Protocol):
     def send_ping(self, request_id: int | None) -> None:
         """Queue a ping; without an id, one of which only that it is answered matters."""
 
-    def send_failure(self, request_id: int) -> bool:
-        """Queue word that a request failed; False where the wire has none."""
+    def send_failure(self, request_id: int, code: str = ..., message: str = ...) -> bool:
+        """Queue word that a request failed, with a code and a message where the wire carries them; False where it has none."""

@@ -167,7 +167,7 @@ class Client(Routed):
 
     def _received(self, message: messages.Response) -> Any:
         response = Response.of(message)
-        return self._handle(self._callbacks, message.type, (response,), (response,))
+        return self._handle(self._callbacks, self._native.session, message, (response,), (response,))
 
     def _disconnected(self, state: reconnect.DisconnectState) -> None:
         if state.permanent:

@@ -165,7 +165,7 @@ class Server(Routed):
     def _received(self, session: Session, message: messages.Response) -> Any:
         info, strand = self._clients[session]
         response = Response.of(message)
-        return self._handle(strand, message.type, (response, info), (info, response))
+        return self._handle(strand, session, message, (response, info), (info, response))
 
     def _disconnected(self, session: Session) -> None:
         info, strand = self._clients.pop(session)
