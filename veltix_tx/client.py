@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
@@ -23,6 +24,7 @@ from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.net.session import Session
+from veltix_tx.net.setting_up import keep_context, sets_up
 from veltix_tx.net.shared import Shared
 from veltix_tx.net.threads import Home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
@@ -33,6 +35,12 @@ from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Respo
 __all__ = ["Client"]
 
 _log = Logger()
+
+T = TypeVar("T")
+
+_SETTING_UP = (
+    "on_connect is not done, and until then only it may send: wait for connect(), or use client.session, taken in on_connect"
+)
 
 
 class Client(RoutedService):
@@ -98,13 +106,13 @@ class Client(RoutedService):
 
     @property
     def session(self) -> Session | None:
-        """The session while there is an open one."""
-        session = self._factory.session if self._factory else None
+        """The session while there is an open one: for ``on_connect`` from its call on, for others once that is done."""
+        session = (self._factory.session if self._factory else None) or self._own_session
         return session if session is not None and session.closed is None else None
 
     @property
     def is_connected(self) -> bool:
-        """Whether messages can be sent now."""
+        """True if messages can be sent now."""
         return self.session is not None
 
     @property
@@ -117,7 +125,7 @@ class Client(RoutedService):
         """Connect, unless that is done or under way.
 
         Returns:
-            a Deferred of the session, ready to use. It errbacks when no further try will be made
+            a Deferred of the session, ready to use: ``on_connect`` is done. It errbacks when no further try will be made
             (``config.retry``: by default after the first): with the handshake's error
             (VersionRefused, TlsFailed, HandshakeTimeout, ServerFull, …), with SessionClosed, or with
             Twisted's ConnectError. Cancelling it gives up, for everyone who waits.
@@ -143,6 +151,9 @@ class Client(RoutedService):
             )
             EndpointConnector(endpoint, self._factory, self._target).connect()
         factory = self._factory
+        own = self._own_session
+        if own is not None:
+            return succeed(own)  # on_connect would wait for itself
         waiting = factory.when_ready()
 
         def give_up(_: Deferred[Session]) -> None:
@@ -195,29 +206,35 @@ class Client(RoutedService):
     def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> Flow:
         """Send a message; see :meth:`Session.send`.
 
+        While ``on_connect`` is not done only that may send: what it calls, the coroutines it begins, and the callbacks
+        of what this client's methods return there. A thread, a timer or another Deferred's callback that is to
+        send for it needs ``client.session``, taken in ``on_connect`` itself.
+
         Raises:
-            NotReady: the client has not been connected yet; nothing was sent.
+            NotReady: the client has not been connected yet, or its ``on_connect`` is not done; nothing was sent.
             SessionClosed: it is connected no more; nothing was sent.
         """
         session = self._factory.session if self._factory is not None else None
         if session is None:
-            raise self._absent()
+            session = self._own_session
+            if session is None:
+                raise self._absent()
         return session.send(message, content, request_id=request_id)
 
     def send_and_wait(
         self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None
     ) -> Deferred[Response]:
-        """Send a request and wait for its reply; see :meth:`Session.send_and_wait`. Errbacks with NotReady, too."""
+        """Send a request and wait for its reply; see :meth:`Session.send_and_wait`. Errbacks with NotReady as :meth:`send`."""
         session = self._factory.session if self._factory is not None else None
         if session is None:
-            return fail(self._absent())
+            return self._ask_early(lambda own: own.send_and_wait(message, content, timeout=timeout))
         return session.send_and_wait(message, content, timeout=timeout)
 
     @from_any_thread
     def ping_server(self, timeout: float | None = None) -> Deferred[float]:
         """Measure the round trip to the server in milliseconds; see :meth:`Session.ping`. Errbacks with NotReady, too."""
         session = self._factory.session if self._factory is not None else None
-        return fail(self._absent()) if session is None else session.ping(timeout)
+        return self._ask_early(lambda own: own.ping(timeout)) if session is None else session.ping(timeout)
 
     # From twisted.application.
 
@@ -246,8 +263,21 @@ class Client(RoutedService):
         config = self.config
         return f"{config.server_addr}:{config.port}" if config.endpoint is None else str(config.endpoint)
 
+    @property
+    def _own_session(self) -> Session | None:
+        """The session that is being set up, where it is its ``on_connect`` that asks."""
+        session = self._factory.setting_up if self._factory is not None else None
+        return session if session is not None and sets_up(session) else None
+
+    def _ask_early(self, ask: Callable[[Session], Deferred[T]]) -> Deferred[T]:
+        """Let ``on_connect`` ask something, and what it does with the answer use the session, too."""
+        session = self._own_session
+        return fail(self._absent()) if session is None else keep_context(ask(session))
+
     def _absent(self) -> VeltixError:
         """Return why there is no session."""
+        if self._factory is not None and self._factory.setting_up is not None:
+            return NotReady(_SETTING_UP)
         ended = self._factory.closed if self._factory is not None else None
         return NotReady() if ended is None else SessionClosed(ended.reason, ended.cause)
 

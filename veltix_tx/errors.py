@@ -8,7 +8,7 @@
     ├── InvalidContent (ValueError)         a content that is not what it is taken for
     ├── ProtocolError
     │   ├── LocalProtocolError              this side asked for what the wire forbids
-    │   │   ├── NotReady                    before the handshake is complete
+    │   │   ├── NotReady                    before the handshake is complete, or on_connect done
     │   │   ├── MessageTooLarge             over the limit; nothing was sent
     │   │   └── QueueFull                   the peer does not read fast enough; nothing was sent
     │   └── RemoteProtocolError             the peer broke a rule; its connection ends
@@ -134,10 +134,18 @@ class LocalProtocolError(ProtocolError):
 
 
 class NotReady(LocalProtocolError):
-    """Something was sent before the handshake was complete."""
+    """Something was sent before the handshake was complete, or by others before ``on_connect`` was done.
+
+    Attributes:
+        detail: what is not done, and what to do.
+    """
+
+    def __init__(self, detail: str = "the handshake is not complete: nothing can be sent yet") -> None:
+        super().__init__(detail)
+        self.detail = detail
 
     def __str__(self) -> str:
-        return "the handshake is not complete: nothing can be sent yet"
+        return self.detail
 
 
 class MessageTooLarge(LocalProtocolError):

@@ -112,8 +112,8 @@ class Server(RoutedService):
 
     @property
     def clients(self) -> list[Session]:
-        """The sessions whose handshake is complete and that are open."""
-        return [session for session in self._hub if session.closed is None]
+        """The sessions whose handshake is complete and ``on_connect`` done, and that are open."""
+        return [session for session in self._hub if session.admitted and session.closed is None]
 
     @property
     def counters(self) -> Counter[str]:

@@ -148,6 +148,7 @@ class Peer:
         self.expected_pongs = self.pongs = 0
         self.session: Session | None = None
         self.told: list[Any] = []
+        self.starting: Deferred[Any] | None = None
 
     @property
     def gone(self) -> bool:
@@ -185,7 +186,8 @@ class Application:
         assert peer.told == []
         peer.session = session
         peer.told.append("connected")
-        return self.machine.delayed() if self.machine.slow_start else None
+        peer.starting = self.machine.delayed() if self.machine.slow_start else None
+        return peer.starting
 
     def received(self, session: Session, message: Response) -> object:
         """Do what the content says."""
@@ -493,10 +495,11 @@ class ServerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_books_agree(self) -> None:
-        """The server knows exactly the sessions that are open, and handled each one's messages in order, once."""
+        """The server knows exactly the sessions that are let in and open, and handled each one's messages in order, once."""
         if not hasattr(self, "server"):
             return
-        open_sessions = {each.session for each in self.peers if each.session is not None and each.session.closed is None}
+        let_in = [each.session for each in self.peers if each.starting is None or each.starting.called]
+        open_sessions = {session for session in let_in if session is not None and session.closed is None}
         assert set(self.server.clients) == open_sessions
         assert len(self.server._connections) <= sum(not each.line.lost for each in self.peers)
         for peer in self.peers:

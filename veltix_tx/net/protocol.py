@@ -271,6 +271,11 @@ class VeltixProtocol(Conduct):
             self._kept = size > 0
             self.shared.inbound.keep(self, size)
 
+    def admitted(self) -> None:
+        """Tell the side that others may use the session."""
+        if self.side.admitted is not None:
+            self.side.admitted(self)
+
     # From the flow.
 
     def room(self) -> None:

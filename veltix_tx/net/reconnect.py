@@ -74,7 +74,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
         shared: what counts; one of its own by default.
 
     Attributes:
-        session: the session while there is one.
+        session: the session while there is one, from the end of the application's ``connected`` on.
+        setting_up: the session whose ``connected`` is not done.
 
     Raises:
         SettingsError: ``config.wire`` is unknown.
@@ -110,6 +111,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._untold: list[DisconnectState] = []
         self._over = False
         self.session: Session | None = None
+        self.setting_up: Session | None = None
         self._application = application
         self._reactor = reactor
         self._types = types
@@ -123,9 +125,9 @@ class VeltixClientFactory(ReconnectingClientFactory):
     def when_ready(self) -> Deferred[Session]:
         """Return a new Deferred of the session.
 
-        It fires when the handshake is complete, at once if it is, and errbacks when no further
-        try will be made: with the handshake's error (VersionRefused, HandshakeTimeout,
-        ServerFull, …), the SessionClosed, or Twisted's connection error.
+        It fires when the handshake is complete and the application's ``connected`` is done, at once
+        if they are, and errbacks when no further try will be made: with the handshake's error
+        (VersionRefused, HandshakeTimeout, ServerFull, …), the SessionClosed, or Twisted's connection error.
         """
         if self.session is not None and self.session.closed is None:
             return succeed(self.session)
@@ -143,6 +145,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
                 random=self._random,
                 shared=self._shared,
                 ready=self._session_ready,
+                admitted=self._session_admitted,
                 lost=self._session_lost,
             )
         return self._side
@@ -174,7 +177,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if self._protocol is None:
             return succeed(None)
         gone = self._when_gone.wait()
-        if self.session is not None:
+        if self._protocol.session is not None:
             self._protocol.close(manual)
         else:
             self._protocol.abort(manual)
@@ -245,14 +248,19 @@ class VeltixClientFactory(ReconnectingClientFactory):
         session = protocol.session
         assert session is not None
         self.tell_all()
-        self.session = self._last_session = session
+        self.setting_up = self._last_session = session
+
+    def _session_admitted(self, protocol: VeltixProtocol) -> None:
+        session = protocol.session
+        assert session is not None
+        self.session, self.setting_up = session, None
         self.retries = 0
         if self.continueTrying:
             self.resetDelay()
         self._when_ready.fire(session)
 
     def _session_lost(self, _: VeltixProtocol, closed: SessionClosed) -> None:
-        self._protocol = self.session = None
+        self._protocol = self.session = self.setting_up = None
         self._closed = closed
         if isinstance(self.connector, EndpointConnector):
             self.clientConnectionLost(self.connector, Failure(closed))

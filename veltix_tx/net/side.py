@@ -34,6 +34,7 @@ class Side:
         random: for ids.
         shared: for several sides of one server; one of its own by default.
         ready: called with a protocol whose handshake is complete.
+        admitted: called with a protocol whose session others may use, now that ``connected`` is done.
         lost: called with a protocol whose connection is gone, and why.
     """
 
@@ -47,6 +48,7 @@ class Side:
         random: Random | None = None,
         shared: Shared | None = None,
         ready: Callable[[VeltixProtocol], None] | None = None,
+        admitted: Callable[[VeltixProtocol], None] | None = None,
         lost: Callable[[VeltixProtocol, SessionClosed], None] | None = None,
     ) -> None:
         self.application = application
@@ -55,6 +57,7 @@ class Side:
         self.types = types
         self.shared = shared or Shared(clocks, config.limits, config.timeouts)
         self.ready = ready
+        self.admitted = admitted
         self.lost = lost
         self.home = Home(clocks.reactor)
         self.role = Role.SERVER if isinstance(config, ServerConfig) else Role.CLIENT

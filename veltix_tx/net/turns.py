@@ -15,6 +15,7 @@ from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.running import Running, Within, as_deferred
+from veltix_tx.net.setting_up import begin_set_up
 from veltix_tx.net.telling import Telling
 from veltix_tx.wire import codec
 from veltix_tx.wire.codec import CallEach
@@ -99,8 +100,13 @@ class Turns(Telling):
         self._answered_bytes = 0
 
     def begin(self) -> None:
-        """Tell the application of the session, before any message."""
-        self._call(self._application.connected, self._session)
+        """Tell the application of the session, before any message; admit the session when the application is done with it."""
+        self._call("connected", begin_set_up, self._application.connected, self._session, then=self._admit)
+
+    def _admit(self) -> None:
+        """Let others use the session. The one place where that is decided."""
+        if self._session.closed is None:
+            self._session.admit()
 
     def take(self, events: list[Event], other: Callable[[Event], None]) -> None:
         """Take what one read brought: messages are handled in their turn, replies are settled, the rest is passed on.
@@ -272,33 +278,37 @@ class Turns(Telling):
         """Whether every message so far has been handled and answered."""
         return not (self._busy or self._answering or self._inbox)
 
-    def _call(self, step: Callable[..., object], *arguments: object) -> None:
-        """Call one of the application's other methods."""
-        name = step.__name__
+    def _call(
+        self, name: str, function: Callable[..., object], *arguments: object, then: Callable[[], None] = lambda: None
+    ) -> None:
+        """Call one of the application's other methods.
 
-        def failed(failure: Failure) -> None:
-            self._log_failure(failure, name, step=name)
+        Args:
+            name: what the log calls it.
+            function: calls it.
+            arguments: what to call that with.
+            then: called when it is done.
+        """
 
         def settle(result: object) -> None:
             if isinstance(result, Failure):
-                failed(result)
+                self._log_failure(result, name, step=name)
+            then()
             self._next()
 
         began = self._link.clocks.uptime()
-        try:
-            result = step(*arguments)
-        except BaseException:
-            failed(Failure())
-            return
-        finally:
-            seconds = self._link.clocks.uptime() - began
-            if seconds > self._link.timeouts.slow_handler:
-                self._tell_slow(seconds, name, step=name)
-        if result is None:
-            self._next()
-            return
         self._busy = True
-        self._watch(self._link.timeouts.handler, as_deferred(result), settle)
+        try:
+            result = function(*arguments)
+        except BaseException:
+            result = Failure()
+        seconds = self._link.clocks.uptime() - began
+        if seconds > self._link.timeouts.slow_handler:
+            self._tell_slow(seconds, name, step=name)
+        if result is None or isinstance(result, Failure):
+            settle(result)
+        else:
+            self._watch(self._link.timeouts.handler, as_deferred(result), settle)
 
     def _next(self) -> None:
         self._busy = False
@@ -312,7 +322,7 @@ class Turns(Telling):
         while self._inbox and not (self._busy or self._flow.full):
             item = self._inbox.popleft()
             if isinstance(item, SessionClosed):
-                self._call(self._application.disconnected, self._session, item)
+                self._call("disconnected", self._application.disconnected, self._session, item)
             else:
                 self.inbox_bytes -= len(item.content)
                 self._handle(item)

@@ -20,6 +20,7 @@ from veltix_tx.dropin.routing import Callback, Routed, ask, ping
 from veltix_tx.dropin.settings import ClientConfig
 from veltix_tx.errors import SessionClosed
 from veltix_tx.net import reconnect
+from veltix_tx.net.session import Session
 from veltix_tx.wire import messages
 
 __all__ = ["Client", "ClientConfig", "DisconnectReason", "DisconnectState"]
@@ -47,7 +48,8 @@ class Client(Routed):
         self.config = config
         self.running = True
         self._native = NativeClient(config.native(), types=REGISTRY, reactor=self._thread.reactor)
-        self.socket = Connection(lambda: self._native.session)
+        self._session: Session | None = None
+        self.socket = Connection(lambda: self._session)
         self.sender = Sender(Mode.CLIENT, conn=self.socket)
         self._callbacks = self._strand(self._may_log)
         self._native.set_callback(Events.ON_CONNECT, self._connected)
@@ -162,6 +164,7 @@ class Client(Routed):
         return session is None or session.may_log()
 
     def _connected(self) -> None:
+        self._session = self._native.session  # others get it now, too: upstream's may send while on_connect runs
         _log.info("Successfully connected to server {addr}:{port}", addr=self.config.server_addr, port=self.config.port)
         self._put(self._callbacks, self.on_connect)
 
@@ -170,6 +173,7 @@ class Client(Routed):
         return self._handle(self._callbacks, message.type, (response,), (response,))
 
     def _disconnected(self, state: reconnect.DisconnectState) -> None:
+        self._session = None
         if state.permanent:
             self._thread.open.discard(self)
         told = as_upstream(state)
