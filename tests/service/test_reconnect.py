@@ -118,6 +118,36 @@ def test_dropped_and_back_at_the_first_try() -> None:
     assert story.network.result(story.client.send_and_wait(story.chat, b"again")).content == b"again"
 
 
+@pytest.mark.parametrize("settings", [{"retry": 3}, {"retry": RetryPolicy(3, initial_delay=0.5, factor=1, jitter=False)}])
+def test_a_server_that_closes_at_once(settings: dict[str, Any]) -> None:
+    """Sessions that end before they have lived count as tries that failed: each is told, and they come to an end."""
+    story = Story(**settings)
+    story.server.set_callback("on_connect", lambda client: client.disconnect())
+    story.serve()
+    story.client.reactor = story.network.clocks
+    story.client.configure(endpoint=_ClientEndpoint(story.network))
+    story.client.connect().addErrback(lambda failure: failure.trap(SessionClosed))
+    story.network.advance(100)
+    assert [told if isinstance(told, str) else told[1:3] for told in story.told] == [
+        *("connected", ("no", 0), "connected", ("no", 1), "connected", ("no", 2)),
+        *("connected", ("no", 3), ("P", 3)),
+    ]
+    assert story.server.counters["ready"] == 4
+
+
+def test_a_server_that_closes_at_once_gets_few_visits() -> None:
+    """A policy without end lets its waits grow to the longest, however often the handshake is complete."""
+    story = Story(retry=RetryPolicy(jitter=False))
+    story.server.set_callback("on_connect", lambda client: client.disconnect())
+    story.serve()
+    story.client.reactor = story.network.clocks
+    story.client.configure(endpoint=_ClientEndpoint(story.network))
+    story.client.connect().addErrback(lambda failure: failure.trap(SessionClosed))
+    story.network.advance(300)
+    assert 15 <= story.server.counters["ready"] <= 20
+    story.network.result(story.client.disconnect())
+
+
 def test_endless_tries_have_no_last_one() -> None:
     """With a policy without end retry_max is None, and no step is permanent until disconnect()."""
     story = Story(retry=RetryPolicy(initial_delay=1, factor=1, jitter=False))
@@ -269,11 +299,12 @@ def test_retry_after_the_end() -> None:
     story.network.advance(0.5)
     assert story.told == [(0, "no", 0, 3, "ERROR"), (0.5, "no", 1, 3, "ERROR"), "connected"]
     story.told.clear()
+    story.network.advance(5)
     story.vanish()
-    assert story.told == [(1, "no", 0, 3, "PEER_CLOSED")]
+    assert story.told == [(6, "no", 0, 3, "PEER_CLOSED")]
     story.serve()
     assert story.network.result(story.client.retry()) is story.client.session
-    assert story.network.clock.seconds() == 1
+    assert story.network.clock.seconds() == 6
 
 
 def test_retry_while_connected() -> None:

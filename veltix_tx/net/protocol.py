@@ -35,6 +35,7 @@ from veltix_tx.settings import BufferSize
 from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready
 from veltix_tx.wire.frames import Refusal, Refused
 from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.messages import Response
 from veltix_tx.wire.releases import SUPERSET
 
 __all__ = ["VeltixProtocol"]
@@ -67,6 +68,7 @@ class VeltixProtocol(Conduct):
     Attributes:
         session: the session, from the completed handshake on; None before.
         side: as given.
+        on_trial: True from its session's admission until the first message from the peer, where the side asks for it.
         unwritten: bytes sent of this side's own accord that are to be written when the read or the turn is over.
     """
 
@@ -77,6 +79,7 @@ class VeltixProtocol(Conduct):
         self.side = side
         self.deadlines = Deadlines(side.clocks.reactor, side.clocks.uptime)
         self.corked = False
+        self.on_trial = False
         self.heard = 0.0
         self.asked: float | None = None
         self._closed: SessionClosed | None = None
@@ -274,6 +277,7 @@ class VeltixProtocol(Conduct):
     def admitted(self) -> None:
         """Tell the side that others may use the session."""
         if self.side.admitted is not None:
+            self.on_trial = True
             self.side.admitted(self)
 
     # From the flow.
@@ -330,7 +334,10 @@ class VeltixProtocol(Conduct):
                 self._on(events[first])
                 first += 1
             if self.session is not None:
-                self.session.receive(events[first:] if first else events, self._on)
+                events = events[first:] if first else events
+                if self.on_trial:
+                    self.on_trial = not any(isinstance(event, (Response, Declined)) for event in events)
+                self.session.receive(events, self._on)
         finally:
             self.corked = False
             self.flush()

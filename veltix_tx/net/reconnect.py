@@ -19,7 +19,7 @@ from zope.interface import implementer
 from veltix_tx.errors import DisconnectReason, SessionClosed, VeltixError, VersionRefused
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.factory import check_wire, resolve_clocks
-from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.keepalive import ROUNDING, Clocks
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.net.session import Session
@@ -38,14 +38,14 @@ class DisconnectState:
     """One step of a lost or failed connection, as ``on_disconnect`` of a client is told.
 
     The first has attempt 0: the connection has just been lost, or could not be made. If tries
-    follow, one comes after each that failed. The last is permanent. (These are the steps of
+    follow, one comes after each that failed, or whose session did not live. The last is permanent. (These are the steps of
     upstream's releases from 1.6.9 on; the earlier ones left out the first.)
 
     Attributes:
         permanent: no further try will be made.
         attempt: which try has just failed, 0 before the first.
         retry_max: how many there may be, None for no end.
-        reason: why there is no connection: what happened before the first try.
+        reason: why there is no connection: how the latest session was lost, or what happened before the first try.
         error: what happened last, for people: a SessionClosed, a HandshakeError or Twisted's error.
     """
 
@@ -60,8 +60,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
     """A client's factory, for ``reactor.connectTCP`` and its like, or an :class:`EndpointConnector`.
 
     It connects again after a failed or lost connection as ``retry`` says. The wait grows until a
-    handshake is complete (a server that accepts and refuses is no success), a refused version
-    ends the tries at once, and so does :meth:`stop`.
+    session has lived (a server that accepts and closes is no success, see :class:`RetryPolicy`), a
+    refused version ends the tries at once, and so does :meth:`stop`.
 
     Args:
         application: what happens with the messages.
@@ -106,6 +106,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._side: Side | None = None
         self._reason = DisconnectReason.ERROR
         self._failed = 0
+        self._admitted_at: float | None = None  # of the latest connection
         self._last: BaseException | None = None
         self._last_session: Session | None = None
         self._untold: list[DisconnectState] = []
@@ -221,7 +222,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         """Return the protocol of a new connection, None for one that comes after a stop."""
         if self._given_up is not None and not self.continueTrying:
             return None
-        self._closed = None
+        self._closed = self._admitted_at = None
         self._protocol = VeltixProtocol(self.side)
         self._protocol.factory = self
         return self._protocol
@@ -238,7 +239,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
             return
         if isinstance(closed.cause, VersionRefused) or closed.reason is DisconnectReason.MANUAL:
             self.continueTrying = 0
-        self._try_again(connector, closed.cause if isinstance(closed.cause, VeltixError) else closed, closed.reason)
+        error = closed.cause if isinstance(closed.cause, VeltixError) else closed
+        self._try_again(connector, error, closed.reason, lost=self._admitted_at is not None)
 
     def _use(self, policy: RetryPolicy) -> None:
         self.policy = policy
@@ -254,23 +256,39 @@ class VeltixClientFactory(ReconnectingClientFactory):
         session = protocol.session
         assert session is not None
         self.session, self.setting_up = session, None
-        self.retries = 0
-        if self.continueTrying:
-            self.resetDelay()
+        self._admitted_at = self.side.clocks.uptime()
         self._when_ready.fire(session)
 
-    def _session_lost(self, _: VeltixProtocol, closed: SessionClosed) -> None:
+    def _lived(self, protocol: VeltixProtocol) -> bool:
+        """Return True if a connection counts as a success, after which the tries are counted anew."""
+        if self._admitted_at is None:
+            return False
+        return not protocol.on_trial or self.side.clocks.uptime() - self._admitted_at >= self.policy.stable_after - ROUNDING
+
+    def _session_lost(self, protocol: VeltixProtocol, closed: SessionClosed) -> None:
+        if self._lived(protocol):
+            self.retries = 0
         self._protocol = self.session = self.setting_up = None
         self._closed = closed
         if isinstance(self.connector, EndpointConnector):
             self.clientConnectionLost(self.connector, Failure(closed))
         self._when_gone.fire(None)  # last: who waited may connect again, with another factory
 
-    def _try_again(self, connector: IConnector, error: BaseException | None, reason: DisconnectReason) -> None:
+    def _try_again(
+        self, connector: IConnector, error: BaseException | None, reason: DisconnectReason, *, lost: bool = False
+    ) -> None:
+        """Wait for the next try, or end the tries.
+
+        Args:
+            connector: makes the next try.
+            error: what happened.
+            reason: the same in a word.
+            lost: True if there was a session.
+        """
         if self.clock is None:
             self.clock = resolve_clocks(self._reactor).reactor  # type: ignore[assignment]
         self._last, self._failed = error, self.retries
-        if self._failed == 0:
+        if self._failed == 0 or lost:
             self._reason = reason
         self.delay = self.policy.delay(self.retries + 1, self._random.random)
         super().clientConnectionFailed(connector, Failure(error))
