@@ -127,8 +127,8 @@ class Client(RoutedService):
         Returns:
             a Deferred of the session, ready to use: ``on_connect`` is done. It errbacks when no further try will be made
             (``config.retry``: by default after the first): with the handshake's error
-            (VersionRefused, TlsFailed, HandshakeTimeout, ServerFull, …), with SessionClosed, or with
-            Twisted's ConnectError. Cancelling it gives up, for everyone who waits.
+            (VersionRefused, TlsFailed, HandshakeTimeout, ServerFull, …), with SessionClosed, with
+            Twisted's ConnectError, or with what ``on_connect`` raised. Cancelling it gives up, for everyone who waits.
 
         Raises:
             SettingsError: the endpoint is none, a file for TLS cannot be used, or TLS is not installed.

@@ -8,9 +8,22 @@ from contextvars import copy_context
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 
-from veltix_tx import Client, DisconnectReason, MessageRegistry, MessageType, NotReady, RetryPolicy, Server, Session, SessionClosed
+from veltix_tx import (
+    Client,
+    DisconnectReason,
+    MessageRegistry,
+    MessageType,
+    NotReady,
+    Rejected,
+    RetryPolicy,
+    Server,
+    Session,
+    SessionClosed,
+    Timeouts,
+)
+from veltix_tx.app.applications import Echo
 from veltix_tx.app.plugins import Plugin
 from veltix_tx.testing import MemoryNetwork
 
@@ -404,3 +417,142 @@ def test_succeeding_at_once_admits_at_once() -> None:
     session = office.network.result(office.connect())
     assert session.admitted
     assert [each.admitted for each in office.server.clients] == [True]
+
+
+# Refusing.
+
+
+def failing(error: BaseException) -> dict[str, Callable[..., object]]:
+    """Return an on_connect of each kind that fails."""
+
+    def plain(*_: Any) -> None:
+        raise error
+
+    async def coroutine(*_: Any) -> None:
+        raise error
+
+    return {"plain": plain, "coroutine": coroutine}
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+@pytest.mark.parametrize("error", [ZeroDivisionError(), Rejected("banned")])
+def test_a_server_whose_on_connect_fails_serves_nothing(kind: str, error: Exception, logged_failures: Any) -> None:
+    """The client's connection is closed, none of its messages is handled, and it is in no list, then or later."""
+    office, gone = Office(), []  # type: ignore[var-annotated]
+    office.server.set_callback("on_connect", failing(error)[kind])
+    office.server.set_callback("on_disconnect", gone.append)
+    office.client.set_callback("on_connect", lambda: office.client.send(office.work, b"let me in"))
+    office.begin().addErrback(lambda failure: failure.trap(SessionClosed))
+    office.network.pump()
+    assert not office.client.is_connected
+    assert (office.heard, office.server.clients, gone, len(office.server._hub)) == ([], [], [], 0)
+    counters = office.server.counters
+    assert (counters["sessions_rejected"], counters["closed_rejected"]) == (1, 1)
+    assert len(logged_failures.flush(ZeroDivisionError)) == isinstance(error, ZeroDivisionError)
+
+
+def test_a_server_refuses_after_it_has_asked() -> None:
+    """A coroutine may take its time to decide: what the client sends meanwhile waits, and is dropped."""
+    office = Office()
+
+    async def on_connect(session: Session) -> None:
+        reply = await session.send_and_wait(office.login)
+        if reply.content != b"secret":
+            raise Rejected(f"a wrong word from {session.ip}")
+
+    office.server.set_callback("on_connect", on_connect)
+    word: list[Deferred[bytes]] = []
+    office.client.route(office.login)(lambda message: word.append(Deferred()) or word[0])
+    office.network.result(office.begin())
+    office.client.send(office.work, b"impatient")
+    office.network.pump()
+    assert office.heard == []
+    word[0].callback(b"guess")
+    office.network.pump()
+    assert not office.client.is_connected
+    assert office.heard == []
+    assert office.server.counters["sessions_rejected"] == 1
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+@pytest.mark.parametrize("error", [ZeroDivisionError("one"), Rejected("the server does not know us")])
+@pytest.mark.parametrize("retry", [0, 2])
+def test_a_client_whose_on_connect_fails_is_not_connected(kind: str, error: Exception, retry: int, logged_failures: Any) -> None:
+    """Each such try counts as failed; ``connect()`` errbacks with the error itself, on_disconnect is told REJECTED."""
+    office, states, gone = Office(retry=retry, retry_delay=1), [], []  # type: ignore[var-annotated]
+    client = office.client
+    client.set_callback("on_connect", failing(error)[kind])
+    client.set_callback("on_disconnect", lambda state: states.append((state.permanent, state.attempt, state.reason)))
+    office.server.set_callback("on_disconnect", gone.append)
+    connected = outcome(office.begin())
+    office.network.advance(10)
+    assert connected == [error]
+    assert not client.is_connected
+    steps = [(False, number, DisconnectReason.REJECTED) for number in range(retry + 1)] if retry else []
+    assert states == [*steps, (True, retry, DisconnectReason.REJECTED)]
+    assert client.counters["sessions_rejected"] == retry + 1
+    assert len(gone) == retry + 1
+    assert len(logged_failures.flush(ZeroDivisionError)) == (retry + 1) * isinstance(error, ZeroDivisionError)
+
+
+def test_a_client_comes_back_once_its_on_connect_succeeds() -> None:
+    """The tries go on after an on_connect that failed, with waits that grow, and ``connect()`` fires with the one that succeeds."""
+    office = Office(retry=RetryPolicy(initial_delay=1, jitter=False))
+    answers = iter([b"no", b"no", b"yes"])
+    asked_at: list[float] = []
+
+    @office.client.set_callback("on_connect")
+    async def on_connect() -> None:
+        asked_at.append(office.network.clock.seconds())
+        if next(answers) != b"yes":
+            raise Rejected("not yet")
+
+    connected = outcome(office.begin())
+    office.network.advance(3.5)
+    assert asked_at == [0, 1, 3]
+    assert connected == [office.client.session]
+    office.network.result(office.client.disconnect())
+
+
+def test_an_on_connect_that_is_not_done_in_time_is_refused(logged_failures: Any) -> None:
+    """After ``timeouts.handler`` it is cancelled, and ``connect()`` errbacks with a Rejected that names the setting."""
+    office = Office(timeouts=Timeouts(handler=2))
+    office.client.set_callback("on_connect", Deferred)
+    connected = outcome(office.begin())
+    office.network.advance(2)
+    (error,) = connected
+    assert isinstance(error, Rejected)
+    assert "2 s (timeouts.handler)" in str(error)
+    assert len(logged_failures.flush(CancelledError)) == 1
+
+
+def test_an_application_refuses_in_its_connected() -> None:
+    """What holds for callbacks holds for an IVeltixApplication."""
+
+    class Closed(Echo):
+        def connected(self, session: Session) -> None:
+            raise Rejected("closed today")
+
+    network, told = MemoryNetwork(), []  # type: ignore[var-annotated]
+    server = Server(application=Closed())
+    network.serve(server)
+    client = Client(types=MessageRegistry())
+    client.set_callback("on_disconnect", lambda state: told.append(state.reason))
+    with pytest.raises(SessionClosed):
+        network.connect(client)
+    assert told == [DisconnectReason.PEER_CLOSED]
+    assert server.counters["sessions_rejected"] == 1
+
+
+def test_a_stop_of_the_client_in_its_on_connect_is_no_refusal() -> None:
+    """``disconnect()`` in on_connect ends what it began: MANUAL, and nothing is logged."""
+    office = Office(retry=3)
+
+    @office.client.set_callback("on_connect")
+    async def on_connect() -> None:
+        await office.client.disconnect()
+
+    (error,) = outcome(office.begin())
+    assert isinstance(error, SessionClosed)
+    assert error.reason is DisconnectReason.MANUAL
+    assert office.client.counters["sessions_rejected"] == 0

@@ -239,7 +239,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
             return
         if isinstance(closed.cause, VersionRefused) or closed.reason is DisconnectReason.MANUAL:
             self.continueTrying = 0
-        error = closed.cause if isinstance(closed.cause, VeltixError) else closed
+        told = isinstance(closed.cause, VeltixError) or closed.reason is DisconnectReason.REJECTED
+        error = closed.cause if told else closed
         self._try_again(connector, error, closed.reason, lost=self._admitted_at is not None)
 
     def _use(self, policy: RetryPolicy) -> None:

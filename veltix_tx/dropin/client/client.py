@@ -166,7 +166,7 @@ class Client(Routed):
     def _connected(self) -> None:
         self._session = self._native.session  # others get it now, too: upstream's may send while on_connect runs
         _log.info("Successfully connected to server {addr}:{port}", addr=self.config.server_addr, port=self.config.port)
-        self._put(self._callbacks, self.on_connect)
+        self._put_connected(self._callbacks)
 
     def _received(self, message: messages.Response) -> Any:
         response = Response.of(message)
