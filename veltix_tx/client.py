@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
@@ -86,6 +86,7 @@ class Client(RoutedService):
         settings |= {name: value for name, value in given.items() if value is not None}
         self.config = ClientConfig()
         self._factory: VeltixClientFactory | None = None
+        self._leaving: set[VeltixClientFactory] = set()  # whose last connections are still closing
         self._counters: Counter[str] = Counter()
         self.configure(config, **settings)
         super().__init__(Role.CLIENT, application, types, reactor, random)
@@ -134,7 +135,8 @@ class Client(RoutedService):
             SettingsError: the endpoint is none, a file for TLS cannot be used, or TLS is not installed.
         """
         if self._factory is not None and self._factory.finished:
-            self._factory.tell_all()  # who is told may connect, too
+            self._leave(self._factory)
+            self._factory.conclude()  # who is told may connect, too
         if self._factory is None or self._factory.finished:
             clocks = resolve_clocks(self.reactor)
             self.home = Home(clocks.reactor)
@@ -199,9 +201,10 @@ class Client(RoutedService):
         """Close politely and try no more. It can be connected again.
 
         Returns:
-            a Deferred that fires when the connection is gone.
+            a Deferred that fires when the connection is gone, and an earlier one, which was closing still, as well.
         """
-        return self._factory.stop() if self._factory else succeed(None)
+        stopped = [factory.stop() for factory in (self._factory, *self._leaving) if factory is not None]
+        return gatherResults(stopped).addCallback(lambda _: None)
 
     def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> Flow:
         """Send a message; see :meth:`Session.send`.
@@ -252,7 +255,12 @@ class Client(RoutedService):
 
     @property
     def _in_use(self) -> bool:
-        return self._factory is not None and (self._factory.connected or not self._factory.finished)
+        return self._factory is not None and (self._factory.connected or not self._factory.finished or bool(self._leaving))
+
+    def _leave(self, factory: VeltixClientFactory) -> None:
+        if factory.connected:
+            self._leaving.add(factory)
+            factory.when_gone().addCallback(lambda _: self._leaving.discard(factory))
 
     def _not_connected(self, reason: Failure) -> None:
         if self.running:

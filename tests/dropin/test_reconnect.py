@@ -309,6 +309,17 @@ def test_connect_inside_on_disconnect(ends: Ends) -> None:
     client.set_callback("on_disconnect", None)
 
 
+def test_connect_as_soon_as_a_request_has_failed(ends: Ends) -> None:
+    """A program that connects again when ``send_and_wait`` gave None because the connection went is connected."""
+    server = ends.server()
+    server.set_callback("on_recv", lambda info, response: server.close_client(info))
+    client, kind = ends.client(server), new_type()
+    for _ in range(10):
+        assert client.send_and_wait(Request(kind, b"?")) is None
+        assert client.connect() is True
+    assert client.ping_server() is not None
+
+
 def test_states_are_plain_objects() -> None:
     """A DisconnectState is compared by its fields, can be changed, and reads as upstream's."""
     state = DisconnectState(True, 0, 0, MANUAL)

@@ -172,11 +172,11 @@ class VeltixProtocol(Conduct):
             closed = why_ended(reason, self.side.role, self._first, ready=self.session is not None, secure=self._secure)
             if isinstance(closed.cause, TlsFailed) and self.may_log():
                 _log.warn("lost {peer}: {error}", peer=shown(self.address), error=closed.cause)
+        self._gone = True
+        self.shared.counters[f"closed_{closed.reason.name.lower()}"] += 1
         self._end(closed)
         self.flow.end()
-        self._gone = True
         self.account()
-        self.shared.counters[f"closed_{closed.reason.name.lower()}"] += 1
         if self.side.lost is not None:
             self.side.lost(self, closed)
         when_lost, self._when_lost = self._when_lost, None
@@ -384,6 +384,8 @@ class VeltixProtocol(Conduct):
         self.deadlines.clear_all()
         self.shared.heartbeat.end(self)
         self.connection.end()
+        if self.side.ended is not None:
+            self.side.ended(self, closed)
         if self.session is not None:
             self.session.end(closed)
         return closed

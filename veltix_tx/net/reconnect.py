@@ -120,6 +120,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._protocol: VeltixProtocol | None = None
         self._closed: SessionClosed | None = None
         self._given_up: Failure | None = None
+        self._stopped: SessionClosed | None = None
+        self._at_once = False
         self._when_ready: Listeners[Session] = Listeners()
         self._when_gone: Listeners[None] = Listeners()
 
@@ -147,6 +149,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
                 shared=self._shared,
                 ready=self._session_ready,
                 admitted=self._session_admitted,
+                ended=self._session_ended,
                 lost=self._session_lost,
             )
         return self._side
@@ -163,7 +166,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
 
     @property
     def closed(self) -> SessionClosed | None:
-        """How the last connection ended, None before and while there is one."""
+        """How the last connection ended, though it may still be closing; None before and while there is one."""
         return self._closed
 
     def stop(self) -> Deferred[None]:
@@ -173,11 +176,12 @@ class VeltixClientFactory(ReconnectingClientFactory):
             a Deferred that fires when the connection is gone.
         """
         manual = SessionClosed(DisconnectReason.MANUAL)
+        self._stopped = self._stopped or manual
         self._give_up(Failure(manual))
         self.stop_retry()
         if self._protocol is None:
             return succeed(None)
-        gone = self._when_gone.wait()
+        gone = self.when_gone()
         if self._protocol.session is not None:
             self._protocol.close(manual)
         else:
@@ -199,6 +203,18 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if waiting is not None:
             waiting.cancel()
             self.connector.connect()  # type: ignore[union-attr]
+        elif self._protocol is not None and self._closed is not None and self._stopped is None:
+            self._at_once, self._given_up = True, None  # as soon as the connection is gone
+
+    def conclude(self) -> None:
+        """Tell at once what is still to be told once no try follows, though the last connection may still be closing."""
+        if self._given_up is not None and not self._over:
+            self._conclude(self._given_up, try_failed=self._failed > 0)
+        self.tell_all()
+
+    def when_gone(self) -> Deferred[None]:
+        """Return a new Deferred that fires when there is no connection, at once if there is none."""
+        return succeed(None) if self._protocol is None else self._when_gone.wait()
 
     def tell_all(self) -> None:
         """Tell at once what waits for the last session's messages to be handled."""
@@ -215,8 +231,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if self._given_up is not None:
             self.resetDelay()  # used again after a stop
         self.connector = connector  # so that stopTrying stops the first try, too
-        self._given_up = None
-        self._over = False
+        self._given_up = self._stopped = None
+        self._over = self._at_once = False
 
     def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
         """Return the protocol of a new connection, None for one that comes after a stop."""
@@ -237,11 +253,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if closed is None:
             self._try_again(connector, reason.value, DisconnectReason.ERROR)
             return
-        if isinstance(closed.cause, VersionRefused) or closed.reason is DisconnectReason.MANUAL:
-            self.continueTrying = 0
-        told = isinstance(closed.cause, VeltixError) or closed.reason is DisconnectReason.REJECTED
-        error = closed.cause if told else closed
-        self._try_again(connector, error, closed.reason, lost=self._admitted_at is not None)
+        self._try_again(connector, _error_of(closed), closed.reason, lost=self._admitted_at is not None)
 
     def _use(self, policy: RetryPolicy) -> None:
         self.policy = policy
@@ -266,11 +278,25 @@ class VeltixClientFactory(ReconnectingClientFactory):
             return False
         return not protocol.on_trial or self.side.clocks.uptime() - self._admitted_at >= self.policy.stable_after - ROUNDING
 
-    def _session_lost(self, protocol: VeltixProtocol, closed: SessionClosed) -> None:
+    def _session_ended(self, protocol: VeltixProtocol, closed: SessionClosed) -> None:
+        """Move on before anybody is told: who hears of the end may connect again at once."""
+        if protocol is not self._protocol or self._closed is not None:
+            return
         if self._lived(protocol):
             self.retries = 0
-        self._protocol = self.session = self.setting_up = None
+        self.session = self.setting_up = None
         self._closed = closed
+        if isinstance(closed.cause, VersionRefused) or closed.reason is DisconnectReason.MANUAL:
+            self.continueTrying = 0
+        most = self.policy.max_retries
+        if not self.continueTrying or (most is not None and self.retries >= most):
+            self._note(_error_of(closed), closed.reason, lost=self._admitted_at is not None)
+            self._given_up = self._given_up or Failure(self._last)
+
+    def _session_lost(self, protocol: VeltixProtocol, closed: SessionClosed) -> None:
+        if protocol is not self._protocol:
+            return
+        self._protocol = None
         if isinstance(self.connector, EndpointConnector):
             self.clientConnectionLost(self.connector, Failure(closed))
         self._when_gone.fire(None)  # last: who waited may connect again, with another factory
@@ -288,9 +314,12 @@ class VeltixClientFactory(ReconnectingClientFactory):
         """
         if self.clock is None:
             self.clock = resolve_clocks(self._reactor).reactor  # type: ignore[assignment]
-        self._last, self._failed = error, self.retries
-        if self._failed == 0 or lost:
-            self._reason = reason
+        self._note(error, reason, lost=lost)
+        if self._at_once:
+            self._at_once = False
+            self._tell(False)
+            connector.connect()
+            return
         self.delay = self.policy.delay(self.retries + 1, self._random.random)
         super().clientConnectionFailed(connector, Failure(error))
         over = self._callID is None
@@ -302,15 +331,19 @@ class VeltixClientFactory(ReconnectingClientFactory):
             return
         if self.continueTrying and self.policy.max_retries:
             _log.warn("giving up {connector}: {reason}", connector=connector, reason=error)
-        self._conclude(Failure(error), try_failed=self._failed > 0 and self._given_up is None)
+        self._conclude(Failure(error), try_failed=self._failed > 0)
+
+    def _note(self, error: BaseException | None, reason: DisconnectReason, *, lost: bool) -> None:
+        self._last, self._failed = error, self.retries
+        if self._failed == 0 or lost:
+            self._reason = reason
 
     def _conclude(self, reason: Failure, *, try_failed: bool = False) -> None:
         """Take note that no further try will be made and no connection is left."""
         waiting, self._when_ready = self._when_ready, Listeners()
-        if self._given_up is None:
-            self._given_up = reason
-        elif isinstance(self._given_up.value, SessionClosed):
-            self._last, self._reason = self._given_up.value, self._given_up.value.reason  # stopped by hand
+        self._given_up = self._given_up or reason
+        if self._stopped is not None:
+            self._last, self._reason, try_failed = self._stopped, self._stopped.reason, False
         if not self._over:
             self._over = True
             self._tell(*[False] * try_failed, True)
@@ -326,6 +359,13 @@ class VeltixClientFactory(ReconnectingClientFactory):
             self._untold.append(DisconnectState(each, self._failed, self.policy.max_retries, self._reason, self._last))
         idle = succeed(None) if self._last_session is None else self._last_session.when_idle()
         idle.addCallback(lambda _: self.tell_all())
+
+
+def _error_of(closed: SessionClosed) -> BaseException:
+    """Return what who waits for a session is told of the end of a connection."""
+    cause = closed.cause
+    told = isinstance(cause, VeltixError) or closed.reason is DisconnectReason.REJECTED
+    return cause if told and cause is not None else closed
 
 
 @implementer(IConnector)
