@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,6 +24,8 @@ from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.factory import check_wire, resolve_clocks
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.listeners import Listeners
+from veltix_tx.net.questions import checked_seconds
 from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.net.session import Session
 from veltix_tx.net.setting_up import keep_context, sets_up
@@ -86,6 +90,7 @@ class Client(RoutedService):
         settings |= {name: value for name, value in given.items() if value is not None}
         self.config = ClientConfig()
         self._factory: VeltixClientFactory | None = None
+        self._first_session: Listeners[Session] = Listeners()  # until it first connects
         self._leaving: set[VeltixClientFactory] = set()  # whose last connections are still closing
         self._counters: Counter[str] = Counter()
         self.configure(config, **settings)
@@ -151,6 +156,7 @@ class Client(RoutedService):
                 told=self._router.lost if self._router is not None else None,
                 shared=Shared(clocks, self.config.limits, self.config.timeouts, self._counters),
             )
+            self._factory.when_ready().addBoth(self._first_session.fire)
             EndpointConnector(endpoint, self._factory, self._target).connect()
         factory = self._factory
         own = self._own_session
@@ -165,6 +171,34 @@ class Client(RoutedService):
         ready: Deferred[Session] = Deferred(give_up)
         waiting.chainDeferred(ready)
         return ready
+
+    @from_any_thread
+    def when_connected(self, timeout: float | None = None) -> Deferred[Session]:
+        """Wait for the session: the present one, or the next. It begins no connection and ends no tries.
+
+        Args:
+            timeout: seconds to wait; as long as it takes by default.
+
+        Returns:
+            a Deferred of what :meth:`connect` gives. It errbacks with Twisted's TimeoutError, which is a ConnectError,
+            after ``timeout``, and as :meth:`connect` does when no further try will be made (at once, where that is so
+            already). Before the first :meth:`connect` it waits for that. Cancelling it gives up this wait alone.
+
+        Raises:
+            ValueError: the timeout is no number above 0.
+        """
+        seconds = math.inf if timeout is None else checked_seconds(timeout)
+        own = self._own_session
+        if own is not None:
+            return succeed(own)
+        waiting = self._first_session.wait() if self._factory is None else self._factory.when_ready()
+        if seconds < math.inf:
+
+            def late(result: object, _: float) -> NoReturn:
+                raise ConnectTimeout(string=f"no session within {seconds:g} s")
+
+            waiting.addTimeout(seconds, resolve_clocks(self.reactor).reactor, late)
+        return waiting
 
     @from_any_thread
     def stop_retry(self) -> None:
