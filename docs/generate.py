@@ -492,6 +492,7 @@ _UNITS = {
     "initial_delay": "seconds",
     "factor": "times",
     "max_delay": "seconds",
+    "stable_after": "seconds",
     "jitter": "yes or no",
     "wire": "a release",
     "max_message_size": "bytes",
@@ -811,6 +812,7 @@ _WHY = {
     "SERVER_FULL": "the server has as many connections as it may",
     "STALLED": "the peer did not read what it was sent",
     "OVERLOAD": "all connections together kept more than they may, and this one the most",
+    "REJECTED": "`on_connect` failed, or refused the session with `Rejected`; `cause` says why",
     "SILENT": "the peer was silent, and did not answer a ping either",
     "TLS_FAILED": "one side refuses the other's certificate, or does not speak TLS; `cause` says which",
 }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,8 +24,11 @@ from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.factory import check_wire, resolve_clocks
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.listeners import Listeners
+from veltix_tx.net.questions import checked_seconds
 from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.net.session import Session
+from veltix_tx.net.setting_up import keep_context, sets_up
 from veltix_tx.net.shared import Shared
 from veltix_tx.net.threads import Home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
@@ -33,6 +39,12 @@ from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Respo
 __all__ = ["Client"]
 
 _log = Logger()
+
+T = TypeVar("T")
+
+_SETTING_UP = (
+    "on_connect is not done, and until then only it may send: wait for connect(), or use client.session, taken in on_connect"
+)
 
 
 class Client(RoutedService):
@@ -78,6 +90,8 @@ class Client(RoutedService):
         settings |= {name: value for name, value in given.items() if value is not None}
         self.config = ClientConfig()
         self._factory: VeltixClientFactory | None = None
+        self._first_session: Listeners[Session] = Listeners()  # until it first connects
+        self._leaving: set[VeltixClientFactory] = set()  # whose last connections are still closing
         self._counters: Counter[str] = Counter()
         self.configure(config, **settings)
         super().__init__(Role.CLIENT, application, types, reactor, random)
@@ -98,13 +112,13 @@ class Client(RoutedService):
 
     @property
     def session(self) -> Session | None:
-        """The session while there is an open one."""
-        session = self._factory.session if self._factory else None
+        """The session while there is an open one: for ``on_connect`` from its call on, for others once that is done."""
+        session = (self._factory.session if self._factory else None) or self._own_session
         return session if session is not None and session.closed is None else None
 
     @property
     def is_connected(self) -> bool:
-        """Whether messages can be sent now."""
+        """True if messages can be sent now."""
         return self.session is not None
 
     @property
@@ -117,16 +131,17 @@ class Client(RoutedService):
         """Connect, unless that is done or under way.
 
         Returns:
-            a Deferred of the session, ready to use. It errbacks when no further try will be made
+            a Deferred of the session, ready to use: ``on_connect`` is done. It errbacks when no further try will be made
             (``config.retry``: by default after the first): with the handshake's error
-            (VersionRefused, TlsFailed, HandshakeTimeout, ServerFull, …), with SessionClosed, or with
-            Twisted's ConnectError. Cancelling it gives up, for everyone who waits.
+            (VersionRefused, TlsFailed, HandshakeTimeout, ServerFull, …), with SessionClosed, with
+            Twisted's ConnectError, or with what ``on_connect`` raised. Cancelling it gives up, for everyone who waits.
 
         Raises:
             SettingsError: the endpoint is none, a file for TLS cannot be used, or TLS is not installed.
         """
         if self._factory is not None and self._factory.finished:
-            self._factory.tell_all()  # who is told may connect, too
+            self._leave(self._factory)
+            self._factory.conclude()  # who is told may connect, too
         if self._factory is None or self._factory.finished:
             clocks = resolve_clocks(self.reactor)
             self.home = Home(clocks.reactor)
@@ -141,8 +156,12 @@ class Client(RoutedService):
                 told=self._router.lost if self._router is not None else None,
                 shared=Shared(clocks, self.config.limits, self.config.timeouts, self._counters),
             )
+            self._factory.when_ready().addBoth(self._first_session.fire)
             EndpointConnector(endpoint, self._factory, self._target).connect()
         factory = self._factory
+        own = self._own_session
+        if own is not None:
+            return succeed(own)  # on_connect would wait for itself
         waiting = factory.when_ready()
 
         def give_up(_: Deferred[Session]) -> None:
@@ -152,6 +171,34 @@ class Client(RoutedService):
         ready: Deferred[Session] = Deferred(give_up)
         waiting.chainDeferred(ready)
         return ready
+
+    @from_any_thread
+    def when_connected(self, timeout: float | None = None) -> Deferred[Session]:
+        """Wait for the session: the present one, or the next. It begins no connection and ends no tries.
+
+        Args:
+            timeout: seconds to wait; as long as it takes by default.
+
+        Returns:
+            a Deferred of what :meth:`connect` gives. It errbacks with Twisted's TimeoutError, which is a ConnectError,
+            after ``timeout``, and as :meth:`connect` does when no further try will be made (at once, where that is so
+            already). Before the first :meth:`connect` it waits for that. Cancelling it gives up this wait alone.
+
+        Raises:
+            ValueError: the timeout is no number above 0.
+        """
+        seconds = math.inf if timeout is None else checked_seconds(timeout)
+        own = self._own_session
+        if own is not None:
+            return succeed(own)
+        waiting = self._first_session.wait() if self._factory is None else self._factory.when_ready()
+        if seconds < math.inf:
+
+            def late(result: object, _: float) -> NoReturn:
+                raise ConnectTimeout(string=f"no session within {seconds:g} s")
+
+            waiting.addTimeout(seconds, resolve_clocks(self.reactor).reactor, late)
+        return waiting
 
     @from_any_thread
     def stop_retry(self) -> None:
@@ -188,36 +235,43 @@ class Client(RoutedService):
         """Close politely and try no more. It can be connected again.
 
         Returns:
-            a Deferred that fires when the connection is gone.
+            a Deferred that fires when the connection is gone, and an earlier one, which was closing still, as well.
         """
-        return self._factory.stop() if self._factory else succeed(None)
+        stopped = [factory.stop() for factory in (self._factory, *self._leaving) if factory is not None]
+        return gatherResults(stopped).addCallback(lambda _: None)
 
     def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> Flow:
         """Send a message; see :meth:`Session.send`.
 
+        While ``on_connect`` is not done only that may send: what it calls, the coroutines it begins, and the callbacks
+        of what this client's methods return there. A thread, a timer or another Deferred's callback that is to
+        send for it needs ``client.session``, taken in ``on_connect`` itself.
+
         Raises:
-            NotReady: the client has not been connected yet; nothing was sent.
+            NotReady: the client has not been connected yet, or its ``on_connect`` is not done; nothing was sent.
             SessionClosed: it is connected no more; nothing was sent.
         """
         session = self._factory.session if self._factory is not None else None
         if session is None:
-            raise self._absent()
+            session = self._own_session
+            if session is None:
+                raise self._absent()
         return session.send(message, content, request_id=request_id)
 
     def send_and_wait(
         self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None
     ) -> Deferred[Response]:
-        """Send a request and wait for its reply; see :meth:`Session.send_and_wait`. Errbacks with NotReady, too."""
+        """Send a request and wait for its reply; see :meth:`Session.send_and_wait`. Errbacks with NotReady as :meth:`send`."""
         session = self._factory.session if self._factory is not None else None
         if session is None:
-            return fail(self._absent())
+            return self._ask_early(lambda own: own.send_and_wait(message, content, timeout=timeout))
         return session.send_and_wait(message, content, timeout=timeout)
 
     @from_any_thread
     def ping_server(self, timeout: float | None = None) -> Deferred[float]:
         """Measure the round trip to the server in milliseconds; see :meth:`Session.ping`. Errbacks with NotReady, too."""
         session = self._factory.session if self._factory is not None else None
-        return fail(self._absent()) if session is None else session.ping(timeout)
+        return self._ask_early(lambda own: own.ping(timeout)) if session is None else session.ping(timeout)
 
     # From twisted.application.
 
@@ -235,7 +289,12 @@ class Client(RoutedService):
 
     @property
     def _in_use(self) -> bool:
-        return self._factory is not None and (self._factory.connected or not self._factory.finished)
+        return self._factory is not None and (self._factory.connected or not self._factory.finished or bool(self._leaving))
+
+    def _leave(self, factory: VeltixClientFactory) -> None:
+        if factory.connected:
+            self._leaving.add(factory)
+            factory.when_gone().addCallback(lambda _: self._leaving.discard(factory))
 
     def _not_connected(self, reason: Failure) -> None:
         if self.running:
@@ -246,8 +305,21 @@ class Client(RoutedService):
         config = self.config
         return f"{config.server_addr}:{config.port}" if config.endpoint is None else str(config.endpoint)
 
+    @property
+    def _own_session(self) -> Session | None:
+        """The session that is being set up, where it is its ``on_connect`` that asks."""
+        session = self._factory.setting_up if self._factory is not None else None
+        return session if session is not None and sets_up(session) else None
+
+    def _ask_early(self, ask: Callable[[Session], Deferred[T]]) -> Deferred[T]:
+        """Let ``on_connect`` ask something, and what it does with the answer use the session, too."""
+        session = self._own_session
+        return fail(self._absent()) if session is None else keep_context(ask(session))
+
     def _absent(self) -> VeltixError:
         """Return why there is no session."""
+        if self._factory is not None and self._factory.setting_up is not None:
+            return NotReady(_SETTING_UP)
         ended = self._factory.closed if self._factory is not None else None
         return NotReady() if ended is None else SessionClosed(ended.reason, ended.cause)
 

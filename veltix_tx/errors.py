@@ -8,7 +8,7 @@
     ├── InvalidContent (ValueError)         a content that is not what it is taken for
     ├── ProtocolError
     │   ├── LocalProtocolError              this side asked for what the wire forbids
-    │   │   ├── NotReady                    before the handshake is complete
+    │   │   ├── NotReady                    before the handshake is complete, or on_connect done
     │   │   ├── MessageTooLarge             over the limit; nothing was sent
     │   │   └── QueueFull                   the peer does not read fast enough; nothing was sent
     │   └── RemoteProtocolError             the peer broke a rule; its connection ends
@@ -24,6 +24,7 @@
     │           ├── TlsFailed
     │           └── ServerFull
     ├── SessionClosed                       the connection is gone, and why
+    ├── Rejected                            raised by on_connect: the session is refused
     └── RequestError
         ├── RequestTimeout
         ├── TooManyRequests
@@ -53,6 +54,7 @@ __all__ = [
     "NotReady",
     "ProtocolError",
     "QueueFull",
+    "Rejected",
     "RemoteError",
     "RemoteProtocolError",
     "RequestError",
@@ -134,10 +136,18 @@ class LocalProtocolError(ProtocolError):
 
 
 class NotReady(LocalProtocolError):
-    """Something was sent before the handshake was complete."""
+    """Something was sent before the handshake was complete, or by others before ``on_connect`` was done.
+
+    Attributes:
+        detail: what is not done, and what to do.
+    """
+
+    def __init__(self, detail: str = "the handshake is not complete: nothing can be sent yet") -> None:
+        super().__init__(detail)
+        self.detail = detail
 
     def __str__(self) -> str:
-        return "the handshake is not complete: nothing can be sent yet"
+        return self.detail
 
 
 class MessageTooLarge(LocalProtocolError):
@@ -338,8 +348,24 @@ class SessionClosed(VeltixError):
             DisconnectReason.PEER_CLOSED: "the peer closed the connection",
             DisconnectReason.MANUAL: "this side closed the connection",
             DisconnectReason.RESET: "the connection was reset",
+            DisconnectReason.REJECTED: "on_connect refused the session",
         }.get(self.reason, "the connection was closed")
         return said if self.cause is None else f"{said}: {self.cause}"
+
+
+class Rejected(VeltixError):
+    """Raised by ``on_connect``, or a ``connected``, to refuse a session: it is closed, and that takes one line of the log.
+
+    Attributes:
+        detail: why, for the log and ``session.closed``; the peer is not told.
+    """
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return str(self.detail) or "without a reason given"
 
 
 class RequestError(VeltixError):

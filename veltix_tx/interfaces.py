@@ -29,7 +29,10 @@ class IVeltixApplication(Interface):
     def connected(session: Session) -> object:
         """Take note that a session is ready: its handshake is complete.
 
-        A returned Deferred or coroutine holds back the session's messages until it is done.
+        A returned Deferred or coroutine holds back the session's messages until it is done, and until
+        then nobody else gets the session. An error, and not being done within ``timeouts.handler``,
+        refuses it: it is closed, none of its messages is handled, and ``disconnected`` is not called.
+        Raise :class:`~veltix_tx.errors.Rejected` to refuse it on purpose.
         """
 
     def received(session: Session, message: Response) -> object:
@@ -41,7 +44,7 @@ class IVeltixApplication(Interface):
         """
 
     def disconnected(session: Session, reason: SessionClosed) -> object:
-        """Take note that the session is gone and all its messages have been handled."""
+        """Take note that a session which ``connected`` took in is gone and all its messages have been handled."""
 
 
 class IHandlerTable(Interface):
@@ -90,7 +93,8 @@ class IVeltixPlugin(Interface):
         """Take note that a session is ready. Called only where ``on_connect`` is granted, before the application.
 
         A returned Deferred or coroutine holds back the plugins after this one, the application and
-        the session's messages until it is done.
+        the session's messages until it is done. An error refuses the session, as an :class:`IVeltixApplication`'s
+        does: only the plugins before this one are told of its end.
         """
 
     def observed(session: Session, message: Response) -> object:

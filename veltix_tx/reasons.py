@@ -23,3 +23,4 @@ class DisconnectReason(Enum):
     SILENT = 10
     TLS_FAILED = 11
     OVERLOAD = 12
+    REJECTED = 13

@@ -94,6 +94,7 @@ class Server(RoutedService):
         self._hub = Hub()
         self._ports: list[IListeningPort] = []
         self._tls: list[ServerTls | None] = []
+        self._closing: Deferred[Any] = succeed(None)  # the ports of the latest stop
         self._cut: Callable[[], None] = lambda: None
 
     # What users say.
@@ -113,8 +114,8 @@ class Server(RoutedService):
 
     @property
     def clients(self) -> list[Session]:
-        """The sessions whose handshake is complete and that are open."""
-        return [session for session in self._hub if session.closed is None]
+        """The sessions whose handshake is complete and ``on_connect`` done, and that are open."""
+        return [session for session in self._hub if session.admitted and session.closed is None]
 
     @property
     def counters(self) -> Counter[str]:
@@ -160,7 +161,7 @@ class Server(RoutedService):
         return next((host.port for host in self.addresses if hasattr(host, "port")), self.config.port)
 
     def listen(self) -> Deferred[None]:
-        """Begin to listen; starting the service does this.
+        """Begin to listen; starting the service does this. Where an earlier stop still closes its ports it waits for that.
 
         Returns:
             a Deferred that fires when every endpoint listens. It errbacks with the first
@@ -192,7 +193,7 @@ class Server(RoutedService):
             )
             if tls is not None:
                 factory = tls.below(factory, clocks.reactor)
-            attempts.append(maybeDeferred(endpoint.listen, factory).addCallback(self._opened, place, current))
+            attempts.append(self._when_closed(endpoint.listen, factory).addCallback(self._opened, place, current))
         opened = gatherResults(attempts, consumeErrors=True)
         return opened.addErrback(self._not_listening).addCallback(lambda _: None)
 
@@ -252,7 +253,8 @@ class Server(RoutedService):
             return succeed(None)
         ending = list(connections)
         gone: list[Deferred[Any]] = [protocol.when_lost() for protocol in ending]
-        gone += [maybeDeferred(port.stopListening) for port in ports]
+        self._closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+        gone.append(self._closing)
         for protocol in connections.half_open():
             protocol.abort(manual)
         drained, sessions = self._hub.drain(), list(self._hub)
@@ -287,6 +289,19 @@ class Server(RoutedService):
     @property
     def _in_use(self) -> bool:
         return self._listening is not None or bool(self._connections) or len(self._hub) > 0
+
+    def _when_closed(self, listen: Callable[[IProtocolFactory], Any], factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen once the ports of an earlier stop are closed: one may be the same."""
+        if self._closing.called:
+            return maybeDeferred(listen, factory)
+        closed: Deferred[Any] = Deferred()
+
+        def go_on(result: Any) -> Any:
+            closed.callback(None)
+            return result
+
+        self._closing.addCallback(go_on)
+        return closed.addCallback(lambda _: listen(factory))
 
     def _opened(self, port: IListeningPort, place: Place, current: object) -> None:
         if self._listening is not current:

@@ -76,7 +76,9 @@ class RetryPolicy:
 
     The wait before try *n* (from 1) is ``min(initial_delay * factor ** (n - 1), max_delay)``,
     drawn evenly from zero to that with ``jitter`` (so that a thousand clients do not come
-    back at once). The count starts again only after a completed handshake.
+    back at once). The count starts again only after a session that lived: for ``stable_after``
+    seconds, or until a message came from the server. A server that takes a connection and closes it at once is
+    tried as seldom, and given up as soon, as one that refuses it.
 
     Attributes:
         max_retries: tries after a failure before giving up; None for no end, 0 for none.
@@ -84,6 +86,8 @@ class RetryPolicy:
         factor: growth per try, 1 for a constant delay.
         max_delay: the longest wait in seconds.
         jitter: draw the wait at random.
+        stable_after: seconds, counted from the end of ``on_connect``, after which a session without a message counts as
+            a success; 0 for at once, ``math.inf`` for never.
     """
 
     max_retries: int | None = None
@@ -91,12 +95,14 @@ class RetryPolicy:
     factor: float = 2.0
     max_delay: float = 30.0
     jitter: bool = True
+    stable_after: float = 5.0
 
     def __post_init__(self) -> None:
         if self.max_retries is not None:
             check_whole("max_retries", self.max_retries, 0)
         check_seconds("initial_delay", self.initial_delay, zero=True)
         check_seconds("max_delay", self.max_delay, zero=True)
+        check_seconds("stable_after", self.stable_after, zero=True, endless=True)
         if isinstance(self.factor, bool) or not isinstance(self.factor, (int, float)) or not 1 <= self.factor <= 1000:
             raise SettingsError("factor", self.factor, "a number from 1 to 1000")
         if not isinstance(self.jitter, bool):

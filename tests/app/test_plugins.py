@@ -10,11 +10,24 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from veltix_tx import Client, Events, MessageRegistry, MessageType, MessageTypeError, Request, Server, Session, SettingsError
+from veltix_tx import (
+    Client,
+    Events,
+    MessageRegistry,
+    MessageType,
+    MessageTypeError,
+    Rejected,
+    Request,
+    Server,
+    Session,
+    SessionClosed,
+    SettingsError,
+)
 from veltix_tx.app.applications import Echo
 from veltix_tx.app.plugins import Plugin, Plugins, declared, find_plugins, plugin_code
 from veltix_tx.app.router import Router
@@ -521,7 +534,7 @@ def test_a_failing_plugin_is_in_nobodys_way(town: Town, kind: str, logged_failur
         failed.errback(ZeroDivisionError())
         return failed
 
-    town.server.register_plugin(make("bad", events=ALL, connected=fail, observed=fail, disconnected=fail))
+    town.server.register_plugin(make("bad", events=ALL, observed=fail, disconnected=fail))
     town.server.register_plugin(watcher("good", calls))
     town.server.route(town.chat)(lambda client, message: b"handled")
     client = town.open()
@@ -529,21 +542,64 @@ def test_a_failing_plugin_is_in_nobodys_way(town: Town, kind: str, logged_failur
     town.network.result(client.disconnect())
     assert calls == ["good connected", "good observed x", "good disconnected"]
     failures = logged_failures.flush(ZeroDivisionError)
-    assert [(event["step"], event["plugin"]) for event in failures] == [
-        (step, "bad") for step in ("connected", "observed", "disconnected")
-    ]
+    assert [(event["step"], event["plugin"]) for event in failures] == [(step, "bad") for step in ("observed", "disconnected")]
 
 
 def test_an_application_that_fails_at_the_end_is_logged_as_ever(town: Town, logged_failures: Any) -> None:
     """The application's own failures are its own: plugins are told all the same."""
     calls: list[str] = []
     town.server.register_plugin(watcher("w", calls))
-    town.server.set_callback("on_connect", lambda client: 1 / 0)
     town.server.set_callback("on_disconnect", lambda client: 1 / 0)
     town.network.result(town.open().disconnect())
     assert calls == ["w connected", "w disconnected"]
     steps = [event["step"] for event in logged_failures.flush(ZeroDivisionError)]
-    assert steps == ["connected", "disconnected"]
+    assert steps == ["disconnected"]
+
+
+@pytest.mark.parametrize("which", ["bad", "on_connect"])
+@pytest.mark.parametrize("error", [ZeroDivisionError(), Rejected("by the rules")])
+@pytest.mark.parametrize("later", [False, True])
+def test_a_failing_connected_ends_the_session(
+    town: Town, which: str, error: Exception, later: bool, logged_failures: Any, log_events: list[Any]
+) -> None:
+    """Plugins before it, which took the session in, are told of its end when it is gone, the last one first; nobody else is."""
+    calls: list[str] = []
+    moment: Deferred[None] = Deferred()
+
+    def fail(*_: Any) -> Any:
+        if later:
+            return moment
+        raise error
+
+    for name in ("one", "two"):
+        town.server.register_plugin(watcher(name, calls))
+    town.server.register_plugin(make("blind", events=["on_connect"]))
+    if which == "bad":
+        town.server.register_plugin(
+            make("bad", events=ALL, connected=fail, disconnected=lambda *_: calls.append("bad disconnected"))
+        )
+    town.server.register_plugin(watcher("last", calls))
+    town.server.set_callback("on_connect", (lambda client: calls.append("on_connect")) if which == "bad" else fail)
+    town.server.set_callback("on_disconnect", lambda client: calls.append("on_disconnect"))
+    if later:
+        client = town.open()
+        assert "one disconnected" not in calls
+        moment.errback(error)
+        town.network.pump()
+        assert client.session is None
+    else:
+        with pytest.raises(SessionClosed):
+            town.open()
+    took = ["one", "two"] if which == "bad" else ["one", "two", "last"]
+    assert calls == [*(f"{name} connected" for name in took), *(f"{name} disconnected" for name in reversed(took))]
+    assert town.server.counters["sessions_rejected"] == 1
+    lines = [formatEvent(event) for event in log_events if event["log_namespace"] == "veltix_tx.net.telling"]
+    assert len(lines) == 1
+    if isinstance(error, ZeroDivisionError):
+        (event,) = logged_failures.flush(ZeroDivisionError)
+        assert event["who"] == ("connected of plugin bad" if which == "bad" else "connected")
+    else:
+        assert lines[0].endswith(": by the rules")
 
 
 def test_an_observer_answers_nothing_and_holds_back_nothing(town: Town) -> None:

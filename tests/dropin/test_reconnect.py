@@ -80,6 +80,7 @@ def test_server_comes_up_between_tries(ends: Ends) -> None:
     assert connected == [True]
     assert not [state for state in states if state[0]]
     assert states[0] == (False, 1, 10, ERROR)
+    client.set_callback("on_disconnect", None)
 
 
 def test_dropped_without_tries(ends: Ends) -> None:
@@ -99,6 +100,20 @@ def test_dropped_with_tries_and_the_server_gone(ends: Ends) -> None:
     server.close_all()
     until(lambda: len(states) == 3)
     assert states == [(False, 1, 2, CLOSED), (False, 2, 2, CLOSED), (True, 2, 2, CLOSED)]
+
+
+@both_wires
+def test_a_server_that_closes_at_once(ends: Ends) -> None:
+    """Sessions that end before they have lived are tries that failed: told as such, and ended after ``retry``; upstream's go on."""
+    server = ends.server()
+    server.set_callback("on_connect", server.close_client)
+    client = ends.client(server, connect=False, retry=2, retry_delay=0.02)
+    states, connected = told(client), []  # type: ignore[var-annotated]
+    client.set_callback("on_connect", lambda: connected.append(1))
+    client.connect()
+    until(lambda: states and states[-1][0])
+    assert states == [(False, 1, 2, CLOSED), (False, 2, 2, CLOSED), (True, 2, 2, CLOSED)]
+    assert len(connected) == 3
 
 
 @both_wires
@@ -292,6 +307,17 @@ def test_connect_inside_on_disconnect(ends: Ends) -> None:
     assert until(lambda: connected) == [True]
     assert client.ping_server() is not None
     client.set_callback("on_disconnect", None)
+
+
+def test_connect_as_soon_as_a_request_has_failed(ends: Ends) -> None:
+    """A program that connects again when ``send_and_wait`` gave None because the connection went is connected."""
+    server = ends.server()
+    server.set_callback("on_recv", lambda info, response: server.close_client(info))
+    client, kind = ends.client(server), new_type()
+    for _ in range(10):
+        assert client.send_and_wait(Request(kind, b"?")) is None
+        assert client.connect() is True
+    assert client.ping_server() is not None
 
 
 def test_states_are_plain_objects() -> None:

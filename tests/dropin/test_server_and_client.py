@@ -383,6 +383,22 @@ def test_a_clients_callback_that_raises(ends: Ends, log: Lines, event: Events) -
     until(lambda: log.about("Error in callback"))
 
 
+def test_an_on_connect_that_cannot_be_called(ends: Ends, monkeypatch: pytest.MonkeyPatch, logged_failures: Any) -> None:
+    """Where the system has no thread for ``on_connect`` that is logged, and the connection lives on, as after one that raises."""
+    server = ends.server()
+    server.set_callback("on_connect", lambda info: None)
+    with monkeypatch.context() as patch:
+
+        def submit(*_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(server._crew, "submit", submit)
+        client = ends.client(server)
+        until(lambda: server.clients)
+    assert client.ping_server() is not None
+    assert len(logged_failures.flush(RuntimeError)) == 1
+
+
 @pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt])
 def test_a_callback_that_wants_to_exit(ends: Ends, raised: type[BaseException]) -> None:
     """``exit()`` in a callback ends that callback only: the worker and the connection's later callbacks go on."""

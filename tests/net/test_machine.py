@@ -148,6 +148,7 @@ class Peer:
         self.expected_pongs = self.pongs = 0
         self.session: Session | None = None
         self.told: list[Any] = []
+        self.let_in = False
 
     @property
     def gone(self) -> bool:
@@ -185,11 +186,23 @@ class Application:
         assert peer.told == []
         peer.session = session
         peer.told.append("connected")
-        return self.machine.delayed() if self.machine.slow_start else None
+        if not self.machine.slow_start:
+            peer.let_in = True
+            return None
+
+        def refused(failure: Failure) -> Failure:
+            peer.honest = False
+            return failure
+
+        def let_in(result: object) -> None:
+            peer.let_in = True
+
+        return self.machine.delayed().addCallbacks(let_in, refused)
 
     def received(self, session: Session, message: Response) -> object:
         """Do what the content says."""
         peer = self.peer(session)
+        assert peer.let_in
         assert peer.told[0] == "connected"
         assert peer.told[-1] != "disconnected"
         peer.told.append(message.content)
@@ -209,6 +222,7 @@ class Application:
     def disconnected(self, session: Session, reason: SessionClosed) -> None:
         """Take note."""
         peer = self.peer(session)
+        assert peer.let_in
         assert peer.told.count("disconnected") == 0
         assert session.closed is not None
         peer.told.append("disconnected")
@@ -493,10 +507,11 @@ class ServerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_books_agree(self) -> None:
-        """The server knows exactly the sessions that are open, and handled each one's messages in order, once."""
+        """The server knows exactly the sessions that are let in and open, and handled each one's messages in order, once."""
         if not hasattr(self, "server"):
             return
-        open_sessions = {each.session for each in self.peers if each.session is not None and each.session.closed is None}
+        sessions = [each.session for each in self.peers if each.let_in]
+        open_sessions = {session for session in sessions if session is not None and session.closed is None}
         assert set(self.server.clients) == open_sessions
         assert len(self.server._connections) <= sum(not each.line.lost for each in self.peers)
         for peer in self.peers:
@@ -539,7 +554,7 @@ class ServerMachine(RuleBasedStateMachine):
         assert all(peer.line.lost for peer in self.peers)
         assert len(self.server._connections) == len(self.server._hub) == len(list(self.server._connections)) == 0
         assert [len(outcomes) for _, outcomes in self.watched] == [1] * len(self.watched)
-        assert all(peer.told == [] or peer.told[-1] == "disconnected" for peer in self.peers)
+        assert all(peer.told[-1] == "disconnected" if peer.let_in else peer.told in ([], ["connected"]) for peer in self.peers)
         assert self.clock.getDelayedCalls() == []
 
 

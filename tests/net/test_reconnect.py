@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.settings import RetryPolicy
 from veltix_tx.wire.layouts import W22
+from veltix_tx.wire.messages import PING
 
 from .tries import HELLO, POLICY
 
@@ -91,20 +93,97 @@ def test_a_silent_server_is_no_success(network: Any) -> None:
         assert net.trying
 
 
-def test_only_a_finished_handshake_starts_the_count_again(network: Any) -> None:
-    """After a session the first wait is the shortest again."""
+def nothing(net: Any) -> None:
+    """Live almost as long as it takes."""
+    net.wait(POLICY.stable_after - 0.01)
+
+
+def time(net: Any) -> None:
+    """Live as long as it takes."""
+    net.wait(POLICY.stable_after)
+
+
+def ping(net: Any) -> None:
+    """Get a ping, which any connection may bring."""
+    net.say(PING.code, b"")
+
+
+def message(net: Any) -> None:
+    """Get a message."""
+    net.say(net.chat.code, b"hello")
+
+
+def reply(net: Any) -> None:
+    """Get a reply."""
+    request = net.factory.session.send_and_wait(net.chat, b"?")
+    net.say(net.chat.code, b"hello", request.request_id)
+    assert request.called
+
+
+@pytest.mark.parametrize(("lives", "counts"), [(nothing, False), (ping, False), (time, True), (message, True), (reply, True)])
+def test_only_a_session_that_lived_starts_the_count_again(lives: Any, counts: bool, network: Any) -> None:
+    """The first wait is the shortest again after a session that lasted ``stable_after`` seconds or got a message."""
     net = network()
-    for _ in range(3):
+    for _ in range(2):
         net.refuse()
         net.wait(10)
     net.ready()
     assert net.factory.session is not None
-    assert net.factory.retries == 0
+    lives(net)
     net.drop()
     assert net.factory.session is None
-    net.wait(0.999)
+    wait = 1 if counts else 4
+    net.wait(wait - 0.001)
     assert not net.trying
     net.wait(0.001)
+    assert net.trying
+
+
+@pytest.mark.parametrize("tries", [0, 3, 5])
+def test_a_server_that_closes_each_session_at_once_is_given_up(tries: int, network: Any) -> None:
+    """Sessions that do not live use up the tries, and make the waits grow, as refused connections do."""
+    net = network(replace(POLICY, max_retries=tries))
+    for wait in (1, 2, 4, 8, 10)[:tries]:
+        net.ready()
+        net.drop()
+        assert not net.trying
+        net.wait(wait)
+        assert net.trying
+    net.ready()
+    net.drop()
+    assert net.factory.finished
+    net.wait(1000)
+    assert len(net.times) == tries + 1
+    assert [state[1:3] for state in net.states] == [("no", number) for number in range(tries + (tries > 0))] + [("P", tries)]
+    assert {state[4] for state in net.states} == {"PEER_CLOSED"}
+
+
+def test_stable_after_0_takes_every_session_for_a_success(network: Any) -> None:
+    """With it only the handshake counts."""
+    net = network(replace(POLICY, stable_after=0, max_retries=1))
+    for _ in range(5):
+        net.ready()
+        net.drop()
+        net.wait(1)
+    assert net.trying
+
+
+def test_the_time_is_counted_from_the_end_of_connected(network: Any, recorder: Any) -> None:
+    """A session lives from its admission on: neither the time before nor a message that came before counts."""
+    done: Deferred[None] = Deferred()
+    recorder.on_connected = lambda session: done
+    net = network()
+    net.refuse()
+    net.wait(1)
+    net.ready()
+    net.wait(2 * POLICY.stable_after)
+    net.say(net.chat.code, b"before")
+    done.callback(None)
+    assert recorder.contents == [b"before"]
+    net.drop()
+    net.wait(1)
+    assert not net.trying
+    net.wait(1)
     assert net.trying
 
 
@@ -124,7 +203,7 @@ def test_when_ready_waits_through_the_tries(network: Any) -> None:
     assert outcome(net.factory.when_ready()) == [net.factory.session]
     net.drop()
     again = outcome(net.factory.when_ready())
-    net.wait(1)
+    net.wait(2)
     assert again == []
     net.ready()
     assert again == [net.factory.session]

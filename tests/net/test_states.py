@@ -145,14 +145,27 @@ def test_the_reason_stays_and_the_error_changes(network: Any) -> None:
 
 
 def test_a_success_begins_anew(network: Any) -> None:
-    """After a try that succeeds the next loss is step 0 again, with a reason of its own."""
+    """After a session that lived the next loss is step 0 again, with a reason of its own."""
+    net = network(times(2))
+    refused(net)
+    net.wait(1)
+    net.ready()
+    net.wait(5)
+    net.transport.end(ConnectionLost())
+    net.wait(0)
+    assert net.states == [(0, "no", 0, 2, "ERROR"), (6, "no", 0, 2, "RESET")]
+
+
+def test_a_session_that_does_not_live_is_a_step(network: Any) -> None:
+    """It is a try that failed, with its number; from then on the reason is that of its loss."""
     net = network(times(2))
     refused(net)
     net.wait(1)
     reset(net)
     net.wait(1)
-    net.ready()
-    assert net.states == [(0, "no", 0, 2, "ERROR"), (1, "no", 0, 2, "RESET")]
+    refused(net)
+    states = [(0, "no", 0, 2, "ERROR"), (1, "no", 1, 2, "RESET"), (2, "no", 2, 2, "RESET"), (2, "P", 2, 2, "RESET")]
+    assert net.states == states
 
 
 # Stopping the tries.

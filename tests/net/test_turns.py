@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import formatEvent
 
 from veltix_tx.app.router import Router
-from veltix_tx.errors import RemoteError
+from veltix_tx.errors import DisconnectReason, Rejected, RemoteError, SessionClosed
 from veltix_tx.settings import Limits, Timeouts
 from veltix_tx.wire.connection import Declined
 from veltix_tx.wire.handshake import Role
@@ -175,10 +175,9 @@ def test_our_own_requests_hear_of_the_peers_failure(client_line: Any, server_lin
     assert isinstance(reply[0], RemoteError)
 
 
-@pytest.mark.parametrize("which", ["connected", "disconnected"])
 @pytest.mark.parametrize("how", ["raises", "errbacks"])
-def test_failing_callbacks_are_logged(which: str, how: str, server_line: Any, logged_failures: Any) -> None:
-    """connected() and disconnected() may fail like a handler: logged, the rest goes on."""
+def test_a_failing_disconnected_is_logged(how: str, server_line: Any, logged_failures: Any) -> None:
+    """disconnected() may fail like a handler: logged, the rest goes on."""
     line = server_line()
 
     def broken(*_: Any) -> Any:
@@ -186,14 +185,112 @@ def test_failing_callbacks_are_logged(which: str, how: str, server_line: Any, lo
             raise ZeroDivisionError
         return fail(ZeroDivisionError())
 
-    setattr(line.application, which, broken)
+    line.application.disconnected = broken
     session = line.shake()
-    line.say(b"on")
-    assert line.application.contents == [b"on"]
     closed = outcome(session.when_closed())
     line.lose()
     assert closed == [session.closed]
-    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+    (event,) = logged_failures.flush(ZeroDivisionError)
+    assert event["step"] == "disconnected"
+
+
+# Refusing a session.
+
+
+@pytest.mark.parametrize("how", ["raises", "errbacks", "later", "coroutine"])
+@pytest.mark.parametrize("error", [ZeroDivisionError("of the user's"), Rejected("banned"), SystemExit(3)])
+def test_a_session_whose_connected_fails_is_closed(
+    how: str, error: BaseException, server_line: Any, logged_failures: Any, log_events: Any
+) -> None:
+    """It fails closed: REJECTED with the error, counted, one line; none of its messages is handled, and its end is not told."""
+    line = server_line()
+    moment: Deferred[None] = Deferred()
+
+    async def coroutine() -> None:
+        await moment
+        raise error
+
+    def broken(session: Any) -> Any:
+        if how == "raises":
+            raise error
+        return {"errbacks": lambda: fail(error), "later": lambda: moment, "coroutine": coroutine}[how]()
+
+    line.application.on_connected = broken
+    session = line.shake()
+    line.say(b"early")
+    if how == "later":
+        moment.errback(error)
+    elif how == "coroutine":
+        moment.callback(None)
+    line.say(b"late")
+    assert (session.closed.reason, session.closed.cause) == (DisconnectReason.REJECTED, error)
+    assert not session.admitted
+    assert line.transport.disconnecting or line.transport.lost
+    line.lose()
+    assert line.application.calls == [("connected",)]
+    assert line.side.shared.counters["sessions_rejected"] == line.side.shared.counters["closed_rejected"] == 1
+    assert line.protocol.session.inbox_bytes == 0
+    (event,) = [event for event in log_events if event["log_namespace"] == "veltix_tx.net.telling"]
+    if isinstance(error, Rejected):
+        assert formatEvent(event).endswith("(3.3.0)>: banned") or formatEvent(event).endswith("(closed)>: banned")
+        assert "log_failure" not in event
+    else:
+        assert event["log_failure"].value is error
+        assert event["step"] == "connected"
+        assert formatEvent(event).endswith(": it is closed")
+        logged_failures.flush()
+    assert line.clock.getDelayedCalls() == []
+
+
+def test_what_a_refused_peer_said_stays_on_one_line(server_line: Any, log_events: Any) -> None:
+    """The reason may quote the peer: it is escaped and cut."""
+    line = server_line()
+
+    def refuse(session: Any) -> None:
+        raise Rejected("unknown user a\nb" + "x" * 10_000)
+
+    line.application.on_connected = refuse
+    line.shake()
+    (event,) = [event for event in log_events if event["log_namespace"] == "veltix_tx.net.telling"]
+    text = formatEvent(event)
+    assert "unknown user a\\nb" in text
+    assert len(text) < 600
+
+
+def test_what_was_said_to_a_peer_before_it_was_refused_is_sent(server_line: Any) -> None:
+    """A session is closed politely: words of farewell arrive."""
+    line = server_line()
+
+    def refuse(session: Any) -> None:
+        session.send(line.chat, b"we are closed")
+        raise Rejected
+
+    line.application.on_connected = refuse
+    line.connect()
+    for _ in range(6):
+        line.deliver()
+        said = line.answers()
+        if said:
+            break
+    assert said == [b"we are closed"]
+
+
+@pytest.mark.parametrize("error", [SessionClosed(DisconnectReason.PEER_CLOSED), Rejected("too late"), ZeroDivisionError()])
+def test_a_connected_that_fails_after_the_peer_has_left(error: Exception, server_line: Any, logged_failures: Any) -> None:
+    """The connection keeps its own reason and nothing is counted; only a failure of the program's own is logged."""
+    line = server_line()
+    moment: Deferred[None] = Deferred()
+    line.application.on_connected = lambda session: moment
+    session = line.shake()
+    line.say(b"1")
+    line.lose()
+    idle = outcome(session.when_idle())
+    moment.errback(error)
+    assert idle == [None]
+    assert line.application.calls == [("connected",)]
+    assert session.closed.reason is DisconnectReason.PEER_CLOSED
+    assert line.side.shared.counters["sessions_rejected"] == 0
+    assert len(logged_failures.flush()) == isinstance(error, ZeroDivisionError)
 
 
 # Order.
@@ -545,15 +642,53 @@ def test_handlers_have_their_time_after_the_end_of_their_connection(server_line:
 
 
 def test_connected_is_bounded_too(server_line: Any, logged_failures: Any) -> None:
-    """A connected() that is never done holds back the messages no longer than a handler may."""
+    """A connected() that is never done is cancelled when a handler would be, and the session is closed."""
     line = server_line()
     line.application.on_connected = lambda session: Deferred()
-    line.shake()
+    session = line.shake()
     line.say(b"1")
     line.clock.advance(31)
-    assert line.application.contents == [b"1"]
+    line.lose()
+    assert line.application.calls == [("connected",)]
+    assert session.closed.reason is DisconnectReason.REJECTED
+    assert str(session.closed) == "on_connect refused the session: on_connect was not done after 30 s (timeouts.handler)"
     (event,) = logged_failures.flush(CancelledError)
     assert event["step"] == "connected"
+
+
+@pytest.mark.parametrize("when", ["at once", "late"])
+def test_a_connected_that_ignores_its_cancellation_admits_nobody(when: str, server_line: Any, logged_failures: Any) -> None:
+    """One that ends well when it is cancelled, or later, is too late: the session stays closed, and its end is not told."""
+    line = server_line()
+    moment: Deferred[None] = Deferred()
+
+    async def stubborn(session: Any) -> None:
+        try:
+            await Deferred()
+        except CancelledError:
+            await (succeed(None) if when == "at once" else moment)
+
+    line.application.on_connected = stubborn
+    session = line.shake()
+    line.clock.advance(31)
+    moment.callback(None)
+    line.lose()
+    assert len(logged_failures.flush()) == 1
+    assert session.closed.reason is DisconnectReason.REJECTED
+    assert line.application.calls == [("connected",)]
+    assert not session.admitted
+
+
+def test_a_connected_that_is_cut_off_admits_nobody(server_line: Any, logged_failures: Any) -> None:
+    """A stop that is at its end gives up what still runs: a session is not let in by that."""
+    line = server_line()
+    line.application.on_connected = lambda session: Deferred()
+    session = line.shake()
+    session.cut()
+    line.lose()
+    assert (session.closed.reason, session.admitted) == (DisconnectReason.MANUAL, False)
+    assert line.application.calls == [("connected",)]
+    assert logged_failures.flush() == []
 
 
 def test_an_answer_given_up_by_who_waits_is_cancelled(server_line: Any, logged_failures: Any) -> None:

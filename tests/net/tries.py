@@ -19,6 +19,7 @@ from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.reconnect import DisconnectState, EndpointConnector, VeltixClientFactory
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.wire.layouts import W22
+from veltix_tx.wire.messages import MessageRegistry
 
 POLICY = RetryPolicy(initial_delay=1, factor=2, max_delay=10, jitter=False)
 HELLO = W22.pack(10, b"\0\x051.6.3", 1, 0) + b"\0\x051.6.3"
@@ -55,7 +56,13 @@ class Network:
         self.clock = MemoryReactorClock()
         clocks = Clocks(self.clock, self.clock.seconds, self.clock.seconds)
         config = ClientConfig(wire=wire, handshake_timeout=0.5)
-        self.factory = VeltixClientFactory(application, config, retry=retry, reactor=clocks, random=Random(1), told=self._told)
+        types = MessageRegistry(open=True)
+        chat = types.get(200)
+        assert chat is not None
+        self.chat = chat
+        self.factory = VeltixClientFactory(
+            application, config, retry=retry, reactor=clocks, types=types, random=Random(1), told=self._told
+        )
         self.states: list[tuple[Any, ...]] = []
         self.when_told: Callable[[DisconnectState], object] = lambda state: None
         self.times: list[float] = []
@@ -93,6 +100,10 @@ class Network:
         """Accept, and complete the handshake."""
         self.accept()
         self.protocol.dataReceived(HELLO)
+
+    def say(self, code: int, content: bytes, request_id: int = 0) -> None:
+        """Let the server send a message, on 1.6.3's wire."""
+        self.protocol.dataReceived(W22.pack(code, content, request_id, 0) + content)
 
     def drop(self) -> None:
         """Let the server close."""

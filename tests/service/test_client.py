@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.protocol import Protocol
+from twisted.internet.threads import deferToThread
 
 from veltix_tx import (
     Client,
@@ -27,7 +30,7 @@ from veltix_tx import (
     VersionRefused,
 )
 from veltix_tx.app.applications import Echo
-from veltix_tx.testing import MemoryNetwork
+from veltix_tx.testing import MemoryNetwork, _ClientEndpoint
 
 QUICK = RetryPolicy(initial_delay=0.01, factor=1, jitter=False)
 
@@ -364,3 +367,130 @@ def test_a_config_of_another_kind_is_refused(config: Any) -> None:
     """What is no ClientConfig is named, with what it must be."""
     with pytest.raises(SettingsError, match="it must be a ClientConfig"):
         Client(config)
+
+
+# Waiting for a session.
+
+
+class Outage:
+    """A client with endless tries, one each second, and a server that comes when it is told to."""
+
+    def __init__(self) -> None:
+        self.network = MemoryNetwork()
+        self.server = Server(types=MessageRegistry())
+        self.client = Client(
+            types=MessageRegistry(), reactor=self.network.clocks, retry=RetryPolicy(initial_delay=1, factor=1, jitter=False)
+        )
+        self.client.configure(endpoint=_ClientEndpoint(self.network))
+
+    def begin(self) -> None:
+        """Let the client try."""
+        self.client.connect().addErrback(lambda failure: failure.trap(Refused, SessionClosed))
+
+    def end(self) -> None:
+        """Let the outage be over."""
+        self.network.serve(self.server)
+        self.network.advance(1)
+
+
+def outcome(deferred: Deferred[Any]) -> list[Any]:
+    """Collect what a Deferred fires with, failures as their errors."""
+    results: list[Any] = []
+    deferred.addCallbacks(results.append, lambda failure: results.append(failure.value))
+    return results
+
+
+@pytest.mark.parametrize("how", ["timeout", "cancel"])
+def test_giving_up_a_wait_for_the_session_leaves_the_tries_alone(how: str) -> None:
+    """when_connected() ends after its time, or when it is cancelled; the client goes on trying, and others on waiting."""
+    outage = Outage()
+    outage.begin()
+    waiting = outage.client.when_connected(0.3 if how == "timeout" else None)
+    patient = [outcome(outage.client.when_connected(timeout)) for timeout in (None, 60, math.inf)]
+    given_up = outcome(waiting)
+    if how == "cancel":
+        waiting.cancel()
+    outage.network.advance(0.3)
+    (error,) = given_up
+    if how == "timeout":
+        assert isinstance(error, ConnectError)
+        assert str(error) == "User timeout caused connection failure: no session within 0.3 s."
+    else:
+        assert isinstance(error, CancelledError)
+    outage.end()
+    session = outage.client.session
+    assert session is not None
+    assert patient == [[session]] * 3
+    assert outcome(outage.client.when_connected(0.3)) == [session]
+    outage.network.result(outage.client.disconnect())
+    outage.network.result(outage.server.stopService())
+    assert outage.network.clock.getDelayedCalls() == []
+
+
+def test_a_wait_for_the_session_begins_no_connection() -> None:
+    """Before the first connect() it waits for that, and nothing is tried."""
+    outage = Outage()
+    outage.network.serve(outage.server)
+    waiting, late = outcome(outage.client.when_connected()), outcome(outage.client.when_connected(2))
+    outage.network.advance(3)
+    assert waiting == []
+    assert isinstance(late[0], ConnectError)
+    assert outage.server.counters["accepted"] == 0
+    outage.begin()
+    outage.network.pump()
+    assert waiting == [outage.client.session]
+    outage.network.result(outage.client.disconnect())
+
+
+def test_a_wait_for_the_session_waits_for_on_connect() -> None:
+    """It gives what connect() gives: a session whose on_connect is done; that itself gets it at once."""
+    outage, done = Outage(), Deferred()  # type: ignore[var-annotated]
+    inside: list[Any] = []
+
+    def on_connect() -> Deferred[None]:
+        inside.extend(outcome(outage.client.when_connected()))
+        return done
+
+    outage.client.set_callback("on_connect", on_connect)
+    outage.network.serve(outage.server)
+    outage.begin()
+    waiting = outcome(outage.client.when_connected())
+    outage.network.pump()
+    assert waiting == []
+    done.callback(None)
+    assert waiting == inside == [outage.client.session]
+    outage.network.result(outage.client.disconnect())
+
+
+def test_a_wait_for_the_session_ends_with_the_tries() -> None:
+    """Where no further try will be made it errbacks as connect() does, then and later."""
+    outage = Outage()
+    outage.begin()
+    waiting = outcome(outage.client.when_connected())
+    outage.client.stop_retry()
+    assert isinstance(waiting[0], Refused)
+    assert isinstance(outcome(outage.client.when_connected())[0], Refused)
+    outage.network.result(outage.client.disconnect())
+    outage.begin()
+    outage.end()
+    assert outcome(outage.client.when_connected()) == [outage.client.session]
+    outage.network.result(outage.client.disconnect())
+    (error,) = outcome(outage.client.when_connected(1))
+    assert isinstance(error, SessionClosed)
+    assert error.reason is DisconnectReason.MANUAL
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "1", math.nan])
+def test_a_wait_that_cannot_be(wrong: Any) -> None:
+    """A timeout that is no number above 0 is named."""
+    with pytest.raises(ValueError, match="timeout is"):
+        Client().when_connected(wrong)
+
+
+async def test_a_thread_waits_for_the_session(loopback: Any) -> None:
+    """In a thread it blocks, for so long at most, and returns the session."""
+    server = await loopback.server()
+    client = loopback.client(server.port)
+    await client.connect()
+    session = await deferToThread(client.when_connected, 5)
+    assert session is client.session

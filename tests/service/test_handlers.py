@@ -155,15 +155,14 @@ async def test_no_word_of_a_failure_is_on_the_wire(handler: Any, loopback: Any, 
     assert b"Traceback" not in seen
 
 
-@pytest.mark.parametrize("when", ["on_connect", "on_disconnect"])
-async def test_events_that_fail_harm_nobody(when: str, loopback: Any, logged_failures: Any) -> None:
-    """Callbacks of events that raise are logged with their name; messages are handled all the same."""
+async def test_an_on_disconnect_that_fails_harms_nobody(loopback: Any, logged_failures: Any) -> None:
+    """It is logged; the messages of others are handled all the same."""
     server = await loopback.server()
 
     def callback(client: Any) -> None:
         raise ValueError(SECRET)
 
-    server.set_callback(when, callback)
+    server.set_callback("on_disconnect", callback)
     one, other = loopback.client(server.port), loopback.client(server.port)
     await one.connect()
     await other.connect()

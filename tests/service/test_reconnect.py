@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -20,8 +21,10 @@ from veltix_tx import (
     ServerFull,
     SessionClosed,
     SettingsError,
+    Timeouts,
     VersionRefused,
 )
+from veltix_tx.errors import FrameTooLarge
 from veltix_tx.testing import MemoryNetwork, _ClientEndpoint
 
 
@@ -116,6 +119,36 @@ def test_dropped_and_back_at_the_first_try() -> None:
     assert story.told == [(0, "no", 0, 2, "PEER_CLOSED"), "connected"]
     assert story.client.is_connected
     assert story.network.result(story.client.send_and_wait(story.chat, b"again")).content == b"again"
+
+
+@pytest.mark.parametrize("settings", [{"retry": 3}, {"retry": RetryPolicy(3, initial_delay=0.5, factor=1, jitter=False)}])
+def test_a_server_that_closes_at_once(settings: dict[str, Any]) -> None:
+    """Sessions that end before they have lived count as tries that failed: each is told, and they come to an end."""
+    story = Story(**settings)
+    story.server.set_callback("on_connect", lambda client: client.disconnect())
+    story.serve()
+    story.client.reactor = story.network.clocks
+    story.client.configure(endpoint=_ClientEndpoint(story.network))
+    story.client.connect().addErrback(lambda failure: failure.trap(SessionClosed))
+    story.network.advance(100)
+    assert [told if isinstance(told, str) else told[1:3] for told in story.told] == [
+        *("connected", ("no", 0), "connected", ("no", 1), "connected", ("no", 2)),
+        *("connected", ("no", 3), ("P", 3)),
+    ]
+    assert story.server.counters["ready"] == 4
+
+
+def test_a_server_that_closes_at_once_gets_few_visits() -> None:
+    """A policy without end lets its waits grow to the longest, however often the handshake is complete."""
+    story = Story(retry=RetryPolicy(jitter=False))
+    story.server.set_callback("on_connect", lambda client: client.disconnect())
+    story.serve()
+    story.client.reactor = story.network.clocks
+    story.client.configure(endpoint=_ClientEndpoint(story.network))
+    story.client.connect().addErrback(lambda failure: failure.trap(SessionClosed))
+    story.network.advance(300)
+    assert 15 <= story.server.counters["ready"] <= 20
+    story.network.result(story.client.disconnect())
 
 
 def test_endless_tries_have_no_last_one() -> None:
@@ -269,11 +302,12 @@ def test_retry_after_the_end() -> None:
     story.network.advance(0.5)
     assert story.told == [(0, "no", 0, 3, "ERROR"), (0.5, "no", 1, 3, "ERROR"), "connected"]
     story.told.clear()
+    story.network.advance(5)
     story.vanish()
-    assert story.told == [(1, "no", 0, 3, "PEER_CLOSED")]
+    assert story.told == [(6, "no", 0, 3, "PEER_CLOSED")]
     story.serve()
     assert story.network.result(story.client.retry()) is story.client.session
-    assert story.network.clock.seconds() == 1
+    assert story.network.clock.seconds() == 6
 
 
 def test_retry_while_connected() -> None:
@@ -404,3 +438,121 @@ def test_the_state_says_what_happened() -> None:
     story.network.advance(1)
     assert [type(state.error) for state in states] == [SessionClosed, Refused, Refused]
     assert states[-1] == DisconnectState(True, 1, 1, DisconnectReason.SERVER_CLOSED)
+
+
+# What fails with a connection may connect again at once.
+
+
+def peer_closes(story: Story) -> None:
+    """Close from the server's side."""
+    story.server.clients[0].disconnect()
+
+
+def peer_resets(story: Story) -> None:
+    """Break the connection off from the server's side."""
+    story.server.clients[0]._link.abort(SessionClosed(DisconnectReason.STALLED))
+
+
+def session_disconnects(story: Story) -> None:
+    """Close the session by hand."""
+    story.client.session.disconnect()
+
+
+def client_disconnects(story: Story) -> None:
+    """Close by the client's own method."""
+    story.client.disconnect()
+
+
+def client_gives_up(story: Story) -> None:
+    """Abort a server that does not read."""
+    story.client.session.give_up()
+
+
+def rule_is_broken(story: Story) -> None:
+    """Close because of what the server sent."""
+    story.client.session._link._fault(FrameTooLarge(2, 1))
+
+
+ENDS = [peer_closes, peer_resets, session_disconnects, client_disconnects, client_gives_up, rule_is_broken]
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("again", ["connect", "retry"])
+def test_a_request_that_fails_with_its_connection_connects_again(end: Any, again: str) -> None:
+    """``except SessionClosed: await client.connect()`` makes a new connection at once, never fails with the end of the old one."""
+    story = Story()
+    story.connect()
+    old = story.client.session
+    silent = MessageType(201, "silent", registry=story.types)
+    outcomes: list[Any] = []
+
+    async def work() -> None:
+        try:
+            await story.client.send_and_wait(silent)
+        except SessionClosed:
+            outcomes.append(story.client.is_connected)
+            outcomes.append(await getattr(story.client, again)())
+
+    story.server.register_route(silent, lambda client, message: Deferred(), timeout=math.inf)
+    working = Deferred.fromCoroutine(work())
+    story.network.pump()
+    end(story)
+    story.network.pump()
+    story.network.result(working)
+    assert outcomes == [False, story.client.session]
+    assert story.client.session not in (None, old)
+    assert [told if isinstance(told, str) else told[1] for told in story.told] == ["P", "connected"]
+    story.network.advance(10)
+    assert story.client.is_connected
+    assert [told if isinstance(told, str) else told[1] for told in story.told] == ["P", "connected"]
+    assert story.network.result(story.client.send_and_wait(story.chat, b"again")).content == b"again"
+    assert old.closed is not None
+    story.network.result(story.client.disconnect())
+
+
+def test_a_request_that_fails_waits_for_the_tries_that_follow() -> None:
+    """With tries left ``connect()`` there waits for them, as ever; no second connection is made beside."""
+    story = Story(retry=2)
+    story.connect()
+    waiting = story.client.ping_server()
+    joined: list[Any] = []
+    waiting.addErrback(lambda _: story.client.connect().addBoth(joined.append))
+    story.server.clients[0]._link.abort(SessionClosed(DisconnectReason.STALLED))
+    story.network.pump()
+    assert joined == []
+    story.network.advance(0.5)
+    assert joined == [story.client.session]
+    assert story.server.counters["accepted"] == 2
+
+
+def test_retry_with_no_more_tries_while_the_connection_closes() -> None:
+    """retry(max_=0) on hearing of the end tries once, though no try may follow a failed one any more."""
+    story = Story(retry=2)
+    story.connect()
+    again: list[Any] = []
+    waiting = story.client.ping_server()
+    waiting.addErrback(lambda _: story.client.retry(max_=0).addBoth(again.append))
+    rule_is_broken(story)
+    story.network.pump()
+    assert again == [story.client.session]
+    assert story.client.is_connected
+    assert story.told == [(0, "no", 0, 0, "PROTOCOL_ERROR"), "connected"]
+
+
+def test_disconnect_waits_for_an_earlier_connection_too() -> None:
+    """Where connect() has replaced a connection that was still closing, disconnect() fires when both are gone."""
+    story = Story(timeouts=Timeouts(close=3))
+    story.connect()
+    old = story.client.session
+    assert old is not None
+    old._link.transport.loseConnection = lambda: None  # type: ignore[attr-defined]  # its peer takes its time
+    gone: list[Any] = []
+    old.disconnect().addCallback(gone.append)
+    assert story.network.result(story.client.connect()) is not old
+    stopped: list[Any] = []
+    story.client.disconnect().addCallback(stopped.append)
+    story.network.pump()
+    assert story.server.counters["closed_peer_closed"] == 1
+    assert (gone, stopped) == ([], [])
+    story.network.advance(3)
+    assert (len(gone), stopped) == (1, [None])

@@ -475,3 +475,28 @@ def test_a_config_of_another_kind_is_refused(config: Any) -> None:
     """What is no ServerConfig is named, with what it must be."""
     with pytest.raises(SettingsError, match="it must be a ServerConfig"):
         Server(config)
+
+
+@pytest.mark.parametrize("when", ["after stopService()", "when a request fails"])
+async def test_listening_again_while_the_port_still_closes(when: str, loopback: Any) -> None:
+    """listen() before the earlier stop is done waits for its ports, so that it can have the same; the stop ends as ever."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = await loopback.server(port=port)
+    client = loopback.client(port)
+    await client.connect()
+    await client.ping_server()
+    again: list[Deferred[None]] = []
+    if when == "when a request fails":
+        server.clients[0].send_and_wait(loopback.news).addErrback(lambda _: again.append(server.listen()))
+    stopped = server.stopService()
+    if when == "after stopService()":
+        again.append(server.listen())
+    await again[0]
+    await stopped
+    assert [address.port for address in server.addresses] == [port]
+    later = loopback.client(port)
+    assert await echoes(later, loopback.chat)
+    await later.disconnect()
+    await server.stopService()

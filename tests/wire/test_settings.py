@@ -43,6 +43,7 @@ WRONG: dict[tuple[type, str], tuple[Any, ...]] = {
     (RetryPolicy, "max_retries"): (-1, True, 1.5, "5"),
     (RetryPolicy, "initial_delay"): NOT_SECONDS,
     (RetryPolicy, "max_delay"): NOT_SECONDS,
+    (RetryPolicy, "stable_after"): NOT_ENDLESS,
     (RetryPolicy, "factor"): (0.99, 0, -1, math.inf, math.nan, "2", None),
 }
 for config in (ServerConfig, ClientConfig):
@@ -118,6 +119,8 @@ def test_a_wrong_value_is_refused_where_it_is_given(kind: type, name: str, value
         (RetryPolicy, "max_retries", None),
         (RetryPolicy, "initial_delay", 0),
         (RetryPolicy, "max_delay", 0),
+        (RetryPolicy, "stable_after", 0),
+        (RetryPolicy, "stable_after", math.inf),
         (RetryPolicy, "factor", 1),
         (ServerConfig, "port", 0),
         (ServerConfig, "port", 65535),

@@ -16,13 +16,17 @@ __all__ = ["Hub"]
 
 
 class Hub:
-    """Keeps sessions from the completed handshake until their last message has been handled."""
+    """Keeps sessions from the completed handshake until their last message has been handled.
+
+    A session whose ``on_connect`` is not done is kept, but neither selected nor sent a broadcast.
+    """
 
     def __init__(self) -> None:
         self._sessions: dict[Session, None] = {}
         self._groups: dict[object, dict[Session, None]] = {}  # those that take the same bytes
         self._watchers: tuple[Watcher, ...] = (self._index,)
         self._keepers: tuple[Callable[[Session], None], ...] = (self._discard,)
+        self._admitters: tuple[Callable[[Session], None], ...] = (self._admit,)
         self._tagged: dict[str, dict[Session, None]] = {}
 
     def __len__(self) -> int:
@@ -34,8 +38,11 @@ class Hub:
     def add(self, session: Session) -> None:
         """Keep a session until it is gone and the application knows."""
         self._sessions[session] = None
-        _keep(self._groups, session.encoding, session, True)
         session.keepers += self._keepers
+        if session.admitted:
+            self._admit(session)
+        else:
+            session.admitters += self._admitters
         for name in session.tag_names():
             self._index(session, name, True)
         session.watchers += self._watchers
@@ -62,7 +69,10 @@ class Hub:
         return [
             session
             for session in found
-            if session.closed is None and session.has_all_tags(required) and (not either or session.has_any_tags(either))
+            if session.admitted
+            and session.closed is None
+            and session.has_all_tags(required)
+            and (not either or session.has_any_tags(either))
         ]
 
     def broadcast(
@@ -79,7 +89,8 @@ class Hub:
         Args:
             message: its type, or a whole Request.
             content: its bytes.
-            to: the sessions to send to; every ready one by default. Closed ones are left out.
+            to: the sessions to send to; every one by default. Closed ones are left out, and so are
+                those whose ``on_connect`` is not done.
             exclude: sessions to leave out.
             slow: what becomes of a session whose peer reads so slowly that its queue is full: the
                 message is dropped for it (and counted in ``session.dropped``), or it is closed.
@@ -98,7 +109,8 @@ class Hub:
         left_out = set(exclude)
         groups = [list(group) for group in self._groups.values()]
         if to is not None or left_out:
-            groups = _grouped(session for session in (self if to is None else to) if session not in left_out)
+            wanted = self if to is None else to
+            groups = _grouped(session for session in wanted if session.admitted and session not in left_out)
         encoded = [group[0].encode(message_type, body) for group in groups]
         sent = 0
         for group, buffers in zip(groups, encoded, strict=True):
@@ -117,9 +129,13 @@ class Hub:
                         session.drop()
         return sent
 
+    def _admit(self, session: Session) -> None:
+        _keep(self._groups, session.encoding, session, True)
+
     def _discard(self, session: Session) -> None:
         del self._sessions[session]
-        _keep(self._groups, session.encoding, session, False)
+        if session.admitted:
+            _keep(self._groups, session.encoding, session, False)
         session.watchers = tuple(each for each in session.watchers if each not in self._watchers)
         for name in session.tag_names():
             self._index(session, name, False)

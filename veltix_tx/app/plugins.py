@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from inspect import iscoroutine
 from types import MappingProxyType, ModuleType
+from typing import Any, NoReturn
 from zlib import crc32
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.plugin import IPlugin, getPlugins
 from twisted.python.failure import Failure
@@ -22,6 +23,7 @@ from veltix_tx.interfaces import IHandlerTable, IVeltixApplication, IVeltixPlugi
 from veltix_tx.net.handlers import handler_table
 from veltix_tx.net.plain import PlainFailure
 from veltix_tx.net.session import Session
+from veltix_tx.net.telling import StepFailed
 from veltix_tx.wire.messages import CodeRange, MessageRegistry, MessageType, Response
 
 __all__ = ["Declaration", "Plugin", "Plugins", "declared", "event_names", "find_plugins", "plugin_code"]
@@ -282,9 +284,24 @@ class Plugins:
     # Inside.
 
     async def _connected(self, session: Session) -> None:
-        for entry in self._seeing[Events.ON_CONNECT]:
-            await maybeDeferred(entry.plugin.connected, session).addErrback(_failed, "connected", entry, session)
-        await maybeDeferred(self._application.connected, session)
+        welcomed: list[_Entry] = []
+        welcome = False
+        try:
+            for entry in self._seeing[Events.ON_CONNECT]:
+                await maybeDeferred(entry.plugin.connected, session).addErrback(_blame, entry)
+                welcomed.append(entry)
+            await maybeDeferred(self._application.connected, session)
+            welcome = True
+        finally:
+            if not welcome:  # those who did take the session in are told of its end, and nobody else
+                session.when_closed().addCallback(self._take_leave, welcomed, session)
+
+    def _take_leave(self, reason: SessionClosed, welcomed: list[_Entry], session: Session) -> Deferred[SessionClosed]:
+        done: Deferred[Any] = succeed(reason)
+        for entry in reversed(welcomed):
+            if entry in self._seeing[Events.ON_DISCONNECT]:
+                done.addBoth(self._say_goodbye, entry, session, reason)
+        return done
 
     def _show(self, entry: _Entry, session: Session, message: Response) -> None:
         try:
@@ -348,6 +365,10 @@ class Plugins:
     def _see(self) -> None:
         entries = self._entries.values()
         self._seeing = {event: tuple(entry for entry in entries if event in entry.granted) for event in Events}
+
+
+def _blame(failure: Failure, entry: _Entry) -> NoReturn:
+    raise StepFailed(f"connected of plugin {entry.name}", failure)
 
 
 def _failed(failure: Failure, step: str, entry: _Entry, session: Session) -> None:

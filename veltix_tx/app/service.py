@@ -125,6 +125,10 @@ class RoutedService(Service):
         ``on_disconnect(state)``, called with a DisconnectState when the connection is lost or could
         not be made, and after each further try that fails. ``on_recv`` gets the messages that have no route.
 
+        An ``on_connect`` that raises (:class:`~veltix_tx.errors.Rejected` to refuse on purpose), or is not done within
+        ``timeouts.handler``, refuses the session: it is closed with the reason REJECTED, and none of its messages is
+        handled. ``on_disconnect`` of a server is called only for sessions whose ``on_connect`` ended well.
+
         Raises:
             SettingsError: there is no such event, or there is an application in place of callbacks.
         """

@@ -120,6 +120,14 @@ class Routed:
         """Have a callback called; a returned Deferred asks to wait before the next."""
         return None if callback is None or self._silent else strand.put(callback, *arguments)
 
+    def _put_connected(self, strand: Strand, *arguments: object) -> None:
+        """Have ``on_connect`` called. Upstream's never ends a connection, whatever it raises: a failure here must not, either."""
+        try:
+            self._put(strand, self.on_connect, *arguments)
+        except Exception:  # there are no more threads
+            if strand.may_log():
+                _log.failure("on_connect could not be called")
+
     def _wait_for(self, strands: Iterable[Strand], seconds: float) -> None:
         """Wait, but so long at most, until the callbacks of what has just happened have been called."""
         with suppress(VeltixError):  # the program ends

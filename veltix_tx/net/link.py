@@ -68,6 +68,9 @@ class Link(Protocol):
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close politely, within a deadline."""
 
+    def admitted(self) -> None:
+        """Tell the side that others may use the session."""
+
     def account(self) -> None:
         """Tell the budget how much of what the peer sent is kept."""
 

@@ -6,7 +6,7 @@ import re
 
 from twisted.python.failure import Failure
 
-__all__ = ["PlainFailure", "escaped"]
+__all__ = ["PlainFailure", "escaped", "one_line"]
 
 _UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What ends a line somewhere, moves a terminal's cursor, turns the direction of text, or cannot be encoded."""
@@ -21,6 +21,11 @@ _LONGEST = 500
 def escaped(text: str) -> str:
     r"""Return a text with control characters as escapes, such as ``\n``: it can look like one line only."""
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def one_line(text: str) -> str:
+    """Return a text as a line of the log, escaped, and cut where it is long."""
+    return escaped(_cut(text))
 
 
 class PlainFailure(Failure):

@@ -35,6 +35,7 @@ from veltix_tx.settings import BufferSize
 from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready
 from veltix_tx.wire.frames import Refusal, Refused
 from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.messages import Response
 from veltix_tx.wire.releases import SUPERSET
 
 __all__ = ["VeltixProtocol"]
@@ -67,6 +68,7 @@ class VeltixProtocol(Conduct):
     Attributes:
         session: the session, from the completed handshake on; None before.
         side: as given.
+        on_trial: True from its session's admission until the first message from the peer, where the side asks for it.
         unwritten: bytes sent of this side's own accord that are to be written when the read or the turn is over.
     """
 
@@ -77,6 +79,7 @@ class VeltixProtocol(Conduct):
         self.side = side
         self.deadlines = Deadlines(side.clocks.reactor, side.clocks.uptime)
         self.corked = False
+        self.on_trial = False
         self.heard = 0.0
         self.asked: float | None = None
         self._closed: SessionClosed | None = None
@@ -172,11 +175,11 @@ class VeltixProtocol(Conduct):
             )
             if isinstance(closed.cause, TlsFailed) and self.may_log():
                 _log.warn("lost {peer}: {error}", peer=shown(self.address), error=closed.cause)
+        self._gone = True
+        self.shared.counters[f"closed_{closed.reason.name.lower()}"] += 1
         self._end(closed)
         self.flow.end()
-        self._gone = True
         self.account()
-        self.shared.counters[f"closed_{closed.reason.name.lower()}"] += 1
         if self.side.lost is not None:
             self.side.lost(self, closed)
         when_lost, self._when_lost = self._when_lost, None
@@ -274,6 +277,12 @@ class VeltixProtocol(Conduct):
             self._kept = size > 0
             self.shared.inbound.keep(self, size)
 
+    def admitted(self) -> None:
+        """Tell the side that others may use the session."""
+        if self.side.admitted is not None:
+            self.on_trial = True
+            self.side.admitted(self)
+
     # From the flow.
 
     def room(self) -> None:
@@ -328,7 +337,10 @@ class VeltixProtocol(Conduct):
                 self._on(events[first])
                 first += 1
             if self.session is not None:
-                self.session.receive(events[first:] if first else events, self._on)
+                events = events[first:] if first else events
+                if self.on_trial:
+                    self.on_trial = not any(isinstance(event, (Response, Declined)) for event in events)
+                self.session.receive(events, self._on)
         finally:
             self.corked = False
             self.flush()
@@ -377,6 +389,8 @@ class VeltixProtocol(Conduct):
         self.deadlines.clear_all()
         self.shared.heartbeat.end(self)
         self.connection.end()
+        if self.side.ended is not None:
+            self.side.ended(self, closed)
         if self.session is not None:
             self.session.end(closed)
         return closed

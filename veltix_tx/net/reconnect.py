@@ -19,7 +19,7 @@ from zope.interface import implementer
 from veltix_tx.errors import DisconnectReason, SessionClosed, VeltixError, VersionRefused
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.factory import check_wire, resolve_clocks
-from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.keepalive import ROUNDING, Clocks
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.net.session import Session
@@ -38,14 +38,14 @@ class DisconnectState:
     """One step of a lost or failed connection, as ``on_disconnect`` of a client is told.
 
     The first has attempt 0: the connection has just been lost, or could not be made. If tries
-    follow, one comes after each that failed. The last is permanent. (These are the steps of
+    follow, one comes after each that failed, or whose session did not live. The last is permanent. (These are the steps of
     upstream's releases from 1.6.9 on; the earlier ones left out the first.)
 
     Attributes:
         permanent: no further try will be made.
         attempt: which try has just failed, 0 before the first.
         retry_max: how many there may be, None for no end.
-        reason: why there is no connection: what happened before the first try.
+        reason: why there is no connection: how the latest session was lost, or what happened before the first try.
         error: what happened last, for people: a SessionClosed, a HandshakeError or Twisted's error.
     """
 
@@ -60,8 +60,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
     """A client's factory, for ``reactor.connectTCP`` and its like, or an :class:`EndpointConnector`.
 
     It connects again after a failed or lost connection as ``retry`` says. The wait grows until a
-    handshake is complete (a server that accepts and refuses is no success), a refused version
-    ends the tries at once, and so does :meth:`stop`.
+    session has lived (a server that accepts and closes is no success, see :class:`RetryPolicy`), a
+    refused version ends the tries at once, and so does :meth:`stop`.
 
     Args:
         application: what happens with the messages.
@@ -74,7 +74,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
         shared: what counts; one of its own by default.
 
     Attributes:
-        session: the session while there is one.
+        session: the session while there is one, from the end of the application's ``connected`` on.
+        setting_up: the session whose ``connected`` is not done.
 
     Raises:
         SettingsError: ``config.wire`` is unknown.
@@ -105,11 +106,13 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._side: Side | None = None
         self._reason = DisconnectReason.ERROR
         self._failed = 0
+        self._admitted_at: float | None = None  # of the latest connection
         self._last: BaseException | None = None
         self._last_session: Session | None = None
         self._untold: list[DisconnectState] = []
         self._over = False
         self.session: Session | None = None
+        self.setting_up: Session | None = None
         self._application = application
         self._reactor = reactor
         self._types = types
@@ -117,15 +120,17 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._protocol: VeltixProtocol | None = None
         self._closed: SessionClosed | None = None
         self._given_up: Failure | None = None
+        self._stopped: SessionClosed | None = None
+        self._at_once = False
         self._when_ready: Listeners[Session] = Listeners()
         self._when_gone: Listeners[None] = Listeners()
 
     def when_ready(self) -> Deferred[Session]:
         """Return a new Deferred of the session.
 
-        It fires when the handshake is complete, at once if it is, and errbacks when no further
-        try will be made: with the handshake's error (VersionRefused, HandshakeTimeout,
-        ServerFull, …), the SessionClosed, or Twisted's connection error.
+        It fires when the handshake is complete and the application's ``connected`` is done, at once
+        if they are, and errbacks when no further try will be made: with the handshake's error
+        (VersionRefused, HandshakeTimeout, ServerFull, …), the SessionClosed, or Twisted's connection error.
         """
         if self.session is not None and self.session.closed is None:
             return succeed(self.session)
@@ -143,6 +148,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
                 random=self._random,
                 shared=self._shared,
                 ready=self._session_ready,
+                admitted=self._session_admitted,
+                ended=self._session_ended,
                 lost=self._session_lost,
             )
         return self._side
@@ -159,7 +166,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
 
     @property
     def closed(self) -> SessionClosed | None:
-        """How the last connection ended, None before and while there is one."""
+        """How the last connection ended, though it may still be closing; None before and while there is one."""
         return self._closed
 
     def stop(self) -> Deferred[None]:
@@ -169,12 +176,13 @@ class VeltixClientFactory(ReconnectingClientFactory):
             a Deferred that fires when the connection is gone.
         """
         manual = SessionClosed(DisconnectReason.MANUAL)
+        self._stopped = self._stopped or manual
         self._give_up(Failure(manual))
         self.stop_retry()
         if self._protocol is None:
             return succeed(None)
-        gone = self._when_gone.wait()
-        if self.session is not None:
+        gone = self.when_gone()
+        if self._protocol.session is not None:
             self._protocol.close(manual)
         else:
             self._protocol.abort(manual)
@@ -195,6 +203,18 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if waiting is not None:
             waiting.cancel()
             self.connector.connect()  # type: ignore[union-attr]
+        elif self._protocol is not None and self._closed is not None and self._stopped is None:
+            self._at_once, self._given_up = True, None  # as soon as the connection is gone
+
+    def conclude(self) -> None:
+        """Tell at once what is still to be told once no try follows, though the last connection may still be closing."""
+        if self._given_up is not None and not self._over:
+            self._conclude(self._given_up, try_failed=self._failed > 0)
+        self.tell_all()
+
+    def when_gone(self) -> Deferred[None]:
+        """Return a new Deferred that fires when there is no connection, at once if there is none."""
+        return succeed(None) if self._protocol is None else self._when_gone.wait()
 
     def tell_all(self) -> None:
         """Tell at once what waits for the last session's messages to be handled."""
@@ -211,14 +231,14 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if self._given_up is not None:
             self.resetDelay()  # used again after a stop
         self.connector = connector  # so that stopTrying stops the first try, too
-        self._given_up = None
-        self._over = False
+        self._given_up = self._stopped = None
+        self._over = self._at_once = False
 
     def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
         """Return the protocol of a new connection, None for one that comes after a stop."""
         if self._given_up is not None and not self.continueTrying:
             return None
-        self._closed = None
+        self._closed = self._admitted_at = None
         self._protocol = VeltixProtocol(self.side)
         self._protocol.factory = self
         return self._protocol
@@ -233,9 +253,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         if closed is None:
             self._try_again(connector, reason.value, DisconnectReason.ERROR)
             return
-        if isinstance(closed.cause, VersionRefused) or closed.reason is DisconnectReason.MANUAL:
-            self.continueTrying = 0
-        self._try_again(connector, closed.cause if isinstance(closed.cause, VeltixError) else closed, closed.reason)
+        self._try_again(connector, _error_of(closed), closed.reason, lost=self._admitted_at is not None)
 
     def _use(self, policy: RetryPolicy) -> None:
         self.policy = policy
@@ -245,25 +263,63 @@ class VeltixClientFactory(ReconnectingClientFactory):
         session = protocol.session
         assert session is not None
         self.tell_all()
-        self.session = self._last_session = session
-        self.retries = 0
-        if self.continueTrying:
-            self.resetDelay()
+        self.setting_up = self._last_session = session
+
+    def _session_admitted(self, protocol: VeltixProtocol) -> None:
+        session = protocol.session
+        assert session is not None
+        self.session, self.setting_up = session, None
+        self._admitted_at = self.side.clocks.uptime()
         self._when_ready.fire(session)
 
-    def _session_lost(self, _: VeltixProtocol, closed: SessionClosed) -> None:
-        self._protocol = self.session = None
+    def _lived(self, protocol: VeltixProtocol) -> bool:
+        """Return True if a connection counts as a success, after which the tries are counted anew."""
+        if self._admitted_at is None:
+            return False
+        return not protocol.on_trial or self.side.clocks.uptime() - self._admitted_at >= self.policy.stable_after - ROUNDING
+
+    def _session_ended(self, protocol: VeltixProtocol, closed: SessionClosed) -> None:
+        """Move on before anybody is told: who hears of the end may connect again at once."""
+        if protocol is not self._protocol or self._closed is not None:
+            return
+        if self._lived(protocol):
+            self.retries = 0
+        self.session = self.setting_up = None
         self._closed = closed
+        if isinstance(closed.cause, VersionRefused) or closed.reason is DisconnectReason.MANUAL:
+            self.continueTrying = 0
+        most = self.policy.max_retries
+        if not self.continueTrying or (most is not None and self.retries >= most):
+            self._note(_error_of(closed), closed.reason, lost=self._admitted_at is not None)
+            self._given_up = self._given_up or Failure(self._last)
+
+    def _session_lost(self, protocol: VeltixProtocol, closed: SessionClosed) -> None:
+        if protocol is not self._protocol:
+            return
+        self._protocol = None
         if isinstance(self.connector, EndpointConnector):
             self.clientConnectionLost(self.connector, Failure(closed))
         self._when_gone.fire(None)  # last: who waited may connect again, with another factory
 
-    def _try_again(self, connector: IConnector, error: BaseException | None, reason: DisconnectReason) -> None:
+    def _try_again(
+        self, connector: IConnector, error: BaseException | None, reason: DisconnectReason, *, lost: bool = False
+    ) -> None:
+        """Wait for the next try, or end the tries.
+
+        Args:
+            connector: makes the next try.
+            error: what happened.
+            reason: the same in a word.
+            lost: True if there was a session.
+        """
         if self.clock is None:
             self.clock = resolve_clocks(self._reactor).reactor  # type: ignore[assignment]
-        self._last, self._failed = error, self.retries
-        if self._failed == 0:
-            self._reason = reason
+        self._note(error, reason, lost=lost)
+        if self._at_once:
+            self._at_once = False
+            self._tell(False)
+            connector.connect()
+            return
         self.delay = self.policy.delay(self.retries + 1, self._random.random)
         super().clientConnectionFailed(connector, Failure(error))
         over = self._callID is None
@@ -275,15 +331,19 @@ class VeltixClientFactory(ReconnectingClientFactory):
             return
         if self.continueTrying and self.policy.max_retries:
             _log.warn("giving up {connector}: {reason}", connector=connector, reason=error)
-        self._conclude(Failure(error), try_failed=self._failed > 0 and self._given_up is None)
+        self._conclude(Failure(error), try_failed=self._failed > 0)
+
+    def _note(self, error: BaseException | None, reason: DisconnectReason, *, lost: bool) -> None:
+        self._last, self._failed = error, self.retries
+        if self._failed == 0 or lost:
+            self._reason = reason
 
     def _conclude(self, reason: Failure, *, try_failed: bool = False) -> None:
         """Take note that no further try will be made and no connection is left."""
         waiting, self._when_ready = self._when_ready, Listeners()
-        if self._given_up is None:
-            self._given_up = reason
-        elif isinstance(self._given_up.value, SessionClosed):
-            self._last, self._reason = self._given_up.value, self._given_up.value.reason  # stopped by hand
+        self._given_up = self._given_up or reason
+        if self._stopped is not None:
+            self._last, self._reason, try_failed = self._stopped, self._stopped.reason, False
         if not self._over:
             self._over = True
             self._tell(*[False] * try_failed, True)
@@ -299,6 +359,13 @@ class VeltixClientFactory(ReconnectingClientFactory):
             self._untold.append(DisconnectState(each, self._failed, self.policy.max_retries, self._reason, self._last))
         idle = succeed(None) if self._last_session is None else self._last_session.when_idle()
         idle.addCallback(lambda _: self.tell_all())
+
+
+def _error_of(closed: SessionClosed) -> BaseException:
+    """Return what who waits for a session is told of the end of a connection."""
+    cause = closed.cause
+    told = isinstance(cause, VeltixError) or closed.reason is DisconnectReason.REJECTED
+    return cause if told and cause is not None else closed
 
 
 @implementer(IConnector)

@@ -33,6 +33,9 @@ _log = Logger()
 class Session(Tagged):
     """One connection to a peer, ready to use. Made when its handshake is complete, never before.
 
+    Who is handed one may use it at once. Others get it once the application's ``connected`` is done:
+    until then it is in no list, and no broadcast goes to it.
+
     Messages are handled one after another in the order they arrived: while a handler's Deferred
     or coroutine is not done, the later ones wait. Replies to this side's own requests and pings
     never wait.
@@ -41,6 +44,7 @@ class Session(Tagged):
         peer: the other side as the handshake made it known: its version, its layout.
         encoding: equal for two sessions whose peers take the same bytes for the same message.
         closed: why nothing can be sent any more; None while the session is open.
+        admitted: True once the application's ``connected`` (``on_connect``) is done.
         home: the thread it lives in, its reactor's. In another thread, such as one of a route with
             ``thread=True``, what returns a Deferred blocks instead, and returns what that fires with.
         late_replies: replies dropped because their request had been given up.
@@ -49,17 +53,20 @@ class Session(Tagged):
         questions: what it has asked; None until it asks.
         turns: calls the application.
         keepers: each is called with the session once it is gone and its last message has been handled.
+        admitters: each is called with the session when it is admitted.
     """
 
     def __init__(self, link: Link, peer: Peer, application: IVeltixApplication) -> None:
         super().__init__()
         self.peer = peer
         self.closed: SessionClosed | None = None
+        self.admitted = False
         self.home = link.side.home
         self.late_replies = 0
         self.refused = 0
         self.dropped = 0
         self.keepers: tuple[Callable[[Session], None], ...] = ()
+        self.admitters: tuple[Callable[[Session], None], ...] = ()
         self._link = link
         self._connection = link.connection
         self.encoding = link.connection.encoding
@@ -331,11 +338,19 @@ class Session(Tagged):
         self._connection.send_ping(None)
         self._link.sent(self._header_size)
 
-    # From the protocol.
+    # From the protocol and the turns.
 
     def begin(self) -> None:
         """Tell the application, before any message."""
         self.turns.begin()
+
+    def admit(self) -> None:
+        """Let others use the session: the application's ``connected`` is done."""
+        self.admitted = True
+        admitters, self.admitters = self.admitters, ()
+        for admitter in admitters:
+            admitter(self)
+        self._link.admitted()
 
     def receive(self, events: list[Event], other: Callable[[Event], None]) -> None:
         """Take what one read brought: replies, messages to handle in their turn, and what is passed on to ``other``."""

@@ -19,6 +19,7 @@ _log = Logger()
 COUNTERS = {
     "accepted": "connections taken, by a server",
     "ready": "handshakes completed",
+    "sessions_rejected": "sessions closed because `on_connect` failed, was not done in time, or refused them",
     "refused": "connections refused because there were too many, of one source or in all",
     "evicted": "half-open connections that had to give way to newer ones",
     "frames_refused": "frames refused and dropped: bad checksum, unknown type, garbage",

@@ -35,6 +35,9 @@ class Side:
         random: for ids.
         shared: for several sides of one server; one of its own by default.
         ready: called with a protocol whose handshake is complete.
+        admitted: called with a protocol whose session others may use, now that ``connected`` is done.
+        ended: called with a protocol over which nothing goes any more, and why: before what waits for its peer fails.
+            The connection may still be closing. It may be called again.
         lost: called with a protocol whose connection is gone, and why.
 
     Attributes:
@@ -54,6 +57,8 @@ class Side:
         random: Random | None = None,
         shared: Shared | None = None,
         ready: Callable[[VeltixProtocol], None] | None = None,
+        admitted: Callable[[VeltixProtocol], None] | None = None,
+        ended: Callable[[VeltixProtocol, SessionClosed], None] | None = None,
         lost: Callable[[VeltixProtocol, SessionClosed], None] | None = None,
     ) -> None:
         self.application = application
@@ -63,6 +68,8 @@ class Side:
         self.types = types
         self.shared = shared or Shared(clocks, config.limits, config.timeouts)
         self.ready = ready
+        self.admitted = admitted
+        self.ended = ended
         self.lost = lost
         self.home = Home(clocks.reactor)
         self.role = Role.SERVER if isinstance(config, ServerConfig) else Role.CLIENT

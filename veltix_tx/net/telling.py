@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from veltix_tx.errors import Rejected
 from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.plain import PlainFailure
+from veltix_tx.net.plain import PlainFailure, one_line
 from veltix_tx.net.running import Overdue
 from veltix_tx.wire.messages import Response
 
@@ -16,12 +17,26 @@ if TYPE_CHECKING:
     from veltix_tx.net.link import Link
     from veltix_tx.net.session import Session
 
-__all__ = ["Telling"]
+__all__ = ["StepFailed", "Telling"]
 
 _log = Logger()
 
 _NAMED = 3
 """Handlers that a warning about many messages names."""
+
+
+class StepFailed(Exception):
+    """One of several steps that an application's call is made of failed.
+
+    Attributes:
+        who: what the log calls it.
+        failure: its failure.
+    """
+
+    def __init__(self, who: str, failure: Failure) -> None:
+        super().__init__(who, failure)
+        self.who = who
+        self.failure = failure
 
 
 class Telling:
@@ -61,14 +76,20 @@ class Telling:
             fields |= {"who": who, "seconds": seconds, "session": self._session}
             _log.warn("{who} blocked everything for {seconds:.2f} s, for {session}", **fields)
 
-    def _log_failure(self, failure: Failure, who: str, **fields: object) -> None:
+    def _log_failure(self, failure: Failure, who: str, end: str = "", **fields: object) -> None:
         if not self._link.may_log():
             return
         text, overdue = "{who} failed for {session}", failure.value
         if isinstance(overdue, Overdue):
             text, fields["seconds"] = "{who} was not done after {seconds:g} s, for {session}", overdue.seconds
             failure = overdue.stopped or failure
-        _log.failure(text, PlainFailure(failure), LogLevel.critical, who=who, session=self._session, **fields)
+        if isinstance(failure.value, StepFailed):
+            who, failure = failure.value.who, failure.value.failure
+        _log.failure(text + end, PlainFailure(failure), LogLevel.critical, who=who, session=self._session, **fields)
+
+    def _log_rejected(self, error: Rejected) -> None:
+        if self._link.may_log():
+            _log.info("rejecting {session}: {why}", session=self._session, why=one_line(str(error)))
 
     def _late(self, result: object) -> None:
         self.late_results += 1

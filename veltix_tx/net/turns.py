@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import SessionClosed
+from veltix_tx.errors import DisconnectReason, Rejected, SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.listeners import Listeners
-from veltix_tx.net.running import Running, Within, as_deferred
-from veltix_tx.net.telling import Telling
+from veltix_tx.net.running import Overdue, Running, Within, as_deferred
+from veltix_tx.net.setting_up import begin_set_up
+from veltix_tx.net.telling import StepFailed, Telling
 from veltix_tx.wire import codec
 from veltix_tx.wire.codec import CallEach
 from veltix_tx.wire.events import Event
@@ -34,6 +35,10 @@ OWN_REQUESTS_FACTOR = 16
 
 MOST_CORKED = 64 * 1024
 """Bytes sent while a read is handled that may wait for its end to be written."""
+
+
+_WELCOME = object()
+"""What ``connected`` comes to when it ends well: neither None, which stands for what was cut off, too, nor a Failure."""
 
 
 class Turns(Telling):
@@ -69,6 +74,7 @@ class Turns(Telling):
         "_inbox",
         "_received",
         "_running",
+        "_welcome",
         "_when_idle",
         "inbox_bytes",
         "plain",
@@ -86,6 +92,7 @@ class Turns(Telling):
         self._busy = False
         self._draining = False
         self._closing = False
+        self._welcome = False
         # An idle session has none of these.
         self._inbox: deque[Response | SessionClosed] | None = None
         self._running: Running | None = None
@@ -95,8 +102,43 @@ class Turns(Telling):
         self._answered_bytes = 0
 
     def begin(self) -> None:
-        """Tell the application of the session, before any message."""
-        self._call(self._application.connected, self._session)
+        """Tell the application of the session, before any message; what comes of that decides whether the session is admitted."""
+        self._call("connected", self._connect, then=self._admit)
+
+    def _connect(self) -> object:
+        result = begin_set_up(self._application.connected, self._session)
+        return result.addCallback(lambda _: _WELCOME) if isinstance(result, Deferred) else _WELCOME
+
+    def _admit(self, result: object) -> None:
+        """Admit the session or close it, by what ``connected`` has come to. The one place where that is decided.
+
+        Only a ``connected`` that ended well, and in time, admits it. ``disconnected`` is its counterpart, and follows no other.
+        """
+        session = self._session
+        if result is _WELCOME:
+            self._welcome = True
+            if session.closed is None:
+                session.admit()
+            return
+        self.forget()
+        if isinstance(result, Failure):
+            self._reject(result)
+        else:
+            self._link.close(SessionClosed(DisconnectReason.MANUAL))  # cut off: the server stops
+
+    def _reject(self, failure: Failure) -> None:
+        error = failure.value.failure.value if isinstance(failure.value, StepFailed) else failure.value
+        if self._session.closed is None:
+            self._link.shared.counters["sessions_rejected"] += 1
+            if isinstance(error, Rejected):
+                self._log_rejected(error)
+            else:
+                self._log_failure(failure, "connected", ": it is closed", step="connected")
+            if isinstance(error, Overdue):
+                error = Rejected(f"on_connect was not done after {error.seconds:g} s (timeouts.handler)")
+            self._link.close(SessionClosed(DisconnectReason.REJECTED, error))
+        elif not isinstance(error, (SessionClosed, Rejected)):
+            self._log_failure(failure, "connected", step="connected")
 
     def take(self, events: list[Event], other: Callable[[Event], None]) -> None:
         """Take what one read brought: messages are handled in their turn, replies are settled, the rest is passed on.
@@ -272,33 +314,37 @@ class Turns(Telling):
         """Whether every message so far has been handled and answered."""
         return not (self._busy or self._answering or self._inbox)
 
-    def _call(self, step: Callable[..., object], *arguments: object) -> None:
-        """Call one of the application's other methods."""
-        name = step.__name__
+    def _call(self, name: str, function: Callable[..., object], *arguments: object, then: Callable[[object], None]) -> None:
+        """Call one of the application's other methods.
 
-        def failed(failure: Failure) -> None:
-            self._log_failure(failure, name, step=name)
+        Args:
+            name: what the log calls it.
+            function: calls it.
+            arguments: what to call that with.
+            then: called with its result, a Failure where it failed, when it is done or has been given up.
+        """
 
         def settle(result: object) -> None:
-            if isinstance(result, Failure):
-                failed(result)
+            then(result)
             self._next()
 
         began = self._link.clocks.uptime()
-        try:
-            result = step(*arguments)
-        except BaseException:
-            failed(Failure())
-            return
-        finally:
-            seconds = self._link.clocks.uptime() - began
-            if seconds > self._link.timeouts.slow_handler:
-                self._tell_slow(seconds, name, step=name)
-        if result is None:
-            self._next()
-            return
         self._busy = True
-        self._watch(self._link.timeouts.handler, as_deferred(result), settle)
+        try:
+            result = function(*arguments)
+        except BaseException:
+            result = Failure()
+        seconds = self._link.clocks.uptime() - began
+        if seconds > self._link.timeouts.slow_handler:
+            self._tell_slow(seconds, name, step=name)
+        if result is None or isinstance(result, Failure):
+            settle(result)
+        else:
+            self._watch(self._link.timeouts.handler, as_deferred(result), settle)
+
+    def _said_goodbye(self, result: object) -> None:
+        if isinstance(result, Failure):
+            self._log_failure(result, "disconnected", step="disconnected")
 
     def _next(self) -> None:
         self._busy = False
@@ -312,7 +358,8 @@ class Turns(Telling):
         while self._inbox and not (self._busy or self._flow.full):
             item = self._inbox.popleft()
             if isinstance(item, SessionClosed):
-                self._call(self._application.disconnected, self._session, item)
+                if self._welcome:
+                    self._call("disconnected", self._application.disconnected, self._session, item, then=self._said_goodbye)
             else:
                 self.inbox_bytes -= len(item.content)
                 self._handle(item)

@@ -20,6 +20,7 @@ from veltix_tx.dropin.routing import Callback, Routed, ask, ping
 from veltix_tx.dropin.settings import ClientConfig
 from veltix_tx.errors import SessionClosed
 from veltix_tx.net import reconnect
+from veltix_tx.net.session import Session
 from veltix_tx.wire import messages
 
 __all__ = ["Client", "ClientConfig", "DisconnectReason", "DisconnectState"]
@@ -47,7 +48,8 @@ class Client(Routed):
         self.config = config
         self.running = True
         self._native = NativeClient(config.native(), types=REGISTRY, reactor=self._thread.reactor)
-        self.socket = Connection(lambda: self._native.session, server=False)
+        self._session: Session | None = None
+        self.socket = Connection(lambda: self._session, server=False)
         self.sender = Sender(Mode.CLIENT, conn=self.socket)
         self._callbacks = self._strand(self._may_log)
         self._native.set_callback(Events.ON_CONNECT, self._connected)
@@ -162,14 +164,16 @@ class Client(Routed):
         return session is None or session.may_log()
 
     def _connected(self) -> None:
+        self._session = self._native.session  # others get it now, too: upstream's may send while on_connect runs
         _log.info("Successfully connected to server {addr}:{port}", addr=self.config.server_addr, port=self.config.port)
-        self._put(self._callbacks, self.on_connect)
+        self._put_connected(self._callbacks)
 
     def _received(self, message: messages.Response) -> Any:
         response = Response.of(message)
-        return self._handle(self._callbacks, self._native.session, message, (response,), (response,))
+        return self._handle(self._callbacks, self._session, message, (response,), (response,))
 
     def _disconnected(self, state: reconnect.DisconnectState) -> None:
+        self._session = None
         if state.permanent:
             self._thread.open.discard(self)
         told = as_upstream(state)

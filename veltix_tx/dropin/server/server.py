@@ -160,7 +160,7 @@ class Server(Routed):
         self._clients[session] = info, strand
         if strand.may_log():
             _log.info("New client connected: {addr} (total: {total})", addr=info.addr, total=len(self._clients))
-        self._put(strand, self.on_connect, info)
+        self._put_connected(strand, info)
 
     def _received(self, session: Session, message: messages.Response) -> Any:
         info, strand = self._clients[session]
