@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
@@ -24,7 +25,7 @@ from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.net.session import Session
 from veltix_tx.net.shared import Shared
-from veltix_tx.net.threads import Home, from_any_thread
+from veltix_tx.net.threads import at_home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
 from veltix_tx.settings import ClientConfig, changed
 from veltix_tx.wire.handshake import Role
@@ -33,6 +34,9 @@ from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Respo
 __all__ = ["Client"]
 
 _log = Logger()
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Client(RoutedService):
@@ -79,17 +83,21 @@ class Client(RoutedService):
         self.config = ClientConfig()
         self._factory: VeltixClientFactory | None = None
         self._counters: Counter[str] = Counter()
-        self.configure(config, **settings)
+        self._configure(config, settings)
         super().__init__(Role.CLIENT, application, types, reactor, random)
 
     # What users say.
 
-    def configure(self, config: ClientConfig | None = None, **settings: Any) -> None:
+    @from_any_thread
+    def configure(self, /, config: ClientConfig | None = None, **settings: Any) -> None:
         """Change settings before connecting: a whole config, single fields, or both.
 
         Raises:
             SettingsError: a setting cannot be, or the client is connected.
         """
+        self._configure(config, settings)
+
+    def _configure(self, config: ClientConfig | None, settings: dict[str, Any]) -> None:
         if self._factory is not None and not self._factory.finished:
             raise SettingsError("settings", sorted(settings), "given before the client connects, or after disconnect()")
         wanted = changed(self.config if config is None else config, settings, ClientConfig)
@@ -112,7 +120,7 @@ class Client(RoutedService):
         """What has happened on all its connections: name -> how often; see :data:`~veltix_tx.net.shared.COUNTERS`."""
         return Counter(self._counters)
 
-    @from_any_thread
+    @at_home
     def connect(self) -> Deferred[Session]:
         """Connect, unless that is done or under way.
 
@@ -129,7 +137,6 @@ class Client(RoutedService):
             self._factory.tell_all()  # who is told may connect, too
         if self._factory is None or self._factory.finished:
             clocks = resolve_clocks(self.reactor)
-            self.home = Home(clocks.reactor)
             endpoint = self._endpoint(clocks)
             self._factory = VeltixClientFactory(
                 self._application,
@@ -162,7 +169,7 @@ class Client(RoutedService):
         if self._factory is not None:
             self._factory.stop_retry()
 
-    @from_any_thread
+    @at_home
     def retry(self, max_: int | None = None) -> Deferred[Session]:
         """Try at once, be it before the next try is due or after the last, and count the tries from 0.
 
@@ -201,7 +208,7 @@ class Client(RoutedService):
         """
         session = self._factory.session if self._factory is not None else None
         if session is None:
-            raise self._absent()
+            session = self._present()
         return session.send(message, content, request_id=request_id)
 
     def send_and_wait(
@@ -210,22 +217,23 @@ class Client(RoutedService):
         """Send a request and wait for its reply; see :meth:`Session.send_and_wait`. Errbacks with NotReady, too."""
         session = self._factory.session if self._factory is not None else None
         if session is None:
-            return fail(self._absent())
+            return self._ask(Session.send_and_wait, message, content, timeout=timeout)
         return session.send_and_wait(message, content, timeout=timeout)
 
     @from_any_thread
     def ping_server(self, timeout: float | None = None) -> Deferred[float]:
         """Measure the round trip to the server in milliseconds; see :meth:`Session.ping`. Errbacks with NotReady, too."""
-        session = self._factory.session if self._factory is not None else None
-        return fail(self._absent()) if session is None else session.ping(timeout)
+        return self._ask(Session.ping, timeout)
 
     # From twisted.application.
 
+    @at_home
     def startService(self) -> None:
         """Connect; a failure is logged."""
         super().startService()
         self.connect().addErrback(self._not_connected)
 
+    @from_any_thread
     def stopService(self) -> Deferred[None]:
         """Close politely."""
         super().stopService()
@@ -246,10 +254,23 @@ class Client(RoutedService):
         config = self.config
         return f"{config.server_addr}:{config.port}" if config.endpoint is None else str(config.endpoint)
 
-    def _absent(self) -> VeltixError:
-        """Return why there is no session."""
+    @from_any_thread
+    def _present(self) -> Session:
+        """Return the session; raise why there is none."""
+        session = self._factory.session if self._factory is not None else None
+        if session is not None:
+            return session
         ended = self._factory.closed if self._factory is not None else None
-        return NotReady() if ended is None else SessionClosed(ended.reason, ended.cause)
+        raise NotReady() if ended is None else SessionClosed(ended.reason, ended.cause)
+
+    @from_any_thread
+    def _ask(self, question: Callable[Concatenate[Session, P], Deferred[T]], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """Ask the server something on the session; fail with why there is none."""
+        try:
+            session = self._present()
+        except VeltixError as error:
+            return fail(error)
+        return question(session, *args, **kwargs)
 
     def _endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:
         plain, config = self._plain_endpoint(clocks), self.config

@@ -27,7 +27,7 @@ from veltix_tx.net.endpoints import Place, open_endpoint, places
 from veltix_tx.net.factory import VeltixServerFactory, check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
-from veltix_tx.net.threads import Home, from_any_thread
+from veltix_tx.net.threads import at_home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
 from veltix_tx.settings import ServerConfig, changed
 from veltix_tx.wire.handshake import Role
@@ -88,7 +88,7 @@ class Server(RoutedService):
         self.config = ServerConfig()
         self._listening: object = None  # a new one each time it begins to listen
         self._connections: Connections | None = None  # until it listens
-        self.configure(config, **settings)
+        self._configure(config, settings)
         super().__init__(Role.SERVER, application, types, reactor, random)
         self._hub = Hub()
         self._ports: list[IListeningPort] = []
@@ -97,12 +97,16 @@ class Server(RoutedService):
 
     # What users say.
 
-    def configure(self, config: ServerConfig | None = None, **settings: Any) -> None:
+    @from_any_thread
+    def configure(self, /, config: ServerConfig | None = None, **settings: Any) -> None:
         """Change settings before listening: a whole config, single fields, or both.
 
         Raises:
             SettingsError: a setting cannot be, or the server listens already.
         """
+        self._configure(config, settings)
+
+    def _configure(self, config: ServerConfig | None, settings: dict[str, Any]) -> None:
         if self._listening is not None:
             raise SettingsError("settings", sorted(settings), "given before the server listens, or after its service has stopped")
         wanted = changed(self.config if config is None else config, settings, ServerConfig)
@@ -158,6 +162,7 @@ class Server(RoutedService):
         """The first TCP port it listens on, as the system chose it; the configured one before."""
         return next((host.port for host in self.addresses if hasattr(host, "port")), self.config.port)
 
+    @at_home
     def listen(self) -> Deferred[None]:
         """Begin to listen; starting the service does this.
 
@@ -172,7 +177,6 @@ class Server(RoutedService):
         if self._listening is not None:
             raise SettingsError("listen", "called again", "called once until the service stops")
         clocks = resolve_clocks(self.reactor)
-        self.home = Home(clocks.reactor)
         most, config = _affordable(self.config.max_connections), self.config
         self._connections = Connections(most, config.limits, config.timeouts, clocks)
         kept = _Kept(self._application, self._hub)
@@ -212,6 +216,7 @@ class Server(RoutedService):
 
     # From twisted.application.
 
+    @at_home
     def privilegedStartService(self) -> None:
         """Begin to listen, while a low port may still be bound.
 
@@ -230,12 +235,14 @@ class Server(RoutedService):
 
         listening.addCallback(late)
 
+    @at_home
     def startService(self) -> None:
         """Begin to listen, unless that was done before; raises as :meth:`privilegedStartService` does."""
         if self._listening is None:
             self.privilegedStartService()
         super().startService()
 
+    @from_any_thread
     def stopService(self) -> Deferred[None]:
         """Stop listening, let messages already received be handled and answered, close.
 

@@ -62,7 +62,9 @@ class Hub:
         return [
             session
             for session in found
-            if session.closed is None and session.has_all_tags(required) and (not either or session.has_any_tags(either))
+            if session.closed is None
+            and (not required or session.tags.has_all(required))
+            and (not either or session.tags.has_any(either))
         ]
 
     def broadcast(

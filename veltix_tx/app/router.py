@@ -132,10 +132,7 @@ class Router:
         Raises:
             SettingsError: there is no such event.
         """
-        try:
-            known = Events(event)
-        except ValueError:
-            raise SettingsError("event", event, " or ".join(each.value for each in Events)) from None
+        known = self.event(event)
 
         def register(handler: H) -> H:
             _check_callable(handler)
@@ -143,6 +140,18 @@ class Router:
             return handler
 
         return register if callback is None else register(callback)
+
+    @staticmethod
+    def event(event: Events | str) -> Events:
+        """Return an event by its name.
+
+        Raises:
+            SettingsError: there is no such event.
+        """
+        try:
+            return Events(event)
+        except ValueError:
+            raise SettingsError("event", event, " or ".join(each.value for each in Events)) from None
 
     def connected(self, session: Session) -> object:
         """Call ``on_connect``."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
+from threading import get_ident
 from typing import Any, TypeVar
 
-from twisted.application.service import Service
+from twisted.application.service import IServiceCollection, Service
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from veltix_tx.app.plugins import Plugins
@@ -15,7 +18,7 @@ from veltix_tx.errors import SettingsError
 from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
 from veltix_tx.net.factory import resolve_clocks
 from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.threads import Home, Workers
+from veltix_tx.net.threads import Home, Workers, at_home, from_any_thread
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType
 
@@ -34,9 +37,10 @@ class RoutedService(Service):
         reactor: a reactor, or Clocks for a test; None for the global reactor, when it is first needed.
         random: for ids.
 
+    Its public methods may be called in any thread, see :func:`~veltix_tx.net.threads.from_any_thread`.
+
     Attributes:
         reactor: as given; can be changed until it is first needed.
-        home: the thread it belongs to, once it has listened or connected.
     """
 
     config: Any  # a ServerConfig or a ClientConfig
@@ -50,7 +54,8 @@ class RoutedService(Service):
         random: Random | None,
     ) -> None:
         self.reactor = reactor
-        self.home: Home | None = None
+        self._home: Home | None = None
+        self._made_in = get_ident()
         self._staff: Workers | None = None
         self._router = Router(role, lambda: self._workers) if application is None else None
         self._application: IVeltixApplication = self._router or application  # type: ignore[assignment]
@@ -58,6 +63,15 @@ class RoutedService(Service):
         self._types = own_types if types is None else types
         self._random = random or Random()
         self._plugins = Plugins(self._application, self._types)  # stands in for the application once there is one
+
+    @property
+    def home(self) -> Home | None:
+        """The thread it belongs to, its reactor's; None before it listens or connects, unless the reactor runs already."""
+        if self._home is None:
+            given = self.reactor
+            reactor = given.reactor if isinstance(given, Clocks) else given or sys.modules.get("twisted.internet.reactor")
+            return self._settle() if getattr(reactor, "running", False) else None
+        return self._home
 
     @property
     def router(self) -> Router:
@@ -70,6 +84,7 @@ class RoutedService(Service):
             raise SettingsError("application", self._application, "None for routes and callbacks to be used")
         return self._router
 
+    @from_any_thread
     def route(
         self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False, timeout: float | None = None
     ) -> Callable[[H], H]:
@@ -93,14 +108,15 @@ class RoutedService(Service):
             SettingsError: the type has a route already, there is an application in place of
                 routes, a coroutine function is to run in a thread, or the timeout cannot be.
         """
-        router = self.router  # refuses at once where there are no routes
+        self.router  # noqa: B018 (refuses at once where there are no routes)
 
         def register(handler: H) -> H:
-            router.register_route(message_type, handler, concurrent=concurrent, thread=thread, timeout=timeout)
+            self.register_route(message_type, handler, concurrent=concurrent, thread=thread, timeout=timeout)
             return handler
 
         return register
 
+    @from_any_thread
     def register_route(
         self,
         message_type: MessageType,
@@ -113,10 +129,12 @@ class RoutedService(Service):
         """Let a function handle one type of message; see :meth:`route`."""
         self.router.register_route(message_type, handler, concurrent=concurrent, thread=thread, timeout=timeout)
 
+    @from_any_thread
     def unregister_route(self, message_type: MessageType) -> bool:
         """Take a route back; return whether there was one."""
         return self.router.unregister_route(message_type)
 
+    @from_any_thread
     def set_callback(self, event: Events | str, callback: Handler | None = None) -> Any:
         """Set the callback of an event; without a callback, return a decorator.
 
@@ -128,13 +146,22 @@ class RoutedService(Service):
         Raises:
             SettingsError: there is no such event, or there is an application in place of callbacks.
         """
-        return self.router.set_callback(event, callback) if callback is not None else self.router.set_callback(event)
+        if callback is not None:
+            return self.router.set_callback(event, callback)
+        known = self.router.event(event)
+
+        def register(handler: H) -> H:
+            self.set_callback(known, handler)
+            return handler
+
+        return register
 
     @property
     def plugins(self) -> list[IVeltixPlugin]:
         """The plugins, in the order of their registration."""
         return list(self._plugins)
 
+    @from_any_thread
     def register_plugin(self, plugin: IVeltixPlugin, *, grant: Iterable[Events | str] | None = None) -> Mapping[str, MessageType]:
         """Add a plugin before listening or connecting; see :meth:`Plugins.register`.
 
@@ -157,6 +184,7 @@ class RoutedService(Service):
         self._application = self._plugins
         return types
 
+    @from_any_thread
     def attach(self, message_type: MessageType, plugin: IVeltixPlugin | str) -> None:
         """Let a registered plugin, given as it is or by its name, handle one more type; see :meth:`Plugins.attach`.
 
@@ -164,6 +192,40 @@ class RoutedService(Service):
             SettingsError: the plugin is not registered, or the type has a route or a plugin.
         """
         self._plugins.attach(message_type, plugin)
+
+    # From twisted.application.
+
+    @at_home
+    def privilegedStartService(self) -> None:
+        """Do what needs privileges: nothing, for a client."""
+        super().privilegedStartService()
+
+    @from_any_thread
+    def setName(self, name: str) -> None:
+        """Set the name by which its parent finds it."""
+        super().setName(name)
+
+    @from_any_thread
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        """Join other services: it starts and stops with them."""
+        super().setServiceParent(parent)
+
+    @from_any_thread
+    def disownServiceParent(self) -> Deferred[None]:
+        """Leave the other services; it stops.
+
+        Returns:
+            a Deferred that fires when it has stopped.
+        """
+        return super().disownServiceParent()  # type: ignore[no-any-return]
+
+    # Inside.
+
+    def _settle(self) -> Home:
+        """Return the thread it belongs to from now on."""
+        if self._home is None:
+            self._home = Home(resolve_clocks(self.reactor).reactor, self._made_in)
+        return self._home
 
     @property
     def _in_use(self) -> bool:

@@ -177,6 +177,7 @@ class Session(Tagged):
         """Bytes that wait here for the peer to read."""
         return self._flow.queued + (self._link.unwritten if self._flow.blocked else 0)
 
+    @from_any_thread
     def has_room(self, size: int) -> bool:
         """Whether a message of so many bytes, header included, would be taken and not raise QueueFull."""
         return self._flow.has_room(size)
