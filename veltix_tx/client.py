@@ -25,13 +25,13 @@ from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.net.session import Session
 from veltix_tx.net.shared import Shared
-from veltix_tx.net.threads import at_home, from_any_thread
+from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
 from veltix_tx.settings import ClientConfig, changed
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
 
-__all__ = ["Client"]
+__all__ = ["BlockingClient", "Client"]
 
 _log = Logger()
 
@@ -114,6 +114,11 @@ class Client(RoutedService):
     def is_connected(self) -> bool:
         """Whether messages can be sent now."""
         return self.session is not None
+
+    @property
+    def blocking(self) -> BlockingClient:
+        """The client for other threads than the reactor's: its methods block and return plain values."""
+        return BlockingClient(self)
 
     @property
     def counters(self) -> Counter[str]:
@@ -297,6 +302,48 @@ class Client(RoutedService):
         except Exception as error:
             raise SettingsError("endpoint", config.endpoint, f"a Twisted client endpoint ({error})") from error
         return endpoint
+
+
+class BlockingClient(BlockingView):
+    """A client's methods for threads, where they block: each returns what the Deferred of the same method fires with, or raises.
+
+    Args:
+        client: the client.
+    """
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client._settle)
+        self._client = client
+
+    def connect(self) -> Session:
+        """Connect, unless that is done or under way; return the session."""
+        return self._wait(self._client.connect)
+
+    def retry(self, max_: int | None = None) -> Session:
+        """Try at once; return the session."""
+        return self._wait(self._client.retry, max_)
+
+    def disconnect(self) -> None:
+        """Close gracefully and try no more."""
+        self._wait(self._client.disconnect)
+
+    def stopService(self) -> None:
+        """Close gracefully."""
+        self._wait(self._client.stopService)
+
+    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> None:
+        """Send a message, and wait until there is room for more."""
+        self._wait(lambda: self._client.send(message, content, request_id=request_id).when_low())
+
+    def send_and_wait(self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None) -> Response:
+        """Send a request and return its reply."""
+        return self._wait(self._client.send_and_wait, message, content, timeout=timeout)
+
+    def ping_server(self, timeout: float | None = None) -> float:
+        """Return the round trip to the server in milliseconds."""
+        return self._wait(self._client.ping_server, timeout)
 
 
 def _tcp_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:

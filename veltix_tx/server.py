@@ -27,7 +27,7 @@ from veltix_tx.net.endpoints import Place, open_endpoint, places
 from veltix_tx.net.factory import VeltixServerFactory, check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
-from veltix_tx.net.threads import at_home, from_any_thread
+from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
 from veltix_tx.settings import ServerConfig, changed
 from veltix_tx.wire.handshake import Role
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 with suppress(ImportError):  # Windows has no such limits
     from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 
-__all__ = ["Server"]
+__all__ = ["BlockingServer", "Server"]
 
 _log = Logger()
 
@@ -118,6 +118,11 @@ class Server(RoutedService):
     def clients(self) -> list[Session]:
         """The sessions whose handshake is complete and that are open."""
         return [session for session in self._hub if session.closed is None]
+
+    @property
+    def blocking(self) -> BlockingServer:
+        """The server for other threads than the reactor's: its methods block and return plain values."""
+        return BlockingServer(self)
 
     @property
     def counters(self) -> Counter[str]:
@@ -315,6 +320,32 @@ class Server(RoutedService):
         for port in ports:
             port.stopListening()
         return reason.value.subFailure if isinstance(reason.value, FirstError) else reason
+
+
+class BlockingServer(BlockingView):
+    """A server's methods for threads, where they block: each returns what the Deferred of the same method fires with, or raises.
+
+    Args:
+        server: the server.
+    """
+
+    __slots__ = ("_server",)
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server._settle)
+        self._server = server
+
+    def listen(self) -> None:
+        """Begin to listen, and wait until every endpoint does."""
+        self._wait(self._server.listen)
+
+    def stopService(self) -> None:
+        """Stop, and wait until every connection is gone."""
+        self._wait(self._server.stopService)
+
+    def ping_client(self, client: Session, timeout: float | None = None) -> float:
+        """Return the round trip to a client in milliseconds."""
+        return self._wait(self._server.ping_client, client, timeout)
 
 
 @implementer(IVeltixApplication)

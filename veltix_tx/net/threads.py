@@ -22,12 +22,13 @@ from twisted.python.failure import Failure
 from veltix_tx.errors import CannotBlock, DisconnectReason, SessionClosed
 from veltix_tx.net.plain import PlainFailure
 
-__all__ = ["Home", "Workers", "at_home", "from_any_thread", "in_thread_of", "wait_for"]
+__all__ = ["BlockingView", "Home", "Workers", "at_home", "from_any_thread", "in_thread_of", "wait_for"]
 
 _log = Logger()
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 H = TypeVar("H", bound="_Homed")
 S = TypeVar("S", bound="_Settled")
 
@@ -36,6 +37,9 @@ _LOOK = 0.5
 
 _BEGIN = 30.0
 """Seconds that a call from another thread waits for the reactor to begin to run."""
+
+_BEGIN_ELSEWHERE = 5.0
+"""The same for a blocking call in a thread that may be the one to run it."""
 
 
 class Home:
@@ -147,6 +151,32 @@ def in_thread_of(home: Home, function: Callable[P, R], *args: P.args, **kwargs: 
     return _wait(home.reactor, home, function, args, kwargs)  # type: ignore[no-any-return]
 
 
+class BlockingView:
+    """The Deferred-returning methods of an object as methods that block and return plain values, typed as they are.
+
+    Args:
+        home: returns the thread in which nothing may block.
+    """
+
+    __slots__ = ("_home",)
+
+    def __init__(self, home: Callable[[], Home]) -> None:
+        self._home = home
+
+    def _wait(self, function: Callable[P, Deferred[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what the Deferred of a function fires with.
+
+        Raises:
+            CannotBlock: this is the reactor's thread, or the reactor does not run.
+        """
+        home = self._home()
+        here = home.thread == get_ident()
+        if home.begun and here:
+            raise CannotBlock("a blocking call in the reactor's thread would wait for itself: await the plain method there")
+        patience = _BEGIN_ELSEWHERE if here else _BEGIN
+        return _wait(home.reactor, home, function, args, kwargs, patience)  # type: ignore[no-any-return]
+
+
 def wait_for(reactor: Any, function: Callable[..., object], *args: object, **kwargs: object) -> Any:
     """Call a function in the reactor's thread from another one, and wait for its outcome.
 
@@ -165,8 +195,15 @@ def wait_for(reactor: Any, function: Callable[..., object], *args: object, **kwa
     return _wait(reactor, None, function, args, kwargs)
 
 
-def _wait(reactor: Any, home: Home | None, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Do what :func:`wait_for` does. With a home, wait for its reactor to begin, too, up to ``_BEGIN`` seconds."""
+def _wait(
+    reactor: Any,
+    home: Home | None,
+    function: Callable[..., object],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    patience: float | None = None,
+) -> Any:
+    """Do what :func:`wait_for` does. With a home, wait for its reactor to begin, too, for ``patience`` seconds."""
     if not hasattr(reactor, "callFromThread"):
         raise CannotBlock(f"{reactor!r} has no threads: call this in the thread that moves it")
     claimed = Lock()  # taken by the call, or by its caller that gives it up
@@ -186,7 +223,7 @@ def _wait(reactor: Any, home: Home | None, function: Callable[..., object], args
         return maybeDeferred(function, *args, **kwargs).addBoth(settle)
 
     reactor.callFromThread(run)
-    given_up = monotonic() + _BEGIN
+    given_up = monotonic() + (_BEGIN if patience is None else patience)
     while not done.acquire(timeout=_LOOK):
         if reactor.running:
             continue
@@ -197,7 +234,7 @@ def _wait(reactor: Any, home: Home | None, function: Callable[..., object], args
         if stopped:
             raise SessionClosed(DisconnectReason.MANUAL, ReactorNotRunning("the reactor has stopped"))
         if unclaimed:
-            raise CannotBlock("the reactor does not run: run it first, or use this in the thread that will run it")
+            raise CannotBlock("the reactor does not run: run it, in another thread than this one")
     result = outcome[0]
     if isinstance(result, Failure):
         raise result.value  # type: ignore[misc]
