@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
@@ -16,25 +16,36 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from veltix_tx.app.router import Answer, Events, OnConnect, OnDisconnect, OnRecv
 from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
-from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.factory import check_wire, resolve_clocks
+from veltix_tx.interfaces import Application, IVeltixApplication
+from veltix_tx.net.endpoints import ClientEndpoint
+from veltix_tx.net.factory import check_wire
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
+from veltix_tx.net.reconnect import DisconnectState, EndpointConnector, VeltixClientFactory
 from veltix_tx.net.session import Session
 from veltix_tx.net.shared import Shared
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
-from veltix_tx.settings import ClientConfig, changed
+from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, changed
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["BlockingClient", "Client"]
 
 _log = Logger()
 
+ClientHandler = Callable[[Response], object]
+ClientThreadHandler = Callable[[Response], Answer]
+H = TypeVar("H", bound=ClientHandler)
+HT = TypeVar("HT", bound=ClientThreadHandler)
+C = TypeVar("C", bound=Callable[[], object])
+D = TypeVar("D", bound=Callable[[DisconnectState], object])
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -57,7 +68,6 @@ class Client(RoutedService):
 
     Attributes:
         config: the settings, as :meth:`configure` left them.
-        reactor: as given; can be changed before connecting.
 
     Raises:
         SettingsError: a setting cannot be; the message names it and what it must be.
@@ -70,32 +80,32 @@ class Client(RoutedService):
         server: str | ClientConfig | None = None,
         port: int | None = None,
         *,
-        application: IVeltixApplication | None = None,
-        endpoint: str | IStreamClientEndpoint | None = None,
+        application: IVeltixApplication | Application | None = None,
+        endpoint: str | IStreamClientEndpoint | ClientEndpoint | None = None,
         types: MessageRegistry | None = None,
         reactor: IReactorTime | Clocks | None = None,
         random: Random | None = None,
-        **settings: Any,
+        **settings: Unpack[ClientSettings],
     ) -> None:
         config = None if isinstance(server, str) else server
         given = {"server_addr": server if config is None else None, "port": port, "endpoint": endpoint}
-        settings |= {name: value for name, value in given.items() if value is not None}
+        wanted = {**settings, **{name: value for name, value in given.items() if value is not None}}
         self.config = ClientConfig()
         self._factory: VeltixClientFactory | None = None
         self._counters: Counter[str] = Counter()
-        self._configure(config, settings)
+        self._configure(config, wanted)
         super().__init__(Role.CLIENT, application, types, reactor, random)
 
     # What users say.
 
     @from_any_thread
-    def configure(self, /, config: ClientConfig | None = None, **settings: Any) -> None:
+    def configure(self, config: ClientConfig | None = None, **settings: Unpack[ClientChanges]) -> None:
         """Change settings before connecting: a whole config, single fields, or both.
 
         Raises:
             SettingsError: a setting cannot be, or the client is connected.
         """
-        self._configure(config, settings)
+        self._configure(config, {**settings})
 
     def _configure(self, config: ClientConfig | None, settings: dict[str, Any]) -> None:
         if self._factory is not None and not self._factory.finished:
@@ -103,6 +113,95 @@ class Client(RoutedService):
         wanted = changed(self.config if config is None else config, settings, ClientConfig)
         check_wire(wanted.wire)
         self.config = wanted
+
+    @overload
+    def route(
+        self, message_type: MessageType, *, concurrent: bool = ..., thread: Literal[False] = ..., timeout: float | None = ...
+    ) -> Callable[[H], H]: ...
+    @overload
+    def route(
+        self, message_type: MessageType, *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
+    ) -> Callable[[HT], HT]: ...
+    def route(
+        self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False, timeout: float | None = None
+    ) -> Callable[..., Any]:
+        """Return a decorator: its function handles one type of message, and is called ``handler(message)``.
+
+        What it returns (bytes, a Request, or a Deferred or coroutine of one) answers the message. One
+        peer's messages are handled one after another; with ``concurrent`` the later ones go ahead
+        while this handler's Deferred or coroutine is not done.
+
+        With ``thread`` it is a plain function that may block: it runs in a thread of the reactor's
+        pool, at most ``max_workers`` of them at once, its peer's messages still one after another.
+        It may use sessions, servers and clients as any handler does, but for one thing: what
+        returns a Deferred elsewhere blocks there, and returns or raises what the Deferred would
+        (``blocking`` has these methods with their types).
+
+        A Deferred or coroutine that is not done after ``timeout`` seconds (``timeouts.handler`` by
+        default, ``math.inf`` for no end) is cancelled and counts as failed. A thread cannot be
+        cancelled: it runs on, and what it returns then is dropped.
+
+        Raises:
+            SettingsError: the type has a route already, there is an application in place of
+                routes, a coroutine function is to run in a thread, or the timeout cannot be.
+        """
+        return self._route(message_type, {"concurrent": concurrent, "thread": thread, "timeout": timeout})
+
+    @overload
+    def register_route(
+        self,
+        message_type: MessageType,
+        handler: ClientHandler,
+        *,
+        concurrent: bool = ...,
+        thread: Literal[False] = ...,
+        timeout: float | None = ...,
+    ) -> None: ...
+    @overload
+    def register_route(
+        self,
+        message_type: MessageType,
+        handler: ClientThreadHandler,
+        *,
+        concurrent: bool = ...,
+        thread: bool,
+        timeout: float | None = ...,
+    ) -> None: ...
+    def register_route(
+        self,
+        message_type: MessageType,
+        handler: ClientHandler,
+        *,
+        concurrent: bool = False,
+        thread: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Let a function handle one type of message; see :meth:`route`."""
+        self._register(message_type, handler, {"concurrent": concurrent, "thread": thread, "timeout": timeout})
+
+    @overload
+    def set_callback(self, event: OnRecv) -> Callable[[H], H]: ...
+    @overload
+    def set_callback(self, event: OnRecv, callback: H) -> H: ...
+    @overload
+    def set_callback(self, event: OnConnect) -> Callable[[C], C]: ...
+    @overload
+    def set_callback(self, event: OnConnect, callback: C) -> C: ...
+    @overload
+    def set_callback(self, event: OnDisconnect) -> Callable[[D], D]: ...
+    @overload
+    def set_callback(self, event: OnDisconnect, callback: D) -> D: ...
+    def set_callback(self, event: Events | str, callback: Callable[..., object] | None = None) -> Any:
+        """Set the callback of an event, in place of an earlier one; without a callback, return a decorator.
+
+        They are ``on_recv(message)``, ``on_connect()`` and ``on_disconnect(state)``, called with a DisconnectState
+        when the connection is lost or could not be made, and after each further try that fails. ``on_recv``
+        gets the messages that have no route.
+
+        Raises:
+            SettingsError: there is no such event, or there is an application in place of callbacks.
+        """
+        return self._callback(event) if callback is None else self._set_callback(event, callback)
 
     @property
     def session(self) -> Session | None:
@@ -141,7 +240,7 @@ class Client(RoutedService):
         if self._factory is not None and self._factory.finished:
             self._factory.tell_all()  # who is told may connect, too
         if self._factory is None or self._factory.finished:
-            clocks = resolve_clocks(self.reactor)
+            clocks = self._clocks
             endpoint = self._endpoint(clocks)
             self._factory = VeltixClientFactory(
                 self._application,

@@ -10,18 +10,22 @@ from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field, fields, replace
 from enum import Enum, IntEnum
 from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.limits import Limits, Timeouts, check_seconds, check_whole
 
 __all__ = [
     "BufferSize",
+    "ClientChanges",
     "ClientConfig",
+    "ClientSettings",
     "Limits",
     "PerformanceMode",
     "RetryPolicy",
+    "ServerChanges",
     "ServerConfig",
+    "ServerSettings",
     "SocketCore",
     "Timeouts",
     "changed",
@@ -285,6 +289,61 @@ class ClientConfig(_Common):
         if isinstance(self.retry, RetryPolicy):
             return self.retry
         return RetryPolicy(self.retry, self.retry_delay, factor=1, max_delay=self.retry_delay, jitter=False)
+
+
+# The fields once more, for type checkers and editors: what may be given by name in place of a config.
+
+
+class _CommonSettings(TypedDict, total=False):
+    wire: str
+    max_message_size: int
+    handshake_timeout: float
+    buffer_size: int
+    max_workers: int
+    performance_mode: PerformanceMode
+    socket_core: SocketCore
+    limits: Limits
+    timeouts: Timeouts
+
+
+class ServerSettings(_CommonSettings, total=False):
+    """Single fields of :class:`ServerConfig`, but for ``port``, which ``Server`` names itself."""
+
+    host: str
+    endpoints: tuple[Any, ...]
+    max_connections: int
+    max_connection: int | None
+    tls_cert: str | PurePath | None
+    tls_key: str | PurePath | None
+    tls_client_ca: str | PurePath | None
+
+
+class ClientSettings(_CommonSettings, total=False):
+    """Single fields of :class:`ClientConfig`, but for ``port`` and ``endpoint``, which ``Client`` names itself."""
+
+    server_addr: str
+    connect_timeout: float
+    retry: RetryPolicy | int
+    retry_delay: float
+    long_headers: bool
+    tls: bool
+    tls_ca: str | PurePath | None
+    tls_name: str | None
+    tls_cert: str | PurePath | None
+    tls_key: str | PurePath | None
+
+
+class ServerChanges(ServerSettings, total=False):
+    """Single fields of :class:`ServerConfig`, all of them."""
+
+    port: int
+
+
+class ClientChanges(ClientSettings, total=False):
+    """Single fields of :class:`ClientConfig`, all of them."""
+
+    port: int
+    endpoint: Any
 
 
 C = TypeVar("C", ServerConfig, ClientConfig)

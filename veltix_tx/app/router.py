@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import TypeVar, overload
+from typing import Literal, TypeVar, overload
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -22,12 +22,15 @@ from veltix_tx.net.threads import Workers
 from veltix_tx.net.turns import Within
 from veltix_tx.settings import check_seconds
 from veltix_tx.wire.handshake import Role
-from veltix_tx.wire.messages import MessageType, Response
+from veltix_tx.wire.messages import MessageType, Request, Response
 
-__all__ = ["Events", "Handler", "Router"]
+__all__ = ["Answer", "Events", "Handler", "OnConnect", "OnDisconnect", "OnRecv", "Router"]
 
 Handler = Callable[..., object]
 H = TypeVar("H", bound=Handler)
+
+Answer = bytes | bytearray | memoryview | Request | None
+"""What a handler that runs in a thread returns."""
 
 _log = Logger()
 
@@ -38,6 +41,11 @@ class Events(Enum):
     ON_RECV = "on_recv"
     ON_CONNECT = "on_connect"
     ON_DISCONNECT = "on_disconnect"
+
+
+OnRecv = Literal["on_recv", Events.ON_RECV]
+OnConnect = Literal["on_connect", Events.ON_CONNECT]
+OnDisconnect = Literal["on_disconnect", Events.ON_DISCONNECT]
 
 
 @implementer(IVeltixApplication)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import NotConnectingError
@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from veltix_tx.errors import DisconnectReason, SessionClosed, VeltixError, VersionRefused
-from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.interfaces import Application, IVeltixApplication
 from veltix_tx.net.factory import check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.listeners import Listeners
@@ -87,7 +87,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
 
     def __init__(
         self,
-        application: IVeltixApplication,
+        application: IVeltixApplication | Application,
         config: ClientConfig | None = None,
         *,
         retry: RetryPolicy | None = None,
@@ -110,7 +110,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._untold: list[DisconnectState] = []
         self._over = False
         self.session: Session | None = None
-        self._application = application
+        self._application = cast(IVeltixApplication, application)
         self._reactor = reactor
         self._types = types
         self._random = random or Random()
