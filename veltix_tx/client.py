@@ -144,6 +144,7 @@ class Client(RoutedService):
         Raises:
             SettingsError: the type has a route already, there is an application in place of
                 routes, a coroutine function is to run in a thread, or the timeout cannot be.
+            TypeError: it is used without parentheses.
         """
         return self._route(message_type, {"concurrent": concurrent, "thread": thread, "timeout": timeout})
 
@@ -200,6 +201,7 @@ class Client(RoutedService):
 
         Raises:
             SettingsError: there is no such event, or there is an application in place of callbacks.
+            TypeError: it is used without parentheses.
         """
         return self._callback(event) if callback is None else self._set_callback(event, callback)
 

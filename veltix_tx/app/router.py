@@ -104,8 +104,7 @@ class Router:
                 coroutine function is to run in a thread, or the timeout cannot be.
         """
         _check_callable(handler)
-        if not isinstance(message_type, MessageType):
-            raise SettingsError("route", message_type, "for a MessageType")
+        self.check_type(message_type)
         if self.has_route(message_type):
             raise SettingsError("route", message_type.name, "a type that has no route yet: unregister it first")
         if message_type.code in self.taken:
@@ -149,13 +148,32 @@ class Router:
 
         return register if callback is None else register(callback)
 
-    @staticmethod
-    def event(event: Events | str) -> Events:
+    def check_type(self, message_type: object) -> None:
+        """Refuse what no route can be for.
+
+        Raises:
+            SettingsError: it is no message type.
+            TypeError: it is a function: the decorator was used without parentheses.
+        """
+        if callable(message_type):
+            door = "server" if self._server else "client"
+            name = getattr(message_type, "__name__", repr(message_type))
+            raise TypeError(f"route needs the type of message that {name} handles: write @{door}.route(TYPE), not @{door}.route")
+        if not isinstance(message_type, MessageType):
+            raise SettingsError("route", message_type, "for a MessageType")
+
+    def event(self, event: object) -> Events:
         """Return an event by its name.
 
         Raises:
             SettingsError: there is no such event.
+            TypeError: it is a function: the decorator was used without parentheses.
         """
+        if callable(event):
+            door = "server" if self._server else "client"
+            name, example = getattr(event, "__name__", repr(event)), Events.ON_CONNECT.value
+            usage = f'write @{door}.set_callback("{example}"), not @{door}.set_callback'
+            raise TypeError(f"set_callback needs the event that {name} is called for: {usage}")
         try:
             return Events(event)
         except ValueError:

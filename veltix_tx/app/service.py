@@ -178,7 +178,7 @@ class RoutedService(Service):
 
     @from_any_thread
     def _route(self, message_type: MessageType, terms: dict[str, Any]) -> Callable[[H], H]:
-        self.router  # noqa: B018 (refuses at once where there are no routes)
+        self.router.check_type(message_type)
 
         def register(handler: H) -> H:
             self._register(message_type, handler, terms)
