@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -209,7 +210,8 @@ class Router:
         """Call a client's ``on_disconnect``, at each step of a lost or failed connection."""
         callback = self._callbacks.get(Events.ON_DISCONNECT)
         if callback is not None:
-            maybeDeferred(callback, state).addErrback(lambda failure: _log.failure("on_disconnect failed", PlainFailure(failure)))
+            told = copy_context().run(maybeDeferred, callback, state)
+            told.addErrback(lambda failure: _log.failure("on_disconnect failed", PlainFailure(failure)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from random import Random
 from typing import cast
 
@@ -72,6 +73,7 @@ class VeltixServerFactory(ServerFactory):
         self._reactor = reactor
         self._types = types
         self._random = random or Random()
+        self._context = copy_context()
 
     @property
     def connections(self) -> Connections:
@@ -90,6 +92,7 @@ class VeltixServerFactory(ServerFactory):
                 *(self._application, self.config, resolve_clocks(self._reactor)),
                 types=self._types,
                 random=self._random,
+                context=self._context,
                 shared=connections.shared,
                 ready=connections.ready,
                 lost=connections.lost,

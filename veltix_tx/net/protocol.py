@@ -325,7 +325,9 @@ class VeltixProtocol(Conduct):
                 self._on(events[first])
                 first += 1
             if self.session is not None:
-                self.session.receive(events[first:] if first else events, self._on)
+                # In a context of its own: what a handler sets with a ContextVar is seen by no other connection's.
+                context = self.side.context.copy()
+                context.run(self.session.receive, events[first:] if first else events, self._on)
         finally:
             self.corked = False
             self.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
@@ -114,6 +115,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._reactor = reactor
         self._types = types
         self._random = random or Random()
+        self._context = copy_context()
         self._protocol: VeltixProtocol | None = None
         self._closed: SessionClosed | None = None
         self._given_up: Failure | None = None
@@ -141,6 +143,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
                 *(self._application, self.config, resolve_clocks(self._reactor)),
                 types=self._types,
                 random=self._random,
+                context=self._context,
                 shared=self._shared,
                 ready=self._session_ready,
                 lost=self._session_lost,

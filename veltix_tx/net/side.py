@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ class Side:
         shared: for several sides of one server; one of its own by default.
         ready: called with a protocol whose handshake is complete.
         lost: called with a protocol whose connection is gone, and why.
+        context: the ContextVars that handlers see, each in a copy; the present ones by default.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Side:
         shared: Shared | None = None,
         ready: Callable[[VeltixProtocol], None] | None = None,
         lost: Callable[[VeltixProtocol, SessionClosed], None] | None = None,
+        context: Context | None = None,
     ) -> None:
         self.application = application
         self.config = config
@@ -56,6 +59,7 @@ class Side:
         self.shared = shared or Shared(clocks, config.limits, config.timeouts)
         self.ready = ready
         self.lost = lost
+        self.context = copy_context() if context is None else context
         self.home = Home(clocks.reactor)
         self.role = Role.SERVER if isinstance(config, ServerConfig) else Role.CLIENT
         self.release = None if config.wire == AUTO else find_release(config.wire)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from functools import wraps
 from inspect import iscoroutine
 from threading import Lock, get_ident, main_thread
@@ -220,8 +221,9 @@ def _wait(
             return None
         if home is not None and not home.begun:
             home.settle()
-        return maybeDeferred(function, *args, **kwargs).addBoth(settle)
+        return context.run(maybeDeferred, function, *args, **kwargs).addBoth(settle)
 
+    context = copy_context()  # the caller's
     reactor.callFromThread(run)
     given_up = monotonic() + (_BEGIN if patience is None else patience)
     while not done.acquire(timeout=_LOOK):
@@ -264,16 +266,18 @@ class Workers:
     def run(self, function: Callable[..., object], *args: object) -> Deferred[Any]:
         """Return a Deferred of what the function returns or raises; in a thread it cannot return a Deferred.
 
+        It sees a copy of the caller's ContextVars, and what it sets there is gone with it.
+
         Cancelling it keeps a function from running that has no thread yet. One that runs cannot be
         stopped, and keeps its thread to its end; what it returns is dropped, what it raises is logged.
         """
-        pool = self._pool
+        pool, context = self._pool, copy_context()
         if pool is None:
-            return maybeDeferred(function, *args)
+            return context.run(maybeDeferred, function, *args)
         outcome: Deferred[Any] = Deferred()
 
         def begin() -> Deferred[Any] | None:
-            return None if outcome.called else deferToThreadPool(self.reactor, pool, _finished(function), *args)
+            return None if outcome.called else deferToThreadPool(self.reactor, pool, context.run, _finished(function), *args)
 
         def end(result: object) -> None:
             if not outcome.called:

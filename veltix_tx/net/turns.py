@@ -179,7 +179,11 @@ class Turns(Telling):
         self._answer(message, result, self._next)
 
     def _handle(self, message: Response) -> None:
-        """Handle one message whose turn it is, and see whether its handler blocks."""
+        """Handle one message whose turn it is, in a context of its own."""
+        self._link.side.context.copy().run(self._handle_here, message)
+
+    def _handle_here(self, message: Response) -> None:
+        """Handle one message, and see whether its handler blocks."""
         began = self._link.clocks.uptime()
         try:
             result = self._received(self._session, message)
@@ -273,7 +277,10 @@ class Turns(Telling):
         return not (self._busy or self._answering or self._inbox)
 
     def _call(self, step: Callable[..., object], *arguments: object) -> None:
-        """Call one of the application's other methods."""
+        """Call one of the application's other methods, in a context of its own."""
+        self._link.side.context.copy().run(self._call_here, step, *arguments)
+
+    def _call_here(self, step: Callable[..., object], *arguments: object) -> None:
         name = step.__name__
 
         def failed(failure: Failure) -> None:
