@@ -20,6 +20,7 @@ from veltix_tx.app.router import Events, Router
 from veltix_tx.errors import MessageTypeError, SessionClosed, SettingsError, excerpt
 from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
 from veltix_tx.net.plain import PlainFailure
+from veltix_tx.net.running import as_deferred
 from veltix_tx.net.session import Session
 from veltix_tx.wire.messages import CodeRange, MessageRegistry, MessageType, Response
 
@@ -270,7 +271,7 @@ class Plugins:
         seeing = self._seeing[Events.ON_DISCONNECT]
         if not seeing:
             return self._application.disconnected(session, reason)
-        done = maybeDeferred(self._application.disconnected, session, reason)
+        done = as_deferred(maybeDeferred(self._application.disconnected, session, reason))
         for entry in reversed(seeing):
             done.addBoth(self._say_goodbye, entry, session, reason)
         return done
@@ -279,8 +280,9 @@ class Plugins:
 
     async def _connected(self, session: Session) -> None:
         for entry in self._seeing[Events.ON_CONNECT]:
-            await maybeDeferred(entry.plugin.connected, session).addErrback(_failed, "connected", entry, session)
-        await maybeDeferred(self._application.connected, session)
+            connected = as_deferred(maybeDeferred(entry.plugin.connected, session))
+            await connected.addErrback(_failed, "connected", entry, session)
+        await as_deferred(maybeDeferred(self._application.connected, session))
 
     def _show(self, entry: _Entry, session: Session, message: Response) -> None:
         try:
@@ -291,11 +293,12 @@ class Plugins:
             _failed(Failure(), "observed", entry, session)
             return
         if isinstance(seen, Deferred):
-            seen.addErrback(_failed, "observed", entry, session).addCallback(lambda _: None)
+            seen = as_deferred(seen).addErrback(_failed, "observed", entry, session).addCallback(lambda _: None)
             session.answer(message, seen)  # with nothing, but bounded: a peer that is too fast is read no more
 
     def _say_goodbye(self, result: object, entry: _Entry, session: Session, reason: SessionClosed) -> Deferred[object]:
-        told = maybeDeferred(entry.plugin.disconnected, session, reason).addErrback(_failed, "disconnected", entry, session)
+        told = as_deferred(maybeDeferred(entry.plugin.disconnected, session, reason))
+        told.addErrback(_failed, "disconnected", entry, session)
         return told.addCallback(lambda _: result)
 
     def _register_types(
