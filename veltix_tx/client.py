@@ -29,7 +29,7 @@ from veltix_tx.net.session import Session
 from veltix_tx.net.shared import Shared
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
-from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, changed
+from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, changed, given_address
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
 
@@ -56,7 +56,7 @@ class Client(RoutedService):
     Routes and callbacks belong to the client, not to one connection: they outlive reconnects.
 
     Args:
-        server: the server's name or address, or a whole ClientConfig.
+        server: the server's name or address, with ``:PORT`` or without, or a whole ClientConfig.
         port: the server's TCP port.
         application: what happens with the messages, in place of routes and callbacks.
         endpoint: where to connect, in place of name and port: a Twisted client endpoint string or
@@ -87,13 +87,18 @@ class Client(RoutedService):
         random: Random | None = None,
         **settings: Unpack[ClientSettings],
     ) -> None:
-        config = None if isinstance(server, str) else server
-        given = {"server_addr": server if config is None else None, "port": port, "endpoint": endpoint}
-        wanted = {**settings, **{name: value for name, value in given.items() if value is not None}}
+        given: dict[str, Any] = {**settings}
+        if port is not None:
+            given["port"] = port
+        if isinstance(server, str):
+            given |= given_address("server_addr", server, port, settings)
+            server = None
+        if endpoint is not None:
+            given["endpoint"] = endpoint
         self.config = ClientConfig()
         self._factory: VeltixClientFactory | None = None
         self._counters: Counter[str] = Counter()
-        self._configure(config, wanted)
+        self._configure(server, given)
         super().__init__(Role.CLIENT, application, types, reactor, random)
 
     # What users say.

@@ -30,7 +30,7 @@ from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
-from veltix_tx.settings import ServerChanges, ServerConfig, ServerSettings, changed
+from veltix_tx.settings import ServerChanges, ServerConfig, ServerSettings, changed, given_address
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
 from veltix_tx.wire.releases import AUTO, SUPERSET
@@ -61,7 +61,7 @@ class Server(RoutedService):
     """A Veltix server, a ``twisted.application`` Service.
 
     Args:
-        config: the settings.
+        config: the settings, or the interface to listen on, such as ``"127.0.0.1"``, with ``:PORT`` or without.
         port: the TCP port to listen on.
         application: what happens with the messages, in place of routes and callbacks.
         endpoint: where to listen, in place of ``host`` and ``port``: a Twisted endpoint string
@@ -83,7 +83,7 @@ class Server(RoutedService):
 
     def __init__(
         self,
-        config: ServerConfig | None = None,
+        config: ServerConfig | str | None = None,
         port: int | None = None,
         *,
         application: IVeltixApplication | Application | None = None,
@@ -94,10 +94,13 @@ class Server(RoutedService):
         **settings: Unpack[ServerSettings],
     ) -> None:
         given: dict[str, Any] = {**settings}
-        if endpoint is not None:
-            given["endpoints"] = (endpoint,)
         if port is not None:
             given["port"] = port
+        if isinstance(config, str):
+            given |= given_address("host", config, port, settings)
+            config = None
+        if endpoint is not None:
+            given["endpoints"] = (endpoint,)
         self.config = ServerConfig()
         self._listening: object = None  # a new one each time it begins to listen
         self._connections: Connections | None = None  # until it listens
