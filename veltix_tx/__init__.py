@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from veltix_tx.client import Client
     from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
     from veltix_tx.errors import (
+        CannotBlock,
         HandshakeError,
         HandshakeTimeout,
         InvalidContent,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BufferSize",
+    "CannotBlock",
     "Client",
     "ClientConfig",
     "DisconnectReason",
@@ -128,6 +130,7 @@ _HOMES = {
     "encode_utf8": "veltix_tx.encodings",
     "format_bytes": "veltix_tx.encodings",
     "DisconnectReason": "veltix_tx.reasons",
+    "CannotBlock": "veltix_tx.errors",
     "HandshakeError": "veltix_tx.errors",
     "HandshakeTimeout": "veltix_tx.errors",
     "InvalidContent": "veltix_tx.errors",

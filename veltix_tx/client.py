@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
@@ -18,33 +18,45 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from veltix_tx.app.router import Answer, Events, OnConnect, OnDisconnect, OnRecv
 from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
-from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.factory import check_wire, resolve_clocks
+from veltix_tx.interfaces import Application, IVeltixApplication
+from veltix_tx.net.endpoints import ClientEndpoint
+from veltix_tx.net.factory import check_wire
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.questions import checked_seconds
-from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
+from veltix_tx.net.reconnect import DisconnectState, EndpointConnector, VeltixClientFactory
 from veltix_tx.net.session import Session
 from veltix_tx.net.setting_up import keep_context, sets_up
 from veltix_tx.net.shared import Shared
-from veltix_tx.net.threads import Home, from_any_thread
+from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
-from veltix_tx.settings import ClientConfig, changed
+from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, changed, given_address
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
 
-__all__ = ["Client"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["BlockingClient", "Client"]
 
 _log = Logger()
-
-T = TypeVar("T")
 
 _SETTING_UP = (
     "on_connect is not done, and until then only it may send: wait for connect(), or use client.session, taken in on_connect"
 )
+
+ClientHandler = Callable[[Response], object]
+ClientThreadHandler = Callable[[Response], Answer]
+H = TypeVar("H", bound=ClientHandler)
+HT = TypeVar("HT", bound=ClientThreadHandler)
+C = TypeVar("C", bound=Callable[[], object])
+D = TypeVar("D", bound=Callable[[DisconnectState], object])
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Client(RoutedService):
@@ -53,7 +65,7 @@ class Client(RoutedService):
     Routes and callbacks belong to the client, not to one connection: they outlive reconnects.
 
     Args:
-        server: the server's name or address, or a whole ClientConfig.
+        server: the server's name or address, with ``:PORT`` or without, or a whole ClientConfig.
         port: the server's TCP port.
         application: what happens with the messages, in place of routes and callbacks.
         endpoint: where to connect, in place of name and port: a Twisted client endpoint string or
@@ -65,7 +77,6 @@ class Client(RoutedService):
 
     Attributes:
         config: the settings, as :meth:`configure` left them.
-        reactor: as given; can be changed before connecting.
 
     Raises:
         SettingsError: a setting cannot be; the message names it and what it must be.
@@ -78,37 +89,141 @@ class Client(RoutedService):
         server: str | ClientConfig | None = None,
         port: int | None = None,
         *,
-        application: IVeltixApplication | None = None,
-        endpoint: str | IStreamClientEndpoint | None = None,
+        application: IVeltixApplication | Application | None = None,
+        endpoint: str | IStreamClientEndpoint | ClientEndpoint | None = None,
         types: MessageRegistry | None = None,
         reactor: IReactorTime | Clocks | None = None,
         random: Random | None = None,
-        **settings: Any,
+        **settings: Unpack[ClientSettings],
     ) -> None:
-        config = None if isinstance(server, str) else server
-        given = {"server_addr": server if config is None else None, "port": port, "endpoint": endpoint}
-        settings |= {name: value for name, value in given.items() if value is not None}
+        given: dict[str, Any] = {**settings}
+        if port is not None:
+            given["port"] = port
+        if isinstance(server, str):
+            given |= given_address("server_addr", server, port, settings)
+            server = None
+        if endpoint is not None:
+            given["endpoint"] = endpoint
         self.config = ClientConfig()
         self._factory: VeltixClientFactory | None = None
         self._first_session: Listeners[Session] = Listeners()  # until it first connects
         self._leaving: set[VeltixClientFactory] = set()  # whose last connections are still closing
         self._counters: Counter[str] = Counter()
-        self.configure(config, **settings)
+        self._configure(server, given)
         super().__init__(Role.CLIENT, application, types, reactor, random)
 
     # What users say.
 
-    def configure(self, config: ClientConfig | None = None, **settings: Any) -> None:
+    @from_any_thread
+    def configure(self, config: ClientConfig | None = None, **settings: Unpack[ClientChanges]) -> None:
         """Change settings before connecting: a whole config, single fields, or both.
 
         Raises:
             SettingsError: a setting cannot be, or the client is connected.
         """
+        self._configure(config, {**settings})
+
+    def _configure(self, config: ClientConfig | None, settings: dict[str, Any]) -> None:
         if self._factory is not None and not self._factory.finished:
             raise SettingsError("settings", sorted(settings), "given before the client connects, or after disconnect()")
         wanted = changed(self.config if config is None else config, settings, ClientConfig)
         check_wire(wanted.wire)
         self.config = wanted
+
+    @overload
+    def route(
+        self, message_type: MessageType, *, concurrent: bool = ..., thread: Literal[False] = ..., timeout: float | None = ...
+    ) -> Callable[[H], H]: ...
+    @overload
+    def route(
+        self, message_type: MessageType, *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
+    ) -> Callable[[HT], HT]: ...
+    def route(
+        self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False, timeout: float | None = None
+    ) -> Callable[..., Any]:
+        """Return a decorator: its function handles one type of message, and is called ``handler(message)``.
+
+        What it returns (bytes, a Request, or a Deferred or coroutine of one) answers the message. One
+        peer's messages are handled one after another; with ``concurrent`` the later ones go ahead
+        while this handler's Deferred or coroutine is not done.
+
+        With ``thread`` it is a plain function that may block: it runs in a thread of the reactor's
+        pool, at most ``max_workers`` of them at once, its peer's messages still one after another.
+        It may use sessions, servers and clients as any handler does, but for one thing: what
+        returns a Deferred elsewhere blocks there, and returns or raises what the Deferred would
+        (``blocking`` has these methods with their types).
+
+        A Deferred or coroutine that is not done after ``timeout`` seconds (``timeouts.handler`` by
+        default, ``math.inf`` for no end) is cancelled and counts as failed. A thread cannot be
+        cancelled: it runs on, and what it returns then is dropped.
+
+        Raises:
+            SettingsError: the type has a route already, there is an application in place of
+                routes, a coroutine function is to run in a thread, or the timeout cannot be.
+            TypeError: it is used without parentheses.
+        """
+        return self._route(message_type, {"concurrent": concurrent, "thread": thread, "timeout": timeout})
+
+    @overload
+    def register_route(
+        self,
+        message_type: MessageType,
+        handler: ClientHandler,
+        *,
+        concurrent: bool = ...,
+        thread: Literal[False] = ...,
+        timeout: float | None = ...,
+    ) -> None: ...
+    @overload
+    def register_route(
+        self,
+        message_type: MessageType,
+        handler: ClientThreadHandler,
+        *,
+        concurrent: bool = ...,
+        thread: bool,
+        timeout: float | None = ...,
+    ) -> None: ...
+    def register_route(
+        self,
+        message_type: MessageType,
+        handler: ClientHandler,
+        *,
+        concurrent: bool = False,
+        thread: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Let a function handle one type of message; see :meth:`route`."""
+        self._register(message_type, handler, {"concurrent": concurrent, "thread": thread, "timeout": timeout})
+
+    @overload
+    def set_callback(self, event: OnRecv) -> Callable[[H], H]: ...
+    @overload
+    def set_callback(self, event: OnRecv, callback: H) -> H: ...
+    @overload
+    def set_callback(self, event: OnConnect) -> Callable[[C], C]: ...
+    @overload
+    def set_callback(self, event: OnConnect, callback: C) -> C: ...
+    @overload
+    def set_callback(self, event: OnDisconnect) -> Callable[[D], D]: ...
+    @overload
+    def set_callback(self, event: OnDisconnect, callback: D) -> D: ...
+    def set_callback(self, event: Events | str, callback: Callable[..., object] | None = None) -> Any:
+        """Set the callback of an event, in place of an earlier one; without a callback, return a decorator.
+
+        They are ``on_recv(message)``, ``on_connect()`` and ``on_disconnect(state)``, called with a DisconnectState
+        when the connection is lost or could not be made, and after each further try that fails. ``on_recv``
+        gets the messages that have no route.
+
+        An ``on_connect`` that raises (:class:`~veltix_tx.errors.Rejected` to refuse on purpose), or is not done within
+        ``timeouts.handler``, refuses the session: it is closed with the reason REJECTED, and none of its messages is
+        handled.
+
+        Raises:
+            SettingsError: there is no such event, or there is an application in place of callbacks.
+            TypeError: it is used without parentheses.
+        """
+        return self._callback(event) if callback is None else self._set_callback(event, callback)
 
     @property
     def session(self) -> Session | None:
@@ -122,11 +237,16 @@ class Client(RoutedService):
         return self.session is not None
 
     @property
+    def blocking(self) -> BlockingClient:
+        """The client for other threads than the reactor's: its methods block and return plain values."""
+        return BlockingClient(self)
+
+    @property
     def counters(self) -> Counter[str]:
         """What has happened on all its connections: name -> how often; see :data:`~veltix_tx.net.shared.COUNTERS`."""
         return Counter(self._counters)
 
-    @from_any_thread
+    @at_home
     def connect(self) -> Deferred[Session]:
         """Connect, unless that is done or under way.
 
@@ -143,8 +263,7 @@ class Client(RoutedService):
             self._leave(self._factory)
             self._factory.conclude()  # who is told may connect, too
         if self._factory is None or self._factory.finished:
-            clocks = resolve_clocks(self.reactor)
-            self.home = Home(clocks.reactor)
+            clocks = self._clocks
             endpoint = self._endpoint(clocks)
             self._factory = VeltixClientFactory(
                 self._application,
@@ -197,7 +316,7 @@ class Client(RoutedService):
             def late(result: object, _: float) -> NoReturn:
                 raise ConnectTimeout(string=f"no session within {seconds:g} s")
 
-            waiting.addTimeout(seconds, resolve_clocks(self.reactor).reactor, late)
+            waiting.addTimeout(seconds, self._clocks.reactor, late)
         return waiting
 
     @from_any_thread
@@ -209,7 +328,7 @@ class Client(RoutedService):
         if self._factory is not None:
             self._factory.stop_retry()
 
-    @from_any_thread
+    @at_home
     def retry(self, max_: int | None = None) -> Deferred[Session]:
         """Try at once, be it before the next try is due or after the last, and count the tries from 0.
 
@@ -253,9 +372,7 @@ class Client(RoutedService):
         """
         session = self._factory.session if self._factory is not None else None
         if session is None:
-            session = self._own_session
-            if session is None:
-                raise self._absent()
+            session = self._present()
         return session.send(message, content, request_id=request_id)
 
     def send_and_wait(
@@ -264,22 +381,23 @@ class Client(RoutedService):
         """Send a request and wait for its reply; see :meth:`Session.send_and_wait`. Errbacks with NotReady as :meth:`send`."""
         session = self._factory.session if self._factory is not None else None
         if session is None:
-            return self._ask_early(lambda own: own.send_and_wait(message, content, timeout=timeout))
+            return self._ask(Session.send_and_wait, message, content, timeout=timeout)
         return session.send_and_wait(message, content, timeout=timeout)
 
     @from_any_thread
     def ping_server(self, timeout: float | None = None) -> Deferred[float]:
         """Measure the round trip to the server in milliseconds; see :meth:`Session.ping`. Errbacks with NotReady, too."""
-        session = self._factory.session if self._factory is not None else None
-        return self._ask_early(lambda own: own.ping(timeout)) if session is None else session.ping(timeout)
+        return self._ask(Session.ping, timeout)
 
     # From twisted.application.
 
+    @at_home
     def startService(self) -> None:
         """Connect; a failure is logged."""
         super().startService()
         self.connect().addErrback(self._not_connected)
 
+    @from_any_thread
     def stopService(self) -> Deferred[None]:
         """Close politely."""
         super().stopService()
@@ -311,17 +429,28 @@ class Client(RoutedService):
         session = self._factory.setting_up if self._factory is not None else None
         return session if session is not None and sets_up(session) else None
 
-    def _ask_early(self, ask: Callable[[Session], Deferred[T]]) -> Deferred[T]:
-        """Let ``on_connect`` ask something, and what it does with the answer use the session, too."""
-        session = self._own_session
-        return fail(self._absent()) if session is None else keep_context(ask(session))
-
-    def _absent(self) -> VeltixError:
-        """Return why there is no session."""
+    @from_any_thread
+    def _present(self) -> Session:
+        """Return the session, for ``on_connect`` the one that is being set up; raise why there is none."""
+        session = self._factory.session if self._factory is not None else None
+        if session is None:
+            session = self._own_session
+        if session is not None:
+            return session
         if self._factory is not None and self._factory.setting_up is not None:
-            return NotReady(_SETTING_UP)
+            raise NotReady(_SETTING_UP)
         ended = self._factory.closed if self._factory is not None else None
-        return NotReady() if ended is None else SessionClosed(ended.reason, ended.cause)
+        raise NotReady() if ended is None else SessionClosed(ended.reason, ended.cause)
+
+    @from_any_thread
+    def _ask(self, question: Callable[Concatenate[Session, P], Deferred[T]], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """Ask the server something on the session; fail with why there is none."""
+        try:
+            session = self._present()
+        except VeltixError as error:
+            return fail(error)
+        answer = question(session, *args, **kwargs)
+        return answer if session is not self._own_session else keep_context(answer)  # on_connect goes on where it is
 
     def _endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:
         plain, config = self._plain_endpoint(clocks), self.config
@@ -348,6 +477,48 @@ class Client(RoutedService):
         except Exception as error:
             raise SettingsError("endpoint", config.endpoint, f"a Twisted client endpoint ({error})") from error
         return endpoint
+
+
+class BlockingClient(BlockingView):
+    """A client's methods for threads, where they block: each returns what the Deferred of the same method fires with, or raises.
+
+    Args:
+        client: the client.
+    """
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client._settle)
+        self._client = client
+
+    def connect(self) -> Session:
+        """Connect, unless that is done or under way; return the session."""
+        return self._wait(self._client.connect)
+
+    def retry(self, max_: int | None = None) -> Session:
+        """Try at once; return the session."""
+        return self._wait(self._client.retry, max_)
+
+    def disconnect(self) -> None:
+        """Close gracefully and try no more."""
+        self._wait(self._client.disconnect)
+
+    def stopService(self) -> None:
+        """Close gracefully."""
+        self._wait(self._client.stopService)
+
+    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> None:
+        """Send a message, and wait until there is room for more."""
+        self._wait(lambda: self._client.send(message, content, request_id=request_id).when_low())
+
+    def send_and_wait(self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None) -> Response:
+        """Send a request and return its reply."""
+        return self._wait(self._client.send_and_wait, message, content, timeout=timeout)
+
+    def ping_server(self, timeout: float | None = None) -> float:
+        """Return the round trip to the server in milliseconds."""
+        return self._wait(self._client.ping_server, timeout)
 
 
 def _tcp_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:

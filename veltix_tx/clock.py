@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread, current_thread
+from threading import Thread, current_thread, get_ident
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -25,6 +25,7 @@ class ThreadedClock(Clock):
 
     Attributes:
         patience: real seconds that a thread may take from one call to the next, or to its end.
+        io_thread: the thread in which :meth:`work` makes the calls.
     """
 
     running = True
@@ -33,6 +34,7 @@ class ThreadedClock(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.patience = 5.0
+        self.io_thread = get_ident()
         self._calls: SimpleQueue[tuple[Thread, Callable[[], object]]] = SimpleQueue()
         self._busy: dict[Thread, str] = {}
 

@@ -6,6 +6,7 @@
     ├── SettingsError (ValueError)          a setting that cannot be
     ├── MessageTypeError (ValueError)       a message code that cannot be
     ├── InvalidContent (ValueError)         a content that is not what it is taken for
+    ├── CannotBlock (RuntimeError)          a call that would block a thread that must not, or for ever
     ├── ProtocolError
     │   ├── LocalProtocolError              this side asked for what the wire forbids
     │   │   ├── NotReady                    before the handshake is complete, or on_connect done
@@ -40,6 +41,7 @@ from typing import ClassVar
 from veltix_tx.reasons import DisconnectReason
 
 __all__ = [
+    "CannotBlock",
     "DisconnectReason",
     "EarlyMessage",
     "FrameTimeout",
@@ -125,6 +127,10 @@ class InvalidContent(VeltixError, ValueError):
 
     def __str__(self) -> str:
         return f"{excerpt(self.value)} is not {self.rule}"
+
+
+class CannotBlock(VeltixError, RuntimeError):
+    """A call that waits was made where waiting cannot end, such as in the reactor's own thread. Nothing was done."""
 
 
 class ProtocolError(VeltixError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from zope.interface import Attribute, Interface
 
@@ -13,7 +13,20 @@ if TYPE_CHECKING:
     from veltix_tx.net.session import Session
     from veltix_tx.wire.messages import MessageType, Response
 
-__all__ = ["IHandlerTable", "IVeltixApplication", "IVeltixPlugin"]
+__all__ = ["Application", "IHandlerTable", "IVeltixApplication", "IVeltixPlugin"]
+
+
+class Application(Protocol):
+    """What an :class:`IVeltixApplication` has, for type checkers that do not know zope's interfaces."""
+
+    def connected(self, session: Session, /) -> object:
+        """See :meth:`IVeltixApplication.connected`."""
+
+    def received(self, session: Session, message: Response, /) -> object:
+        """See :meth:`IVeltixApplication.received`."""
+
+    def disconnected(self, session: Session, reason: SessionClosed, /) -> object:
+        """See :meth:`IVeltixApplication.disconnected`."""
 
 
 class IVeltixApplication(Interface):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime, IStreamServerEndpoint
@@ -17,33 +17,42 @@ from zope.interface import implementer
 
 from veltix_tx._version import __version__
 from veltix_tx.app.hub import Hub
+from veltix_tx.app.router import Answer, Events, OnConnect, OnDisconnect, OnRecv
 from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
-from veltix_tx.interfaces import IHandlerTable, IVeltixApplication
+from veltix_tx.interfaces import Application, IHandlerTable, IVeltixApplication
 from veltix_tx.net.accepting import accept_in_turns, accept_patiently
 from veltix_tx.net.addresses import is_local, shown
 from veltix_tx.net.connections import Connections
-from veltix_tx.net.endpoints import Place, open_endpoint, places
-from veltix_tx.net.factory import VeltixServerFactory, check_wire, resolve_clocks
+from veltix_tx.net.endpoints import Place, ServerEndpoint, open_endpoint, places
+from veltix_tx.net.factory import VeltixServerFactory, check_wire
 from veltix_tx.net.handlers import handler_table
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
-from veltix_tx.net.threads import Home, from_any_thread
+from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
-from veltix_tx.settings import ServerConfig, changed
+from veltix_tx.settings import ServerChanges, ServerConfig, ServerSettings, changed, given_address
 from veltix_tx.wire.handshake import Role
-from veltix_tx.wire.messages import MessageRegistry, MessageType, Request
+from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
 from veltix_tx.wire.releases import AUTO, SUPERSET
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from veltix_tx.net.tls import ServerTls
 
 with suppress(ImportError):  # Windows has no such limits
     from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 
-__all__ = ["Server"]
+__all__ = ["BlockingServer", "Server"]
 
 _log = Logger()
+
+ServerHandler = Callable[[Session, Response], object]
+ServerThreadHandler = Callable[[Session, Response], Answer]
+H = TypeVar("H", bound=ServerHandler)
+T = TypeVar("T", bound=ServerThreadHandler)
+C = TypeVar("C", bound=Callable[[Session], object])
 
 _OTHER_FILES = 64
 """File descriptors left for everything but connections."""
@@ -53,7 +62,8 @@ class Server(RoutedService):
     """A Veltix server, a ``twisted.application`` Service.
 
     Args:
-        config: the settings.
+        config: the settings, or the interface to listen on, such as ``"127.0.0.1"``, with ``:PORT`` or without.
+        port: the TCP port to listen on.
         application: what happens with the messages, in place of routes and callbacks.
         endpoint: where to listen, in place of ``host`` and ``port``: a Twisted endpoint string
             (one that starts with a wire, such as ``"1.9.0@tcp:8090"``, speaks that one) or an
@@ -61,11 +71,10 @@ class Server(RoutedService):
         types: the message types known; the application's, else the process-wide registry by default.
         reactor: a reactor, or Clocks for a test; None for the global reactor, when listening begins.
         random: for ids.
-        settings: single fields of ServerConfig, such as ``port=8080``, in place of the config's.
+        settings: single fields of ServerConfig, such as ``max_connections=100``, in place of the config's.
 
     Attributes:
         config: the settings, as :meth:`configure` left them.
-        reactor: as given; can be changed before listening.
 
     Raises:
         SettingsError: a setting cannot be; the message names it and what it must be.
@@ -75,21 +84,28 @@ class Server(RoutedService):
 
     def __init__(
         self,
-        config: ServerConfig | None = None,
+        config: ServerConfig | str | None = None,
+        port: int | None = None,
         *,
-        application: IVeltixApplication | None = None,
-        endpoint: str | IStreamServerEndpoint | None = None,
+        application: IVeltixApplication | Application | None = None,
+        endpoint: str | IStreamServerEndpoint | ServerEndpoint | None = None,
         types: MessageRegistry | None = None,
         reactor: IReactorTime | Clocks | None = None,
         random: Random | None = None,
-        **settings: Any,
+        **settings: Unpack[ServerSettings],
     ) -> None:
+        given: dict[str, Any] = {**settings}
+        if port is not None:
+            given["port"] = port
+        if isinstance(config, str):
+            given |= given_address("host", config, port, settings)
+            config = None
         if endpoint is not None:
-            settings["endpoints"] = (endpoint,)
+            given["endpoints"] = (endpoint,)
         self.config = ServerConfig()
         self._listening: object = None  # a new one each time it begins to listen
         self._connections: Connections | None = None  # until it listens
-        self.configure(config, **settings)
+        self._configure(config, given)
         super().__init__(Role.SERVER, application, types, reactor, random)
         self._hub = Hub()
         self._ports: list[IListeningPort] = []
@@ -99,12 +115,16 @@ class Server(RoutedService):
 
     # What users say.
 
-    def configure(self, config: ServerConfig | None = None, **settings: Any) -> None:
+    @from_any_thread
+    def configure(self, config: ServerConfig | None = None, **settings: Unpack[ServerChanges]) -> None:
         """Change settings before listening: a whole config, single fields, or both.
 
         Raises:
             SettingsError: a setting cannot be, or the server listens already.
         """
+        self._configure(config, {**settings})
+
+    def _configure(self, config: ServerConfig | None, settings: dict[str, Any]) -> None:
         if self._listening is not None:
             raise SettingsError("settings", sorted(settings), "given before the server listens, or after its service has stopped")
         wanted = changed(self.config if config is None else config, settings, ServerConfig)
@@ -112,10 +132,105 @@ class Server(RoutedService):
         self._places = places(wanted)
         self.config = wanted
 
+    @overload
+    def route(
+        self, message_type: MessageType, *, concurrent: bool = ..., thread: Literal[False] = ..., timeout: float | None = ...
+    ) -> Callable[[H], H]: ...
+    @overload
+    def route(
+        self, message_type: MessageType, *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
+    ) -> Callable[[T], T]: ...
+    def route(
+        self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False, timeout: float | None = None
+    ) -> Callable[..., Any]:
+        """Return a decorator: its function handles one type of message, and is called ``handler(client, message)``.
+
+        What it returns (bytes, a Request, or a Deferred or coroutine of one) answers the message. One
+        peer's messages are handled one after another; with ``concurrent`` the later ones go ahead
+        while this handler's Deferred or coroutine is not done.
+
+        With ``thread`` it is a plain function that may block: it runs in a thread of the reactor's
+        pool, at most ``max_workers`` of them at once, its peer's messages still one after another.
+        It may use sessions, servers and clients as any handler does, but for one thing: what
+        returns a Deferred elsewhere blocks there, and returns or raises what the Deferred would
+        (``blocking`` has these methods with their types).
+
+        A Deferred or coroutine that is not done after ``timeout`` seconds (``timeouts.handler`` by
+        default, ``math.inf`` for no end) is cancelled and counts as failed. A thread cannot be
+        cancelled: it runs on, and what it returns then is dropped.
+
+        Raises:
+            SettingsError: the type has a route already, there is an application in place of
+                routes, a coroutine function is to run in a thread, or the timeout cannot be.
+            TypeError: it is used without parentheses.
+        """
+        return self._route(message_type, {"concurrent": concurrent, "thread": thread, "timeout": timeout})
+
+    @overload
+    def register_route(
+        self,
+        message_type: MessageType,
+        handler: ServerHandler,
+        *,
+        concurrent: bool = ...,
+        thread: Literal[False] = ...,
+        timeout: float | None = ...,
+    ) -> None: ...
+    @overload
+    def register_route(
+        self,
+        message_type: MessageType,
+        handler: ServerThreadHandler,
+        *,
+        concurrent: bool = ...,
+        thread: bool,
+        timeout: float | None = ...,
+    ) -> None: ...
+    def register_route(
+        self,
+        message_type: MessageType,
+        handler: ServerHandler,
+        *,
+        concurrent: bool = False,
+        thread: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Let a function handle one type of message; see :meth:`route`."""
+        self._register(message_type, handler, {"concurrent": concurrent, "thread": thread, "timeout": timeout})
+
+    @overload
+    def set_callback(self, event: OnRecv) -> Callable[[H], H]: ...
+    @overload
+    def set_callback(self, event: OnRecv, callback: H) -> H: ...
+    @overload
+    def set_callback(self, event: OnConnect | OnDisconnect) -> Callable[[C], C]: ...
+    @overload
+    def set_callback(self, event: OnConnect | OnDisconnect, callback: C) -> C: ...
+    def set_callback(self, event: Events | str, callback: Callable[..., object] | None = None) -> Any:
+        """Set the callback of an event, in place of an earlier one; without a callback, return a decorator.
+
+        They are ``on_recv(client, message)``, ``on_connect(client)`` and ``on_disconnect(client)``. ``on_recv``
+        gets the messages that have no route.
+
+        An ``on_connect`` that raises (:class:`~veltix_tx.errors.Rejected` to refuse on purpose), or is not done within
+        ``timeouts.handler``, refuses the session: it is closed with the reason REJECTED, and none of its messages is
+        handled. ``on_disconnect`` is called only for sessions whose ``on_connect`` ended well.
+
+        Raises:
+            SettingsError: there is no such event, or there is an application in place of callbacks.
+            TypeError: it is used without parentheses.
+        """
+        return self._callback(event) if callback is None else self._set_callback(event, callback)
+
     @property
     def clients(self) -> list[Session]:
         """The sessions whose handshake is complete and ``on_connect`` done, and that are open."""
         return [session for session in self._hub if session.admitted and session.closed is None]
+
+    @property
+    def blocking(self) -> BlockingServer:
+        """The server for other threads than the reactor's: its methods block and return plain values."""
+        return BlockingServer(self)
 
     @property
     def counters(self) -> Counter[str]:
@@ -160,6 +275,7 @@ class Server(RoutedService):
         """The first TCP port it listens on, as the system chose it; the configured one before."""
         return next((host.port for host in self.addresses if hasattr(host, "port")), self.config.port)
 
+    @at_home
     def listen(self) -> Deferred[None]:
         """Begin to listen; starting the service does this. Where an earlier stop still closes its ports it waits for that.
 
@@ -173,8 +289,7 @@ class Server(RoutedService):
         """
         if self._listening is not None:
             raise SettingsError("listen", "called again", "called once until the service stops")
-        clocks = resolve_clocks(self.reactor)
-        self.home = Home(clocks.reactor)
+        clocks = self._clocks
         most, config = _affordable(self.config.max_connections), self.config
         self._connections = Connections(most, config.limits, config.timeouts, clocks)
         kept = _Kept(self._application, self._hub)
@@ -214,6 +329,7 @@ class Server(RoutedService):
 
     # From twisted.application.
 
+    @at_home
     def privilegedStartService(self) -> None:
         """Begin to listen, while a low port may still be bound.
 
@@ -232,12 +348,14 @@ class Server(RoutedService):
 
         listening.addCallback(late)
 
+    @at_home
     def startService(self) -> None:
         """Begin to listen, unless that was done before; raises as :meth:`privilegedStartService` does."""
         if self._listening is None:
             self.privilegedStartService()
         super().startService()
 
+    @from_any_thread
     def stopService(self) -> Deferred[None]:
         """Stop listening, let messages already received be handled and answered, close.
 
@@ -271,7 +389,7 @@ class Server(RoutedService):
                 _log.warn("{count} connections were cut off: the server did not get done with them in time", count=len(left))
 
         self._cut = cut
-        late = resolve_clocks(self.reactor).reactor.callLater(self.config.timeouts.drain, cut)
+        late = self.reactor.callLater(self.config.timeouts.drain, cut)
 
         def stopped(_: object) -> None:
             if late.active():
@@ -309,7 +427,7 @@ class Server(RoutedService):
             return
         accept_in_turns(port)
         self._ports.append(port)
-        accept_patiently(port, resolve_clocks(self.reactor).reactor)
+        accept_patiently(port, self.reactor)
         address = port.getHost()
         auto = f"Veltix {SUPERSET.name}" if place.encrypted else "Veltix 1.4 to 3.3 but 1.8 and 1.9"
         wire = f"{auto} (wire auto)" if place.wire == AUTO else f"Veltix {place.wire}"
@@ -324,6 +442,32 @@ class Server(RoutedService):
         for port in ports:
             port.stopListening()
         return reason.value.subFailure if isinstance(reason.value, FirstError) else reason
+
+
+class BlockingServer(BlockingView):
+    """A server's methods for threads, where they block: each returns what the Deferred of the same method fires with, or raises.
+
+    Args:
+        server: the server.
+    """
+
+    __slots__ = ("_server",)
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server._settle)
+        self._server = server
+
+    def listen(self) -> None:
+        """Begin to listen, and wait until every endpoint does."""
+        self._wait(self._server.listen)
+
+    def stopService(self) -> None:
+        """Stop, and wait until every connection is gone."""
+        self._wait(self._server.stopService)
+
+    def ping_client(self, client: Session, timeout: float | None = None) -> float:
+        """Return the round trip to a client in milliseconds."""
+        return self._wait(self._server.ping_client, client, timeout)
 
 
 @implementer(IVeltixApplication, IHandlerTable)

@@ -6,26 +6,33 @@ with the setting's name and what it must be.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, fields, replace
 from enum import Enum, IntEnum
+from ipaddress import IPv6Address
 from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.limits import Limits, Timeouts, check_seconds, check_whole
 
 __all__ = [
     "BufferSize",
+    "ClientChanges",
     "ClientConfig",
+    "ClientSettings",
     "Limits",
     "PerformanceMode",
     "RetryPolicy",
+    "ServerChanges",
     "ServerConfig",
+    "ServerSettings",
     "SocketCore",
     "Timeouts",
     "changed",
     "check_seconds",
+    "given_address",
+    "split_address",
 ]
 
 
@@ -37,6 +44,64 @@ def _text(name: str, value: object) -> None:
 def _file(name: str, value: object) -> None:
     if value is not None and (not isinstance(value, (str, PurePath)) or not str(value)):
         raise SettingsError(name, value, "the path of a file, or None")
+
+
+def split_address(name: str, text: object) -> tuple[str, int | None]:
+    """Split ``HOST``, ``HOST:PORT``, ``[IPV6]`` or ``[IPV6]:PORT`` into the host, without brackets, and the port.
+
+    Args:
+        name: the setting, for errors.
+        text: what was given. An IPv6 address without brackets is a host alone.
+
+    Raises:
+        SettingsError: it is none of these.
+    """
+    _text(name, text)
+    host, port = str(text), None
+    try:
+        if host.startswith("["):
+            host, closed, rest = host[1:].partition("]")
+            IPv6Address(host)
+            if not closed or rest[:1] not in ("", ":"):
+                raise ValueError(text)
+            port = rest[1:] if rest else None
+        elif host.count(":") == 1:
+            host, _, port = host.partition(":")
+        elif ":" in host:
+            IPv6Address(host)
+        if not host or (port is not None and not (port.isascii() and port.isdecimal())):
+            raise ValueError(text)
+        return host, None if port is None else int(port)
+    except ValueError:
+        rule = "a name or an address, or one with :PORT after it, such as 127.0.0.1:8080 or [::1]:8080"
+        raise SettingsError(name, text, rule) from None
+
+
+def given_address(name: str, text: str, port: int | None, settings: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that the first argument of a server or a client stands for.
+
+    Args:
+        name: the setting that its host is.
+        text: what was given, see :func:`split_address`.
+        port: the port that was given beside it.
+        settings: what else was given.
+
+    Raises:
+        SettingsError: it is no address, or says something else than what was given beside it.
+    """
+    host, own_port = split_address(name, text)
+    for setting, given, own in ((name, settings.get(name), host), ("port", port, own_port)):
+        if given is not None and own is not None and given != own:
+            raise SettingsError(setting, given, f"left out, or {own} as in {text!r}")
+    port = own_port if port is None else port
+    return {name: host} if port is None else {name: host, "port": port}
+
+
+def _host(name: str, value: object) -> str:
+    host, port = split_address(name, value)
+    if port is not None:
+        raise SettingsError(name, value, f"a name or an address alone: the port is a setting of its own, port={port}")
+    return host
 
 
 class BufferSize(IntEnum):
@@ -200,7 +265,7 @@ class ServerConfig(_Common):
         if max_connection is not None:
             object.__setattr__(self, "max_connections", max_connection)
         _Common.__post_init__(self)
-        _text("host", self.host)
+        object.__setattr__(self, "host", _host("host", self.host))
         check_whole("port", self.port, 0, 65535)
         most = self.max_connections
         if isinstance(most, bool) or not isinstance(most, int) or (most < 1 and most != -1):
@@ -256,7 +321,7 @@ class ClientConfig(_Common):
 
     def __post_init__(self) -> None:
         _Common.__post_init__(self)
-        _text("server_addr", self.server_addr)
+        object.__setattr__(self, "server_addr", _host("server_addr", self.server_addr))
         check_whole("port", self.port, 1, 65535)
         if self.endpoint == "":
             raise SettingsError("endpoint", "", "a text that is not empty")
@@ -291,6 +356,61 @@ class ClientConfig(_Common):
         if isinstance(self.retry, RetryPolicy):
             return self.retry
         return RetryPolicy(self.retry, self.retry_delay, factor=1, max_delay=self.retry_delay, jitter=False)
+
+
+# The fields once more, for type checkers and editors: what may be given by name in place of a config.
+
+
+class _CommonSettings(TypedDict, total=False):
+    wire: str
+    max_message_size: int
+    handshake_timeout: float
+    buffer_size: int
+    max_workers: int
+    performance_mode: PerformanceMode
+    socket_core: SocketCore
+    limits: Limits
+    timeouts: Timeouts
+
+
+class ServerSettings(_CommonSettings, total=False):
+    """Single fields of :class:`ServerConfig`, but for ``port``, which ``Server`` names itself."""
+
+    host: str
+    endpoints: tuple[Any, ...]
+    max_connections: int
+    max_connection: int | None
+    tls_cert: str | PurePath | None
+    tls_key: str | PurePath | None
+    tls_client_ca: str | PurePath | None
+
+
+class ClientSettings(_CommonSettings, total=False):
+    """Single fields of :class:`ClientConfig`, but for ``port`` and ``endpoint``, which ``Client`` names itself."""
+
+    server_addr: str
+    connect_timeout: float
+    retry: RetryPolicy | int
+    retry_delay: float
+    long_headers: bool
+    tls: bool
+    tls_ca: str | PurePath | None
+    tls_name: str | None
+    tls_cert: str | PurePath | None
+    tls_key: str | PurePath | None
+
+
+class ServerChanges(ServerSettings, total=False):
+    """Single fields of :class:`ServerConfig`, all of them."""
+
+    port: int
+
+
+class ClientChanges(ClientSettings, total=False):
+    """Single fields of :class:`ClientConfig`, all of them."""
+
+    port: int
+    endpoint: Any
 
 
 C = TypeVar("C", ServerConfig, ClientConfig)

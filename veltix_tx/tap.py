@@ -148,7 +148,7 @@ class _Served(MultiService):
     def startService(self) -> None:
         self._report(super().startService)
         self._collector.start()
-        self._reactor = resolve_clocks(self._server.reactor).reactor
+        self._reactor = self._server.reactor
         if current_thread() is main_thread():
             if hasattr(signal, "SIGHUP"):
                 self._handle(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
+from veltix_tx import Client, Server
 from veltix_tx.app.router import Events, Router
 from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
 from veltix_tx.interfaces import IVeltixApplication
@@ -227,3 +229,34 @@ def test_the_log_names_the_users_function() -> None:
         router.register_route(CHAT, on_chat, thread=thread, timeout=5)
         assert router.handler_for(CHAT.code) is on_chat
         router.unregister_route(CHAT)
+
+
+# Decorators without parentheses.
+
+BARE = {
+    "server.route": (lambda server, client: server.route, "write @server.route(TYPE), not @server.route"),
+    "client.route": (lambda server, client: client.route, "write @client.route(TYPE), not @client.route"),
+    "server.set_callback": (lambda server, client: server.set_callback, 'write @server.set_callback("on_connect")'),
+    "client.set_callback": (lambda server, client: client.set_callback, 'write @client.set_callback("on_connect")'),
+    "router.set_callback": (lambda server, client: server.router.set_callback, 'write @server.set_callback("on_connect")'),
+}
+
+
+@pytest.mark.parametrize("decorator", BARE)
+def test_a_decorator_without_parentheses_says_how_it_is_used(decorator: str) -> None:
+    """``@server.route`` in place of ``@server.route(TYPE)`` raises TypeError with the right way; nothing is registered."""
+    find, how = BARE[decorator]
+    types = MessageRegistry()
+    with pytest.raises(TypeError, match=re.escape(how)) as caught:
+
+        @find(Server(types=types), Client(types=types))
+        def on_chat(client: Any, message: Any) -> None:
+            """Not to be called."""
+
+    assert "on_chat" in str(caught.value)
+
+
+def test_a_type_that_is_none_is_refused_at_once() -> None:
+    """What is no message type is refused where the decorator is made."""
+    with pytest.raises(SettingsError, match="for a MessageType"):
+        Server(types=MessageRegistry()).route(200)  # type: ignore[call-overload]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
+
 from veltix_tx.dropin import ClientConfig, Request, Response, ServerConfig
 
 from .ends import Ends, Lines, both_wires, new_type, until
@@ -161,3 +163,10 @@ def test_callbacks_take_as_long_as_they_take() -> None:
     """A handler has a time limit, but upstream's callbacks have none."""
     for config in (ServerConfig(), ClientConfig()):
         assert config.native().timeouts.handler == math.inf
+
+
+def test_route_without_parentheses_says_how(ends: Ends) -> None:
+    """``@server.route`` in place of ``@server.route(TYPE)`` raises TypeError instead of registering nothing."""
+    for each in ends.pair():
+        with pytest.raises(TypeError, match=r"not @server\.route"):
+            each.route(lambda response, client: None)

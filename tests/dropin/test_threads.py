@@ -7,6 +7,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 
@@ -515,3 +516,14 @@ def test_disconnect_inside_callbacks(ends: Ends) -> None:
         assert ended.wait(4)
         assert time.monotonic() - started < 3
         assert not client.is_connected
+
+
+def test_callbacks_in_one_thread_leave_no_context_variables() -> None:
+    """What a callback sets with a ContextVar is not seen by another connection's, which has the same thread after it."""
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    crew, seen, done = Crew(1), [], threading.Event()
+    crew.submit(lambda: seen.append((threading.get_ident(), user.get(), user.set("first"))))
+    crew.submit(lambda: (seen.append((threading.get_ident(), user.get(), None)), done.set()))
+    assert done.wait(5)
+    assert seen[0][0] == seen[1][0]
+    assert [name for _, name, _ in seen] == ["nobody", "nobody"]

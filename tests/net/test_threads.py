@@ -148,6 +148,19 @@ def test_nobody_waits_for_a_reactor_that_has_stopped(monkeypatch: Any) -> None:
     assert caught.value.reason is DisconnectReason.MANUAL
 
 
+def test_what_was_given_up_is_not_carried_out(monkeypatch: Any) -> None:
+    """Who got SessionClosed for a call that had not begun can rely on it: the reactor, run again, does not make the call."""
+    monkeypatch.setattr(threads, "_LOOK", 0.01)
+    queued: list[Callable[[], object]] = []
+    carried_out: list[str] = []
+    with pytest.raises(SessionClosed, match="the reactor has stopped"):
+        wait_for(Reactor(False, queued.append), carried_out.append, "x")
+    for call in queued:
+        call()
+    assert len(queued) == 1
+    assert carried_out == []
+
+
 def test_a_slow_reactor_is_waited_for(monkeypatch: Any) -> None:
     """As long as the reactor runs, its caller waits."""
     monkeypatch.setattr(threads, "_LOOK", 0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from typing import Any
 
@@ -704,6 +705,81 @@ def test_an_answer_given_up_by_who_waits_is_cancelled(server_line: Any, logged_f
     logged_failures.flush(CancelledError)
     assert outcome(done) == [None]
     assert result.called
+
+
+# One Deferred for several messages.
+
+
+@pytest.mark.parametrize("when", ["before", "between", "after"])
+def test_one_deferred_answers_every_message_that_it_is_returned_for(when: str, server_line: Any) -> None:
+    """Messages for which a handler returns the same Deferred are all answered, on one connection and on several."""
+    router, shared = Router(Role.SERVER), Deferred()
+    lines = [server_line(application=router) for _ in range(2)]
+    router.register_route(lines[0].chat, lambda session, message: shared, concurrent=True)
+    router.register_route(lines[0].news, lambda session, message: shared)
+    for line in lines:
+        line.shake()
+    if when == "before":
+        shared.callback(b"for all")
+    lines[0].say(b"1", b"2", b"3")
+    lines[0].say(b"4", b"5", message_type=lines[0].news)
+    if when == "between":
+        shared.callback(b"for all")
+    lines[1].say(b"1", b"2", b"3")
+    if when == "after":
+        shared.callback(b"for all")
+    assert [line.answers() for line in lines] == [[b"for all"] * 5, [b"for all"] * 3]
+    assert outcome(shared) == [b"for all"]
+
+
+def test_one_deferred_that_fails_fails_every_message(server_line: Any, logged_failures: Any) -> None:
+    """Its failure is told for each message, also for one that comes later, and is nobody's unhandled error."""
+    router, shared = Router(Role.SERVER), [Deferred()]
+    line = server_line("1.6.3", application=router)
+    router.register_route(line.chat, lambda session, message: shared[0], concurrent=True)
+    line.shake()
+    for request_id in (1, 2):
+        line.say(b"", request_id=request_id)
+    shared[0].errback(ZeroDivisionError())
+    line.say(b"", request_id=3)
+    assert line.take() == [Declined(1, b""), Declined(2, b""), Declined(3, b"")]
+    shared.clear()
+    gc.collect()
+    assert [event["type"] for event in logged_failures.flush(ZeroDivisionError)] == ["chat"] * 3
+
+
+def test_a_message_given_up_leaves_the_deferred_to_the_others(server_line: Any, logged_failures: Any) -> None:
+    """When one message's time is over, the Deferred goes on for the others; with the last of them it is cancelled."""
+    router, cancelled = Router(Role.SERVER), []
+    shared: Deferred[Any] = Deferred(cancelled.append)
+    lines = [server_line("1.6.3", application=router, timeouts=Timeouts(handler=30, silence=1000)) for _ in range(2)]
+    router.register_route(lines[0].chat, lambda session, message: shared)
+    for line in lines:
+        line.shake()
+    lines[0].say(b"", request_id=1)
+    lines[0].clock.advance(20)
+    lines[1].say(b"", request_id=2)
+    lines[0].clock.advance(10.1)
+    assert lines[0].take() == [Declined(1, b"")]
+    assert cancelled == []
+    assert lines[1].take() == []
+    lines[1].clock.advance(30.1)
+    assert lines[1].take() == [Declined(2, b"")]
+    assert cancelled == [shared]
+    assert len(logged_failures.flush(CancelledError)) == 2
+
+
+def test_what_others_do_with_the_deferred_is_theirs(server_line: Any) -> None:
+    """The program may go on to use a Deferred that it has returned: it gets the result as if nobody had looked at it."""
+    line = server_line()
+    line.shake()
+    shared: Deferred[Any] = Deferred()
+    line.application.on_message = lambda session, message: shared
+    line.say(b"?")
+    seen = outcome(shared)
+    shared.callback(b"both")
+    assert line.answers() == [b"both"]
+    assert seen == [b"both"]
 
 
 # Handlers that block.

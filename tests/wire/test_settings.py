@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from veltix_tx import Client, MessageRegistry, Server
 from veltix_tx.errors import SettingsError, VeltixError, excerpt
 from veltix_tx.settings import (
     BufferSize,
@@ -17,6 +18,7 @@ from veltix_tx.settings import (
     SocketCore,
     Timeouts,
     changed,
+    split_address,
 )
 
 ALL = (Limits, Timeouts, RetryPolicy, ServerConfig, ClientConfig)
@@ -230,3 +232,84 @@ def test_no_first_delay_is_no_delay_ever() -> None:
 def test_a_first_delay_longer_than_the_longest_is_cut() -> None:
     """max_delay holds for the first try as well."""
     assert RetryPolicy(initial_delay=9.0, max_delay=1.0, jitter=False).delay(1, lambda: 0.0) == 1.0
+
+
+# Addresses.
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("localhost", "localhost", None),
+        ("localhost:8080", "localhost", 8080),
+        ("127.0.0.1:1", "127.0.0.1", 1),
+        ("0.0.0.0:0", "0.0.0.0", 0),
+        ("::1", "::1", None),
+        ("::", "::", None),
+        ("[::1]", "::1", None),
+        ("[::]:8080", "::", 8080),
+        ("[fe80::1%eth0]:80", "fe80::1%eth0", 80),
+        ("fe80::1%eth0", "fe80::1%eth0", None),
+    ],
+)
+def test_an_address_has_a_host_and_maybe_a_port(text: str, host: str, port: int | None) -> None:
+    """A host, with a port behind it or not; an IPv6 address with a port stands in brackets."""
+    assert split_address("server_addr", text) == (host, port)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", None, 5, b"localhost", ":8080", "localhost:", "localhost:x", "localhost:-1", "localhost:\u0661", "localhost:80 "),
+        *("localhost:80:81", "http://localhost", "tcp:localhost:80", "[::1", "[::1]:", "[::1]80", "[localhost]:80", "[]:80"),
+        *("localhost:" + "9" * 5000,),
+    ],
+)
+def test_what_is_no_address_is_refused(text: Any) -> None:
+    """Anything else is an error of the setting, which shows what one looks like."""
+    with pytest.raises(SettingsError) as caught:
+        split_address("server_addr", text)
+    assert caught.value.name == "server_addr"
+
+
+@pytest.mark.parametrize(("kind", "name"), [(ServerConfig, "host"), (ClientConfig, "server_addr")])
+def test_a_configs_host_has_no_port(kind: Any, name: str) -> None:
+    """In a config the port is a setting of its own; brackets are left off."""
+    with pytest.raises(SettingsError, match=f"{name} is 'h:81': it must be a name or an address alone: .* port=81"):
+        kind(**{name: "h:81"})
+    assert getattr(kind(**{name: "[::1]"}), name) == "::1"
+
+
+DOORS = [(Server, "host"), (Client, "server_addr")]
+
+
+@pytest.mark.parametrize(("door", "name"), DOORS)
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("127.0.0.1", 81), ("127.0.0.1", 81)),
+        (("127.0.0.1:81",), ("127.0.0.1", 81)),
+        (("127.0.0.1:81", 81), ("127.0.0.1", 81)),
+        (("[::1]:81",), ("::1", 81)),
+        (("[::1]", 81), ("::1", 81)),
+        (("::1", 81), ("::1", 81)),
+        (("localhost",), ("localhost", 8080)),
+    ],
+)
+def test_servers_and_clients_take_the_same_addresses(door: Any, name: str, arguments: Any, expected: Any) -> None:
+    """``HOST, PORT`` and ``"HOST:PORT"`` are the same for both."""
+    config = door(*arguments, types=MessageRegistry()).config
+    assert (getattr(config, name), config.port) == expected
+
+
+@pytest.mark.parametrize(("door", "name"), DOORS)
+def test_two_answers_to_one_question_are_refused(door: Any, name: str) -> None:
+    """A port or a host that is given twice, differently, is an error that names both."""
+    with pytest.raises(SettingsError, match="port is 82: it must be left out, or 81 as in 'h:81'"):
+        door("h:81", 82)
+    with pytest.raises(SettingsError, match=f"{name} is 'other': it must be left out, or h as in 'h'"):
+        door("h", 81, **{name: "other"})
+    with pytest.raises(SettingsError, match="such as 127"):
+        door("h:eighty")
+    with pytest.raises(SettingsError, match="port is 65536"):
+        door("h:65536")

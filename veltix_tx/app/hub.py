@@ -71,8 +71,8 @@ class Hub:
             for session in found
             if session.admitted
             and session.closed is None
-            and session.has_all_tags(required)
-            and (not either or session.has_any_tags(either))
+            and (not required or session.tags.has_all(required))
+            and (not either or session.tags.has_any(either))
         ]
 
     def broadcast(

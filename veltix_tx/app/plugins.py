@@ -22,6 +22,7 @@ from veltix_tx.errors import MessageTypeError, SessionClosed, SettingsError, exc
 from veltix_tx.interfaces import IHandlerTable, IVeltixApplication, IVeltixPlugin
 from veltix_tx.net.handlers import handler_table
 from veltix_tx.net.plain import PlainFailure
+from veltix_tx.net.running import as_deferred
 from veltix_tx.net.session import Session
 from veltix_tx.net.telling import StepFailed
 from veltix_tx.wire.messages import CodeRange, MessageRegistry, MessageType, Response
@@ -276,7 +277,7 @@ class Plugins:
         seeing = self._seeing[Events.ON_DISCONNECT]
         if not seeing:
             return self._application.disconnected(session, reason)
-        done = maybeDeferred(self._application.disconnected, session, reason)
+        done = as_deferred(maybeDeferred(self._application.disconnected, session, reason))
         for entry in reversed(seeing):
             done.addBoth(self._say_goodbye, entry, session, reason)
         return done
@@ -288,9 +289,9 @@ class Plugins:
         welcome = False
         try:
             for entry in self._seeing[Events.ON_CONNECT]:
-                await maybeDeferred(entry.plugin.connected, session).addErrback(_blame, entry)
+                await as_deferred(maybeDeferred(entry.plugin.connected, session)).addErrback(_blame, entry)
                 welcomed.append(entry)
-            await maybeDeferred(self._application.connected, session)
+            await as_deferred(maybeDeferred(self._application.connected, session))
             welcome = True
         finally:
             if not welcome:  # those who did take the session in are told of its end, and nobody else
@@ -312,11 +313,12 @@ class Plugins:
             _failed(Failure(), "observed", entry, session)
             return
         if isinstance(seen, Deferred):
-            seen.addErrback(_failed, "observed", entry, session).addCallback(lambda _: None)
+            seen = as_deferred(seen).addErrback(_failed, "observed", entry, session).addCallback(lambda _: None)
             session.answer(message, seen)  # with nothing, but bounded: a peer that is too fast is read no more
 
     def _say_goodbye(self, result: object, entry: _Entry, session: Session, reason: SessionClosed) -> Deferred[object]:
-        told = maybeDeferred(entry.plugin.disconnected, session, reason).addErrback(_failed, "disconnected", entry, session)
+        told = as_deferred(maybeDeferred(entry.plugin.disconnected, session, reason))
+        told.addErrback(_failed, "disconnected", entry, session)
         return told.addCallback(lambda _: result)
 
     def _register_types(

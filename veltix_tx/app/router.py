@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import TypeVar, overload
+from typing import Literal, TypeVar, overload
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -22,12 +23,15 @@ from veltix_tx.net.threads import Workers
 from veltix_tx.net.turns import Within
 from veltix_tx.settings import check_seconds
 from veltix_tx.wire.handshake import Role
-from veltix_tx.wire.messages import MessageType, Response
+from veltix_tx.wire.messages import MessageType, Request, Response
 
-__all__ = ["Events", "Handler", "Router"]
+__all__ = ["Answer", "Events", "Handler", "OnConnect", "OnDisconnect", "OnRecv", "Router"]
 
 Handler = Callable[..., object]
 H = TypeVar("H", bound=Handler)
+
+Answer = bytes | bytearray | memoryview | Request | None
+"""What a handler that runs in a thread returns."""
 
 _log = Logger()
 
@@ -42,6 +46,11 @@ class Events(Enum):
     ON_RECV = "on_recv"
     ON_CONNECT = "on_connect"
     ON_DISCONNECT = "on_disconnect"
+
+
+OnRecv = Literal["on_recv", Events.ON_RECV]
+OnConnect = Literal["on_connect", Events.ON_CONNECT]
+OnDisconnect = Literal["on_disconnect", Events.ON_DISCONNECT]
 
 
 @implementer(IVeltixApplication, IHandlerTable)
@@ -100,8 +109,7 @@ class Router:
                 coroutine function is to run in a thread, or the timeout cannot be.
         """
         _check_callable(handler)
-        if not isinstance(message_type, MessageType):
-            raise SettingsError("route", message_type, "for a MessageType")
+        self.check_type(message_type)
         if self.has_route(message_type):
             raise SettingsError("route", message_type.name, "a type that has no route yet: unregister it first")
         if message_type.code in self.taken:
@@ -138,10 +146,7 @@ class Router:
         Raises:
             SettingsError: there is no such event.
         """
-        try:
-            known = Events(event)
-        except ValueError:
-            raise SettingsError("event", event, " or ".join(each.value for each in Events)) from None
+        known = self.event(event)
 
         def register(handler: H) -> H:
             _check_callable(handler)
@@ -149,6 +154,37 @@ class Router:
             return handler
 
         return register if callback is None else register(callback)
+
+    def check_type(self, message_type: object) -> None:
+        """Refuse what no route can be for.
+
+        Raises:
+            SettingsError: it is no message type.
+            TypeError: it is a function: the decorator was used without parentheses.
+        """
+        if callable(message_type):
+            door = "server" if self._server else "client"
+            name = getattr(message_type, "__name__", repr(message_type))
+            raise TypeError(f"route needs the type of message that {name} handles: write @{door}.route(TYPE), not @{door}.route")
+        if not isinstance(message_type, MessageType):
+            raise SettingsError("route", message_type, "for a MessageType")
+
+    def event(self, event: object) -> Events:
+        """Return an event by its name.
+
+        Raises:
+            SettingsError: there is no such event.
+            TypeError: it is a function: the decorator was used without parentheses.
+        """
+        if callable(event):
+            door = "server" if self._server else "client"
+            name, example = getattr(event, "__name__", repr(event)), Events.ON_CONNECT.value
+            usage = f'write @{door}.set_callback("{example}"), not @{door}.set_callback'
+            raise TypeError(f"set_callback needs the event that {name} is called for: {usage}")
+        try:
+            return Events(event)
+        except ValueError:
+            raise SettingsError("event", event, " or ".join(each.value for each in Events)) from None
 
     def connected(self, session: Session) -> object:
         """Call ``on_connect``."""
@@ -181,7 +217,8 @@ class Router:
         """Call a client's ``on_disconnect``, at each step of a lost or failed connection."""
         callback = self._callbacks.get(Events.ON_DISCONNECT)
         if callback is not None:
-            maybeDeferred(callback, state).addErrback(lambda failure: _log.failure("on_disconnect failed", PlainFailure(failure)))
+            told = copy_context().run(maybeDeferred, callback, state)
+            told.addErrback(lambda failure: _log.failure("on_disconnect failed", PlainFailure(failure)))
 
 
 @dataclass(frozen=True, slots=True)

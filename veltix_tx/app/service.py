@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
+from threading import get_ident
 from typing import Any, TypeVar
 
-from twisted.application.service import Service
+from twisted.application.service import IServiceCollection, Service
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from veltix_tx.app.plugins import Plugins
+from veltix_tx.app.plugins import Plugin, Plugins
 from veltix_tx.app.router import Events, Handler, Router
 from veltix_tx.errors import SettingsError
-from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
+from veltix_tx.interfaces import Application, IVeltixApplication, IVeltixPlugin
 from veltix_tx.net.factory import resolve_clocks
 from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.threads import Home, Workers
+from veltix_tx.net.threads import Home, Workers, at_home, from_any_thread
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType
 
@@ -34,9 +37,8 @@ class RoutedService(Service):
         reactor: a reactor, or Clocks for a test; None for the global reactor, when it is first needed.
         random: for ids.
 
-    Attributes:
-        reactor: as given; can be changed until it is first needed.
-        home: the thread it belongs to, once it has listened or connected.
+    Its public methods may be called in any thread, see :func:`~veltix_tx.net.threads.from_any_thread`.
+
     """
 
     config: Any  # a ServerConfig or a ClientConfig
@@ -44,13 +46,14 @@ class RoutedService(Service):
     def __init__(
         self,
         role: Role,
-        application: IVeltixApplication | None,
+        application: IVeltixApplication | Application | None,
         types: MessageRegistry | None,
         reactor: IReactorTime | Clocks | None,
         random: Random | None,
     ) -> None:
-        self.reactor = reactor
-        self.home: Home | None = None
+        self._given = reactor
+        self._home: Home | None = None
+        self._made_in = get_ident()
         self._staff: Workers | None = None
         self._router = Router(role, lambda: self._workers) if application is None else None
         self._application: IVeltixApplication = self._router or application  # type: ignore[assignment]
@@ -58,6 +61,33 @@ class RoutedService(Service):
         self._types = own_types if types is None else types
         self._random = random or Random()
         self._plugins = Plugins(self._application, self._types)  # stands in for the application once there is one
+
+    @property
+    def reactor(self) -> IReactorTime:
+        """The reactor it uses, or the clock of a test: for ``deferLater`` and the like. It can be set before it is in use.
+
+        It is the global reactor where none was given, from the first look on. It takes Clocks, too, and None for the global one.
+
+        Raises:
+            SettingsError: it is set while sessions may come or are left.
+        """
+        return self._clocks.reactor
+
+    @reactor.setter
+    def reactor(self, reactor: IReactorTime | Clocks | None) -> None:
+        if reactor is not self._given:
+            if self._in_use:
+                raise SettingsError("reactor", reactor, "set before the server listens or the client connects, or after its end")
+            self._given, self._home = reactor, None
+
+    @property
+    def home(self) -> Home | None:
+        """The thread it belongs to, its reactor's; None before it listens or connects, unless the reactor runs already."""
+        if self._home is None:
+            given = self._given
+            reactor = given.reactor if isinstance(given, Clocks) else given or sys.modules.get("twisted.internet.reactor")
+            return self._settle() if getattr(reactor, "running", False) else None
+        return self._home
 
     @property
     def router(self) -> Router:
@@ -70,76 +100,20 @@ class RoutedService(Service):
             raise SettingsError("application", self._application, "None for routes and callbacks to be used")
         return self._router
 
-    def route(
-        self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False, timeout: float | None = None
-    ) -> Callable[[H], H]:
-        """Return a decorator: its function handles one type of message.
-
-        A server's is called ``handler(client, message)``, a client's ``handler(message)``. What it
-        returns (bytes, a Request, or a Deferred or coroutine of one) answers the message. One
-        peer's messages are handled one after another; with ``concurrent`` the later ones go ahead
-        while this handler's Deferred or coroutine is not done.
-
-        With ``thread`` it is a plain function that may block: it runs in a thread of the reactor's
-        pool, at most ``max_workers`` of them at once, its peer's messages still one after another.
-        It may use sessions, servers and clients as any handler does, but for one thing: what
-        returns a Deferred elsewhere blocks there, and returns or raises what the Deferred would.
-
-        A Deferred or coroutine that is not done after ``timeout`` seconds (``timeouts.handler`` by
-        default, ``math.inf`` for no end) is cancelled and counts as failed. A thread cannot be
-        cancelled: it runs on, and what it returns then is dropped.
-
-        Raises:
-            SettingsError: the type has a route already, there is an application in place of
-                routes, a coroutine function is to run in a thread, or the timeout cannot be.
-        """
-        router = self.router  # refuses at once where there are no routes
-
-        def register(handler: H) -> H:
-            router.register_route(message_type, handler, concurrent=concurrent, thread=thread, timeout=timeout)
-            return handler
-
-        return register
-
-    def register_route(
-        self,
-        message_type: MessageType,
-        handler: Handler,
-        *,
-        concurrent: bool = False,
-        thread: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Let a function handle one type of message; see :meth:`route`."""
-        self.router.register_route(message_type, handler, concurrent=concurrent, thread=thread, timeout=timeout)
-
+    @from_any_thread
     def unregister_route(self, message_type: MessageType) -> bool:
         """Take a route back; return whether there was one."""
         return self.router.unregister_route(message_type)
-
-    def set_callback(self, event: Events | str, callback: Handler | None = None) -> Any:
-        """Set the callback of an event; without a callback, return a decorator.
-
-        A server's are ``on_recv(client, message)``, ``on_connect(client)`` and
-        ``on_disconnect(client)``; a client's ``on_recv(message)``, ``on_connect()`` and
-        ``on_disconnect(state)``, called with a DisconnectState when the connection is lost or could
-        not be made, and after each further try that fails. ``on_recv`` gets the messages that have no route.
-
-        An ``on_connect`` that raises (:class:`~veltix_tx.errors.Rejected` to refuse on purpose), or is not done within
-        ``timeouts.handler``, refuses the session: it is closed with the reason REJECTED, and none of its messages is
-        handled. ``on_disconnect`` of a server is called only for sessions whose ``on_connect`` ended well.
-
-        Raises:
-            SettingsError: there is no such event, or there is an application in place of callbacks.
-        """
-        return self.router.set_callback(event, callback) if callback is not None else self.router.set_callback(event)
 
     @property
     def plugins(self) -> list[IVeltixPlugin]:
         """The plugins, in the order of their registration."""
         return list(self._plugins)
 
-    def register_plugin(self, plugin: IVeltixPlugin, *, grant: Iterable[Events | str] | None = None) -> Mapping[str, MessageType]:
+    @from_any_thread
+    def register_plugin(
+        self, plugin: IVeltixPlugin | Plugin, *, grant: Iterable[Events | str] | None = None
+    ) -> Mapping[str, MessageType]:
         """Add a plugin before listening or connecting; see :meth:`Plugins.register`.
 
         Args:
@@ -161,13 +135,79 @@ class RoutedService(Service):
         self._application = self._plugins
         return types
 
-    def attach(self, message_type: MessageType, plugin: IVeltixPlugin | str) -> None:
+    @from_any_thread
+    def attach(self, message_type: MessageType, plugin: IVeltixPlugin | Plugin | str) -> None:
         """Let a registered plugin, given as it is or by its name, handle one more type; see :meth:`Plugins.attach`.
 
         Raises:
             SettingsError: the plugin is not registered, or the type has a route or a plugin.
         """
         self._plugins.attach(message_type, plugin)
+
+    # From twisted.application.
+
+    @at_home
+    def privilegedStartService(self) -> None:
+        """Do what needs privileges: nothing, for a client."""
+        super().privilegedStartService()
+
+    @from_any_thread
+    def setName(self, name: str) -> None:
+        """Set the name by which its parent finds it."""
+        super().setName(name)
+
+    @from_any_thread
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        """Join other services: it starts and stops with them."""
+        super().setServiceParent(parent)
+
+    @from_any_thread
+    def disownServiceParent(self) -> Deferred[None]:
+        """Leave the other services; it stops.
+
+        Returns:
+            a Deferred that fires when it has stopped.
+        """
+        return super().disownServiceParent()  # type: ignore[no-any-return]
+
+    # Inside: what the doors have under public names, each with the types of its own handlers.
+
+    @from_any_thread
+    def _register(self, message_type: MessageType, handler: Handler, terms: dict[str, Any]) -> None:
+        self.router.register_route(message_type, handler, **terms)
+
+    @from_any_thread
+    def _route(self, message_type: MessageType, terms: dict[str, Any]) -> Callable[[H], H]:
+        self.router.check_type(message_type)
+
+        def register(handler: H) -> H:
+            self._register(message_type, handler, terms)
+            return handler
+
+        return register
+
+    @from_any_thread
+    def _set_callback(self, event: Events | str, callback: H) -> H:
+        return self.router.set_callback(event, callback)
+
+    @from_any_thread
+    def _callback(self, event: Events | str) -> Callable[[H], H]:
+        known = self.router.event(event)
+
+        def register(callback: H) -> H:
+            return self._set_callback(known, callback)
+
+        return register
+
+    def _settle(self) -> Home:
+        """Return the thread it belongs to from now on."""
+        if self._home is None:
+            self._home = Home(self.reactor, self._made_in)
+        return self._home
+
+    @property
+    def _clocks(self) -> Clocks:
+        return resolve_clocks(self._given)
 
     @property
     def _in_use(self) -> bool:
@@ -176,7 +216,7 @@ class RoutedService(Service):
 
     @property
     def _workers(self) -> Workers:
-        reactor, most = resolve_clocks(self.reactor).reactor, self.config.max_workers
+        reactor, most = self.reactor, self.config.max_workers
         if self._staff is None or (self._staff.reactor, self._staff.most) != (reactor, most):
             self._staff = Workers(reactor, most)
         return self._staff

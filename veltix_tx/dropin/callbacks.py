@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from threading import Condition, Event, Lock, Thread, get_ident
 from typing import Any
 
@@ -65,7 +66,7 @@ class Crew:
                     self._threads -= 1
                     return
                 job = self._jobs.popleft()
-            job()
+            copy_context().run(job)  # what it sets with a ContextVar is seen by no other job in this thread
 
 
 class Strand:

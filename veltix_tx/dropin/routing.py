@@ -105,7 +105,12 @@ class Routed:
         """Return a decorator: its function handles one type of message, before ``on_recv``.
 
         A server's is called ``func(response, client)``, a client's ``func(response)``.
+
+        Raises:
+            TypeError: it is used without parentheses.
         """
+        if callable(type_):
+            raise TypeError("route needs a message type: write @server.route(TYPE), not @server.route")
 
         def register(func: F) -> F:
             self.request_handler.register_route(type_, func)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
@@ -14,7 +14,7 @@ from veltix_tx.net.factory import check_wire
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.settings import ServerConfig
 
-__all__ = ["Place", "TlsFiles", "open_endpoint", "places"]
+__all__ = ["ClientEndpoint", "Place", "ServerEndpoint", "TlsFiles", "open_endpoint", "places"]
 
 _BACKLOG = "backlog=1024"
 """Connections that may wait to be accepted; with Twisted's 50, a crowd of clients is left hanging."""
@@ -23,6 +23,20 @@ _TCP = ("tcp", "tcp4", "tcp6")
 
 _OWN_TLS = re.compile(r"tls:\d+(?::|$)")
 """``tls:`` and a port. Twisted's own ``tls:`` begins with a folder."""
+
+
+class ServerEndpoint(Protocol):
+    """What an IStreamServerEndpoint has, for type checkers that do not know zope's interfaces."""
+
+    def listen(self, protocolFactory: Any, /) -> Any:
+        """Listen."""
+
+
+class ClientEndpoint(Protocol):
+    """What an IStreamClientEndpoint has, for the same."""
+
+    def connect(self, protocolFactory: Any, /) -> Any:
+        """Connect."""
 
 
 class TlsFiles(NamedTuple):

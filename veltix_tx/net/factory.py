@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from random import Random
+from typing import cast
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 
-from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.interfaces import Application, IVeltixApplication
 from veltix_tx.net.connections import Connections, source_of
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.protocol import VeltixProtocol
@@ -55,7 +57,7 @@ class VeltixServerFactory(ServerFactory):
 
     def __init__(
         self,
-        application: IVeltixApplication,
+        application: IVeltixApplication | Application,
         config: ServerConfig | None = None,
         *,
         reactor: IReactorTime | Clocks | None = None,
@@ -67,10 +69,11 @@ class VeltixServerFactory(ServerFactory):
         check_wire(self.config.wire)
         self._connections = connections
         self._side: Side | None = None
-        self._application = application
+        self._application = cast(IVeltixApplication, application)
         self._reactor = reactor
         self._types = types
         self._random = random or Random()
+        self._context = copy_context()
 
     @property
     def connections(self) -> Connections:
@@ -89,6 +92,7 @@ class VeltixServerFactory(ServerFactory):
                 *(self._application, self.config, resolve_clocks(self._reactor)),
                 types=self._types,
                 random=self._random,
+                context=self._context,
                 shared=connections.shared,
                 ready=connections.ready,
                 lost=connections.lost,

@@ -340,7 +340,9 @@ class VeltixProtocol(Conduct):
                 events = events[first:] if first else events
                 if self.on_trial:
                     self.on_trial = not any(isinstance(event, (Response, Declined)) for event in events)
-                self.session.receive(events, self._on)
+                # In a context of its own: what a handler sets with a ContextVar is seen by no other connection's.
+                context = self.side.context.copy()
+                context.run(self.session.receive, events, self._on)
         finally:
             self.corked = False
             self.flush()

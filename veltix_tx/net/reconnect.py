@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import NotConnectingError
@@ -17,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from veltix_tx.errors import DisconnectReason, SessionClosed, VeltixError, VersionRefused
-from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.interfaces import Application, IVeltixApplication
 from veltix_tx.net.factory import check_wire, resolve_clocks
 from veltix_tx.net.keepalive import ROUNDING, Clocks
 from veltix_tx.net.listeners import Listeners
@@ -88,7 +89,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
 
     def __init__(
         self,
-        application: IVeltixApplication,
+        application: IVeltixApplication | Application,
         config: ClientConfig | None = None,
         *,
         retry: RetryPolicy | None = None,
@@ -113,10 +114,11 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._over = False
         self.session: Session | None = None
         self.setting_up: Session | None = None
-        self._application = application
+        self._application = cast(IVeltixApplication, application)
         self._reactor = reactor
         self._types = types
         self._random = random or Random()
+        self._context = copy_context()
         self._protocol: VeltixProtocol | None = None
         self._closed: SessionClosed | None = None
         self._given_up: Failure | None = None
@@ -146,6 +148,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
                 *(self._application, self.config, resolve_clocks(self._reactor)),
                 types=self._types,
                 random=self._random,
+                context=self._context,
                 shared=self._shared,
                 ready=self._session_ready,
                 admitted=self._session_admitted,

@@ -17,7 +17,7 @@ from veltix_tx.net.link import Link
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.questions import Questions
 from veltix_tx.net.tags import Tagged
-from veltix_tx.net.threads import from_any_thread, in_thread_of
+from veltix_tx.net.threads import BlockingView, from_any_thread, in_thread_of
 from veltix_tx.net.turns import Turns
 from veltix_tx.settings import Limits
 from veltix_tx.wire.events import Event
@@ -25,7 +25,7 @@ from veltix_tx.wire.extensions import NO_ROUTE
 from veltix_tx.wire.messages import PING, MessageType, Request, Response, parts_of
 from veltix_tx.wire.peer import Peer
 
-__all__ = ["Session"]
+__all__ = ["BlockingSession", "Session"]
 
 _log = Logger()
 
@@ -106,6 +106,11 @@ class Session(Tagged):
     def port(self) -> int:
         """The peer's port, 0 for a transport that has none."""
         return int(getattr(self.address, "port", 0))
+
+    @property
+    def blocking(self) -> BlockingSession:
+        """The session for other threads than the reactor's: its methods block and return plain values."""
+        return BlockingSession(self)
 
     @property
     def waiting(self) -> int:
@@ -189,6 +194,7 @@ class Session(Tagged):
         """Bytes that wait here for the peer to read."""
         return self._flow.queued + (self._link.unwritten if self._flow.blocked else 0)
 
+    @from_any_thread
     def has_room(self, size: int) -> bool:
         """Whether a message of so many bytes, header included, would be taken and not raise QueueFull."""
         return self._flow.has_room(size)
@@ -422,3 +428,55 @@ class Session(Tagged):
         """Count an answer that nobody waits for."""
         self.late_replies += 1
         self._link.shared.counters["late_replies"] += 1
+
+
+class BlockingSession(BlockingView):
+    """A session's methods for threads, where they block: each returns what the Deferred of the same method fires with, or raises.
+
+    Args:
+        session: the session.
+    """
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(lambda: session.home)
+        self._session = session
+
+    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> None:
+        """Send a message, and wait until there is room for more."""
+        self._wait(lambda: self._session.send(message, content, request_id=request_id).when_low())
+
+    def send_and_wait(
+        self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None, request_id: int | None = None
+    ) -> Response:
+        """Send a request and return its reply."""
+        return self._wait(self._session.send_and_wait, message, content, timeout=timeout, request_id=request_id)
+
+    def ping(self, timeout: float | None = None) -> float:
+        """Return the round trip to the peer in milliseconds."""
+        return self._wait(self._session.ping, timeout)
+
+    def when_writable(self) -> None:
+        """Wait until there is room to send more, or the session has ended."""
+        self._wait(self._session.when_writable)
+
+    def disconnect(self) -> SessionClosed:
+        """Close gracefully; return the reason once the connection is gone."""
+        return self._wait(self._session.disconnect)
+
+    def when_closed(self) -> SessionClosed:
+        """Return the reason once the connection is gone."""
+        return self._wait(self._session.when_closed)
+
+    def when_idle(self) -> None:
+        """Wait until every message received so far has been handled and answered."""
+        self._wait(self._session.when_idle)
+
+    def drain(self) -> None:
+        """Take no further messages, finish those taken, and close."""
+        self._wait(self._session.drain)
+
+    def answer(self, message: Response, result: object) -> None:
+        """Answer a message with a handler's result, and wait until this is done."""
+        self._wait(self._session.answer, message, result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ class Side:
         ended: called with a protocol over which nothing goes any more, and why: before what waits for its peer fails.
             The connection may still be closing. It may be called again.
         lost: called with a protocol whose connection is gone, and why.
+        context: the ContextVars that handlers see, each in a copy; the present ones by default.
 
     Attributes:
         handlers: the application's handler table.
@@ -60,6 +62,7 @@ class Side:
         admitted: Callable[[VeltixProtocol], None] | None = None,
         ended: Callable[[VeltixProtocol, SessionClosed], None] | None = None,
         lost: Callable[[VeltixProtocol, SessionClosed], None] | None = None,
+        context: Context | None = None,
     ) -> None:
         self.application = application
         self.handlers = handler_table(application)
@@ -71,6 +74,7 @@ class Side:
         self.admitted = admitted
         self.ended = ended
         self.lost = lost
+        self.context = copy_context() if context is None else context
         self.home = Home(clocks.reactor)
         self.role = Role.SERVER if isinstance(config, ServerConfig) else Role.CLIENT
         self.release = None if config.wire == AUTO else find_release(config.wire)

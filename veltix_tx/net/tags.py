@@ -103,18 +103,22 @@ class Tagged:
         """Set a tag; return False, and leave its value as it is, where it is set already."""
         return self.tags.add(name, value)
 
+    @from_any_thread
     def has_tag(self, name: str) -> bool:
         """Whether a tag is set."""
         return name in self.tags
 
+    @from_any_thread
     def has_all_tags(self, names: Iterable[str]) -> bool:
         """Whether all of these tags are set; True for none."""
         return self.tags.has_all(names)
 
+    @from_any_thread
     def has_any_tags(self, names: Iterable[str]) -> bool:
         """Whether any of these tags is set; False for none."""
         return self.tags.has_any(names)
 
+    @from_any_thread
     def get_tag(self, name: str) -> object:
         """Return a tag's value, None where it is not set."""
         return self.tags.get(name)

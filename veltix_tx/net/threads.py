@@ -2,50 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from functools import wraps
 from inspect import iscoroutine
-from threading import Lock, get_ident
+from threading import Lock, get_ident, main_thread
+from time import monotonic
+from types import FrameType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python import threadable
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import DisconnectReason, SessionClosed
+from veltix_tx.errors import CannotBlock, DisconnectReason, SessionClosed
 from veltix_tx.net.plain import PlainFailure
 
-__all__ = ["Home", "Workers", "from_any_thread", "in_thread_of", "wait_for"]
+__all__ = ["BlockingView", "Home", "Workers", "at_home", "from_any_thread", "in_thread_of", "wait_for"]
 
 _log = Logger()
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 H = TypeVar("H", bound="_Homed")
+S = TypeVar("S", bound="_Settled")
 
 _LOOK = 0.5
-"""Seconds after which a thread that waits looks whether the reactor still runs."""
+"""Seconds between two looks of a waiting thread at whether the reactor still runs."""
+
+_BEGIN = 30.0
+"""Seconds that a call from another thread waits for the reactor to begin to run."""
+
+_BEGIN_ELSEWHERE = 5.0
+"""The same for a blocking call in a thread that may be the one to run it."""
 
 
 class Home:
     """The one thread in which an object is used: its reactor's.
 
+    Until the reactor runs, that is the main thread if it uses the object, else the thread given here.
+
     Args:
-        reactor: the reactor; the thread is the present one, until the reactor runs in another.
+        reactor: the reactor.
+        thread: the thread that made the object; the present one by default.
+
+    Attributes:
+        thread: the thread's identifier.
+        begun: True once the reactor is known to have run.
     """
 
-    __slots__ = ("reactor", "thread")
+    __slots__ = ("begun", "reactor", "thread")
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, thread: int | None = None) -> None:
         self.reactor = reactor
-        self._settle()
-        if not getattr(reactor, "running", True):
-            reactor.callWhenRunning(self._settle)
+        self.begun = False
+        self.thread = thread if thread is not None and hasattr(reactor, "callFromThread") else get_ident()
+        if getattr(reactor, "running", True):
+            self.settle()
+        else:
+            reactor.callWhenRunning(self.settle)
 
-    def _settle(self) -> None:
-        self.thread = get_ident()
+    def settle(self) -> None:
+        """Find the thread in which the reactor runs."""
+        self.thread = _thread_of(self.reactor, self.thread)
+        self.begun = True
+
+
+def _thread_of(reactor: Any, otherwise: int) -> int:
+    """Return the thread that runs a reactor, which Twisted does not tell: the one whose stack shows it.
+
+    Args:
+        reactor: a running reactor, or a test's clock, which may say so itself (``io_thread``).
+        otherwise: the thread of a reactor that no stack shows, because a loop of the user's runs it.
+    """
+    own = get_ident()
+    told = getattr(reactor, "io_thread", None)
+    if told is not None:
+        return int(told)
+    if any(_runs(frame, reactor) for frame in _stack(sys._getframe())):
+        return own
+    for thread, top in sys._current_frames().items():
+        if any(_runs(frame, reactor) for frame in _stack(top)):
+            return thread
+    if reactor is sys.modules.get("twisted.internet.reactor"):  # in a greenlet, as with pytest-twisted
+        return own if threadable.isInIOThread() else main_thread().ident or own
+    return otherwise
+
+
+def _stack(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _runs(frame: FrameType, reactor: object) -> bool:
+    return frame.f_code.co_name in ("run", "mainLoop") and frame.f_locals.get("self") is reactor
 
 
 class _Homed(Protocol):
@@ -53,11 +110,15 @@ class _Homed(Protocol):
     def home(self) -> Home | None: ...
 
 
+class _Settled(Protocol):
+    def _settle(self) -> Home: ...
+
+
 def from_any_thread(method: Callable[Concatenate[H, P], R]) -> Callable[Concatenate[H, P], R]:
     """Let a method be called from any thread.
 
     Elsewhere than at home it runs there, and its caller waits: for what it returns or raises, or
-    for what its Deferred fires or fails with.
+    for what its Deferred fires or fails with. What has no home yet is called where it is.
     """
 
     @wraps(method)
@@ -70,20 +131,83 @@ def from_any_thread(method: Callable[Concatenate[H, P], R]) -> Callable[Concaten
     return call
 
 
+def at_home(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Do the same for a method with which an object begins to use its reactor: it has a home from then on."""
+
+    @wraps(method)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        home = self._settle()
+        if home.thread == get_ident():
+            return method(self, *args, **kwargs)
+        return in_thread_of(home, method, self, *args, **kwargs)
+
+    return call
+
+
 def in_thread_of(home: Home, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Do from another thread what :func:`from_any_thread` does. The methods called most test for it themselves: 0.2 µs less."""
-    return wait_for(home.reactor, function, *args, **kwargs)  # type: ignore[no-any-return]
+    if not home.begun and get_ident() == main_thread().ident:
+        home.thread = get_ident()  # which is about to run the reactor, or has it run elsewhere
+        return function(*args, **kwargs)
+    return _wait(home.reactor, home, function, args, kwargs)  # type: ignore[no-any-return]
+
+
+class BlockingView:
+    """The Deferred-returning methods of an object as methods that block and return plain values, typed as they are.
+
+    Args:
+        home: returns the thread in which nothing may block.
+    """
+
+    __slots__ = ("_home",)
+
+    def __init__(self, home: Callable[[], Home]) -> None:
+        self._home = home
+
+    def _wait(self, function: Callable[P, Deferred[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what the Deferred of a function fires with.
+
+        Raises:
+            CannotBlock: this is the reactor's thread, or the reactor does not run.
+        """
+        home = self._home()
+        here = home.thread == get_ident()
+        if home.begun and here:
+            raise CannotBlock("a blocking call in the reactor's thread would wait for itself: await the plain method there")
+        patience = _BEGIN_ELSEWHERE if here else _BEGIN
+        return _wait(home.reactor, home, function, args, kwargs, patience)  # type: ignore[no-any-return]
 
 
 def wait_for(reactor: Any, function: Callable[..., object], *args: object, **kwargs: object) -> Any:
     """Call a function in the reactor's thread from another one, and wait for its outcome.
 
+    Args:
+        reactor: a reactor that has begun to run.
+        function: what to call.
+        args: what to call it with.
+        kwargs: the same.
+
     Returns:
         what it returns, or what its Deferred fires with.
 
     Raises:
-        SessionClosed: the reactor has stopped.
+        SessionClosed: the reactor has stopped. What had not been called by then never will be.
     """
+    return _wait(reactor, None, function, args, kwargs)
+
+
+def _wait(
+    reactor: Any,
+    home: Home | None,
+    function: Callable[..., object],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    patience: float | None = None,
+) -> Any:
+    """Do what :func:`wait_for` does. With a home, wait for its reactor to begin, too, for ``patience`` seconds."""
+    if not hasattr(reactor, "callFromThread"):
+        raise CannotBlock(f"{reactor!r} has no threads: call this in the thread that moves it")
+    claimed = Lock()  # taken by the call, or by its caller that gives it up
     done = Lock()  # released once there is an outcome; an Event costs 3 µs more
     done.acquire()
     outcome: list[Any] = []
@@ -92,10 +216,27 @@ def wait_for(reactor: Any, function: Callable[..., object], *args: object, **kwa
         outcome.append(result)
         done.release()
 
-    reactor.callFromThread(lambda: maybeDeferred(function, *args, **kwargs).addBoth(settle))
+    def run() -> Deferred[Any] | None:
+        if not claimed.acquire(blocking=False):
+            return None
+        if home is not None and not home.begun:
+            home.settle()
+        return context.run(maybeDeferred, function, *args, **kwargs).addBoth(settle)
+
+    context = copy_context()  # the caller's
+    reactor.callFromThread(run)
+    given_up = monotonic() + (_BEGIN if patience is None else patience)
     while not done.acquire(timeout=_LOOK):
-        if not reactor.running:
-            raise SessionClosed(DisconnectReason.MANUAL)
+        if reactor.running:
+            continue
+        stopped = home is None or home.begun
+        if not stopped and monotonic() < given_up:
+            continue
+        unclaimed = claimed.acquire(blocking=False)  # from now on nothing comes of it
+        if stopped:
+            raise SessionClosed(DisconnectReason.MANUAL, ReactorNotRunning("the reactor has stopped"))
+        if unclaimed:
+            raise CannotBlock("the reactor does not run: run it, in another thread than this one")
     result = outcome[0]
     if isinstance(result, Failure):
         raise result.value  # type: ignore[misc]
@@ -125,16 +266,18 @@ class Workers:
     def run(self, function: Callable[..., object], *args: object) -> Deferred[Any]:
         """Return a Deferred of what the function returns or raises; in a thread it cannot return a Deferred.
 
+        It sees a copy of the caller's ContextVars, and what it sets there is gone with it.
+
         Cancelling it keeps a function from running that has no thread yet. One that runs cannot be
         stopped, and keeps its thread to its end; what it returns is dropped, what it raises is logged.
         """
-        pool = self._pool
+        pool, context = self._pool, copy_context()
         if pool is None:
-            return maybeDeferred(function, *args)
+            return context.run(maybeDeferred, function, *args)
         outcome: Deferred[Any] = Deferred()
 
         def begin() -> Deferred[Any] | None:
-            return None if outcome.called else deferToThreadPool(self.reactor, pool, _finished(function), *args)
+            return None if outcome.called else deferToThreadPool(self.reactor, pool, context.run, _finished(function), *args)
 
         def end(result: object) -> None:
             if not outcome.called:

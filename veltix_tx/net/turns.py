@@ -217,7 +217,11 @@ class Turns(Telling):
         self._answer(message, result, self._next)
 
     def _handle(self, message: Response) -> None:
-        """Handle one message whose turn it is, and see whether its handler blocks."""
+        """Handle one message whose turn it is, in a context of its own."""
+        self._link.side.context.copy().run(self._handle_here, message)
+
+    def _handle_here(self, message: Response) -> None:
+        """Handle one message, and see whether its handler blocks."""
         began = self._link.clocks.uptime()
         try:
             result = self._received(self._session, message)
@@ -315,7 +319,7 @@ class Turns(Telling):
         return not (self._busy or self._answering or self._inbox)
 
     def _call(self, name: str, function: Callable[..., object], *arguments: object, then: Callable[[object], None]) -> None:
-        """Call one of the application's other methods.
+        """Call one of the application's other methods, in a context of its own.
 
         Args:
             name: what the log calls it.
@@ -323,7 +327,9 @@ class Turns(Telling):
             arguments: what to call that with.
             then: called with its result, a Failure where it failed, when it is done or has been given up.
         """
+        self._link.side.context.copy().run(self._call_here, name, function, *arguments, then=then)
 
+    def _call_here(self, name: str, function: Callable[..., object], *arguments: object, then: Callable[[object], None]) -> None:
         def settle(result: object) -> None:
             then(result)
             self._next()

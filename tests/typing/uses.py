@@ -1,0 +1,252 @@
+"""What the documentation shows, as users write it who use mypy --strict: no line of this is an error. Nothing here is run."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.internet.task import deferLater
+
+from veltix_tx import (
+    BufferSize,
+    Client,
+    ClientConfig,
+    DisconnectReason,
+    DisconnectState,
+    Events,
+    Limits,
+    MessageRegistry,
+    MessageType,
+    Plugin,
+    Request,
+    RequestTimeout,
+    Response,
+    RetryPolicy,
+    Server,
+    ServerConfig,
+    Session,
+    SessionClosed,
+    Timeouts,
+    VeltixServerFactory,
+)
+from veltix_tx.testing import MemoryNetwork
+
+TYPES = MessageRegistry()
+CHAT = MessageType(200, "chat", registry=TYPES)
+ERROR = MessageType(201, "error")
+
+# Settings.
+
+server = Server()
+server = Server(port=8080)
+server = Server("0.0.0.0", 8080)
+server = Server("0.0.0.0:8080")
+server = Server(ServerConfig(port=8080), max_connections=-1)
+server = Server(ServerConfig(), 8080, types=TYPES, limits=Limits(inflight=8), timeouts=Timeouts(handler=math.inf))
+server = Server(endpoint="tcp:8080", wire="1.6.3", buffer_size=BufferSize.LARGE, max_workers=8)
+server = Server(endpoints=("tcp:8080", "1.9.0@tcp:8090"))
+server = Server(port=8443, tls_cert="cert.pem", tls_key=Path("key.pem"))
+server.configure(port=0, host="::", max_connection=3)
+server.configure(ServerConfig())
+
+client = Client()
+client = Client("127.0.0.1", 8080)
+client = Client("[::1]:8080")
+client = Client("example.org", 8443, tls=True, tls_ca=Path("ca.pem"), tls_name="chat.example.org")
+client = Client(ClientConfig(server_addr="h", port=1), retry=RetryPolicy(max_retries=3))
+client = Client("h", port=1, retry=3, retry_delay=0.5, long_headers=True, types=TYPES)
+client = Client(endpoint="unix:veltix.sock")
+client.configure(server_addr="h", port=2, endpoint=None)
+
+
+def endpoints(reactor: Any, server_end: UNIXServerEndpoint, client_end: UNIXClientEndpoint) -> None:
+    Server(endpoint=server_end, reactor=reactor)
+    Client(endpoint=client_end, reactor=reactor)
+
+
+def interfaces(server_end: IStreamServerEndpoint, client_end: IStreamClientEndpoint) -> None:
+    Server(endpoint=server_end)
+    Client(endpoint=client_end)
+
+
+# Handlers of a server.
+
+
+@server.route(CHAT)
+def plain(client: Session, message: Response) -> bytes:
+    server.broadcast(CHAT, message.content, exclude=[client], slow="drop")
+    return b"delivered"
+
+
+@server.route(CHAT, concurrent=True, timeout=300)
+async def coroutine(client: Session, message: Response) -> bytes | None:
+    await deferLater(server.reactor, 0.5, client.send, CHAT, b"soon")
+    reply = await client.send_and_wait(CHAT, b"", timeout=5)
+    return reply.content
+
+
+@server.route(CHAT)
+def deferred(client: Session, message: Response) -> Deferred[bytes]:
+    return succeed(message.content)
+
+
+@server.route(CHAT)
+def request(client: Session, message: Response) -> Request:
+    return Request(ERROR, b"")
+
+
+@server.route(CHAT, thread=True)
+def in_a_thread(client: Session, message: Response) -> bytes:
+    try:
+        reply = client.blocking.send_and_wait(CHAT, b"where does it hurt?", timeout=60)
+    except RequestTimeout:
+        return b""
+    return reply.content + b" %d ms" % server.blocking.ping_client(client)
+
+
+@server.route(CHAT, thread=True, concurrent=True, timeout=math.inf)
+def in_a_thread_without_an_answer(client: Session, message: Response) -> None:
+    client.blocking.send(CHAT, b"")
+
+
+class Shop:
+    """Its methods are handlers."""
+
+    def __init__(self, server: Server) -> None:
+        server.register_route(CHAT, self.on_chat)
+        server.register_route(ERROR, self.on_error, thread=True)
+        server.set_callback("on_connect", self.on_connect)
+
+    def on_chat(self, client: Session, message: Response) -> bytes:
+        return message.content
+
+    def on_error(self, client: Session, message: Response) -> None: ...
+
+    async def on_connect(self, client: Session) -> None:
+        await client.ping()
+
+
+def with_an_extra(extra: int, client: Session, message: Response) -> bytes:
+    return message.content
+
+
+server.register_route(CHAT, lambda client, message: message.content)
+server.register_route(CHAT, partial(with_an_extra, 1))
+server.route(CHAT)(lambda client, message: message.content)
+server.unregister_route(CHAT)
+threaded: bool = server.port == 0
+server.register_route(CHAT, in_a_thread, thread=threaded)
+
+
+@server.set_callback("on_recv")
+def on_recv(client: Session, message: Response) -> bytes:
+    return b"no desk for " + message.type.name.encode()
+
+
+@server.set_callback("on_connect")
+async def on_connect(client: Session) -> None:
+    await client.ping()
+
+
+@server.set_callback(Events.ON_DISCONNECT)
+def on_disconnect(client: Session) -> None:
+    assert client.closed is not None
+    print(f"{client.ip} is gone: {client.closed.reason is DisconnectReason.MANUAL}")
+
+
+server.set_callback("on_disconnect", lambda client: print(client.ip))
+server.set_callback(Events.ON_RECV, plain)
+plain(server.clients[0], Response(CHAT, b"", 0, 0, 0)).decode()
+
+# A client.
+
+
+@client.route(CHAT)
+def on_chat(message: Response) -> bytes:
+    return message.content
+
+
+@client.route(CHAT, thread=True)
+def on_chat_in_a_thread(message: Response) -> bytes:
+    return client.blocking.send_and_wait(CHAT, message.content).content
+
+
+@client.set_callback("on_connect")
+def begun() -> None: ...
+
+
+@client.set_callback("on_connect")
+async def log_in() -> None:
+    await client.send_and_wait(CHAT, b"secret")
+
+
+@client.set_callback(Events.ON_DISCONNECT)
+def lost(state: DisconnectState) -> None:
+    print(state.permanent, state.attempt)
+
+
+client.set_callback("on_recv", print)
+client.set_callback("on_disconnect", lambda state: print(state.reason))
+
+
+async def main(reactor: Any) -> None:
+    session = await client.connect()
+    await client.send(CHAT, b"hello")
+    reply = await session.send_and_wait(CHAT, b"hello")
+    print(reply.content.decode(), await client.ping_server() + 1, await session.when_closed())
+    await client.disconnect()
+    await server.stopService()
+
+
+def blocking() -> float:
+    session = client.blocking.connect()
+    session.blocking.send(CHAT, b"")
+    print(session.blocking.ping() + client.blocking.ping_server(timeout=3), session.blocking.disconnect().reason)
+    server.blocking.listen()
+    return client.blocking.ping_server()
+
+
+# Applications and plugins.
+
+
+class Counting:
+    """An application; with zope's ``@implementer(IVeltixApplication)`` it is one for zope, too."""
+
+    def connected(self, session: Session) -> None: ...
+
+    async def received(self, session: Session, message: Response) -> bytes:
+        return b"1"
+
+    def disconnected(self, session: Session, reason: SessionClosed) -> None: ...
+
+
+class Guestbook(Plugin):
+    """A plugin."""
+
+    name = "guestbook"
+    types = {"sign": None, "read": 700}  # noqa: RUF012
+    events = ("on_connect",)
+
+    def received(self, session: Session, message: Response) -> bytes:
+        return b"thank you"
+
+
+server = Server(application=Counting())
+server.register_plugin(Guestbook(), grant=["on_connect"])
+server.attach(CHAT, "guestbook")
+client.register_plugin(Guestbook())
+factory = VeltixServerFactory(Counting(), ServerConfig(), types=MessageRegistry(open=True))
+
+# Tests.
+
+
+def test_chat() -> None:
+    network = MemoryNetwork()
+    network.serve(server)
+    network.connect(client).send(CHAT, b"")
+    assert network.result(client.send_and_wait(CHAT, b"hello")).content == b"delivered"
