@@ -10,9 +10,8 @@ from functools import partial
 from random import Random
 from typing import Any, NoReturn, TypeVar
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
+from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
@@ -21,6 +20,7 @@ from twisted.python.failure import Failure
 from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.connecting import tcp_endpoint
 from veltix_tx.net.factory import check_wire, resolve_clocks
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks
@@ -134,7 +134,8 @@ class Client(RoutedService):
             a Deferred of the session, ready to use: ``on_connect`` is done. It errbacks when no further try will be made
             (``config.retry``: by default after the first): with the handshake's error
             (VersionRefused, TlsFailed, HandshakeTimeout, ServerFull, …), with SessionClosed, with
-            Twisted's ConnectError, or with what ``on_connect`` raised. Cancelling it gives up, for everyone who waits.
+            Twisted's ConnectError or DNSLookupError, or with what ``on_connect`` raised. Cancelling it
+            gives up, for everyone who waits.
 
         Raises:
             SettingsError: the endpoint is none, a file for TLS cannot be used, or TLS is not installed.
@@ -339,7 +340,7 @@ class Client(RoutedService):
     def _plain_endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:
         config = self.config
         if config.endpoint is None:
-            return _tcp_endpoint(clocks.reactor, config.server_addr, config.port, config.connect_timeout)
+            return tcp_endpoint(clocks.reactor, config.server_addr, config.port, config.connect_timeout)
         if not isinstance(config.endpoint, str):
             endpoint: IStreamClientEndpoint = config.endpoint
             return endpoint
@@ -348,12 +349,3 @@ class Client(RoutedService):
         except Exception as error:
             raise SettingsError("endpoint", config.endpoint, f"a Twisted client endpoint ({error})") from error
         return endpoint
-
-
-def _tcp_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
-    """Return an endpoint for a name or an address; a HostnameEndpoint takes 0.3 s to say that an address refuses."""
-    if isIPAddress(host):
-        return TCP4ClientEndpoint(reactor, host, port, timeout)
-    if isIPv6Address(host):
-        return TCP6ClientEndpoint(reactor, host, port, timeout)
-    return HostnameEndpoint(reactor, host, port, timeout)

@@ -34,6 +34,15 @@ def _text(name: str, value: object) -> None:
         raise SettingsError(name, value, "a text that is not empty")
 
 
+def _host(name: str, value: Any) -> str:
+    """Return a host name or an address, an IPv6 address without the brackets it may have."""
+    _text(name, value)
+    if not value.isprintable():
+        raise SettingsError(name, value, "a host name or an address")
+    host: str = value[1:-1] if value.startswith("[") and value.endswith("]") and ":" in value else value
+    return host
+
+
 def _file(name: str, value: object) -> None:
     if value is not None and (not isinstance(value, (str, PurePath)) or not str(value)):
         raise SettingsError(name, value, "the path of a file, or None")
@@ -200,7 +209,7 @@ class ServerConfig(_Common):
         if max_connection is not None:
             object.__setattr__(self, "max_connections", max_connection)
         _Common.__post_init__(self)
-        _text("host", self.host)
+        object.__setattr__(self, "host", _host("host", self.host))
         check_whole("port", self.port, 0, 65535)
         most = self.max_connections
         if isinstance(most, bool) or not isinstance(most, int) or (most < 1 and most != -1):
@@ -224,10 +233,11 @@ class ClientConfig(_Common):
     """A client's settings. See the fields of both sides in the base as well.
 
     Attributes:
-        server_addr: the server's name or address.
+        server_addr: the server's name or address; an IPv6 address may have brackets, and a zone (``fe80::1%eth0``).
         port: its TCP port.
         endpoint: a Twisted client endpoint to connect to instead: a string or an IStreamClientEndpoint.
-        connect_timeout: seconds for the TCP connection.
+        connect_timeout: seconds for each try to connect, the look-up of the name included, whatever the endpoint has for a
+            timeout of its own. TLS and the handshake follow, with ``handshake_timeout``.
         retry: when to try again after a failed or lost connection: a RetryPolicy, or how many
             times, every ``retry_delay`` seconds. By default never.
         retry_delay: seconds before each try, for a ``retry`` that is a number.
@@ -256,7 +266,7 @@ class ClientConfig(_Common):
 
     def __post_init__(self) -> None:
         _Common.__post_init__(self)
-        _text("server_addr", self.server_addr)
+        object.__setattr__(self, "server_addr", _host("server_addr", self.server_addr))
         check_whole("port", self.port, 1, 65535)
         if self.endpoint == "":
             raise SettingsError("endpoint", "", "a text that is not empty")
