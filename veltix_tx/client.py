@@ -10,9 +10,8 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, NoReturn, ParamSpec, TypeVar, overload
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
+from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
@@ -22,6 +21,7 @@ from veltix_tx.app.router import Answer, Events, OnConnect, OnDisconnect, OnRecv
 from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
 from veltix_tx.interfaces import Application, IVeltixApplication
+from veltix_tx.net.connecting import tcp_endpoint
 from veltix_tx.net.endpoints import ClientEndpoint
 from veltix_tx.net.factory import check_wire
 from veltix_tx.net.flow import Flow
@@ -254,7 +254,8 @@ class Client(RoutedService):
             a Deferred of the session, ready to use: ``on_connect`` is done. It errbacks when no further try will be made
             (``config.retry``: by default after the first): with the handshake's error
             (VersionRefused, TlsFailed, HandshakeTimeout, ServerFull, …), with SessionClosed, with
-            Twisted's ConnectError, or with what ``on_connect`` raised. Cancelling it gives up, for everyone who waits.
+            Twisted's ConnectError or DNSLookupError, or with what ``on_connect`` raised. Cancelling it
+            gives up, for everyone who waits.
 
         Raises:
             SettingsError: the endpoint is none, a file for TLS cannot be used, or TLS is not installed.
@@ -468,7 +469,7 @@ class Client(RoutedService):
     def _plain_endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:
         config = self.config
         if config.endpoint is None:
-            return _tcp_endpoint(clocks.reactor, config.server_addr, config.port, config.connect_timeout)
+            return tcp_endpoint(clocks.reactor, config.server_addr, config.port, config.connect_timeout)
         if not isinstance(config.endpoint, str):
             endpoint: IStreamClientEndpoint = config.endpoint
             return endpoint
@@ -519,12 +520,3 @@ class BlockingClient(BlockingView):
     def ping_server(self, timeout: float | None = None) -> float:
         """Return the round trip to the server in milliseconds."""
         return self._wait(self._client.ping_server, timeout)
-
-
-def _tcp_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
-    """Return an endpoint for a name or an address; a HostnameEndpoint takes 0.3 s to say that an address refuses."""
-    if isIPAddress(host):
-        return TCP4ClientEndpoint(reactor, host, port, timeout)
-    if isIPv6Address(host):
-        return TCP6ClientEndpoint(reactor, host, port, timeout)
-    return HostnameEndpoint(reactor, host, port, timeout)

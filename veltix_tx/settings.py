@@ -69,7 +69,7 @@ def split_address(name: str, text: object) -> tuple[str, int | None]:
             host, _, port = host.partition(":")
         elif ":" in host:
             IPv6Address(host)
-        if not host or (port is not None and not (port.isascii() and port.isdecimal())):
+        if not host.isprintable() or not host or (port is not None and not (port.isascii() and port.isdecimal())):
             raise ValueError(text)
         return host, None if port is None else int(port)
     except ValueError:
@@ -289,10 +289,11 @@ class ClientConfig(_Common):
     """A client's settings. See the fields of both sides in the base as well.
 
     Attributes:
-        server_addr: the server's name or address.
+        server_addr: the server's name or address; an IPv6 address may have brackets, and a zone (``fe80::1%eth0``).
         port: its TCP port.
         endpoint: a Twisted client endpoint to connect to instead: a string or an IStreamClientEndpoint.
-        connect_timeout: seconds for the TCP connection.
+        connect_timeout: seconds for each try to connect, the look-up of the name included, whatever the endpoint has for a
+            timeout of its own. TLS and the handshake follow, with ``handshake_timeout``.
         retry: when to try again after a failed or lost connection: a RetryPolicy, or how many
             times, every ``retry_delay`` seconds. By default never.
         retry_delay: seconds before each try, for a ``retry`` that is a number.

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from veltix_tx import MessageRegistry, MessageType, Server
+from veltix_tx import MessageRegistry, MessageType, Server, Session
 from veltix_tx._version import __version__
 from veltix_tx.wire import codec
 
@@ -80,11 +80,10 @@ async def test_listen_prints_what_comes(server: Any, veltix: Any) -> None:
     """Listen prints time, type and escaped content of each message until it is interrupted."""
     from twisted.internet.defer import Deferred
 
-    arrived: Deferred[None] = Deferred()
-    server.set_callback("on_connect", lambda client: arrived.callback(None))
+    arrived: Deferred[Session] = Deferred()
+    server.set_callback("on_connect", arrived.callback)
     process = veltix("listen", server.where)
-    await arrived
-    await server.clients[0].ping()
+    await (await arrived).ping()
     server.broadcast(server.chat, b"one\n\xfftwo\x1b")
     found = await process.says(rb"\d\d:\d\d:\d\d 200 (.*)\n")
     assert found.group(1) == rb"one\n\xfftwo\x1b"
@@ -109,6 +108,7 @@ def free_port() -> int:
         (("ping", "{server}", "--wire", "1.9.0"), "accepted here: 1.9.0"),
         (("ping", "{server}", "--wire", "7.0"), "a release"),
         (("ping", "a..b:8080"), "a..b"),
+        (("ping", "fe80::1%nosuch:8080"), "no network interface 'nosuch'"),
         (("send", "{server}", "201", "x", "--wait", "--timeout", "0.2"), "no reply within 0.2 s"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError
+from twisted.internet.error import CannotListenError, ConnectError
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.protocol import Protocol
 from twisted.internet.threads import deferToThread
@@ -494,3 +494,31 @@ async def test_a_thread_waits_for_the_session(loopback: Any) -> None:
     await client.connect()
     session = await deferToThread(client.when_connected, 5)
     assert session is client.session
+
+
+# Names and addresses.
+
+
+async def test_a_name_is_connected_to(loopback: Any) -> None:
+    """A client is given a name as well as an address, whichever of its addresses the server listens on."""
+    server = await loopback.server()
+    client = Client("localhost", server.port, types=loopback.types)
+    await client.connect()
+    assert (await client.send_and_wait(loopback.chat, b"by name")).content == b"by name"
+    await client.disconnect()
+
+
+@pytest.mark.parametrize("settings", [{"server": "fe80::1%nosuch"}, {"endpoint": r"tcp:host=fe80\:\:1%nosuch:port=8080"}])
+async def test_a_zone_that_is_none_is_a_connect_error(settings: Any) -> None:
+    """An address on an interface that there is not: ConnectError, in one line with the interface's name."""
+    client = Client(types=MessageRegistry(), **settings)
+    with pytest.raises(ConnectError, match="nosuch") as caught:
+        await client.connect()
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_zone_that_is_none_is_no_place_to_listen() -> None:
+    """A server says so as of any other address that is not the machine's."""
+    with pytest.raises(CannotListenError, match="nosuch") as caught:
+        await Server(host="fe80::1%nosuch", port=0, types=MessageRegistry()).listen()
+    assert "\n" not in str(caught.value)

@@ -26,6 +26,7 @@ ALL = (Limits, Timeouts, RetryPolicy, ServerConfig, ClientConfig)
 NOT_WHOLE = (True, 1.5, "5", None, math.nan)
 NOT_SECONDS = (True, "5", None, math.nan, math.inf, -math.inf, -0.001)
 NOT_ENDLESS = (True, "5", None, math.nan, -math.inf, -0.001)
+NOT_HOSTS = ("a\0b", "a\n", "\x1b[2J")
 NOT_TEXT = ("", None, 5, b"127.0.0.1")
 
 WRONG: dict[tuple[type, str], tuple[Any, ...]] = {
@@ -62,12 +63,12 @@ for config in (ServerConfig, ClientConfig):
     }
 NOT_FILES = ("", 5, b"cert.pem", True)
 WRONG |= {
-    (ServerConfig, "host"): NOT_TEXT,
+    (ServerConfig, "host"): (*NOT_TEXT, *NOT_HOSTS),
     (ServerConfig, "port"): (-1, 65536, *NOT_WHOLE),
     (ServerConfig, "max_connections"): (0, -2, *NOT_WHOLE),
     (ServerConfig, "max_connection"): (0, -2, True, 1.5, "5", math.nan),
     (ServerConfig, "endpoints"): ("tcp:1", ["tcp:1"], None, ("",)),
-    (ClientConfig, "server_addr"): NOT_TEXT,
+    (ClientConfig, "server_addr"): (*NOT_TEXT, *NOT_HOSTS),
     (ClientConfig, "port"): (0, 65536, *NOT_WHOLE),
     (ClientConfig, "endpoint"): ("",),
     (ClientConfig, "long_headers"): (None, 1, "yes"),
@@ -313,3 +314,22 @@ def test_two_answers_to_one_question_are_refused(door: Any, name: str) -> None:
         door("h:eighty")
     with pytest.raises(SettingsError, match="port is 65536"):
         door("h:65536")
+
+
+@pytest.mark.parametrize("kind", [(ServerConfig, "host"), (ClientConfig, "server_addr")], ids=lambda kind: kind[1])
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("[::1]", "::1"),
+        ("[fe80::1%eth0]", "fe80::1%eth0"),
+        ("::1", "::1"),
+        ("localhost.", "localhost."),
+        ("b\xfccher.example", "b\xfccher.example"),
+        ("my_host-1", "my_host-1"),
+    ],
+)
+def test_a_host_is_taken_as_people_write_it(kind: Any, given: str, kept: str) -> None:
+    """An IPv6 address may stand in brackets, as it does before a port; a name is kept as it is."""
+    config = kind[0](**{kind[1]: given})
+    assert getattr(config, kind[1]) == kept
+    assert replace(config, wire="3.3.0") == kind[0](**{kind[1]: kept, "wire": "3.3.0"})

@@ -7,12 +7,14 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
+from socket import gaierror
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
-from twisted.internet.error import NotConnectingError
+from twisted.internet.error import ConnectError, NotConnectingError, UserError
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IAddress, IConnector, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import ReconnectingClientFactory
+from twisted.internet.protocol import Factory, ReconnectingClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -20,7 +22,7 @@ from zope.interface import implementer
 from veltix_tx.errors import DisconnectReason, SessionClosed, VeltixError, VersionRefused
 from veltix_tx.interfaces import Application, IVeltixApplication
 from veltix_tx.net.factory import check_wire, resolve_clocks
-from veltix_tx.net.keepalive import ROUNDING, Clocks
+from veltix_tx.net.keepalive import ROUNDING, Clocks, Deadlines
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.net.session import Session
@@ -160,7 +162,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
     @property
     def connected(self) -> bool:
         """Whether there is a connection, ready or not."""
-        return self._protocol is not None
+        return self._protocol is not None and self._protocol.transport is not None
 
     @property
     def finished(self) -> bool:
@@ -248,6 +250,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """The transport could not connect."""
+        if self._protocol is not None and self._protocol.transport is None:
+            self._protocol = None  # it was made, and never connected
         self._try_again(connector, reason.value, DisconnectReason.ERROR)
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
@@ -375,7 +379,8 @@ def _error_of(closed: SessionClosed) -> BaseException:
 class EndpointConnector:
     """Lets a :class:`VeltixClientFactory` try again on an endpoint, as it does on ``connectTCP``.
 
-    (A ReconnectingClientFactory given to ``endpoint.connect`` itself never tries again.)
+    (A ReconnectingClientFactory given to ``endpoint.connect`` itself never tries again.) A try has
+    ``connect_timeout`` seconds of the factory's config, whatever the endpoint is busy with.
 
     Args:
         endpoint: where to connect.
@@ -387,7 +392,7 @@ class EndpointConnector:
         self._endpoint = endpoint
         self._name = name or str(endpoint)
         self._factory = factory
-        self._attempt: Deferred[Any] | None = None
+        self._attempt: _Attempt | None = None
 
     def __repr__(self) -> str:
         return self._name
@@ -395,8 +400,8 @@ class EndpointConnector:
     def connect(self) -> None:
         """Try once; how it went is told to the factory."""
         self._factory.startedConnecting(self)
-        attempt = self._attempt = maybeDeferred(self._endpoint.connect, self._factory)
-        attempt.addCallbacks(self._connected, self._failed)
+        self._attempt = _Attempt(self, self._factory)
+        self._attempt.begin(self._endpoint)
 
     def stopConnecting(self) -> None:
         """Give up the try that is under way.
@@ -404,9 +409,9 @@ class EndpointConnector:
         Raises:
             NotConnectingError: there is none.
         """
-        if self._attempt is None or self._factory.connected:
+        if self._attempt is None or self._attempt.over or self._factory.connected:
             raise NotConnectingError("no try to connect is under way")
-        self._attempt.cancel()
+        self._attempt.give_up(UserError(string="the try was given up"))
 
     def disconnect(self) -> None:
         """Stop connecting, or close the connection."""
@@ -416,9 +421,72 @@ class EndpointConnector:
         """Return the endpoint."""
         return self._endpoint
 
+
+class _Attempt(Factory):
+    """One try of a connector: the factory that its endpoint gets. What comes of it after it is over is ignored.
+
+    Args:
+        connector: whose try.
+        factory: makes the protocol, and is told where there is none.
+
+    Attributes:
+        over: True once it has succeeded, failed or been given up.
+    """
+
+    noisy = False
+
+    def __init__(self, connector: EndpointConnector, factory: VeltixClientFactory) -> None:
+        self.over = False
+        self._connector = connector
+        self._factory = factory
+        self._protocol: VeltixProtocol | None = None
+        self._instead: BaseException | None = None
+        self._deadlines = Deadlines(factory.side.clocks.reactor, factory.side.clocks.uptime)
+        self._connecting: Deferred[Any] = Deferred()
+
+    def begin(self, endpoint: IStreamClientEndpoint) -> None:
+        """Connect, within the time for it."""
+        self._deadlines.set("connect", self._factory.config.connect_timeout, self._late)
+        self._connecting = maybeDeferred(endpoint.connect, self)
+        self._connecting.addCallbacks(self._connected, self._failed)
+
+    def give_up(self, error: BaseException) -> None:
+        """End it, and tell the factory of an error, whatever the endpoint makes of being cancelled."""
+        self._instead = error
+        self._connecting.cancel()
+        if not self.over:
+            self._failed(Failure(error))
+
+    def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
+        """Return the factory's protocol, once, unless it is too late."""
+        if self.over or self._protocol is not None:
+            return None
+        self._protocol = self._factory.buildProtocol(addr)
+        return self._protocol
+
+    @property
+    def _has_connection(self) -> bool:
+        return self._protocol is not None and self._protocol.transport is not None
+
+    def _late(self) -> None:
+        if not self._has_connection:  # else the handshake has a time of its own
+            seconds = self._factory.config.connect_timeout
+            self.give_up(ConnectTimeout(string=f"no connection within {seconds:g} s (connect_timeout)"))
+
     def _connected(self, _: object) -> None:
-        self._attempt = None
+        self._deadlines.clear_all()
+        self.over = True
 
     def _failed(self, reason: Failure) -> None:
-        self._attempt = None
-        self._factory.clientConnectionFailed(self, reason)
+        if self.over:
+            return
+        self._deadlines.clear_all()
+        self.over = True
+        if self._has_connection:
+            return  # which tells of its end itself
+        if self._instead is not None:
+            reason = Failure(self._instead)
+        elif isinstance(reason.value, gaierror):  # of an address with a zone that is none, in an endpoint of Twisted's
+            said = f"{self._connector} is no address that can be connected to ({reason.value.strerror})"
+            reason = Failure(ConnectError(string=said))
+        self._factory.clientConnectionFailed(self._connector, reason)
