@@ -32,7 +32,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "file_path": ("", 5, b"x.log", "a\0b"),
     "file_rotation_size": (-1, *NOT_WHOLE),
     "file_backup_count": (0, *NOT_WHOLE),
-    "stream": ("stdout", 1, object()),
+    "stream": ("stdout", 1, ()),
     "buffer_size": (0, *NOT_WHOLE),
 }
 
