@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import gc
 import inspect
+import signal
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
 DEADLINE = 5.0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Without workers for a few files, and for ``-s``: their start takes longer, and they show no output."""
+    files = [argument for argument in config.args if "::" in argument or argument.endswith(".py")]
+    return 0 if len(files) == len(config.args) or config.option.capture == "no" else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -57,10 +67,33 @@ def _after(seconds: float) -> Deferred[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def default_signals() -> None:
+    """Start every process of a test with the default signals, also where pytest ignores some: under nohup, behind a script's ``&``.
+
+    An ignored signal stays ignored in a new program; one with a handler, even of no effect, is back at its default there.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+@pytest.fixture(scope="session")
+def finish() -> Callable[..., Any]:
+    """Return a function that runs the reactor until a Deferred has fired: for fixtures, which a test's deadline does not reach."""
+
+    def finish(deferred: Deferred[Any], seconds: float = 30.0) -> Any:
+        from twisted.internet import reactor
+
+        return pytest_twisted.blockon(deferred.addTimeout(seconds, reactor))
+
+    return finish
+
+
+@pytest.fixture(scope="session", autouse=True)
 def running_reactor() -> None:
     """Start the reactor before any test, so that what it keeps itself is not taken for a leak."""
     pytest_twisted.blockon(_after(0.05))
-    gc.freeze()  # what is there by now stays: the collection behind each test need not look at it
+    gc.freeze()  # see logged_failures
 
 
 class LoggedFailures(list[LogEvent]):
@@ -73,9 +106,9 @@ class LoggedFailures(list[LogEvent]):
         return taken
 
 
-@pytest.fixture(autouse=True)
-def logged_failures() -> Iterator[LoggedFailures]:
-    """Fail a test that logs a failure (an error nobody handled among them) without flushing it."""
+@contextmanager
+def _no_failures_logged() -> Iterator[LoggedFailures]:
+    """Fail if a failure is logged in the block and not flushed."""
     failures = LoggedFailures()
 
     def observe(event: LogEvent) -> None:
@@ -83,10 +116,30 @@ def logged_failures() -> Iterator[LoggedFailures]:
             failures.append(event)
 
     globalLogPublisher.addObserver(observe)
-    yield failures
-    gc.collect()
-    globalLogPublisher.removeObserver(observe)
+    try:
+        yield failures
+    finally:
+        globalLogPublisher.removeObserver(observe)
     assert not failures, "\n".join(event["log_failure"].getTraceback() for event in failures)
+
+
+@pytest.fixture(autouse=True)
+def logged_failures() -> Iterator[LoggedFailures]:
+    """Fail a test that logs a failure (an error nobody handled among them) without flushing it."""
+    with _no_failures_logged() as failures:
+        yield failures
+        gc.collect()
+    gc.freeze()  # the collection behind each later test need not look at what outlives this one
+
+
+@pytest.fixture(scope="module", autouse=True)
+def late_failures() -> Iterator[None]:
+    """Fail the last test of a module for an unhandled error in what outlived one of its tests and is garbage by now."""
+    yield
+    with _no_failures_logged():
+        gc.unfreeze()
+        gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -118,12 +171,13 @@ def log_events() -> Iterator[list[LogEvent]]:
 
 
 @pytest.fixture(scope="session")
-def folders(running_reactor: None) -> dict[str, Path]:
+def folders(running_reactor: None, finish: Callable[..., Any]) -> dict[str, Path]:
     """Each real release's folder; they are installed once for a test run."""
     from .interop.driver import install_all
 
     installed: dict[str, Path]
-    installed, failed = pytest_twisted.blockon(Deferred.fromCoroutine(install_all()))
+    faulthandler.cancel_dump_traceback_later()  # it may take longer, and ends by itself
+    installed, failed = finish(Deferred.fromCoroutine(install_all()), 600)
     if failed:
         pytest.fail(
             f"{len(failed)} of {len(installed)} releases of veltix could not be installed, the first with: {failed[0]}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -117,13 +116,13 @@ def test_old_releases_have_ports_of_their_own(runner, ping):
 
 def test_blocking_handler_stops_nobody_else(runner):
     """While one client's password is stretched another one's question is answered."""
-    rounds = 10_000_000
-    port = runner.start(EXAMPLES / "09_blocking.py", "0", str(rounds)).wait_for(LISTENING)[1]
+    port = runner.start(EXAMPLES / "09_blocking.py", "0", "10_000_000").wait_for(LISTENING)[1]
     asking = runner.start("veltix", "send", f"127.0.0.1:{port}", "200", "x", "--wait", "--timeout", "60")
 
     runner.until(lambda: "1 in work" in runner.run("veltix", "send", f"127.0.0.1:{port}", "201", "?", "--wait"), asking)
 
-    assert hashlib.pbkdf2_hmac("sha256", b"x", b"salt", rounds).hex() in asking.finish()
+    key = "e1bf3c1c3a1e4abea8be2fdc817faf7f64a1b4a53f141c81894589a8fb342e49"  # hashlib.pbkdf2_hmac("sha256", b"x", b"salt", 10**7)
+    assert key in asking.finish()
 
 
 def test_a_plugin_has_two_halves(runner):

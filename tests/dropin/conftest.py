@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import pytest_twisted
 from twisted.internet.defer import Deferred
 
 from .ends import ends, log, wire  # noqa: F401 (fixtures)
@@ -20,11 +20,13 @@ def package() -> str:
 
 
 @pytest.fixture
-def stage(clean_reactor: None, package: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
+def stage(
+    clean_reactor: None, package: str, tmp_path: Path, request: pytest.FixtureRequest, finish: Callable[..., Any]
+) -> Iterator[Stage]:
     """A stage, with the real package if a test asks for it; what still runs behind the test is killed, by its id."""
     wanted = package == REAL or "folders" in request.fixturenames
     stage = Stage(tmp_path, package, request.getfixturevalue("folders")[RELEASE] if wanted else None)
     yield stage
     for script in stage.scripts:
         if script.status is None:
-            pytest_twisted.blockon(Deferred.fromCoroutine(script.kill()))
+            finish(Deferred.fromCoroutine(script.kill()))

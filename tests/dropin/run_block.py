@@ -129,6 +129,7 @@ class Block:
         with os.fdopen(TOLD) as lines:
             for line in lines:
                 threading.Thread(target=run, args=json.loads(line), daemon=True).start()
+        os._exit(1)  # the test is gone
 
     def listens(self) -> None:
         """Tell of each port that is opened: ``start()`` of the real one returns before that."""

@@ -476,12 +476,14 @@ def Server(config):
 
 async def test_001_reconnect(stage: Stage) -> None:
     """Each attempt and the end are told, then new attempts are forced. ``retry(max_=)`` and the import are not in the real one."""
+    server = stage.peer("server", pause="server.start()")
+    await server.pauses()  # ready to listen at once: the ten attempts take one second
     block = stage.block("001_reconnect", retry_delay=0.1, stay=True)
     attempts = "".join(f"Retrying... attempt {each}/5\n" for each in range(1, 6))
     await block.says("Permanently disconnected")
     assert block.said.startswith(attempts + "Permanently disconnected — reason: ERROR\n")
     await block.says("^Retrying... attempt 2/10$")
-    server = stage.peer("server")
+    await server.resume()
     await block.until("client.is_connected")
     await server.says("^connected$")
     told = block.said

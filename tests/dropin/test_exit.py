@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,8 +33,12 @@ def client(**settings):
 """
 
 
+PATIENCE = 30.0
+"""Seconds until a script is killed, and so whoever reads what it prints comes to the end of it."""
+
+
 class Script:
-    """A script that runs."""
+    """A script that runs, for ``PATIENCE`` seconds at most."""
 
     def __init__(self, folder: Path, text: str, port: int) -> None:
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
@@ -46,6 +52,16 @@ class Script:
             env=environment,
             start_new_session=True,
         )
+        self._end = threading.Timer(PATIENCE, self.kill)
+        self._end.daemon = True
+        self._end.start()
+
+    def kill(self) -> None:
+        """End it and what it has forked, if it runs."""
+        self._end.cancel()
+        if self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def reads(self, wanted: str) -> None:
         """Read what it prints up to a line with this in it."""
@@ -80,9 +96,8 @@ def scripts(tmp_path: Path) -> Iterator[Scripts]:
     started = Scripts(tmp_path)
     yield started
     for script in started:
-        if script.process.poll() is None:
-            script.process.kill()
-        script.process.communicate()
+        script.kill()
+        script.process.communicate(timeout=PATIENCE)
 
 
 def received(ends: Ends) -> tuple[int, list[bytes], list[object]]:

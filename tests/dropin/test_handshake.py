@@ -23,6 +23,7 @@ HELLO = bytes.fromhex("000a00000007853cf6ee000001a1fcb38798a968cc460005312e362e3
 def listener() -> Iterator[socket.socket]:
     """A bare port."""
     with socket.create_server(("127.0.0.1", 0)) as door:
+        door.settimeout(20)
         yield door
 
 
@@ -31,6 +32,7 @@ def answer(door: socket.socket, said: Callable[[socket.socket], Any]) -> None:
 
     def run() -> None:
         with suppress(OSError), door.accept()[0] as peer:
+            peer.settimeout(20)
             said(peer)
             while peer.recv(65536):
                 pass

@@ -35,7 +35,7 @@ def test_pings_are_answered_while_callbacks_run(ends: Ends) -> None:
 
     def block(info: object, _: object) -> None:
         measured.append(server.ping_client(info))  # type: ignore[arg-type]
-        ends.release.wait()
+        ends.release.wait(20)
 
     server.set_callback("on_recv", block)
     client = ends.client(server)

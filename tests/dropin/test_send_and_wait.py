@@ -104,7 +104,7 @@ def test_no_answer(ends: Ends, log: Lines) -> None:
     client.set_callback("on_recv", lambda response: seen.append(response.content))
 
     def answer(response: Response, info: Any) -> None:
-        late.wait()
+        late.wait(20)
         server.get_sender().send(Request(kind, b"late", response.request_id), info.conn)
         server.get_sender().send(Request(kind, b"next"), info.conn)
 
@@ -166,7 +166,7 @@ def test_only_the_asked_client_answers(ends: Ends) -> None:
     @asked.route(kind)
     def answer(response: Response) -> None:
         ids.append(response.request_id)
-        forged.wait()
+        forged.wait(20)
         asked.get_sender().send(Request(kind, b"true", response.request_id))
 
     got: list[Response | None] = []

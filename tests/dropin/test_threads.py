@@ -217,7 +217,7 @@ def test_workers(ends: Ends) -> None:
 def test_a_slow_handler_blocks_nobody_else(ends: Ends) -> None:
     """While one client's handler blocks, others' messages are handled, and the same one's pings answered."""
     server, slow, fast, seen = ends.server(), new_type(), new_type(), []  # type: ignore[var-annotated]
-    server.route(slow)(lambda *_: ends.release.wait())
+    server.route(slow)(lambda *_: ends.release.wait(20))
     answering(server, fast)
     server.set_callback("on_recv", lambda *_: seen.append(1))
     blocked, other = ends.client(server), ends.client(server)
@@ -427,7 +427,8 @@ def test_senders_leave_the_reactor_time(ends: Ends) -> None:
     finally:
         stop.set()
         for thread in threads:
-            thread.join()
+            thread.join(5)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_connects_from_many_threads(ends: Ends) -> None:
@@ -484,7 +485,8 @@ def test_broadcasts_while_clients_come_and_go(ends: Ends) -> None:
             client.disconnect()
     finally:
         stop.set()
-        thread.join()
+        thread.join(5)
+    assert not thread.is_alive()
     assert True in results
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
@@ -22,7 +23,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.failure import Failure
 
-from veltix_tx import Client, DisconnectState, MessageRegistry, MessageType, Response, Server, Session
+from veltix_tx import Client, DisconnectState, MessageRegistry, MessageType, Response, Server, Session, Timeouts
 
 RELEASES = (
     *("1.6.1", "1.6.2", "1.6.3", "1.6.4", "1.6.5", "1.6.6", "1.6.8", "1.6.9", "1.6.10"),
@@ -58,11 +59,27 @@ async def install_all() -> tuple[dict[str, Path], list[str]]:
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     folders = {each: cache / each for each in RELEASES if sys.version_info >= (3, 11) or not each.startswith("3.")}
-    some_at_once = DeferredSemaphore(4)
-    wanted = [release for release, folder in folders.items() if not folder.exists()]
-    installs = [some_at_once.run(lambda each=each: Deferred.fromCoroutine(_install(each, folders[each]))) for each in wanted]
-    failed = [outcome.getErrorMessage() for ok, outcome in await DeferredList(installs, consumeErrors=True) if not ok]
+    async with _alone(cache / ".lock"):
+        some_at_once = DeferredSemaphore(4)
+        wanted = [release for release, folder in folders.items() if not folder.exists()]
+        installs = [some_at_once.run(lambda each=each: Deferred.fromCoroutine(_install(each, folders[each]))) for each in wanted]
+        failed = [outcome.getErrorMessage() for ok, outcome in await DeferredList(installs, consumeErrors=True) if not ok]
     return folders, failed
+
+
+@asynccontextmanager
+async def _alone(lock: Path) -> AsyncIterator[None]:
+    """Wait until no other process installs, such as another worker of this test run."""
+    from twisted.internet import reactor
+
+    with lock.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await deferLater(reactor, 0.1)
+        yield
 
 
 async def _install(release: str, folder: Path) -> None:
@@ -232,11 +249,15 @@ class OurServer:
         return self.server.port
 
 
+QUICK = Timeouts(close=0.5)
+"""Servers of 1.6.2 to 1.6.5 and 1.7 never close their end of a connection: each close by our client waits so long."""
+
+
 class OurClient:
     """A Client that answers ECHO; what happens to it is queued."""
 
-    def __init__(self, port: int, **settings: Any) -> None:
-        self.client = Client("127.0.0.1", port, types=TYPES, **settings)
+    def __init__(self, port: int, timeouts: Timeouts = QUICK, **settings: Any) -> None:
+        self.client = Client("127.0.0.1", port, types=TYPES, timeouts=timeouts, **settings)
         self.noted: DeferredQueue[bytes] = DeferredQueue()
         self.disconnected: DeferredQueue[DisconnectState] = DeferredQueue()
         self.client.route(NOTE)(lambda message: self.noted.put(message.content))

@@ -172,7 +172,7 @@ async def test_a_client_can_be_pinged_in_on_connect(release: str, pinned: bool, 
 
 # The heartbeat.
 
-HEARTBEAT = Timeouts(silence=0.2, pong=0.5)
+HEARTBEAT = Timeouts(silence=0.2, pong=0.5, close=0.5)
 
 
 async def stay_connected(session: Session, noted: DeferredQueue[bytes], real: Real) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import select
 import threading
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields
@@ -31,7 +32,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "file_path": ("", 5, b"x.log", "a\0b"),
     "file_rotation_size": (-1, *NOT_WHOLE),
     "file_backup_count": (0, *NOT_WHOLE),
-    "stream": ("stdout", 1, object()),
+    "stream": ("stdout", 1, ()),
     "buffer_size": (0, *NOT_WHOLE),
 }
 
@@ -290,7 +291,7 @@ def test_colours_are_for_eyes(tmp_path: Path) -> None:
         for stream, wanted in ((tty, True), (file, True), (coloured, True), (unwanted, False)):
             shown(stream, wanted)
         seen = ""
-        while seen.count("\n") < 2:
+        while seen.count("\n") < 2 and select.select([controller], [], [], 5)[0]:
             seen += os.read(controller, 1000).decode().replace("\r", "")
     os.close(controller)
     assert seen == coloured.getvalue() == "\x1b[32mhello\x1b[0m\n\x1b[41mhello\x1b[0m\n"
@@ -456,7 +457,7 @@ def test_threads_do_not_tear_each_others_lines(tmp_path: Path, behind: bool) -> 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(20)
     show.close()
     lines = (tmp_path / "x.log").read_text().splitlines()
     for name in "abcd":
@@ -584,7 +585,7 @@ def test_there_is_one_logger(stream: io.StringIO) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(20)
     assert all(each is first for each in [*found, Logger(), Logger.get_instance()])
     assert found[0].config.stream is stream
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,11 +29,14 @@ _LEFT_OUT = (
     "_trial_temp*",
     "dropin.cache",
     "_build",
+    ".venv*",
+    ".interop-cache",
 )
 
 
 def _run(*command: str | Path, **options: Any) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, **options)
+    faulthandler.cancel_dump_traceback_later()  # a download may take longer than pytest's faulthandler_timeout
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
     assert done.returncode == 0, f"{command} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -65,24 +72,42 @@ def copy_tree() -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clean copy of the project to build from."""
-    return _copy(tmp_path_factory.mktemp("source") / "tree")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Makes a folder and what belongs into it once for a test run, whichever of its workers comes first."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make_once(name: str, fill: Callable[[Path], object]) -> Path:
+        folder = shared / name
+        with (shared / "once.lock").open("w") as lock:  # one for all: two builds in one tree would disturb each other
+            faulthandler.cancel_dump_traceback_later()  # the other worker's commands end by themselves
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                unfinished = Path(tempfile.mkdtemp(dir=shared))
+                fill(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return make_once
 
 
 @pytest.fixture(scope="session")
-def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(once: Callable[..., Path]) -> Path:
+    """A clean copy of the project to build from."""
+    return once("source", lambda folder: _copy(folder / "tree")) / "tree"
+
+
+@pytest.fixture(scope="session")
+def wheel(once: Callable[..., Path], tree: Path) -> Path:
     """The wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
-    _run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, tree, cwd=folder)
-    (built,) = folder.glob("*.whl")
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps")
+    (built,) = once("wheel", lambda folder: _run(*pip, "--wheel-dir", folder, tree, cwd=folder)).glob("*.whl")
     return built
 
 
 @pytest.fixture(scope="session")
-def sdist(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sdist(once: Callable[..., Path], tree: Path) -> Path:
     """The source distribution."""
-    folder = tmp_path_factory.mktemp("sdist")
-    _run(sys.executable, "-m", "build", "--sdist", "--outdir", folder, tree, cwd=folder)
-    (built,) = folder.glob("*.tar.gz")
+    build = (sys.executable, "-m", "build", "--sdist")
+    (built,) = once("sdist", lambda folder: _run(*build, "--outdir", folder, tree, cwd=folder)).glob("*.tar.gz")
     return built

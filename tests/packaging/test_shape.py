@@ -134,10 +134,9 @@ def test_the_sdist_has_everything_to_build_test_and_read(sdist_files: set[str], 
     assert name in sdist_files
 
 
-def test_the_sdist_makes_the_same_wheel(sdist: Path, wheel_files: set[str], tmp_path: Path) -> None:
+def test_the_sdist_makes_the_same_wheel(sdist: Path, wheel_files: set[str], run: Callable[..., str], tmp_path: Path) -> None:
     """Who installs from the source distribution gets what the wheel holds."""
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, sdist]
-    subprocess.run([str(word) for word in command], check=True, cwd=tmp_path)
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, sdist, cwd=tmp_path)
     (built,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(built) as archive:
         assert {name for name in archive.namelist() if not name.endswith("/")} == wheel_files

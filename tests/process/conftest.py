@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -76,9 +77,8 @@ class Process(ProcessProtocol):
 
 
 @pytest.fixture
-def spawn(clean_reactor: None, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+def spawn(clean_reactor: None, tmp_path: Path, finish: Callable[..., Any]) -> Iterator[Callable[..., Process]]:
     """Start a process in a folder of its own; it is killed, by its id, if the test leaves it running."""
-    import pytest_twisted
     from twisted.internet import reactor
 
     processes: list[Process] = []
@@ -93,7 +93,7 @@ def spawn(clean_reactor: None, tmp_path: Path) -> Iterator[Callable[..., Process
     for process in processes:
         if not process.exited.called:
             process.signal(signal.SIGKILL)
-            pytest_twisted.blockon(process.exited)
+            finish(process.exited)
 
 
 @pytest.fixture

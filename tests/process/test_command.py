@@ -6,11 +6,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import pytest_twisted
 
 from veltix_tx import MessageRegistry, MessageType, Server, Session
 from veltix_tx._version import __version__
@@ -26,7 +25,7 @@ def veltix(spawn: Any, scripts: str) -> Any:
 
 
 @pytest.fixture
-def server(clean_reactor: None) -> Iterator[Any]:
+def server(clean_reactor: None, finish: Callable[..., Any]) -> Iterator[Any]:
     """Return an echo server on loopback."""
     types = MessageRegistry()
     server = Server(port=0, host="127.0.0.1", types=types)
@@ -35,7 +34,7 @@ def server(clean_reactor: None) -> Iterator[Any]:
     server.startService()
     server.where = f"127.0.0.1:{server.port}"  # type: ignore[attr-defined]
     yield server
-    pytest_twisted.blockon(server.stopService())
+    finish(server.stopService())
 
 
 async def test_ping_tells_each_round_trip(server: Any, veltix: Any) -> None:

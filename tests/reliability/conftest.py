@@ -14,10 +14,10 @@ HERE = Path(__file__).parent
 
 
 def run_command(name: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run one to its end; it is killed, by its id, if it takes two minutes."""
+    """Run one to its end; it is killed, by its id, if it takes nearly two minutes."""
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, str(HERE / name), *options]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110, check=False)
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-import pytest_twisted
 from twisted.internet.defer import Deferred
 
 from veltix_tx import Client, ServerFull
@@ -30,7 +30,7 @@ async def sleep(seconds: float) -> None:
 
 
 @pytest.fixture
-def start(clean_reactor: None, tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+def start(clean_reactor: None, tmp_path: Path, finish: Callable[..., Any]) -> Iterator[Callable[..., ServerProcess]]:
     """Start a server process; it is killed, by its id, if the test leaves it running."""
     from twisted.internet import reactor
 
@@ -45,7 +45,7 @@ def start(clean_reactor: None, tmp_path: Path) -> Iterator[Callable[..., ServerP
     for process in processes:
         if not process.exited.called:
             process.signal(signal.SIGKILL)
-            pytest_twisted.blockon(process.exited)
+            finish(process.exited)
 
 
 @asynccontextmanager

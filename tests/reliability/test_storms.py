@@ -23,7 +23,7 @@ SCALES = {
 def _run(program: str, *arguments: str) -> str:
     """Run a program to its end; it must say that every bar held."""
     command = [sys.executable, str(HERE / program), *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 
@@ -34,6 +34,6 @@ def test_storm_leaves_the_well_behaved_unharmed_and_nothing_behind(storm: str) -
     assert "held" in _run("canary.py", "--storm", storm, "--scale", str(SCALES[storm]), "--untimed")
 
 
-def test_soak_of_one_minute_accounts_for_every_message() -> None:
+def test_a_short_soak_accounts_for_every_message() -> None:
     """Under churn, faults and slow readers each request ends once, each broadcast is heard or counted, nothing is left."""
-    assert "requests" in _run("soak.py", "--seconds", "60")
+    assert "requests" in _run("soak.py", "--seconds", "40")

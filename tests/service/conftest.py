@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone
@@ -104,8 +103,8 @@ class Loopback:
 
 
 @pytest.fixture
-def loopback(clean_reactor: None) -> Iterator[Loopback]:
+def loopback(clean_reactor: None, finish: Callable[..., Any]) -> Iterator[Loopback]:
     """Make real servers and clients on 127.0.0.1."""
     loopback = Loopback()
     yield loopback
-    pytest_twisted.blockon(Deferred.fromCoroutine(loopback.end()).addErrback(lambda f: f.trap(ConnectionDone)))
+    finish(Deferred.fromCoroutine(loopback.end()).addErrback(lambda f: f.trap(ConnectionDone)))

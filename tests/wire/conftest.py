@@ -73,6 +73,11 @@ def logged_failures() -> None:
     """Nothing here logs."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def late_failures() -> None:
+    """Nothing here logs."""
+
+
 @pytest.fixture(autouse=True)
 def clean_reactor() -> None:
     """Nothing here can leave a delayed call or a connection behind."""
