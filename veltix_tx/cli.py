@@ -17,6 +17,8 @@ from veltix_tx._version import __version__
 from veltix_tx.benchmark.options import main as benchmark
 from veltix_tx.client import Client
 from veltix_tx.errors import VeltixError
+from veltix_tx.net.plain import escaped
+from veltix_tx.net.reconnect import DisconnectState
 from veltix_tx.settings import RetryPolicy
 from veltix_tx.wire import codec
 from veltix_tx.wire.messages import MessageRegistry, Response
@@ -118,20 +120,39 @@ def send(address: tuple[str, int], code: int, text: str, wait: bool, wire: str, 
 
 @main.command()
 @_address
+@click.option("--retry", is_flag=True, help="Try again, without end, when there is no connection or it is lost.")
 @_wire
 @_over_tls
-def listen(address: tuple[str, int], wire: str, tls: dict[str, Any]) -> None:
-    """Print what a server sends until interrupted; connect again when the connection is lost."""
-    closed: Deferred[None] = Deferred()
+def listen(address: tuple[str, int], retry: bool, wire: str, tls: dict[str, Any]) -> None:
+    """Print what a server sends, until interrupted or, without --retry, the connection is lost.
 
-    async def talk(client: Client) -> None:
-        await closed
+    Standard error gets a line for each connection, and for each try that fails.
+    """
+    lost: Deferred[BaseException] = Deferred()
+
+    def prepare(client: Client) -> None:
+        def connected() -> None:
+            assert client.session is not None
+            _tell(address, f"connected, it speaks Veltix {escaped(client.session.peer.version)}")
+
+        client.set_callback("on_connect", connected)
+        client.set_callback("on_recv", show)
+        client.set_callback("on_disconnect", disconnected)
 
     def show(message: Response) -> None:
         now = datetime.now().strftime("%H:%M:%S")
         click.echo(f"{now} {message.type.code} {_readable(message.content)}")
 
-    _run(address, wire, talk, show=show, retry=RetryPolicy(), **tls)
+    def disconnected(state: DisconnectState) -> None:
+        if not state.permanent:
+            _tell(address, f"{state.error}; trying again")
+        elif state.error is not None and not lost.called:
+            lost.callback(state.error)
+
+    async def talk(client: Client) -> None:
+        raise await lost
+
+    _run(address, wire, talk, prepare=prepare, retry=RetryPolicy() if retry else 0, **tls)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
@@ -147,21 +168,26 @@ def _readable(content: bytes) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def _tell(address: tuple[str, int], what: object) -> None:
+    """Write a line about the connection to standard error."""
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    click.echo(f"veltix: {host}:{address[1]}: {what}", err=True)
+
+
 def _run(
     address: tuple[str, int],
     wire: str,
     talk: _Main,
     *,
     types: MessageRegistry | None = None,
-    show: Callable[[Response], None] | None = None,
+    prepare: Callable[[Client], None] = lambda client: None,
     **settings: Any,
 ) -> None:
     """Connect, talk, disconnect; show a failure as one line and exit with status 1."""
 
     async def talking(reactor: Any) -> None:
         client = Client(*address, wire=wire, types=types or MessageRegistry(open=True), reactor=reactor, **settings)
-        if show is not None:
-            client.set_callback("on_recv", show)
+        prepare(client)
         await client.connect()
         try:
             await talk(client)
@@ -173,7 +199,7 @@ def _run(
 
     def failed(failure: Any) -> None:
         failure.trap(VeltixError, ConnectError, DNSLookupError, ValueError)
-        click.echo(f"veltix: {address[0]}:{address[1]}: {failure.value}", err=True)
+        _tell(address, failure.value)
         sys.exit(1)
 
     task.react(told)

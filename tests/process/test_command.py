@@ -85,6 +85,55 @@ async def test_listen_prints_what_comes(server: Any, veltix: Any) -> None:
     assert b"Traceback" not in process.err
 
 
+@pytest.mark.parametrize(
+    ("where", "options", "said"),
+    [
+        ("127.0.0.1:{free}", (), "refused"),
+        ("a..b:8080", (), "a..b"),
+        ("127.0.0.1:{server}", ("--tls",), "does not speak TLS"),
+    ],
+)
+async def test_listen_without_a_connection_ends(where: str, options: tuple[str, ...], said: str, server: Any, veltix: Any) -> None:
+    """Listen, without --retry, ends with one line and status 1 where it cannot connect."""
+    process = veltix("listen", where.format(free=free_port(), server=server.port), *options)
+    assert await process.exited == 1
+    (line,) = process.err.decode().splitlines()
+    assert line.startswith("veltix: ")
+    assert said in line
+    assert process.out == b""
+
+
+async def test_listen_ends_with_its_connection(server: Any, veltix: Any) -> None:
+    """Listen tells on standard error that it is connected, and ends with a line and status 1 when the server leaves."""
+    process = veltix("listen", server.where)
+    await process.says(rb"connected, it speaks Veltix 2\.0\.0\n")
+    await server.stopService()
+    assert await process.exited == 1
+    connected, lost = process.err.decode().splitlines()
+    assert (connected[: len("veltix: 127")], process.out) == ("veltix: 127", b"")
+    assert lost == f"veltix: {server.where}: the peer closed the connection"
+
+
+async def test_listen_with_retry_tells_of_each_try(server: Any, veltix: Any) -> None:
+    """With --retry each failed try is a line, and so are the connection, its loss and the next one; messages are shown again."""
+    port = server.port
+    await server.stopService()
+    process = veltix("listen", "--retry", server.where)
+    await process.says(rb"(veltix: 127\.0\.0\.1:\d+: .*refused.*; trying again\n){2}")
+    for _ in range(2):
+        process.err = b""
+        server.configure(port=port)
+        server.startService()
+        await process.says(rb"connected")
+        server.broadcast(server.chat, b"again")
+        await process.says(rb"again\n")
+        process.out = b""
+        await server.stopService()
+        await process.says(rb"the peer closed the connection; trying again\n")
+        await process.says(rb"refused.*; trying again\n")
+    assert all(line.startswith(f"veltix: {server.where}: ") for line in process.err.decode().splitlines())
+
+
 def free_port() -> int:
     """Return a port that nothing listens on."""
     with socket.socket() as probe:
