@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import datetime
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.python.failure import Failure
 
 from veltix_tx._version import __version__
-from veltix_tx.benchmark.options import main as benchmark
 from veltix_tx.client import Client
 from veltix_tx.errors import VeltixError
 from veltix_tx.net.plain import escaped
 from veltix_tx.net.reconnect import DisconnectState
 from veltix_tx.settings import RetryPolicy
+from veltix_tx.stdio import OutputFailed, command_output, is_broken_pipe
 from veltix_tx.wire import codec
 from veltix_tx.wire.messages import MessageRegistry, Response
 from veltix_tx.wire.releases import AUTO
 
 __all__ = ["main"]
 
-_Main = Callable[[Client], Coroutine[Deferred[Any], Any, None]]
+_WATCH = 0.25
+"""Seconds between two looks at whether anybody still reads what ``listen`` prints."""
+
+_Talk = Callable[[Client], Coroutine[Deferred[Any], Any, None]]
 
 
 def _parse(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, int]:
@@ -67,14 +72,24 @@ def _over_tls(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="veltix", message=f"%(prog)s (veltix_tx) %(version)s ({codec.description()})")
-def main() -> None:
+def _veltix() -> None:
     """Talk to a Veltix server of any release.
 
     To serve, use twistd: twistd -n veltix --port 8080
     """
 
 
-@main.command()
+def main() -> NoReturn:
+    """Run the ``veltix`` command and exit."""
+    with command_output("veltix"):
+        try:
+            sys.exit(_veltix.main(standalone_mode=False))
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+
+
+@_veltix.command()
 @_address
 @click.option("-c", "--count", type=click.IntRange(1), default=4, show_default=True, help="How many pings.")
 @_wire
@@ -91,10 +106,10 @@ def ping(address: tuple[str, int], count: int, wire: str, timeout: float, tls: d
         if times:
             click.echo(f"{len(times)} pings: {min(times):.3f} ms least, {sum(times) / len(times):.3f} mean, {max(times):.3f} most")
 
-    _run(address, wire, talk, **tls)
+    _Conversation(address, wire, **tls).run(talk)
 
 
-@main.command()
+@_veltix.command()
 @_address
 @click.argument("code", type=click.IntRange(200, 65535), metavar="TYPE")
 @click.argument("text")
@@ -115,10 +130,10 @@ def send(address: tuple[str, int], code: int, text: str, wait: bool, wire: str, 
         else:
             client.send(message_type, text.encode())
 
-    _run(address, wire, talk, types=types, **tls)
+    _Conversation(address, wire, types=types, **tls).run(talk)
 
 
-@main.command()
+@_veltix.command()
 @_address
 @click.option("--retry", is_flag=True, help="Try again, without end, when there is no connection or it is lost.")
 @_wire
@@ -128,37 +143,43 @@ def listen(address: tuple[str, int], retry: bool, wire: str, tls: dict[str, Any]
 
     Standard error gets a line for each connection, and for each try that fails.
     """
-    lost: Deferred[BaseException] = Deferred()
+    conversation = _Conversation(address, wire, retry=RetryPolicy() if retry else 0, **tls)
+    output, forever = conversation.guarded, Deferred[None]()
 
-    def prepare(client: Client) -> None:
-        def connected() -> None:
-            assert client.session is not None
-            _tell(address, f"connected, it speaks Veltix {escaped(client.session.peer.version)}")
+    @output
+    def connected() -> None:
+        assert conversation.client.session is not None
+        conversation.tell(f"connected, it speaks Veltix {escaped(conversation.client.session.peer.version)}")
 
-        client.set_callback("on_connect", connected)
-        client.set_callback("on_recv", show)
-        client.set_callback("on_disconnect", disconnected)
-
+    @output
     def show(message: Response) -> None:
         now = datetime.now().strftime("%H:%M:%S")
         click.echo(f"{now} {message.type.code} {_readable(message.content)}")
 
+    @output
     def disconnected(state: DisconnectState) -> None:
         if not state.permanent:
-            _tell(address, f"{state.error}; trying again")
-        elif state.error is not None and not lost.called:
-            lost.callback(state.error)
+            conversation.tell(f"{state.error}; trying again")
+        elif state.error is not None:
+            conversation.end(state.error)
 
     async def talk(client: Client) -> None:
-        raise await lost
+        await forever
 
-    _run(address, wire, talk, prepare=prepare, retry=RetryPolicy() if retry else 0, **tls)
+    def prepare(client: Client) -> None:
+        client.set_callback("on_connect", connected)
+        client.set_callback("on_recv", show)
+        client.set_callback("on_disconnect", disconnected)
+
+    conversation.run(talk, prepare, watched=True)
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@_veltix.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(arguments: tuple[str, ...]) -> None:
     """Measure this package, and its peers; see veltix bench --help."""
+    from veltix_tx.benchmark.options import main as benchmark  # noqa: PLC0415 (for nothing else)
+
     sys.exit(benchmark(arguments, prog="veltix bench"))
 
 
@@ -168,38 +189,97 @@ def _readable(content: bytes) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _tell(address: tuple[str, int], what: object) -> None:
-    """Write a line about the connection to standard error."""
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    click.echo(f"veltix: {host}:{address[1]}: {what}", err=True)
+class _Failed(click.ClickException):
+    """A command has failed: one line on standard error, status 1."""
+
+    def show(self, file: Any = None) -> None:
+        """Write the line."""
+        click.echo(f"veltix: {self.message}", err=True)
 
 
-def _run(
-    address: tuple[str, int],
-    wire: str,
-    talk: _Main,
-    *,
-    types: MessageRegistry | None = None,
-    prepare: Callable[[Client], None] = lambda client: None,
-    **settings: Any,
-) -> None:
-    """Connect, talk, disconnect; show a failure as one line and exit with status 1."""
+class _Conversation:
+    """A command's connection to a server, from the first try to the end.
 
-    async def talking(reactor: Any) -> None:
-        client = Client(*address, wire=wire, types=types or MessageRegistry(open=True), reactor=reactor, **settings)
-        prepare(client)
-        await client.connect()
-        try:
-            await talk(client)
-        finally:
-            await client.disconnect()
+    Args:
+        address: the server's.
+        wire: the release to speak.
+        types: the message types known; all of them by default.
+        settings: others of the client.
 
-    def told(reactor: Any) -> Deferred[None]:
-        return Deferred.fromCoroutine(talking(reactor)).addErrback(failed)
+    Attributes:
+        client: what talks, once it runs.
+    """
 
-    def failed(failure: Any) -> None:
-        failure.trap(VeltixError, ConnectError, DNSLookupError, ValueError)
-        _tell(address, failure.value)
-        sys.exit(1)
+    client: Client
 
-    task.react(told)
+    def __init__(self, address: tuple[str, int], wire: str, *, types: MessageRegistry | None = None, **settings: Any) -> None:
+        self._address = address
+        self._settings = {"wire": wire, "types": types or MessageRegistry(open=True), **settings}
+        self._running: Deferred[None] | None = None
+        self._error: BaseException | None = None
+
+    def run(self, talk: _Talk, prepare: Callable[[Client], None] = lambda client: None, *, watched: bool = False) -> None:
+        """Connect, talk, disconnect; return when that is done.
+
+        Args:
+            talk: called with the client when it is connected.
+            prepare: called with it before.
+            watched: end it when nobody reads standard output any more, before there is something to write.
+        """
+        with suppress(SystemExit):  # react's status: what it says is known here
+            task.react(lambda reactor: self._run(reactor, talk, prepare, watched))
+        error = self._error
+        if isinstance(error, (VeltixError, ConnectError, DNSLookupError, ValueError)):
+            raise _Failed(f"{self._where}: {error}")
+        if error is not None:
+            raise error
+
+    def tell(self, what: str) -> None:
+        """Write a line about the connection to standard error."""
+        click.echo(f"veltix: {self._where}: {what}", err=True)
+
+    def end(self, error: BaseException) -> None:
+        """End it early, failed, unless it has ended."""
+        if self._error is None and self._running is not None:
+            self._error = error
+            self._running.cancel()
+
+    def guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Return a client's callback that ends the conversation where its output cannot be written."""
+
+        def call(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except OutputFailed as failed:
+                self.end(failed)
+
+        return call
+
+    @property
+    def _where(self) -> str:
+        host, port = self._address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def _run(self, reactor: Any, talk: _Talk, prepare: Callable[[Client], None], watched: bool) -> Deferred[None]:
+        async def converse() -> None:
+            self.client = client = Client(*self._address, reactor=reactor, **self._settings)
+            prepare(client)
+            if watched:
+                watch = task.LoopingCall(self._end_unless_read)
+                watch.clock = reactor
+                watch.start(_WATCH, now=False)
+            try:
+                await client.connect()
+                await talk(client)
+            finally:
+                await client.disconnect()
+
+        def failed(reason: Failure) -> None:
+            self._error = self._error or reason.value
+
+        self._running = Deferred.fromCoroutine(converse())
+        return self._running.addErrback(failed)
+
+    def _end_unless_read(self) -> None:
+        if is_broken_pipe(sys.stdout):
+            self.end(OutputFailed(BrokenPipeError(), "standard output"))

@@ -27,6 +27,7 @@ from veltix_tx.net.factory import resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.server import Server
 from veltix_tx.settings import ServerConfig
+from veltix_tx.stdio import command_output
 from veltix_tx.wire.releases import AUTO, RELEASES
 
 __all__ = ["Options", "makeService"]
@@ -106,7 +107,8 @@ class Options(UsageOptions):
 
     def opt_list_plugins(self) -> NoReturn:
         """Show the plugins that are installed and what they ask for, and exit."""
-        sys.stdout.write(_listing(find_plugins()))
+        with command_output("twistd veltix"):
+            sys.stdout.write(_listing(find_plugins()))
         sys.exit(0)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.threads import deferToThread
 
 from veltix_tx import MessageRegistry, MessageType, Server
 from veltix_tx._version import __version__
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.deadline(20)
 @pytest.fixture
 def veltix(spawn: Any, scripts: str) -> Any:
     """Start the ``veltix`` command."""
-    return lambda *arguments: spawn(os.path.join(scripts, "veltix"), *arguments)
+    return lambda *arguments, **descriptors: spawn(os.path.join(scripts, "veltix"), *arguments, **descriptors)
 
 
 @pytest.fixture
@@ -132,6 +133,102 @@ async def test_listen_with_retry_tells_of_each_try(server: Any, veltix: Any) -> 
         await process.says(rb"the peer closed the connection; trying again\n")
         await process.says(rb"refused.*; trying again\n")
     assert all(line.startswith(f"veltix: {server.where}: ") for line in process.err.decode().splitlines())
+
+
+# Output that cannot be written.
+
+PRINTING = [
+    "veltix ping {server} --count 100000",
+    "veltix listen {server}",
+    "veltix --help",
+    "veltix send --help",
+    "veltix --version",
+    "veltix bench --help",
+    "veltix bench --only memory --scale 0.01",
+    "python -m veltix_tx.benchmark --help",
+    "twistd veltix --list-plugins",
+]
+TELLING = ["veltix ping {free}", "veltix listen {server}", "veltix listen --retry {free}", "veltix fly", "veltix bench --fly"]
+
+
+@pytest.fixture
+def start(server: Any, spawn: Any, scripts: str) -> Any:
+    """Start a command line."""
+
+    def start(line: str, **descriptors: int) -> Any:
+        name, *words = line.format(server=server.where, free=f"127.0.0.1:{free_port()}").split()
+        return spawn(os.path.join(scripts, name), *words, **descriptors)
+
+    return start
+
+
+@pytest.fixture
+def unread() -> Iterator[int]:
+    """Return a pipe that nobody reads."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    yield writes
+    os.close(writes)
+
+
+@pytest.fixture
+def full() -> Iterator[int]:
+    """Return a file on a disk that is full."""
+    with open("/dev/full", "wb") as file:
+        yield file.fileno()
+
+
+@pytest.mark.parametrize("line", PRINTING)
+async def test_nobody_reads_any_more(line: str, start: Any, unread: int) -> None:
+    """A command whose output is a pipe that nobody reads ends by SIGPIPE, as Unix tools do, and does not speak of it."""
+    process = start(line, out=unread)
+    assert await process.exited == -signal.SIGPIPE, process.err
+    assert [said for said in process.err.splitlines() if b": connected" not in said and not said.startswith(b"[1/1")] == []
+
+
+@pytest.mark.parametrize("line", TELLING)
+async def test_nobody_reads_its_errors(line: str, start: Any, unread: int) -> None:
+    """The same is so of standard error."""
+    process = start(line, err=unread)
+    assert (await process.exited, process.out) == (-signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize("line", PRINTING)
+async def test_a_full_disk_is_one_line(line: str, start: Any, full: int, server: Any) -> None:
+    """A command whose output cannot be written ends with one line that says so, and status 1."""
+    process = start(line, out=full)
+    if "listen" in line:
+        await process.says(rb"connected")
+        server.broadcast(server.chat, b"one")
+    assert await process.exited == 1
+    (said,) = [said for said in process.err.splitlines() if b": connected" not in said and not said.startswith(b"[1/1")]
+    assert said.endswith(b": cannot write to standard output: No space left on device")
+
+
+@pytest.mark.parametrize("line", TELLING)
+async def test_a_full_disk_for_errors_is_a_status(line: str, start: Any, full: int) -> None:
+    """A command that cannot write its errors ends with status 1."""
+    process = start(line, err=full)
+    assert (await process.exited, process.out) == (1, b"")
+
+
+async def test_listen_ends_when_its_reader_has(server: Any, veltix: Any) -> None:
+    """``veltix listen | head -1`` ends after the line, though no other message comes."""
+    reads, writes = os.pipe()
+    process = veltix("listen", server.where, out=writes)
+    os.close(writes)
+    await process.says(rb"connected")
+    server.broadcast(server.chat, b"one")
+    with os.fdopen(reads, "rb") as head:
+        assert (await deferToThread(head.readline)).endswith(b" 200 one\n")
+    assert await process.exited == -signal.SIGPIPE
+    assert len(process.err.splitlines()) == 1
+
+
+async def test_send_needs_no_reader(start: Any, unread: int) -> None:
+    """A command that prints nothing does its work where nobody reads."""
+    process = start("veltix send {server} 200 x", out=unread)
+    assert await process.exited == 0, process.err
 
 
 def free_port() -> int:
