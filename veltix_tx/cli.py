@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -21,7 +22,7 @@ from veltix_tx.errors import VeltixError
 from veltix_tx.net.plain import escaped
 from veltix_tx.net.reconnect import DisconnectState
 from veltix_tx.settings import RetryPolicy
-from veltix_tx.stdio import OutputFailed, command_output, is_broken_pipe
+from veltix_tx.stdio import INTERRUPTED, OutputFailed, command_output, is_broken_pipe
 from veltix_tx.wire import codec
 from veltix_tx.wire.messages import MessageRegistry, Response
 from veltix_tx.wire.releases import AUTO
@@ -30,6 +31,9 @@ __all__ = ["main"]
 
 _WATCH = 0.25
 """Seconds between two looks at whether anybody still reads what ``listen`` prints."""
+
+_POLITE = 0.5
+"""Seconds to wait for the server to close its side too, where a command has failed or is interrupted."""
 
 _Talk = Callable[[Client], Coroutine[Deferred[Any], Any, None]]
 
@@ -87,6 +91,10 @@ def main() -> NoReturn:
         except click.ClickException as error:
             error.show()
             sys.exit(error.exit_code)
+        except _Interrupted as interrupted:
+            sys.exit(interrupted.status)
+        except click.Abort:  # while it reads, or measures
+            sys.exit(INTERRUPTED)
 
 
 @_veltix.command()
@@ -100,11 +108,13 @@ def ping(address: tuple[str, int], count: int, wire: str, timeout: float, tls: d
 
     async def talk(client: Client) -> None:
         times = []
-        for number in range(1, count + 1):
-            times.append(await client.ping_server(timeout))
-            click.echo(f"{number}: {times[-1]:.3f} ms")
-        if times:
-            click.echo(f"{len(times)} pings: {min(times):.3f} ms least, {sum(times) / len(times):.3f} mean, {max(times):.3f} most")
+        try:
+            for number in range(1, count + 1):
+                times.append(await client.ping_server(timeout))
+                click.echo(f"{number}: {times[-1]:.3f} ms")
+        finally:
+            mean = f": {min(times):.3f} ms least, {sum(times) / len(times):.3f} mean, {max(times):.3f} most" if times else ""
+            click.echo(f"{len(times)} pings{mean}")
 
     _Conversation(address, wire, **tls).run(talk)
 
@@ -197,6 +207,18 @@ class _Failed(click.ClickException):
         click.echo(f"veltix: {self.message}", err=True)
 
 
+class _Interrupted(Exception):
+    """A signal has ended a command.
+
+    Attributes:
+        status: the exit status that says so.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
 class _Conversation:
     """A command's connection to a server, from the first try to the end.
 
@@ -226,6 +248,8 @@ class _Conversation:
             prepare: called with it before.
             watched: end it when nobody reads standard output any more, before there is something to write.
         """
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is to be ignored
+            signal.signal(signal.SIGINT, self._interrupt)
         with suppress(SystemExit):  # react's status: what it says is known here
             task.react(lambda reactor: self._run(reactor, talk, prepare, watched))
         error = self._error
@@ -271,14 +295,28 @@ class _Conversation:
             try:
                 await client.connect()
                 await talk(client)
-            finally:
-                await client.disconnect()
+            except BaseException:
+                with suppress(TimeoutError):
+                    await client.disconnect().addTimeout(_POLITE, reactor)
+                raise
+            await client.disconnect()
 
         def failed(reason: Failure) -> None:
             self._error = self._error or reason.value
 
+        self._reactor = reactor
+        reactor.callWhenRunning(signal.signal, signal.SIGTERM, self._interrupt)  # by then the reactor has set its own
         self._running = Deferred.fromCoroutine(converse())
         return self._running.addErrback(failed)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process, whatever blocks
+        self._reactor.callFromThread(self._interrupted, number)
+
+    def _interrupted(self, number: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(err=True)  # behind ^C
+        self.end(_Interrupted(number))
 
     def _end_unless_read(self) -> None:
         if is_broken_pipe(sys.stdout):

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
-__all__ = ["FAILED", "OutputFailed", "command_output", "is_broken_pipe"]
+__all__ = ["FAILED", "INTERRUPTED", "OutputFailed", "command_output", "is_broken_pipe"]
 
 FAILED = 1
 """Exit status of a command that has failed."""
+
+INTERRUPTED = 128 + 2
+"""Exit status of a command that SIGINT (Ctrl-C) has ended."""
 
 _NAMES = {1: "standard output", 2: "standard error"}
 
@@ -63,10 +66,10 @@ class _Stream:
 
 @contextmanager
 def command_output(name: str) -> Iterator[None]:
-    """Run a command; where its output cannot be written, end the process.
+    """Run a command; where its output cannot be written, or it is interrupted, end the process.
 
     Nobody reads any more (``| head -1``): by SIGPIPE, without a word, which a shell shows as status 141. Any other
-    error, such as a full disk: with one line on standard error and status 1.
+    error, such as a full disk: with one line on standard error and status 1. Ctrl-C: with status 130.
 
     Args:
         name: the command's name, for that line.
@@ -84,6 +87,8 @@ def command_output(name: str) -> Iterator[None]:
                     stream.flush()
     except OutputFailed as failed:
         sys.exit(_end(name, failed))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     finally:
         sys.stdout, sys.stderr = before
 

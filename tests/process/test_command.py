@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
+import struct
 import sys
+import termios
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from veltix_tx import MessageRegistry, MessageType, Server
@@ -24,6 +30,13 @@ pytestmark = pytest.mark.deadline(20)
 def veltix(spawn: Any, scripts: str) -> Any:
     """Start the ``veltix`` command."""
     return lambda *arguments, **descriptors: spawn(os.path.join(scripts, "veltix"), *arguments, **descriptors)
+
+
+def later(seconds: float) -> Deferred[None]:
+    """Wait."""
+    from twisted.internet import reactor
+
+    return deferLater(reactor, seconds)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -58,8 +71,6 @@ async def test_send_waits_for_the_reply_and_escapes_it(server: Any, veltix: Any)
 
 async def test_send_without_waiting_delivers(server: Any, veltix: Any) -> None:
     """Send delivers the message before the command ends, and prints nothing."""
-    from twisted.internet.defer import Deferred
-
     arrived: Deferred[bytes] = Deferred()
     server.router.unregister_route(server.chat)
     server.route(server.chat)(lambda client, message: arrived.callback(message.content))
@@ -71,8 +82,6 @@ async def test_send_without_waiting_delivers(server: Any, veltix: Any) -> None:
 
 async def test_listen_prints_what_comes(server: Any, veltix: Any) -> None:
     """Listen prints time, type and escaped content of each message until it is interrupted."""
-    from twisted.internet.defer import Deferred
-
     arrived: Deferred[None] = Deferred()
     server.set_callback("on_connect", lambda client: arrived.callback(None))
     process = veltix("listen", server.where)
@@ -81,9 +90,6 @@ async def test_listen_prints_what_comes(server: Any, veltix: Any) -> None:
     server.broadcast(server.chat, b"one\n\xfftwo\x1b")
     found = await process.says(rb"\d\d:\d\d:\d\d 200 (.*)\n")
     assert found.group(1) == rb"one\n\xfftwo\x1b"
-    process.signal(signal.SIGINT)
-    await process.exited
-    assert b"Traceback" not in process.err
 
 
 @pytest.mark.parametrize(
@@ -133,6 +139,79 @@ async def test_listen_with_retry_tells_of_each_try(server: Any, veltix: Any) -> 
         await process.says(rb"the peer closed the connection; trying again\n")
         await process.says(rb"refused.*; trying again\n")
     assert all(line.startswith(f"veltix: {server.where}: ") for line in process.err.decode().splitlines())
+
+
+# Signals.
+
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+@pytest.mark.parametrize("number", STATUS)
+async def test_an_interrupted_ping_sums_up(number: int, server: Any, veltix: Any) -> None:
+    """Ctrl-C in ping is followed by the summary of what there was; the status says that it was interrupted."""
+    process = veltix("ping", server.where, "--count", "1000000")
+    await process.says(rb"\n3: ")
+    process.signal(number)
+    assert await process.exited == STATUS[number]
+    *lines, summary = process.out.decode().splitlines()
+    assert summary.startswith(f"{len(lines)} pings: ")
+    assert process.err == b""
+
+
+@pytest.mark.parametrize("number", STATUS)
+@pytest.mark.parametrize(
+    "arguments",
+    [("send", "{server}", "200", "x", "--wait"), ("listen", "{server}"), ("ping", "{silent}"), ("listen", "--retry", "{free}")],
+    ids=" ".join,
+)
+async def test_an_interrupted_command_says_nothing(arguments: tuple[str, ...], number: int, server: Any, veltix: Any) -> None:
+    """Ctrl-C while a command waits for a reply, a message, a handshake or the next try ends it at once; the status says so."""
+    here: Deferred[None] = Deferred()
+    server.router.unregister_route(server.chat)
+    server.route(server.chat)(lambda client, message: here.callback(None))
+    with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as links:
+        silent.settimeout(10)
+        names = {"server": server.where, "free": f"127.0.0.1:{free_port()}", "silent": f"127.0.0.1:{silent.getsockname()[1]}"}
+        process = veltix(*(word.format(**names) for word in arguments))
+        if "listen" in arguments:
+            await process.says(rb"connected|trying again")
+        elif "send" in arguments:
+            await here
+        else:
+            links.enter_context((await deferToThread(silent.accept))[0])
+        process.signal(number)
+        assert await process.exited == STATUS[number], process.err
+    assert process.out == b""
+    assert [line for line in process.err.splitlines() if not line.startswith(b"veltix: 127.")] == []
+    assert b"closed" not in process.err
+
+
+async def test_a_second_signal_ends_a_command_that_is_stuck(server: Any, veltix: Any) -> None:
+    """A command that cannot go on, since nobody reads what it prints, is ended by the second Ctrl-C."""
+    reads, writes = os.pipe()
+    process = veltix("listen", server.where, out=writes)
+    os.close(writes)
+    await process.says(rb"connected")
+    server.broadcast(server.chat, b"x" * 1_000_000)
+    while fcntl.ioctl(reads, termios.FIONREAD, bytes(4)) != struct.pack("i", fcntl.fcntl(reads, fcntl.F_GETPIPE_SZ)):
+        await later(0.02)  # until the pipe is full
+    while not process.exited.called:  # two that come together are one
+        process.signal(signal.SIGINT)
+        await later(0.1)
+    assert await process.exited == -signal.SIGINT
+    os.close(reads)
+
+
+async def test_an_interrupted_benchmark_shows_what_it_has(spawn: Any, scripts: str) -> None:
+    """Ctrl-C in a benchmark is followed by what has been measured; the status says that it was interrupted."""
+    options = ("--only", "memory", "--scale", "0.01", "--rounds", "1000")
+    process = spawn(os.path.join(scripts, "veltix"), "bench", *options)
+    await process.says(rb"\[3/1000, ")
+    process.signal(signal.SIGINT)
+    assert await process.exited == 130
+    assert process.out.startswith(b"interrupted; until then:\n")
+    assert b"memory" in process.out
+    assert b"Traceback" not in process.err
 
 
 # Output that cannot be written.
