@@ -14,6 +14,7 @@ import click
 from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.python.failure import Failure
 
 from veltix_tx._version import __version__
@@ -29,11 +30,16 @@ from veltix_tx.wire.releases import AUTO
 
 __all__ = ["main"]
 
+_Command = Callable[..., None]
+
 _WATCH = 0.25
 """Seconds between two looks at whether anybody still reads what ``listen`` prints."""
 
 _POLITE = 0.5
 """Seconds to wait for the server to close its side too, where a command has failed or is interrupted."""
+
+_LATER = 0.05
+"""Seconds behind a timeout: what it was of can tell more of it than that it is over."""
 
 _Talk = Callable[[Client], Coroutine[Deferred[Any], Any, None]]
 
@@ -47,9 +53,16 @@ def _parse(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
 
 _address = click.argument("address", callback=_parse, metavar="HOST:PORT")
 _wire = click.option("--wire", default=AUTO, show_default=True, help="The upstream release to speak, such as 1.6.3.")
-_timeout = click.option(
-    "--timeout", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="Seconds to wait for an answer."
-)
+
+
+def _timeout(bounds: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--timeout", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help=f"Seconds for {bounds}."
+    )
+
+
+_timeout_for_answers = _timeout("the connection with its handshake, and for each answer")
+_timeout_for_tries = _timeout("a connection, and for its handshake")
 
 
 def _over_tls(command: Callable[..., None]) -> Callable[..., None]:
@@ -101,7 +114,7 @@ def main() -> NoReturn:
 @_address
 @click.option("-c", "--count", type=click.IntRange(1), default=4, show_default=True, help="How many pings.")
 @_wire
-@_timeout
+@_timeout_for_answers
 @_over_tls
 def ping(address: tuple[str, int], count: int, wire: str, timeout: float, tls: dict[str, Any]) -> None:
     """Measure the round trip to a server."""
@@ -116,7 +129,7 @@ def ping(address: tuple[str, int], count: int, wire: str, timeout: float, tls: d
             mean = f": {min(times):.3f} ms least, {sum(times) / len(times):.3f} mean, {max(times):.3f} most" if times else ""
             click.echo(f"{len(times)} pings{mean}")
 
-    _Conversation(address, wire, **tls).run(talk)
+    _Conversation(address, wire, timeout, **tls).run(talk)
 
 
 @_veltix.command()
@@ -125,7 +138,7 @@ def ping(address: tuple[str, int], count: int, wire: str, timeout: float, tls: d
 @click.argument("text")
 @click.option("--wait", is_flag=True, help="Wait for the reply and print it.")
 @_wire
-@_timeout
+@_timeout_for_answers
 @_over_tls
 def send(address: tuple[str, int], code: int, text: str, wait: bool, wire: str, timeout: float, tls: dict[str, Any]) -> None:
     """Send TEXT as a message of TYPE, a code from 200 to 65535."""
@@ -140,20 +153,21 @@ def send(address: tuple[str, int], code: int, text: str, wait: bool, wire: str, 
         else:
             client.send(message_type, text.encode())
 
-    _Conversation(address, wire, types=types, **tls).run(talk)
+    _Conversation(address, wire, timeout, types=types, **tls).run(talk)
 
 
 @_veltix.command()
 @_address
 @click.option("--retry", is_flag=True, help="Try again, without end, when there is no connection or it is lost.")
 @_wire
+@_timeout_for_tries
 @_over_tls
-def listen(address: tuple[str, int], retry: bool, wire: str, tls: dict[str, Any]) -> None:
+def listen(address: tuple[str, int], retry: bool, wire: str, timeout: float, tls: dict[str, Any]) -> None:
     """Print what a server sends, until interrupted or, without --retry, the connection is lost.
 
     Standard error gets a line for each connection, and for each try that fails.
     """
-    conversation = _Conversation(address, wire, retry=RetryPolicy() if retry else 0, **tls)
+    conversation = _Conversation(address, wire, timeout, retry=RetryPolicy() if retry else 0, **tls)
     output, forever = conversation.guarded, Deferred[None]()
 
     @output
@@ -225,6 +239,7 @@ class _Conversation:
     Args:
         address: the server's.
         wire: the release to speak.
+        timeout: seconds for the connection with its handshake, for each of both where ``retry`` is given.
         types: the message types known; all of them by default.
         settings: others of the client.
 
@@ -234,9 +249,13 @@ class _Conversation:
 
     client: Client
 
-    def __init__(self, address: tuple[str, int], wire: str, *, types: MessageRegistry | None = None, **settings: Any) -> None:
+    def __init__(
+        self, address: tuple[str, int], wire: str, timeout: float, *, types: MessageRegistry | None = None, **settings: Any
+    ) -> None:
         self._address = address
-        self._settings = {"wire": wire, "types": types or MessageRegistry(open=True), **settings}
+        self._timeout = timeout
+        self._settings = {"types": types or MessageRegistry(open=True), "wire": wire, **settings}
+        self._settings |= {"connect_timeout": timeout, "handshake_timeout": timeout}
         self._running: Deferred[None] | None = None
         self._error: BaseException | None = None
 
@@ -253,7 +272,9 @@ class _Conversation:
         with suppress(SystemExit):  # react's status: what it says is known here
             task.react(lambda reactor: self._run(reactor, talk, prepare, watched))
         error = self._error
-        if isinstance(error, (VeltixError, ConnectError, DNSLookupError, ValueError)):
+        if isinstance(error, ConnectTimeout):
+            raise _Failed(f"{self._where}: no connection within {self._timeout:g} s")
+        if isinstance(error, (VeltixError, ConnectError, DNSLookupError, ValueError, TimeoutError)):
             raise _Failed(f"{self._where}: {error}")
         if error is not None:
             raise error
@@ -293,7 +314,10 @@ class _Conversation:
                 watch.clock = reactor
                 watch.start(_WATCH, now=False)
             try:
-                await client.connect()
+                connecting = client.connect()
+                if not self._settings.get("retry"):  # each is bounded; both together are by this
+                    connecting.addTimeout(self._timeout + _LATER, reactor, self._too_late)
+                await connecting
                 await talk(client)
             except BaseException:
                 with suppress(TimeoutError):
@@ -308,6 +332,9 @@ class _Conversation:
         reactor.callWhenRunning(signal.signal, signal.SIGTERM, self._interrupt)  # by then the reactor has set its own
         self._running = Deferred.fromCoroutine(converse())
         return self._running.addErrback(failed)
+
+    def _too_late(self, _: object, seconds: float) -> NoReturn:
+        raise TimeoutError(f"no connection with a complete handshake within {self._timeout:g} s")
 
     def _interrupt(self, number: int, frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second one ends the process, whatever blocks

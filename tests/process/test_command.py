@@ -9,8 +9,10 @@ import socket
 import struct
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -340,6 +342,74 @@ async def test_an_error_is_one_line_and_status_1(arguments: tuple[str, ...], sai
     assert said in line
     assert status == 1
     assert process.out == b""
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """Return the port of a server that accepts, in the system's queue, and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def full_queue() -> Iterator[socket.socket]:
+    """Return a listener that answers no connection: its queue is full."""
+    with socket.socket() as listener, ExitStack() as queued:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = queued.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener
+
+
+@pytest.fixture
+def unreachable(full_queue: socket.socket) -> int:
+    """Return its port."""
+    port: int = full_queue.getsockname()[1]
+    return port
+
+
+def unanswered(port: int) -> int:
+    """Return how many connections to a port have not been answered."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return sum(words[2].endswith(f":{port:04X}") and words[3] == "02" for words in lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("ping 127.0.0.1:{silent}", "the handshake was not complete after 0.5 s"),
+        ("ping --tls 127.0.0.1:{silent}", "the handshake was not complete after 0.5 s: TLS"),
+        ("send 127.0.0.1:{silent} 200 x", "the handshake was not complete after 0.5 s"),
+        ("listen 127.0.0.1:{silent}", "the handshake was not complete after 0.5 s"),
+        ("listen --retry 127.0.0.1:{silent}", "the handshake was not complete after 0.5 s"),
+        ("ping 127.0.0.1:{unreachable}", "no connection within 0.5 s"),
+        ("listen 127.0.0.1:{unreachable}", "no connection within 0.5 s"),
+    ],
+)
+async def test_the_timeout_is_for_the_connection_too(line: str, said: str, silent: int, unreachable: int, veltix: Any) -> None:
+    """--timeout bounds the connection and the handshake, and the error names it."""
+    process = veltix(*line.format(silent=silent, unreachable=unreachable).split(), "--timeout", "0.5")
+    await process.says(rb"veltix: .*\n")
+    told = time.monotonic()
+    assert process.err.decode().startswith(f"veltix: 127.0.0.1:{silent if 'silent' in line else unreachable}: {said}")
+    if "--retry" not in line:
+        assert await process.exited == 1
+        assert len(process.err.splitlines()) == 1
+        assert time.monotonic() - told < 4
+
+
+async def test_connection_and_handshake_have_one_timeout(full_queue: socket.socket, unreachable: int, veltix: Any) -> None:
+    """A handshake that begins late, since the connection took long, has what is left of --timeout."""
+    before = unanswered(unreachable)
+    process = veltix("ping", f"127.0.0.1:{unreachable}", "--timeout", "2.5")
+    while unanswered(unreachable) == before:
+        await later(0.02)
+    full_queue.listen(16)  # the system tries the connection again, after a second
+    assert await process.exited == 1
+    assert process.err.decode().endswith("no connection with a complete handshake within 2.5 s\n")
 
 
 @pytest.mark.parametrize(
