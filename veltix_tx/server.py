@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime, IStreamServerEndpoint
@@ -41,6 +42,8 @@ with suppress(ImportError):  # Windows has no such limits
     from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 
 __all__ = ["Server"]
+
+T = TypeVar("T")
 
 _log = Logger()
 
@@ -178,7 +181,7 @@ class Server(RoutedService):
         kept = _Kept(self._application, self._hub)
         attempts = []
         endpoints = [open_endpoint(clocks, place.endpoint) for place in self._places]
-        self._tls = [_tls(*place.tls) if place.tls else None for place in self._places]
+        self._tls = [_named(place, partial(_tls, *place.tls)) if place.tls else None for place in self._places]
         current = self._listening = object()
         for place, endpoint, tls in zip(self._places, endpoints, self._tls, strict=True):
             factory: IProtocolFactory = VeltixServerFactory(
@@ -205,7 +208,8 @@ class Server(RoutedService):
         Raises:
             SettingsError: a file cannot be read or used; then every certificate stays as it was.
         """
-        read = [(tls, tls.read()) for tls in self._tls if tls is not None and self._listening is not None]
+        served = [] if self._listening is None else zip(self._places, self._tls, strict=True)
+        read = [(tls, _named(place, tls.read)) for place, tls in served if tls is not None]
         for tls, context in read:
             tls.use(context)
         return len(read)
@@ -336,6 +340,14 @@ def _tls(*files: Any) -> ServerTls:
     except ImportError as error:
         raise not_installed("tls_cert", files[0]) from error
     return ServerTls(*files)
+
+
+def _named(place: Place, read: Callable[[], T]) -> T:
+    """Return what reading the files for TLS returns; raise its error under the name of what names them."""
+    try:
+        return read()
+    except SettingsError as error:
+        raise place.name_error(error) from None
 
 
 def _affordable(wanted: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -46,6 +47,10 @@ _SETTINGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "tls-client-ca": ("tls_client_ca", str, "a file"),
 }
 """Option -> field of ServerConfig, how to read it, what it must be."""
+
+_OPTIONS = {field: option for option, (field, _, _) in _SETTINGS.items()} | {"endpoint": "listen", "endpoints": "listen"}
+
+_TLS_SETTING = re.compile(r"\btls_(?:cert|key|client_ca)\b")
 
 _DEFAULTS = ServerConfig()
 
@@ -123,8 +128,8 @@ def makeService(options: Options, reactor: IReactorTime | Clocks | None = None) 
         server.configure(**_settings(options))
         _enable(server, options["plugin"])
     except SettingsError as error:
-        raise SystemExit(_line(error)) from error
-    service = _Served(server, Collector(resolve_clocks(reactor)))
+        raise SystemExit(_line(error, options)) from error
+    service = _Served(server, Collector(resolve_clocks(reactor)), options)
     server.setServiceParent(service)
     return service
 
@@ -136,9 +141,10 @@ class _Served(MultiService):
     A SIGINT or SIGTERM stops the process as ever; another one, while it stops, ends it at once.
     """
 
-    def __init__(self, server: Server, collector: Collector) -> None:
+    def __init__(self, server: Server, collector: Collector, options: Options) -> None:
         super().__init__()
         self._server = server
+        self._options = options
         self._collector = collector
         self._reactor: Any = None
         self._handlers: dict[int, Any] = {}  # those that were there before
@@ -196,7 +202,7 @@ class _Served(MultiService):
         try:
             read = self._server.reload_tls()
         except SettingsError as error:
-            _log.error("SIGHUP: the TLS certificates stay as they were. {line}", line=_line(error))
+            _log.error("SIGHUP: the TLS certificates stay as they were. {line}", line=_line(error, self._options))
         else:
             _log.info("SIGHUP: {read} TLS certificates were read again, for new connections", read=read)
 
@@ -208,23 +214,26 @@ class _Served(MultiService):
 
             def hook(kind: Any, value: BaseException, trace: Any) -> None:
                 if value is shown:
-                    print(_line(shown), file=sys.__stderr__)  # twistd has made sys.stderr a log
+                    print(_line(shown, self._options), file=sys.__stderr__)  # twistd has made sys.stderr a log
                 else:
                     usual(kind, value, trace)
 
             sys.excepthook = hook
-            _log.critical("{line}", line=_line(error))
+            _log.critical("{line}", line=_line(error, self._options))
             raise
 
 
-def _line(error: CannotListenError | SettingsError | OSError) -> str:
+def _line(error: CannotListenError | SettingsError | OSError, options: Options) -> str:
     if isinstance(error, CannotListenError):
         return f"twistd veltix: {error} Choose another with --port, --interface or --listen, or end what listens there."
     if isinstance(error, OSError):
         return f"twistd veltix: cannot listen: {error}. Choose another place with --listen."
-    names = {field: option for option, (field, _, _) in _SETTINGS.items()} | {"endpoint": "listen", "endpoints": "listen"}
+    option = _OPTIONS.get(error.name, error.name)
+    if error.value is not None and options.get(option) in (None, []):  # the user's own server has it
+        return f"twistd veltix: --app {options['app']}: {error}"
     given = "" if error.value is None else f" {error.value}"
-    return f"twistd veltix: --{names.get(error.name, error.name)}{given}: it must be {error.rule}"
+    rule = _TLS_SETTING.sub(lambda found: f"--{_OPTIONS[found[0]]}", error.rule)
+    return f"twistd veltix: --{option}{given}: it must be {rule}"
 
 
 def _settings(options: Options) -> dict[str, Any]:

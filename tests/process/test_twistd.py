@@ -149,6 +149,8 @@ def busy_port() -> Iterator[int]:
         (("--handshake-timeout", "0"), "more than 0"),
         (("--max-message-size", "12"), "a whole number"),
         (("--plugin", "absent"), "Put a module that holds one into a folder twisted/plugins"),
+        (("--app", "own:places"), "--app own:places: endpoint is 'nonsense:1': it must be a Twisted server endpoint"),
+        (("--app", "own:secure"), "--app own:secure: tls_cert is 'absent.pem': it must be a file that can be read"),
     ],
     ids=lambda value: "-".join(value).replace("--", "") if isinstance(value, tuple) else "",
 )
@@ -157,6 +159,9 @@ def test_a_mistake_is_one_line_and_a_status(options: tuple[str, ...], remedy: st
     (tmp_path / "broken.py").write_text("x = 1\nraise ValueError('inside')\n")
     (tmp_path / "broken_syntax.py").write_text("def server(:\n")
     (tmp_path / "junk.py").write_text("server = 5\n")
+    (tmp_path / "own.py").write_text(
+        "from veltix_tx import Server\ndef places(): return Server(endpoint='nonsense:1')\nsecure = Server(tls_cert='absent.pem')\n"
+    )
     (tmp_path / "raising.py").write_text("def server():\n    raise ValueError('inside')\n")
     ended = run(os.path.join(scripts, "twistd"), "-n", "--pidfile=", "veltix", "--interface", "127.0.0.1", *options)
     assert ended.returncode not in (0, None)

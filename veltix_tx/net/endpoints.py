@@ -25,6 +25,9 @@ _OWN_TLS = re.compile(r"tls:\d+(?::|$)")
 """``tls:`` and a port. Twisted's own ``tls:`` begins with a folder."""
 
 
+_TLS_SETTING = re.compile(r"\btls_(cert|key|client_ca)\b")
+
+
 class TlsFiles(NamedTuple):
     """The files of a server's TLS, as :class:`veltix_tx.net.tls.ServerTls` takes them."""
 
@@ -40,16 +43,27 @@ class Place(NamedTuple):
         wire: what is spoken there.
         endpoint: a description or an endpoint, without the TLS that ``tls`` says.
         tls: the files for TLS on top of it.
+        given: the description as it was given.
+        own_files: True if the description names those files.
     """
 
     wire: str
     endpoint: str | IStreamServerEndpoint
     tls: TlsFiles | None
+    given: str = ""
+    own_files: bool = False
 
     @property
     def encrypted(self) -> bool:
         """Whether it is known to have TLS, ours or its own."""
         return self.tls is not None or (isinstance(self.endpoint, str) and self.endpoint.startswith(("ssl:", "tls:")))
+
+    def name_error(self, error: SettingsError) -> SettingsError:
+        """Return the error of a file for TLS, named after what names the file: this endpoint, or else the setting."""
+        if not self.own_files:
+            return error
+        name, rule = (_TLS_SETTING.sub(r"\1", words) for words in (error.name, error.rule))
+        return SettingsError("endpoint", self.given, f"one whose {name}={error.value} is {rule}")
 
 
 def places(config: ServerConfig) -> list[Place]:
@@ -87,12 +101,12 @@ def open_endpoint(clocks: Clocks, where: str | IStreamServerEndpoint) -> IStream
 
 def _place(endpoint: str | IStreamServerEndpoint, default: str, files: TlsFiles | None) -> Place:
     if not isinstance(endpoint, str):
-        return Place(default, endpoint, None)
+        return Place(default, endpoint, None, str(endpoint))
     wire, rest = _split_wire(endpoint, default)
     kind, *parts = re.findall(r"(?:\\.|[^\\:])+", rest) or [""]
     if not _OWN_TLS.match(rest):
         told = "::" in rest or len(parts) > 2 or any(part.startswith("backlog=") for part in parts)
-        return Place(wire, rest if told or kind not in _TCP else f"{rest}:{_BACKLOG}", None)
+        return Place(wire, rest if told or kind not in _TCP else f"{rest}:{_BACKLOG}", None, endpoint)
     given, others = {}, []
     for part in parts:
         name, _, value = part.partition("=")
@@ -106,7 +120,7 @@ def _place(endpoint: str | IStreamServerEndpoint, default: str, files: TlsFiles 
         raise SettingsError("endpoint", endpoint, "one with cert=FILE in it, or tls_cert given")
     if not any(part.startswith("backlog=") for part in others):
         others.append(_BACKLOG)
-    return Place(wire, ":".join(["tcp", *others]), files)
+    return Place(wire, ":".join(["tcp", *others]), files, endpoint, bool(given))
 
 
 def _split_wire(endpoint: str, default: str) -> tuple[str, str]:
