@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.endpoints import open_client_endpoint
 from veltix_tx.net.factory import check_wire, resolve_clocks
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks
@@ -271,11 +272,7 @@ class Client(RoutedService):
         if not isinstance(config.endpoint, str):
             endpoint: IStreamClientEndpoint = config.endpoint
             return endpoint
-        try:
-            endpoint = clientFromString(clocks.reactor, config.endpoint)
-        except Exception as error:
-            raise SettingsError("endpoint", config.endpoint, f"a Twisted client endpoint ({error})") from error
-        return endpoint
+        return open_client_endpoint(clocks, config.endpoint)
 
 
 def _tcp_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:

@@ -180,7 +180,7 @@ class Server(RoutedService):
         self._connections = Connections(most, config.limits, config.timeouts, clocks)
         kept = _Kept(self._application, self._hub)
         attempts = []
-        endpoints = [open_endpoint(clocks, place.endpoint) for place in self._places]
+        endpoints = [open_endpoint(clocks, place) for place in self._places]
         self._tls = [_named(place, partial(_tls, *place.tls)) if place.tls else None for place in self._places]
         current = self._listening = object()
         for place, endpoint, tls in zip(self._places, endpoints, self._tls, strict=True):

@@ -227,7 +227,9 @@ def _line(error: CannotListenError | SettingsError | OSError, options: Options) 
     if isinstance(error, CannotListenError):
         return f"twistd veltix: {error} Choose another with --port, --interface or --listen, or end what listens there."
     if isinstance(error, OSError):
-        return f"twistd veltix: cannot listen: {error}. Choose another place with --listen."
+        path = os.fsdecode(error.filename2 or error.filename or "").removesuffix(".lock")  # Twisted's, beside a UNIX socket
+        where = f" on {path}" if path else ""
+        return f"twistd veltix: cannot listen{where}: {error.strerror or error}. Choose another place with --listen."
     option = _OPTIONS.get(error.name, error.name)
     if error.value is not None and options.get(option) in (None, []):  # the user's own server has it
         return f"twistd veltix: --app {options['app']}: {error}"
