@@ -71,7 +71,7 @@ class Options(UsageOptions):
         f"{_DEFAULTS.port} of every interface that finds out by itself which release each client speaks."
     )
     optParameters = [  # noqa: RUF012 (Twisted's class attribute)
-        ["port", "p", None, f"TCP port to listen on, 0 for one the system chooses. [default: {_DEFAULTS.port}]"],
+        ["port", "p", None, f"TCP port to listen on, 0 for any; not beside --listen. [default: {_DEFAULTS.port}]"],
         ["interface", "i", None, f"Address to listen on; '::' for IPv6, too. [default: {_DEFAULTS.host}, all of IPv4]"],
         [
             "wire",
@@ -125,7 +125,9 @@ def makeService(options: Options, reactor: IReactorTime | Clocks | None = None) 
     """
     try:
         server = _server(options["app"], reactor)
-        server.configure(**_settings(options))
+        given = _settings(options)
+        _check_places(options, server)
+        server.configure(**given)
         _enable(server, options["plugin"])
     except SettingsError as error:
         raise SystemExit(_line(error, options)) from error
@@ -247,6 +249,21 @@ def _settings(options: Options) -> dict[str, Any]:
             except ValueError:
                 raise SettingsError(field, options[option], rule) from None
     return given
+
+
+def _check_places(options: Options, server: Server) -> None:
+    """Raise SettingsError for an option that says where to listen and would have no effect."""
+    own = server.config.endpoints
+    if options["listen"]:
+        rule = f"left out where --listen {options['listen'][0]} is given, which says where"
+    elif own:
+        places = ", ".join(str(each) for each in own)
+        rule = f"left out, or --listen given: --app {options['app']} has places of its own to listen in, {places}"
+    else:
+        return
+    for option in ("port", "interface"):
+        if options[option] is not None:
+            raise SettingsError(_SETTINGS[option][0], options[option], rule)
 
 
 _HOW_TO_INSTALL = "Put a module that holds one into a folder twisted/plugins, of site-packages or of a folder on PYTHONPATH."

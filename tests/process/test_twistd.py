@@ -154,6 +154,8 @@ def busy_port() -> Iterator[int]:
         (("--port", "-1"), "a whole number from 0 to 65535"),
         (("--handshake-timeout", "0"), "more than 0"),
         (("--max-message-size", "12"), "a whole number"),
+        (("--port", "0", "--listen", "tcp:0:interface=127.0.0.1"), "--port 0: it must be left out where --listen tcp:0:"),
+        (("--port", "0", "--app", "own:places"), "--port 0: it must be left out, or --listen given: --app own:places"),
         (("--plugin", "absent"), "Put a module that holds one into a folder twisted/plugins"),
         (("--app", "own:places"), "--app own:places: endpoint is 'nonsense:1': it must be a Twisted server endpoint"),
         (("--app", "own:secure"), "--app own:secure: tls_cert is 'absent.pem': it must be a file that can be read"),
@@ -169,7 +171,8 @@ def test_a_mistake_is_one_line_and_a_status(options: tuple[str, ...], remedy: st
         "from veltix_tx import Server\ndef places(): return Server(endpoint='nonsense:1')\nsecure = Server(tls_cert='absent.pem')\n"
     )
     (tmp_path / "raising.py").write_text("def server():\n    raise ValueError('inside')\n")
-    ended = run(os.path.join(scripts, "twistd"), "-n", "--pidfile=", "veltix", "--interface", "127.0.0.1", *options)
+    here = () if "--listen" in options or "own:places" in options else ("--interface", "127.0.0.1")
+    ended = run(os.path.join(scripts, "twistd"), "-n", "--pidfile=", "veltix", *here, *options)
     assert ended.returncode not in (0, None)
     assert "Traceback" not in ended.stderr
     lines = [line for line in ended.stderr.splitlines() if line.strip()]
