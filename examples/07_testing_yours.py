@@ -38,9 +38,8 @@ def new_client():
 def test_the_sender_gets_an_answer():
     """A message is answered."""
     client = new_client()
-    network = start(client)
-
-    reply = network.result(client.send_and_wait(CHAT, b"hello"))
+    with start(client) as network:
+        reply = network.result(client.send_and_wait(CHAT, b"hello"))
 
     assert reply.content == b"delivered"
 
@@ -48,17 +47,18 @@ def test_the_sender_gets_an_answer():
 def test_a_request_times_out_on_the_network_clock():
     """A server that says nothing costs a test no time: the clock is moved by hand."""
     client = new_client()
-    network = MemoryNetwork()
     silent = chatserver.Server(types=chatserver.TYPES)
     silent.route(CHAT)(lambda session, message: None)
-    network.serve(silent)
-    network.connect(client)
     outcome = []
-    client.send_and_wait(CHAT, b"hello?", timeout=3).addErrback(lambda reason: outcome.append(reason.value))
+    with MemoryNetwork() as network:
+        network.serve(silent)
+        network.connect(client)
+        client.send_and_wait(CHAT, b"hello?", timeout=3).addErrback(lambda reason: outcome.append(reason.value))
 
-    network.advance(2.9)
-    assert not outcome
-    network.advance(0.2)
+        network.advance(2.9)
+        assert not outcome
+        network.advance(0.2)
+
     assert isinstance(outcome[0], RequestTimeout)
 
 
@@ -72,6 +72,7 @@ class ChatTest(SynchronousTestCase):
         ann.set_callback("on_recv", lambda message: heard["ann"].append(message.content))
         bob.set_callback("on_recv", lambda message: heard["bob"].append(message.content))
         network = start(ann, bob)
+        self.addCleanup(network.stop)
 
         network.result(ann.send_and_wait(CHAT, b"hello, bob"))
 
@@ -81,6 +82,7 @@ class ChatTest(SynchronousTestCase):
         """Bytes that are no handshake close their connection, and nobody else's."""
         client = new_client()
         network = start(client)
+        self.addCleanup(network.stop)
         stranger = network.dial()
 
         stranger.send(b"GET / HTTP/1.1\r\n\r\n")

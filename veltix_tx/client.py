@@ -11,7 +11,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
@@ -22,7 +21,7 @@ from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
 from veltix_tx.interfaces import Application, IVeltixApplication
 from veltix_tx.net.connecting import tcp_endpoint
-from veltix_tx.net.endpoints import ClientEndpoint
+from veltix_tx.net.endpoints import ClientEndpoint, open_client_endpoint
 from veltix_tx.net.factory import check_wire
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Clocks
@@ -473,11 +472,7 @@ class Client(RoutedService):
         if not isinstance(config.endpoint, str):
             endpoint: IStreamClientEndpoint = config.endpoint
             return endpoint
-        try:
-            endpoint = clientFromString(clocks.reactor, config.endpoint)
-        except Exception as error:
-            raise SettingsError("endpoint", config.endpoint, f"a Twisted client endpoint ({error})") from error
-        return endpoint
+        return open_client_endpoint(clocks, config.endpoint)
 
 
 class BlockingClient(BlockingView):

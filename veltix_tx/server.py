@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -51,7 +52,8 @@ _log = Logger()
 ServerHandler = Callable[[Session, Response], object]
 ServerThreadHandler = Callable[[Session, Response], Answer]
 H = TypeVar("H", bound=ServerHandler)
-T = TypeVar("T", bound=ServerThreadHandler)
+HT = TypeVar("HT", bound=ServerThreadHandler)
+T = TypeVar("T")
 C = TypeVar("C", bound=Callable[[Session], object])
 
 _OTHER_FILES = 64
@@ -139,7 +141,7 @@ class Server(RoutedService):
     @overload
     def route(
         self, message_type: MessageType, *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
-    ) -> Callable[[T], T]: ...
+    ) -> Callable[[HT], HT]: ...
     def route(
         self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False, timeout: float | None = None
     ) -> Callable[..., Any]:
@@ -294,8 +296,8 @@ class Server(RoutedService):
         self._connections = Connections(most, config.limits, config.timeouts, clocks)
         kept = _Kept(self._application, self._hub)
         attempts = []
-        endpoints = [open_endpoint(clocks, place.endpoint) for place in self._places]
-        self._tls = [_tls(*place.tls) if place.tls else None for place in self._places]
+        endpoints = [open_endpoint(clocks, place) for place in self._places]
+        self._tls = [_named(place, partial(_tls, *place.tls)) if place.tls else None for place in self._places]
         current = self._listening = object()
         for place, endpoint, tls in zip(self._places, endpoints, self._tls, strict=True):
             factory: IProtocolFactory = VeltixServerFactory(
@@ -322,7 +324,8 @@ class Server(RoutedService):
         Raises:
             SettingsError: a file cannot be read or used; then every certificate stays as it was.
         """
-        read = [(tls, tls.read()) for tls in self._tls if tls is not None and self._listening is not None]
+        served = [] if self._listening is None else zip(self._places, self._tls, strict=True)
+        read = [(tls, _named(place, tls.read)) for place, tls in served if tls is not None]
         for tls, context in read:
             tls.use(context)
         return len(read)
@@ -493,6 +496,14 @@ def _tls(*files: Any) -> ServerTls:
     except ImportError as error:
         raise not_installed("tls_cert", files[0]) from error
     return ServerTls(*files)
+
+
+def _named(place: Place, read: Callable[[], T]) -> T:
+    """Return what reading the files for TLS returns; raise its error under the name of what names them."""
+    try:
+        return read()
+    except SettingsError as error:
+        raise place.name_error(error) from None
 
 
 def _affordable(wanted: int) -> int:

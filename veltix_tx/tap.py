@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -27,6 +28,7 @@ from veltix_tx.net.factory import resolve_clocks
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.server import Server
 from veltix_tx.settings import ServerConfig
+from veltix_tx.stdio import command_output
 from veltix_tx.wire.releases import AUTO, RELEASES
 
 __all__ = ["Options", "makeService"]
@@ -45,6 +47,10 @@ _SETTINGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "tls-client-ca": ("tls_client_ca", str, "a file"),
 }
 """Option -> field of ServerConfig, how to read it, what it must be."""
+
+_OPTIONS = {field: option for option, (field, _, _) in _SETTINGS.items()} | {"endpoint": "listen", "endpoints": "listen"}
+
+_TLS_SETTING = re.compile(r"\btls_(?:cert|key|client_ca)\b")
 
 _DEFAULTS = ServerConfig()
 
@@ -65,7 +71,7 @@ class Options(UsageOptions):
         f"{_DEFAULTS.port} of every interface that finds out by itself which release each client speaks."
     )
     optParameters = [  # noqa: RUF012 (Twisted's class attribute)
-        ["port", "p", None, f"TCP port to listen on, 0 for one the system chooses. [default: {_DEFAULTS.port}]"],
+        ["port", "p", None, f"TCP port to listen on, 0 for any; not beside --listen. [default: {_DEFAULTS.port}]"],
         ["interface", "i", None, f"Address to listen on; '::' for IPv6, too. [default: {_DEFAULTS.host}, all of IPv4]"],
         [
             "wire",
@@ -106,7 +112,8 @@ class Options(UsageOptions):
 
     def opt_list_plugins(self) -> NoReturn:
         """Show the plugins that are installed and what they ask for, and exit."""
-        sys.stdout.write(_listing(find_plugins()))
+        with command_output("twistd veltix"):
+            sys.stdout.write(_listing(find_plugins()))
         sys.exit(0)
 
 
@@ -118,11 +125,13 @@ def makeService(options: Options, reactor: IReactorTime | Clocks | None = None) 
     """
     try:
         server = _server(options["app"], reactor)
-        server.configure(**_settings(options))
+        given = _settings(options)
+        _check_places(options, server)
+        server.configure(**given)
         _enable(server, options["plugin"])
     except SettingsError as error:
-        raise SystemExit(_line(error)) from error
-    service = _Served(server, Collector(resolve_clocks(reactor)))
+        raise SystemExit(_line(error, options)) from error
+    service = _Served(server, Collector(resolve_clocks(reactor)), options)
     server.setServiceParent(service)
     return service
 
@@ -134,9 +143,10 @@ class _Served(MultiService):
     A SIGINT or SIGTERM stops the process as ever; another one, while it stops, ends it at once.
     """
 
-    def __init__(self, server: Server, collector: Collector) -> None:
+    def __init__(self, server: Server, collector: Collector, options: Options) -> None:
         super().__init__()
         self._server = server
+        self._options = options
         self._collector = collector
         self._reactor: Any = None
         self._handlers: dict[int, Any] = {}  # those that were there before
@@ -194,7 +204,7 @@ class _Served(MultiService):
         try:
             read = self._server.reload_tls()
         except SettingsError as error:
-            _log.error("SIGHUP: the TLS certificates stay as they were. {line}", line=_line(error))
+            _log.error("SIGHUP: the TLS certificates stay as they were. {line}", line=_line(error, self._options))
         else:
             _log.info("SIGHUP: {read} TLS certificates were read again, for new connections", read=read)
 
@@ -206,23 +216,28 @@ class _Served(MultiService):
 
             def hook(kind: Any, value: BaseException, trace: Any) -> None:
                 if value is shown:
-                    print(_line(shown), file=sys.__stderr__)  # twistd has made sys.stderr a log
+                    print(_line(shown, self._options), file=sys.__stderr__)  # twistd has made sys.stderr a log
                 else:
                     usual(kind, value, trace)
 
             sys.excepthook = hook
-            _log.critical("{line}", line=_line(error))
+            _log.critical("{line}", line=_line(error, self._options))
             raise
 
 
-def _line(error: CannotListenError | SettingsError | OSError) -> str:
+def _line(error: CannotListenError | SettingsError | OSError, options: Options) -> str:
     if isinstance(error, CannotListenError):
         return f"twistd veltix: {error} Choose another with --port, --interface or --listen, or end what listens there."
     if isinstance(error, OSError):
-        return f"twistd veltix: cannot listen: {error}. Choose another place with --listen."
-    names = {field: option for option, (field, _, _) in _SETTINGS.items()} | {"endpoint": "listen", "endpoints": "listen"}
+        path = os.fsdecode(error.filename2 or error.filename or "").removesuffix(".lock")  # Twisted's, beside a UNIX socket
+        where = f" on {path}" if path else ""
+        return f"twistd veltix: cannot listen{where}: {error.strerror or error}. Choose another place with --listen."
+    option = _OPTIONS.get(error.name, error.name)
+    if error.value is not None and options.get(option) in (None, []):  # the user's own server has it
+        return f"twistd veltix: --app {options['app']}: {error}"
     given = "" if error.value is None else f" {error.value}"
-    return f"twistd veltix: --{names.get(error.name, error.name)}{given}: it must be {error.rule}"
+    rule = _TLS_SETTING.sub(lambda found: f"--{_OPTIONS[found[0]]}", error.rule)
+    return f"twistd veltix: --{option}{given}: it must be {rule}"
 
 
 def _settings(options: Options) -> dict[str, Any]:
@@ -234,6 +249,21 @@ def _settings(options: Options) -> dict[str, Any]:
             except ValueError:
                 raise SettingsError(field, options[option], rule) from None
     return given
+
+
+def _check_places(options: Options, server: Server) -> None:
+    """Raise SettingsError for an option that says where to listen and would have no effect."""
+    own = server.config.endpoints
+    if options["listen"]:
+        rule = f"left out where --listen {options['listen'][0]} is given, which says where"
+    elif own:
+        places = ", ".join(str(each) for each in own)
+        rule = f"left out, or --listen given: --app {options['app']} has places of its own to listen in, {places}"
+    else:
+        return
+    for option in ("port", "interface"):
+        if options[option] is not None:
+            raise SettingsError(_SETTINGS[option][0], options[option], rule)
 
 
 _HOW_TO_INSTALL = "Put a module that holds one into a folder twisted/plugins, of site-packages or of a folder on PYTHONPATH."

@@ -2,13 +2,14 @@
 
 Works the same in pytest and in trial, without a reactor::
 
-    network = MemoryNetwork()
-    network.serve(server)                       # your Server
-    network.connect(client)                     # your Client; its handshake is done now
-    reply = network.result(client.send_and_wait(CHAT, b"hello"))
-    network.advance(5)                          # time passes only here
+    with MemoryNetwork() as network:
+        network.serve(server)                   # your Server
+        network.connect(client)                 # your Client; its handshake is done now
+        reply = network.result(client.send_and_wait(CHAT, b"hello"))
+        network.advance(5)                      # time passes only here
 
-Bytes of your own, good or bad, go in through a :class:`ScriptedPeer`.
+The end of the ``with`` block, or :meth:`MemoryNetwork.stop`, stops servers and clients and gives them back as they
+were, for the next test or a real port. Bytes of your own, good or bad, go in through a :class:`ScriptedPeer`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from zope.interface import implementer
 
 from veltix_tx.client import Client
 from veltix_tx.clock import ThreadedClock
+from veltix_tx.errors import SettingsError
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.session import Session
 from veltix_tx.server import Server
@@ -43,6 +45,8 @@ _SERVER_ADDRESS = IPv4Address("TCP", "127.0.0.1", 8080)
 class MemoryNetwork:
     """One server and any number of clients, connected in memory on one clock.
 
+    It is a context manager, which ends with :meth:`stop`.
+
     Attributes:
         clock: the clock, a ``twisted.internet.task.Clock`` on which routes with ``thread=True`` run in
             real threads; :meth:`advance` moves it. Its ``patience`` is how long they may block for real.
@@ -54,12 +58,48 @@ class MemoryNetwork:
         self.clocks = Clocks(self.clock, lambda: _NOW + self.clock.seconds(), self.clock.seconds)
         self._factory: IProtocolFactory | None = None
         self._pumps: list[IOPump] = []
+        self._borrowed: list[_Borrowed] = []
+
+    def __enter__(self) -> MemoryNetwork:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
 
     def serve(self, server: Server) -> None:
-        """Let a server listen here, in place of its own endpoints, with the service started."""
-        server.reactor = self.clocks
+        """Let a server listen here, in place of its own endpoints, with the service started.
+
+        Raises:
+            SettingsError: it listens already, here or elsewhere.
+        """
+        if server.running:
+            raise SettingsError(
+                "server", server, "stopped first: by stop() of the MemoryNetwork that serves it, or the end of its with block"
+            )
+        self._borrow(server)
         server.configure(endpoints=(_ServerEndpoint(self),))
         server.startService()
+
+    def stop(self) -> None:
+        """Stop the servers and disconnect the clients, and give them the reactor and the settings back that they had.
+
+        Handlers that are not done have as long as ``timeouts.drain`` says, on the network's clock. The network can be
+        used again.
+
+        Raises:
+            AssertionError: a handler in a thread has neither ended nor called anything for ``clock.patience`` seconds.
+        """
+        borrowed, self._borrowed = self._borrowed, []
+        try:
+            for each in borrowed:
+                each.end()
+            self.pump()
+            limits = [each.service.config.timeouts for each in borrowed if not each.ended]
+            self.advance(max((each.drain + each.close for each in limits), default=0))
+        finally:
+            self._pumps.clear()
+            for each in borrowed:
+                each.give_back()
 
     def connect(self, client: Client) -> Session:
         """Connect a client to what listens here, in place of its own endpoint.
@@ -67,7 +107,7 @@ class MemoryNetwork:
         Returns:
             its session. Raises what ``client.connect()`` errbacks with.
         """
-        client.reactor = self.clocks
+        self._borrow(client)
         client.configure(endpoint=_ClientEndpoint(self))
         return self.result(client.connect())
 
@@ -85,7 +125,7 @@ class MemoryNetwork:
         """
         peer = ScriptedPeer(self)
         self._factory = Factory.forProtocol(lambda: peer)
-        client.reactor = self.clocks
+        self._borrow(client)
         client.configure(endpoint=_ClientEndpoint(self))
         connecting = client.connect()
         self.pump()
@@ -134,11 +174,45 @@ class MemoryNetwork:
             result.raiseException()
         return result  # type: ignore[no-any-return]
 
+    def _borrow(self, service: Server | Client) -> None:
+        if not any(each.service is service for each in self._borrowed):
+            self._borrowed.append(_Borrowed(service))
+        service.reactor = self.clocks
+
     def _link(self, client: Protocol, server: Protocol) -> None:
         address = IPv4Address("TCP", "127.0.0.1", 40000 + len(self._pumps))
         client_side = FakeTransport(client, False, address, _SERVER_ADDRESS)
         server_side = FakeTransport(server, True, _SERVER_ADDRESS, address)
         self._pumps.append(connect(server, server_side, client, client_side, clock=self.clock))
+
+
+class _Borrowed:
+    """A server or a client in a network, and what it had before.
+
+    Args:
+        service: what is borrowed, as it was.
+    """
+
+    def __init__(self, service: Server | Client) -> None:
+        self.service = service
+        self.ended = True
+        self._reactor = service.reactor
+        self._config: Any = service.config
+
+    def end(self) -> None:
+        """Begin to stop it."""
+        self.ended = False
+        service = self.service
+        ending = service.disconnect() if isinstance(service, Client) else service.stopService()
+        ending.addBoth(self._has_ended)
+
+    def give_back(self) -> None:
+        """Let it have what it had."""
+        self.service.configure(self._config)
+        self.service.reactor = self._reactor
+
+    def _has_ended(self, _: object) -> None:
+        self.ended = True
 
 
 class ScriptedPeer(Protocol):

@@ -1,7 +1,8 @@
-"""Runs what the documentation shows: programs, test files and shell lines, page by page."""
+"""Runs what the documentation shows: programs, test files and shell lines, page by page, as a reader types them."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
@@ -19,22 +20,37 @@ from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry
 from veltix_tx.wire.releases import AUTO, find_release
 
+from .not_run import NOT_RUN
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(sys.executable).parent
 PATIENCE = 20.0
 """Seconds until what is waited for is given up; nothing waits that long unless it is broken."""
 
+_SIMPLE = re.compile(r"((?:\w+=\S+ +)*)(?!ulimit |kill )([^;&|<>()$`]+)")
+"""A shell line that is one program, maybe with variables in front, and no command of the shell's own."""
+
+
+def environment() -> dict[str, str]:
+    """Return what a reader's shell has with the environment active: its programs come first, no module is found by luck."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
+    path = os.pathsep.join([str(SCRIPTS), os.environ.get("PATH", os.defpath)])
+    return {**kept, "PATH": path, "VIRTUAL_ENV": sys.prefix, "PYTHONUNBUFFERED": "1"}
+
 
 class Program:
-    """A process and what it has printed. Stopped with SIGTERM, by its own id."""
+    """A line typed into a shell, and what it has printed. Stopped with SIGTERM, by its own id."""
 
-    def __init__(self, arguments: list[str], folder: Path, *, typed: bool = False) -> None:
-        self.log = folder / f"output-{len(list(folder.glob('output-*')))}.txt"
-        self.said = " ".join(arguments)
+    def __init__(self, line: str, folder: Path, log: Path, *, typed: bool = False) -> None:
+        self.log = log
+        self.said = line
+        simple = _SIMPLE.fullmatch(line)
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                arguments,
+                # A signal is for the program, not for a shell that waits for it.
+                ["sh", "-c", f"{simple[1]}exec {simple[2]}" if simple else line],
                 cwd=folder,
+                env=environment(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.PIPE if typed else subprocess.DEVNULL,
@@ -89,34 +105,29 @@ class Program:
 
 
 class Runner:
-    """Starts programs in a folder of a test, and stops what it started."""
+    """Types lines into shells in a folder of a test, and stops what they started.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where they are typed: empty but for the files that the test put there.
+        logs: another folder, for what they print.
+    """
+
+    def __init__(self, folder: Path, logs: Path) -> None:
         self.folder = folder
         self.started: list[Program] = []
+        self._logs = logs
+        self._count = 0
 
-    def start(self, *arguments: str | Path, typed: bool = False) -> Program:
-        """Start a program; a ``*.py`` file runs with this Python, other names are of its scripts.
-
-        A first word ``PYTHONPATH=...`` is for its environment, as in a shell.
-        """
-        words = [str(each) for each in arguments]
-        setting = ["env", words.pop(0)] if words[0].startswith("PYTHONPATH=") else []
-        if words[0].endswith(".py"):
-            command = [sys.executable, "-u", *words]
-        elif words[0] == "trial":
-            command = [sys.executable, "-m", "twisted.trial", *words[1:]]
-        elif words[0] == "pytest":
-            command = [str(SCRIPTS / "pytest"), "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *words[1:]]
-        else:
-            command = [str(SCRIPTS / words[0]), *words[1:]]
-        program = Program([*setting, *command], self.folder, typed=typed)
+    def start(self, line: str, *, typed: bool = False) -> Program:
+        """Start what a line says; ``typed`` keeps its input open for :meth:`Program.type`."""
+        self._count += 1
+        program = Program(line, self.folder, self._logs / f"output-{self._count}.txt", typed=typed)
         self.started.append(program)
         return program
 
-    def run(self, *arguments: str | Path) -> str:
-        """Run a program to its end, which must be a success; return what it printed."""
-        return self.start(*arguments).finish()
+    def run(self, line: str) -> str:
+        """Run what a line says to its end, which must be a success; return what it printed."""
+        return self.start(line).finish()
 
     def until(self, true: Callable[[], bool], program: Program) -> None:
         """Wait until something is true while a program runs."""
@@ -138,9 +149,9 @@ class Runner:
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
-    """Start programs, and stop them at the end of the test."""
-    runner = Runner(tmp_path)
+def runner(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """Start programs in the test's folder, and stop them at the end of the test."""
+    runner = Runner(tmp_path, tmp_path_factory.mktemp("output"))
     try:
         yield runner
     finally:
@@ -195,14 +206,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+_SERVES = re.compile(r"\b(?:reactor|server)\.run\(\)")
+"""What a program that serves until it is ended has at its end."""
+
+
+def shell_lines(fence: str) -> list[str]:
+    """Return the lines to type of a ``sh`` fence, without its comments."""
+    return [line for line in fence.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
+
+
 class Page:
     """A page of the documentation, run from top to bottom as a reader would.
 
-    A ``python`` fence begins with a comment that names its file. A ``sh`` fence holds lines to type:
-    ``twistd``, ``veltix``, ``pytest``, ``trial`` and ``python FILE``, maybe with ``PYTHONPATH=...`` in front.
-    A line that starts a server runs until the page starts another one on the same port (or with
-    twistd's same pid file); a line that ends with ``&`` must end with success before the page does.
-    Ports are replaced by free ones.
+    A ``python`` fence begins with a comment that names its file. A ``sh`` fence holds lines to type. Each goes to
+    a shell as it stands, but for the parts that are in ``NOT_RUN``. A line that starts a server runs until the page
+    starts another one on the same port (or with twistd's same pid file); a line that ends with ``&`` must end with
+    success before the page does. Ports are replaced by free ones. ``.venv`` is the environment that runs the tests.
 
     Args:
         path: the page.
@@ -219,22 +238,19 @@ class Page:
         self.servers: list[tuple[set[str], Program]] = []
         self._runner = runner
         text = path.read_text(encoding="utf-8")
-        ports = {port: str(free_port()) for port in sorted(set(self._PORT.findall(text)))}
-        self.ports = {int(own): int(shown) for shown, own in ports.items()}
-        self.fences = [
-            (language, self._PORT.sub(lambda found: ports[found[0]], body)) for language, body in self._FENCE.findall(text)
-        ]
+        self._own = {port: str(free_port()) for port in sorted(set(self._PORT.findall(text)))}
+        self.ports = {int(own): int(shown) for shown, own in self._own.items()}
+        self.fences = self._FENCE.findall(text)
         self._waiting: list[Program] = []
 
     def run(self) -> None:
         """Run it all."""
         for language, body in self.fences:
             if language == "python":
-                self._write(body)
+                self._write(self._with_own_ports(body))
             elif language == "sh":
-                for line in body.replace("\\\n", " ").splitlines():
-                    if line and not line.startswith("#"):
-                        self._type(line)
+                for line in shell_lines(body):
+                    self._type(line)
         for program in self._waiting:
             program.finish()
         unused = set(self.files) - self.used
@@ -247,13 +263,20 @@ class Page:
         (self._runner.folder / named[1]).parent.mkdir(parents=True, exist_ok=True)
         (self._runner.folder / named[1]).write_text(body, encoding="utf-8")
 
+    def _with_own_ports(self, text: str) -> str:
+        return self._PORT.sub(lambda found: self._own[found[0]], text)
+
     def _type(self, line: str) -> None:
-        *setup, line = line.split(" && ")
-        assert all(part.startswith(("python3 -m venv ", ".venv/bin/pip install ")) for part in setup), setup
+        line = " && ".join(part for part in line.split(" && ") if part not in NOT_RUN)
+        if not line:
+            return
+        if ".venv/bin/" in line and not (self._runner.folder / ".venv").exists():
+            (self._runner.folder / ".venv").symlink_to(sys.prefix, target_is_directory=True)
+        line = self._with_own_ports(line)
         background = line.endswith(" &")
-        words = shlex.split(line.removesuffix("&").replace(".venv/bin/", ""))
-        setting = [words.pop(0)] if words[0].startswith("PYTHONPATH=") else []
-        if words[0] == "python":
+        line = line.removesuffix(" &")
+        words = shlex.split(line.replace(".venv/bin/", ""))
+        while "=" in words[0]:
             del words[0]
         if {"--plugin", "--list-plugins"} & set(words):
             self.used |= {name for name in self.files if name.startswith("twisted/plugins/")}
@@ -263,18 +286,15 @@ class Page:
             if name not in self.used and any(re.search(rf"\b{name[:-3]}\b", self.files[used]) for used in self.used):
                 self.used.add(name)
         text = next((self.files[word] for word in words if word in self.files), "")
-        if (words[0] == "twistd" and "--list-plugins" not in words) or "reactor.run()" in text:
-            self._serve(words, text, setting)
+        if (words[0] == "twistd" and not {"--list-plugins", "--help", "--version"} & set(words)) or _SERVES.search(text):
+            self._serve(line, words, text)
         elif background:
-            self._waiting.append(self._runner.start(*setting, *words))
-        elif words == ["pytest"] and setup:
-            pass  # the package's own tests: this is one of them
+            self._waiting.append(self._runner.start(line))
         else:
-            self._runner.run(*setting, *words)
+            self._runner.run(line)
 
-    def _serve(self, words: list[str], text: str, setting: list[str]) -> None:
+    def _serve(self, line: str, words: list[str], text: str) -> None:
         app = words[words.index("--app") + 1].split(":")[0] + ".py" if "--app" in words else ""
-        line = " ".join(words)
         named = set(re.findall(r"(?:(\d\.\d+\.\d+)@)?(?:tcp:|tls:|--port |port=)(\d{4,5})", line))
         named = named or set(re.findall(r"(?:(\d\.\d+\.\d+)@)?(?:tcp:|port=)(\d{4,5})", text or self.files.get(app, "")))
         sockets = set(re.findall(r"unix:([\w.]+)", line + text))
@@ -284,7 +304,7 @@ class Page:
         for earlier, program in self.servers:
             if earlier & taken:
                 program.stop()
-        program = self._runner.start(*setting, *words)
+        program = self._runner.start(line)
         self.servers.append((taken, program))
         if "--tls-cert" in words:
             for _, port in named:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import shell_lines
+from .not_run import NOT_RUN
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _FENCES = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -28,6 +31,46 @@ RUNNABLE = [_name(page) for page in PAGES if page.name != "README.md" and _langu
 def test_page_runs_from_top_to_bottom(run_page, page):
     """Every program, test and shell line of a page works, on free ports."""
     run_page(page)
+
+
+_COMMAND = re.compile(r"(?:\w+=\S+ )*(?:\.venv/bin/)?(?:python3?|pip|pytest|trial|twistd|veltix|ulimit|kill -[A-Z]+) \S")
+"""The beginning of a line to type."""
+
+
+def _typed(page: Path) -> set[str]:
+    """Return what the shell fences of a page have one type, each part of an ``&&`` by itself."""
+    fences = [body for language, body in _FENCES.findall(page.read_text(encoding="utf-8")) if language == "sh"]
+    return {part for fence in fences for line in shell_lines(fence) for part in line.removesuffix(" &").split(" && ")}
+
+
+def _in_sentences(page: Path) -> set[str]:
+    """Return the commands that a page's sentences quote."""
+    text = _FENCES.sub("", page.read_text(encoding="utf-8"))
+    return {" ".join(quoted.split()) for quoted in re.findall(r"`([^`]+)`", text) if _COMMAND.match(quoted)}
+
+
+def test_commands_are_in_shell_fences():
+    """A line to type is in a ``sh`` fence, where it is run as it stands or listed with the reason why not."""
+    assert [
+        (_name(page), line)
+        for page in PAGES
+        for language, body in _FENCES.findall(page.read_text(encoding="utf-8"))
+        if language == "text"
+        for line in body.splitlines()
+        if _COMMAND.match(line)
+    ] == []
+
+
+def test_what_is_not_run_is_still_there():
+    """Each line that is listed as not run is in a page, and has a reason."""
+    assert set(NOT_RUN) - set().union(*map(_typed, PAGES), *map(_in_sentences, PAGES)) == set()
+    assert all(NOT_RUN.values())
+
+
+def test_commands_in_sentences_work(runner):
+    """A command that a sentence quotes works as it stands, but for what a page has one type and what is listed as not run."""
+    for line in sorted(set().union(*map(_in_sentences, PAGES)) - set().union(*map(_typed, PAGES)) - set(NOT_RUN)):
+        runner.run(line)
 
 
 def test_fences_are_of_known_kinds():

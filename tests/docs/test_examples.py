@@ -1,13 +1,25 @@
-"""Every example runs as its docstring says, on ports the system chooses."""
+"""Every example runs as its docstring says, typed in a folder that has the examples, on ports the system chooses."""
 
 from __future__ import annotations
 
+import re
+import shutil
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LISTENING = r"listening on 127\.0\.0\.1:(\d+)"
+
+
+@pytest.fixture
+def runner(runner):
+    """Type lines in a folder that has the examples and nothing else."""
+    for path in EXAMPLES.glob("*.py"):
+        shutil.copy2(path, runner.folder)
+    return runner
 
 
 def _get(page: str, form: dict[str, str] | None = None) -> str:
@@ -16,25 +28,28 @@ def _get(page: str, form: dict[str, str] | None = None) -> str:
         return answer.read().decode()
 
 
-def test_each_example_has_a_test():
-    """An example without a test of its own fails here."""
-    tested = Path(__file__).read_text(encoding="utf-8")
-    assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in tested] == []
+def _commands(path: Path) -> list[str]:
+    """Return the words of the lines to type in an example's docstring, up to what the reader chooses."""
+    docstring = path.read_text(encoding="utf-8").split('"""')[1]
+    lines = [line.strip() for line in docstring.splitlines() if line.startswith("    ")]
+    return [re.split(r" (?=[\[A-Z]|--port|\d+\.)", line)[0] for line in lines]
 
 
 def test_each_example_says_how_to_run_it():
-    """A docstring names the file in an indented line to type."""
+    """A docstring names the file in an indented line to type, and each such line is typed here."""
+    tested = Path(__file__).read_text(encoding="utf-8")
     for path in EXAMPLES.glob("*.py"):
-        docstring = path.read_text(encoding="utf-8").split('"""')[1]
-        assert any(path.stem in line for line in docstring.splitlines() if line.startswith("    ")), path.name
+        commands = _commands(path)
+        assert any(path.stem in command or "twistd" in command for command in commands), path.name
+        assert [command for command in commands if f'"{command} ' not in tested and f'"{command}"' not in tested] == [], path.name
 
 
 def test_client_talks_to_server(runner):
     """The client of the examples gets its answer from the server of the examples."""
-    server = runner.start(EXAMPLES / "01_server.py", "0")
+    server = runner.start("python 01_server.py 0")
     port = server.wait_for(LISTENING)[1]
 
-    said = runner.run(EXAMPLES / "02_client.py", port)
+    said = runner.run(f"python 02_client.py {port}")
 
     assert "the server says: delivered to 0" in said
     assert "round trip: " in said
@@ -43,10 +58,10 @@ def test_client_talks_to_server(runner):
 
 def test_chat_reaches_everybody_else(runner):
     """What one types the others read; who comes and goes is told."""
-    port = runner.start(EXAMPLES / "03_chat.py", "serve", "0").wait_for(LISTENING)[1]
-    ann = runner.start(EXAMPLES / "03_chat.py", "join", "ann", port, typed=True)
+    port = runner.start("python 03_chat.py serve 0").wait_for(LISTENING)[1]
+    ann = runner.start(f"python 03_chat.py join ann {port}", typed=True)
     ann.wait_for("you are in")
-    bob = runner.start(EXAMPLES / "03_chat.py", "join", "bob", port, typed=True)
+    bob = runner.start(f"python 03_chat.py join bob {port}", typed=True)
     ann.wait_for(r"\* bob joins")
 
     ann.type("hello, bob")
@@ -60,13 +75,13 @@ def test_chat_reaches_everybody_else(runner):
 
 def test_web_page_and_veltix_share_a_process(runner):
     """A page shows what a Veltix client sent, and its form reaches the clients."""
-    server = runner.start(EXAMPLES / "04_twisted_web.py", "0", "0")
+    server = runner.start("python 04_twisted_web.py 0 0")
     port = server.wait_for(LISTENING)[1]
     page = server.wait_for(r"http://\S+")[0]
-    listener = runner.start("veltix", "listen", f"127.0.0.1:{port}")
+    listener = runner.start(f"veltix listen 127.0.0.1:{port}")
     runner.until(lambda: "send to 1 clients" in _get(page), listener)
 
-    said = runner.run("veltix", "send", f"127.0.0.1:{port}", "200", "<hello>", "--wait")
+    said = runner.run(f"veltix send 127.0.0.1:{port} 200 '<hello>' --wait")
     assert "noted" in said
     assert "&lt;hello&gt;" in _get(page)
 
@@ -76,7 +91,7 @@ def test_web_page_and_veltix_share_a_process(runner):
 
 def test_factories_work_on_plain_tcp(runner):
     """Both factories, without the doors, talk to each other and end."""
-    said = runner.run(EXAMPLES / "05_connect_tcp.py", "0")
+    said = runner.run("python 05_connect_tcp.py 0")
 
     assert "client: hello, 127.0.0.1" in said
     assert "client: the answer is IS ANYBODY THERE?" in said
@@ -84,30 +99,24 @@ def test_factories_work_on_plain_tcp(runner):
     assert "client: this side closed the connection" in said
 
 
-def test_module_is_served_by_twistd(runner, tmp_path):
+def test_module_is_served_by_twistd(runner):
     """Both ways to name what is served: a Server and a function that returns one."""
-    (tmp_path / "06_chatserver.py").write_bytes((EXAMPLES / "06_chatserver.py").read_bytes())
-    for number, name in enumerate(("server", "make_server")):
-        app = f"06_chatserver:{name}"
-        server = runner.start(
-            "twistd", "-n", f"--pidfile={number}", "veltix", "--port", "0", "--interface", "127.0.0.1", "--app", app
-        )
+    for name in ("server", "make_server"):
+        server = runner.start(f"twistd -n veltix --port 0 --interface 127.0.0.1 --app 06_chatserver:{name}")
         port = server.wait_for(r"speaks Veltix .* on 127\.0\.0\.1:(\d+)")[1]
-        assert "delivered" in runner.run("veltix", "send", f"127.0.0.1:{port}", "200", "hello", "--wait")
+        assert "delivered" in runner.run(f"veltix send 127.0.0.1:{port} 200 hello --wait")
+        server.stop()
 
 
-def test_tests_run_under_pytest_and_trial(runner, tmp_path):
+def test_tests_run_under_pytest_and_trial(runner):
     """The tests of the example pass in both runners."""
-    for name in ("06_chatserver.py", "07_testing_yours.py"):
-        (tmp_path / name).write_bytes((EXAMPLES / name).read_bytes())
-
-    assert "4 passed" in runner.run("pytest", "07_testing_yours.py")
-    assert "PASSED (successes=2)" in runner.run("trial", "./07_testing_yours.py")
+    assert "4 passed" in runner.run("pytest 07_testing_yours.py")
+    assert "PASSED (successes=2)" in runner.run("trial ./07_testing_yours.py")
 
 
 def test_old_releases_have_ports_of_their_own(runner, ping):
     """Each port answers a client of the release it is for."""
-    server = runner.start(EXAMPLES / "08_old_releases.py", "0")
+    server = runner.start("python 08_old_releases.py 0")
     for wire in ("auto", "1.8.0", "1.8.1", "1.9.0", "1.6.3"):
         port = server.wait_for(rf"(?m)^{wire}: {LISTENING}")[1]
         connection = ping(("127.0.0.1", int(port)), "3.3.0" if wire == "auto" else wire)
@@ -116,10 +125,10 @@ def test_old_releases_have_ports_of_their_own(runner, ping):
 
 def test_blocking_handler_stops_nobody_else(runner):
     """While one client's password is stretched another one's question is answered."""
-    port = runner.start(EXAMPLES / "09_blocking.py", "0", "10_000_000").wait_for(LISTENING)[1]
-    asking = runner.start("veltix", "send", f"127.0.0.1:{port}", "200", "x", "--wait", "--timeout", "60")
+    port = runner.start("python 09_blocking.py 0 10_000_000").wait_for(LISTENING)[1]
+    asking = runner.start(f"veltix send 127.0.0.1:{port} 200 x --wait --timeout 60")
 
-    runner.until(lambda: "1 in work" in runner.run("veltix", "send", f"127.0.0.1:{port}", "201", "?", "--wait"), asking)
+    runner.until(lambda: "1 in work" in runner.run(f"veltix send 127.0.0.1:{port} 201 '?' --wait"), asking)
 
     key = "e1bf3c1c3a1e4abea8be2fdc817faf7f64a1b4a53f141c81894589a8fb342e49"  # hashlib.pbkdf2_hmac("sha256", b"x", b"salt", 10**7)
     assert key in asking.finish()
@@ -127,10 +136,10 @@ def test_blocking_handler_stops_nobody_else(runner):
 
 def test_a_plugin_has_two_halves(runner):
     """Who is there is answered, who comes and goes is told, by a plugin at either end."""
-    port = runner.start(EXAMPLES / "10_plugin.py", "serve", "0").wait_for(LISTENING)[1]
-    ann = runner.start(EXAMPLES / "10_plugin.py", "join", "ann", port, typed=True)
+    port = runner.start("python 10_plugin.py serve 0").wait_for(LISTENING)[1]
+    ann = runner.start(f"python 10_plugin.py join ann {port}", typed=True)
     ann.wait_for("there: ann\n")
-    bob = runner.start(EXAMPLES / "10_plugin.py", "join", "bob", port, typed=True)
+    bob = runner.start(f"python 10_plugin.py join bob {port}", typed=True)
     bob.wait_for("there: ann, bob\n")
     ann.wait_for(r"\* bob comes")
     bob.finish()

@@ -78,15 +78,21 @@ class Process(ProcessProtocol):
 
 @pytest.fixture
 def spawn(clean_reactor: None, tmp_path: Path, finish: Callable[..., Any]) -> Iterator[Callable[..., Process]]:
-    """Start a process in a folder of its own; it is killed, by its id, if the test leaves it running."""
+    """Start a process in a folder of its own; it is killed, by its id, if the test leaves it running.
+
+    ``out`` and ``err`` are descriptors for its output, in place of pipes that are read here.
+    """
     from twisted.internet import reactor
 
     processes: list[Process] = []
 
-    def start(*command: str) -> Process:
+    def start(*command: str, **descriptors: int) -> Process:
         process = Process()
         processes.append(process)
-        reactor.spawnProcess(process, command[0], command, env=environment(), path=str(tmp_path))  # type: ignore[attr-defined]
+        files = {0: "w", 1: descriptors.get("out", "r"), 2: descriptors.get("err", "r")}
+        reactor.spawnProcess(  # type: ignore[attr-defined]
+            process, command[0], command, env=environment(), path=str(tmp_path), childFDs=files
+        )
         return process
 
     yield start

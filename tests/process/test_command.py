@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
+import struct
 import sys
+import termios
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from veltix_tx import MessageRegistry, MessageType, Server, Session
 from veltix_tx._version import __version__
@@ -21,7 +30,14 @@ pytestmark = pytest.mark.deadline(20)
 @pytest.fixture
 def veltix(spawn: Any, scripts: str) -> Any:
     """Start the ``veltix`` command."""
-    return lambda *arguments: spawn(os.path.join(scripts, "veltix"), *arguments)
+    return lambda *arguments, **descriptors: spawn(os.path.join(scripts, "veltix"), *arguments, **descriptors)
+
+
+def later(seconds: float) -> Deferred[None]:
+    """Wait."""
+    from twisted.internet import reactor
+
+    return deferLater(reactor, seconds)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -64,8 +80,6 @@ async def test_send_waits_for_the_reply_and_escapes_it(server: Any, veltix: Any)
 
 async def test_send_without_waiting_delivers(server: Any, veltix: Any) -> None:
     """Send delivers the message before the command ends, and prints nothing."""
-    from twisted.internet.defer import Deferred
-
     arrived: Deferred[bytes] = Deferred()
     server.router.unregister_route(server.chat)
     server.route(server.chat)(lambda client, message: arrived.callback(message.content))
@@ -77,8 +91,6 @@ async def test_send_without_waiting_delivers(server: Any, veltix: Any) -> None:
 
 async def test_listen_prints_what_comes(server: Any, veltix: Any) -> None:
     """Listen prints time, type and escaped content of each message until it is interrupted."""
-    from twisted.internet.defer import Deferred
-
     arrived: Deferred[Session] = Deferred()
     server.set_callback("on_connect", arrived.callback)
     process = veltix("listen", server.where)
@@ -86,9 +98,224 @@ async def test_listen_prints_what_comes(server: Any, veltix: Any) -> None:
     server.broadcast(server.chat, b"one\n\xfftwo\x1b")
     found = await process.says(rb"\d\d:\d\d:\d\d 200 (.*)\n")
     assert found.group(1) == rb"one\n\xfftwo\x1b"
+
+
+@pytest.mark.parametrize(
+    ("where", "options", "said"),
+    [
+        ("127.0.0.1:{free}", (), "refused"),
+        ("a..b:8080", (), "a..b"),
+        ("127.0.0.1:{server}", ("--tls",), "does not speak TLS"),
+    ],
+)
+async def test_listen_without_a_connection_ends(where: str, options: tuple[str, ...], said: str, server: Any, veltix: Any) -> None:
+    """Listen, without --retry, ends with one line and status 1 where it cannot connect."""
+    process = veltix("listen", where.format(free=free_port(), server=server.port), *options)
+    assert await process.exited == 1
+    (line,) = process.err.decode().splitlines()
+    assert line.startswith("veltix: ")
+    assert said in line
+    assert process.out == b""
+
+
+async def test_listen_ends_with_its_connection(server: Any, veltix: Any) -> None:
+    """Listen tells on standard error that it is connected, and ends with a line and status 1 when the server leaves."""
+    process = veltix("listen", server.where)
+    await process.says(rb"connected, it speaks Veltix 2\.0\.0\n")
+    await server.stopService()
+    assert await process.exited == 1
+    connected, lost = process.err.decode().splitlines()
+    assert (connected[: len("veltix: 127")], process.out) == ("veltix: 127", b"")
+    assert lost == f"veltix: {server.where}: the peer closed the connection"
+
+
+async def test_listen_with_retry_tells_of_each_try(server: Any, veltix: Any) -> None:
+    """With --retry each failed try is a line, and so are the connection, its loss and the next one; messages are shown again."""
+    port = server.port
+    await server.stopService()
+    process = veltix("listen", "--retry", server.where)
+    await process.says(rb"(veltix: 127\.0\.0\.1:\d+: .*refused.*; trying again\n){2}")
+    for _ in range(2):
+        process.err = b""
+        server.configure(port=port)
+        server.startService()
+        await process.says(rb"connected")
+        server.broadcast(server.chat, b"again")
+        await process.says(rb"again\n")
+        process.out = b""
+        await server.stopService()
+        await process.says(rb"the peer closed the connection; trying again\n")
+        await process.says(rb"refused.*; trying again\n")
+    assert all(line.startswith(f"veltix: {server.where}: ") for line in process.err.decode().splitlines())
+
+
+# Signals.
+
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+@pytest.mark.parametrize("number", STATUS)
+async def test_an_interrupted_ping_sums_up(number: int, server: Any, veltix: Any) -> None:
+    """Ctrl-C in ping is followed by the summary of what there was; the status says that it was interrupted."""
+    process = veltix("ping", server.where, "--count", "1000000")
+    await process.says(rb"\n3: ")
+    process.signal(number)
+    assert await process.exited == STATUS[number]
+    *lines, summary = process.out.decode().splitlines()
+    assert summary.startswith(f"{len(lines)} pings: ")
+    assert process.err == b""
+
+
+@pytest.mark.parametrize("number", STATUS)
+@pytest.mark.parametrize(
+    "arguments",
+    [("send", "{server}", "200", "x", "--wait"), ("listen", "{server}"), ("ping", "{silent}"), ("listen", "--retry", "{free}")],
+    ids=" ".join,
+)
+async def test_an_interrupted_command_says_nothing(arguments: tuple[str, ...], number: int, server: Any, veltix: Any) -> None:
+    """Ctrl-C while a command waits for a reply, a message, a handshake or the next try ends it at once; the status says so."""
+    here: Deferred[None] = Deferred()
+    server.router.unregister_route(server.chat)
+    server.route(server.chat)(lambda client, message: here.callback(None))
+    with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as links:
+        silent.settimeout(10)
+        names = {"server": server.where, "free": f"127.0.0.1:{free_port()}", "silent": f"127.0.0.1:{silent.getsockname()[1]}"}
+        process = veltix(*(word.format(**names) for word in arguments))
+        if "listen" in arguments:
+            await process.says(rb"connected|trying again")
+        elif "send" in arguments:
+            await here
+        else:
+            links.enter_context((await deferToThread(silent.accept))[0])
+        process.signal(number)
+        assert await process.exited == STATUS[number], process.err
+    assert process.out == b""
+    assert [line for line in process.err.splitlines() if not line.startswith(b"veltix: 127.")] == []
+    assert b"closed" not in process.err
+
+
+async def test_a_second_signal_ends_a_command_that_is_stuck(server: Any, veltix: Any) -> None:
+    """A command that cannot go on, since nobody reads what it prints, is ended by the second Ctrl-C."""
+    reads, writes = os.pipe()
+    process = veltix("listen", server.where, out=writes)
+    os.close(writes)
+    await process.says(rb"connected")
+    server.broadcast(server.chat, b"x" * 1_000_000)
+    while fcntl.ioctl(reads, termios.FIONREAD, bytes(4)) != struct.pack("i", fcntl.fcntl(reads, fcntl.F_GETPIPE_SZ)):
+        await later(0.02)  # until the pipe is full
+    while not process.exited.called:  # two that come together are one
+        process.signal(signal.SIGINT)
+        await later(0.1)
+    assert await process.exited == -signal.SIGINT
+    os.close(reads)
+
+
+async def test_an_interrupted_benchmark_shows_what_it_has(spawn: Any, scripts: str) -> None:
+    """Ctrl-C in a benchmark is followed by what has been measured; the status says that it was interrupted."""
+    options = ("--only", "memory", "--scale", "0.01", "--rounds", "1000")
+    process = spawn(os.path.join(scripts, "veltix"), "bench", *options)
+    await process.says(rb"\[3/1000, ")
     process.signal(signal.SIGINT)
-    await process.exited
+    assert await process.exited == 130
+    assert process.out.startswith(b"interrupted; until then:\n")
+    assert b"memory" in process.out
     assert b"Traceback" not in process.err
+
+
+# Output that cannot be written.
+
+PRINTING = [
+    "veltix ping {server} --count 100000",
+    "veltix listen {server}",
+    "veltix --help",
+    "veltix send --help",
+    "veltix --version",
+    "veltix bench --help",
+    "veltix bench --only memory --scale 0.01",
+    "python -m veltix_tx.benchmark --help",
+    "twistd veltix --list-plugins",
+]
+TELLING = ["veltix ping {free}", "veltix listen {server}", "veltix listen --retry {free}", "veltix fly", "veltix bench --fly"]
+
+
+@pytest.fixture
+def start(server: Any, spawn: Any, scripts: str) -> Any:
+    """Start a command line."""
+
+    def start(line: str, **descriptors: int) -> Any:
+        name, *words = line.format(server=server.where, free=f"127.0.0.1:{free_port()}").split()
+        return spawn(os.path.join(scripts, name), *words, **descriptors)
+
+    return start
+
+
+@pytest.fixture
+def unread() -> Iterator[int]:
+    """Return a pipe that nobody reads."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    yield writes
+    os.close(writes)
+
+
+@pytest.fixture
+def full() -> Iterator[int]:
+    """Return a file on a disk that is full."""
+    with open("/dev/full", "wb") as file:
+        yield file.fileno()
+
+
+@pytest.mark.parametrize("line", PRINTING)
+async def test_nobody_reads_any_more(line: str, start: Any, unread: int) -> None:
+    """A command whose output is a pipe that nobody reads ends by SIGPIPE, as Unix tools do, and does not speak of it."""
+    process = start(line, out=unread)
+    assert await process.exited == -signal.SIGPIPE, process.err
+    assert [said for said in process.err.splitlines() if b": connected" not in said and not said.startswith(b"[1/1")] == []
+
+
+@pytest.mark.parametrize("line", TELLING)
+async def test_nobody_reads_its_errors(line: str, start: Any, unread: int) -> None:
+    """The same is so of standard error."""
+    process = start(line, err=unread)
+    assert (await process.exited, process.out) == (-signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize("line", PRINTING)
+async def test_a_full_disk_is_one_line(line: str, start: Any, full: int, server: Any) -> None:
+    """A command whose output cannot be written ends with one line that says so, and status 1."""
+    process = start(line, out=full)
+    if "listen" in line:
+        await process.says(rb"connected")
+        server.broadcast(server.chat, b"one")
+    assert await process.exited == 1
+    (said,) = [said for said in process.err.splitlines() if b": connected" not in said and not said.startswith(b"[1/1")]
+    assert said.endswith(b": cannot write to standard output: No space left on device")
+
+
+@pytest.mark.parametrize("line", TELLING)
+async def test_a_full_disk_for_errors_is_a_status(line: str, start: Any, full: int) -> None:
+    """A command that cannot write its errors ends with status 1."""
+    process = start(line, err=full)
+    assert (await process.exited, process.out) == (1, b"")
+
+
+async def test_listen_ends_when_its_reader_has(server: Any, veltix: Any) -> None:
+    """``veltix listen | head -1`` ends after the line, though no other message comes."""
+    reads, writes = os.pipe()
+    process = veltix("listen", server.where, out=writes)
+    os.close(writes)
+    await process.says(rb"connected")
+    server.broadcast(server.chat, b"one")
+    with os.fdopen(reads, "rb") as head:
+        assert (await deferToThread(head.readline)).endswith(b" 200 one\n")
+    assert await process.exited == -signal.SIGPIPE
+    assert len(process.err.splitlines()) == 1
+
+
+async def test_send_needs_no_reader(start: Any, unread: int) -> None:
+    """A command that prints nothing does its work where nobody reads."""
+    process = start("veltix send {server} 200 x", out=unread)
+    assert await process.exited == 0, process.err
 
 
 def free_port() -> int:
@@ -108,7 +335,7 @@ def free_port() -> int:
         (("ping", "{server}", "--wire", "7.0"), "a release"),
         (("ping", "a..b:8080"), "a..b"),
         (("ping", "fe80::1%nosuch:8080"), "no network interface 'nosuch'"),
-        (("send", "{server}", "201", "x", "--wait", "--timeout", "0.2"), "no reply within 0.2 s"),
+        (("send", "{server}", "201", "x", "--wait", "--timeout", "5"), "message type 201 is not known"),
     ],
 )
 async def test_an_error_is_one_line_and_status_1(arguments: tuple[str, ...], said: str, server: Any, veltix: Any) -> None:
@@ -122,6 +349,74 @@ async def test_an_error_is_one_line_and_status_1(arguments: tuple[str, ...], sai
     assert said in line
     assert status == 1
     assert process.out == b""
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """Return the port of a server that accepts, in the system's queue, and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def full_queue() -> Iterator[socket.socket]:
+    """Return a listener that answers no connection: its queue is full."""
+    with socket.socket() as listener, ExitStack() as queued:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = queued.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener
+
+
+@pytest.fixture
+def unreachable(full_queue: socket.socket) -> int:
+    """Return its port."""
+    port: int = full_queue.getsockname()[1]
+    return port
+
+
+def unanswered(port: int) -> int:
+    """Return how many connections to a port have not been answered."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return sum(words[2].endswith(f":{port:04X}") and words[3] == "02" for words in lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("ping 127.0.0.1:{silent}", "the handshake was not complete after 0.5 s"),
+        ("ping --tls 127.0.0.1:{silent}", "the handshake was not complete after 0.5 s: TLS"),
+        ("send 127.0.0.1:{silent} 200 x", "the handshake was not complete after 0.5 s"),
+        ("listen 127.0.0.1:{silent}", "the handshake was not complete after 0.5 s"),
+        ("listen --retry 127.0.0.1:{silent}", "the handshake was not complete after 0.5 s"),
+        ("ping 127.0.0.1:{unreachable}", "no connection within 0.5 s"),
+        ("listen 127.0.0.1:{unreachable}", "no connection within 0.5 s"),
+    ],
+)
+async def test_the_timeout_is_for_the_connection_too(line: str, said: str, silent: int, unreachable: int, veltix: Any) -> None:
+    """--timeout bounds the connection and the handshake, and the error names it."""
+    process = veltix(*line.format(silent=silent, unreachable=unreachable).split(), "--timeout", "0.5")
+    await process.says(rb"veltix: .*\n")
+    told = time.monotonic()
+    assert process.err.decode().startswith(f"veltix: 127.0.0.1:{silent if 'silent' in line else unreachable}: {said}")
+    if "--retry" not in line:
+        assert await process.exited == 1
+        assert len(process.err.splitlines()) == 1
+        assert time.monotonic() - told < 4
+
+
+async def test_connection_and_handshake_have_one_timeout(full_queue: socket.socket, unreachable: int, veltix: Any) -> None:
+    """A handshake that begins late, since the connection took long, has what is left of --timeout."""
+    before = unanswered(unreachable)
+    process = veltix("ping", f"127.0.0.1:{unreachable}", "--timeout", "2.5")
+    while unanswered(unreachable) == before:
+        await later(0.02)
+    full_queue.listen(16)  # the system tries the connection again, after a second
+    assert await process.exited == 1
+    assert process.err.decode().endswith("no connection with a complete handshake within 2.5 s\n")
 
 
 @pytest.mark.parametrize(

@@ -112,10 +112,18 @@ async def test_who_can_connect_is_said(tls: bool, twistd: Any, authority: Author
     [
         (("--tls-cert", "absent.pem"), "--tls-cert absent.pem: it must be a file that can be read (No such file or directory)"),
         (("--tls-cert", "{cert}", "--tls-key", "{other}"), "it must be a key and a certificate that go together"),
-        (("--tls-key", "{key}"), "--tls-cert: it must be given where tls_key is"),
-        (("--listen", "tls:0"), "--listen tls:0: it must be one with cert=FILE in it, or tls_cert given"),
+        (("--tls-key", "{key}"), "--tls-cert: it must be given where --tls-key is"),
+        (("--tls-cert", "{cert}"), "it must be a PEM file with the private key, too, or --tls-key given"),
+        (("--listen", "tls:0"), "--listen tls:0: it must be one with cert=FILE in it, or --tls-cert given"),
         (("--listen", "tcp:0", "--tls-cert", "{both}"), "it must be left out, or used by an endpoint tls:PORT"),
-        (("--listen", "tls:0:cert=absent.pem"), "absent.pem: it must be a file that can be read"),
+        (
+            ("--listen", "tls:0:cert=absent.pem"),
+            "--listen tls:0:cert=absent.pem: it must be one whose cert=absent.pem is a file that can be read",
+        ),
+        (
+            ("--listen", "tls:0", "--listen", "1.9.0@tls:0:cert={both}:key={other}", "--tls-cert", "{both}"),
+            "--listen 1.9.0@tls:0:cert=",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -124,7 +132,8 @@ def test_a_mistake_is_one_line(
     """A file that cannot be used ends twistd with status 1 and one line on stderr with the option, the file and what it must be."""
     names = {**files._asdict(), "other": authority.issue("other").key}
     words = [word.format(**names) for word in options]
-    ended = run(os.path.join(scripts, "twistd"), "-n", "--pidfile=", "veltix", "--interface", "127.0.0.1", *words)
+    here = () if "--listen" in words else ("--interface", "127.0.0.1")
+    ended = run(os.path.join(scripts, "twistd"), "-n", "--pidfile=", "veltix", *here, *words)
     assert ended.returncode == 1
     (line,) = [line for line in ended.stderr.splitlines() if line.strip()]
     assert line.startswith("twistd veltix: ")

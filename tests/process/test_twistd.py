@@ -142,13 +142,23 @@ def busy_port() -> Iterator[int]:
         (("--app", "junk:server"), "a Server, an IVeltixApplication or a function"),
         (("--app", "raising:server"), "raising"),
         (("--listen", "nonsense:1"), "a Twisted server endpoint"),
-        (("--listen", "8080"), "a Twisted server endpoint"),
+        (("--listen", "8080"), "a port is tcp:8080"),
+        (("--listen", "tcp"), "--listen tcp: it must be a Twisted server endpoint (tcp needs a port: tcp:8080)"),
+        (
+            ("--listen", "1.9.0@tls"),
+            "--listen 1.9.0@tls: it must be a Twisted server endpoint (tls needs a port and a certificate: tls:8443",
+        ),
+        (("--listen", "unix:nowhere/socket"), "cannot listen on nowhere/socket: No such file or directory"),
         (("--port", "http"), "a whole number from 0 to 65535"),
         (("--port", "65536"), "a whole number from 0 to 65535"),
         (("--port", "-1"), "a whole number from 0 to 65535"),
         (("--handshake-timeout", "0"), "more than 0"),
         (("--max-message-size", "12"), "a whole number"),
+        (("--port", "0", "--listen", "tcp:0:interface=127.0.0.1"), "--port 0: it must be left out where --listen tcp:0:"),
+        (("--port", "0", "--app", "own:places"), "--port 0: it must be left out, or --listen given: --app own:places"),
         (("--plugin", "absent"), "Put a module that holds one into a folder twisted/plugins"),
+        (("--app", "own:places"), "--app own:places: endpoint is 'nonsense:1': it must be a Twisted server endpoint"),
+        (("--app", "own:secure"), "--app own:secure: tls_cert is 'absent.pem': it must be a file that can be read"),
     ],
     ids=lambda value: "-".join(value).replace("--", "") if isinstance(value, tuple) else "",
 )
@@ -157,8 +167,12 @@ def test_a_mistake_is_one_line_and_a_status(options: tuple[str, ...], remedy: st
     (tmp_path / "broken.py").write_text("x = 1\nraise ValueError('inside')\n")
     (tmp_path / "broken_syntax.py").write_text("def server(:\n")
     (tmp_path / "junk.py").write_text("server = 5\n")
+    (tmp_path / "own.py").write_text(
+        "from veltix_tx import Server\ndef places(): return Server(endpoint='nonsense:1')\nsecure = Server(tls_cert='absent.pem')\n"
+    )
     (tmp_path / "raising.py").write_text("def server():\n    raise ValueError('inside')\n")
-    ended = run(os.path.join(scripts, "twistd"), "-n", "--pidfile=", "veltix", "--interface", "127.0.0.1", *options)
+    here = () if "--listen" in options or "own:places" in options else ("--interface", "127.0.0.1")
+    ended = run(os.path.join(scripts, "twistd"), "-n", "--pidfile=", "veltix", *here, *options)
     assert ended.returncode not in (0, None)
     assert "Traceback" not in ended.stderr
     lines = [line for line in ended.stderr.splitlines() if line.strip()]

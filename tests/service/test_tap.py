@@ -71,6 +71,8 @@ def test_options_reach_the_settings() -> None:
         (("--wire", "7.0"), "--wire 7.0"),
         (("--listen", "7.0@tcp:1"), "--listen 7.0@tcp:1"),
         (("--listen", ""), "--listen "),
+        (("--port", "0", "--listen", "tcp:1"), "--port 0: it must be left out where --listen tcp:1 is given"),
+        (("--interface", "::1", "--listen", "unix:s"), "--interface ::1: it must be left out where --listen unix:s is given"),
         (("--app", "nothing"), "--app nothing: it must be echo, relay or module:object"),
         (("--app", ":server"), "--app :server"),
         (("--app", "no_such_module:server"), "--app no_such_module:server"),
@@ -112,6 +114,20 @@ def test_a_servers_own_settings_hold_where_no_option_is_given(folder: Path, text
     service: Any = makeService(options("--app", "tap_app:server", "--wire", "1.6.3"))
     (server,) = list(service)
     assert (server.config.port, server.config.wire) == (7777, "1.6.3")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--port", "8081"), ("--interface", "127.0.0.1")])
+def test_a_servers_own_endpoints_are_not_silently_kept(folder: Path, option: str, value: str) -> None:
+    """--port or --interface with an app whose Server has endpoints names both; --listen takes the endpoints' place."""
+    (folder / "tap_app.py").write_text("from veltix_tx import Server\nserver = Server(endpoints=('tcp:7777', 'unix:s'))\n")
+    with pytest.raises(SystemExit) as caught:
+        makeService(options("--app", "tap_app:server", option, value))
+    assert str(caught.value) == (
+        f"twistd veltix: {option} {value}: it must be left out, or --listen given: "
+        "--app tap_app:server has places of its own to listen in, tcp:7777, unix:s"
+    )
+    service: Any = makeService(options("--app", "tap_app:server", "--listen", "tcp:7778"))
+    assert next(iter(service)).config.endpoints == ("tcp:7778",)
 
 
 @pytest.mark.parametrize("text", ["application = Echo()", "application = Echo", "def application(): return Echo()"])

@@ -440,7 +440,7 @@ async def test_a_reload_that_fails_changes_nothing(broken: str, loopback: Any, a
         files.key.write_bytes(good.key.read_bytes())
     else:
         issuers.write_bytes(b"nothing")
-    with pytest.raises(SettingsError, match={"other key": "tls_key", "issuer": "tls_client_ca"}.get(broken, "tls_cert")):
+    with pytest.raises(SettingsError, match={"other key": "whose key=", "issuer": "whose client_ca="}.get(broken, "whose cert=")):
         server.reload_tls()
     own = authority.issue("client", client=True)
     shown = []
@@ -623,6 +623,13 @@ async def test_abort_ends_a_stop_at_once(loopback: Any, authority: Authority, fi
         ({"endpoint": "tls:0:key={key}", "tls_cert": "{both}"}, "it must be one with cert=FILE in it"),
         ({"endpoint": "tcp:0", "tls_cert": "{both}"}, "it must be left out, or used by an endpoint tls:PORT"),
         ({"endpoint": "tls:0:cert={both}:colour=red"}, "it must be a Twisted server endpoint"),
+        (
+            {"endpoint": "tls:0:cert=absent.pem"},
+            "endpoint is 'tls:0:cert=absent.pem': it must be one whose cert=absent.pem is a file that can be read",
+        ),
+        ({"endpoint": "1.9.0@tls:0:cert={cert}"}, "is a PEM file with the private key, too, or key given"),
+        ({"endpoint": "tls:0:cert={cert}:key=absent.pem"}, "it must be one whose key=absent.pem is a file that can be read"),
+        ({"endpoint": "tls:0:cert={both}:client_ca={key}"}, "it must be one whose client_ca="),
     ],
     ids=str,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Event, current_thread, get_ident
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -13,7 +13,17 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import IReactorThreads
 from zope.interface.verify import verifyObject
 
-from veltix_tx import Client, MessageRegistry, MessageType, RequestTimeout, RetryPolicy, Server, SessionClosed, VersionRefused
+from veltix_tx import (
+    Client,
+    MessageRegistry,
+    MessageType,
+    RequestTimeout,
+    RetryPolicy,
+    Server,
+    SessionClosed,
+    SettingsError,
+    VersionRefused,
+)
 from veltix_tx.testing import MemoryNetwork
 from veltix_tx.wire.layouts import W15, W22
 
@@ -329,3 +339,93 @@ def test_a_stopped_server_lets_its_threads_go(logged_failures: Any) -> None:
     threads[0].join(5)
     assert not threads[0].is_alive()
     assert logged_failures.flush() == []  # that its peer has left is no failure of the handler's
+
+
+# The end of a network.
+
+SHARED = Server(port=8080, types=TYPES)
+"""A server of a module's own, as users have one."""
+
+HEARD: list[object] = []
+SHARED.route(CHAT)(lambda client, message: message.content)
+SHARED.route(OTHER)(lambda client, message: Deferred(HEARD.append))
+SHARED.set_callback("on_disconnect", HEARD.append)
+
+
+@pytest.mark.parametrize("time", ["first", "second"])
+def test_a_server_of_a_module_is_served_in_one_test_after_another(time: str) -> None:
+    """The end of a with block gives a server back as it was, so that the next test, or a real port, can have it."""
+    with MemoryNetwork() as network:
+        network.serve(SHARED)
+        client = Client("127.0.0.1", 1, types=TYPES)
+        network.connect(client)
+        assert network.result(client.send_and_wait(CHAT, time.encode())).content == time.encode()
+    assert (SHARED.running, SHARED.clients, SHARED.config.endpoints, SHARED.port) == (False, [], (), 8080)
+    assert (client.is_connected, client.config.endpoint, client.config.port) == (False, None, 1)
+    assert network.clock not in (SHARED.reactor, client.reactor)
+    assert len(HEARD) == 1
+    HEARD.clear()
+
+
+def test_a_server_that_is_still_served_says_what_to_do() -> None:
+    """A server that a network before did not give back is refused, with the remedy; stop() is the other one."""
+    network = MemoryNetwork()
+    network.serve(SHARED)
+    with pytest.raises(SettingsError, match=r"server is <.*>: it must be stopped first: by stop\(\) of the MemoryNetwork that"):
+        MemoryNetwork().serve(SHARED)
+    network.stop()
+    with MemoryNetwork() as other:
+        other.serve(SHARED)
+
+
+def test_a_test_that_fails_gives_back_what_it_had() -> None:
+    """An error inside the with block is raised, and the server is free."""
+
+    def test() -> None:
+        with MemoryNetwork() as network:
+            network.serve(SHARED)
+            network.connect(Client(types=TYPES))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        test()
+    assert not SHARED.running
+
+
+def test_what_is_not_done_is_cut_off_in_no_time(logged_failures: Any) -> None:
+    """stop() takes no real time for handlers that never end, retries and peers that say nothing; nothing goes on afterwards."""
+    network = MemoryNetwork()
+    network.serve(SHARED)
+    client, late = Client(types=TYPES), Client(types=TYPES, retry=RetryPolicy())
+    network.connect(client)
+    waiting = client.send_and_wait(OTHER, timeout=1000)
+    stranger = network.dial()
+    server_of_a_test, connecting = network.answer(late)
+    started = monotonic()
+    network.stop()
+    assert monotonic() - started < 5
+    assert (stranger.closed, server_of_a_test.closed, client.is_connected, SHARED.clients) == (True, True, False, [])
+    for failed in (waiting, connecting):
+        with pytest.raises(SessionClosed):
+            network.result(failed)
+    network.stop()
+    network.serve(SHARED)
+    network.connect(client)
+    network.stop()
+    HEARD.clear()
+
+
+def test_threads_end_with_the_network() -> None:
+    """A handler in a thread that waits for its peer is let go."""
+    threads = []
+
+    def handler(session: Any, message: Any) -> None:
+        threads.append(current_thread())
+        session.send_and_wait(OTHER, timeout=1000)
+
+    with MemoryNetwork() as network:
+        in_thread(network, handler).send(CHAT)
+        network.pump()
+        assert threads[0].is_alive()
+    threads[0].join(5)
+    assert not threads[0].is_alive()

@@ -20,6 +20,7 @@ from veltix_tx.benchmark.results import Results, ResultsError
 from veltix_tx.benchmark.runner import run
 from veltix_tx.benchmark.stage import Sizes
 from veltix_tx.benchmark.workloads import GROUPS, WORKLOADS, find_workloads
+from veltix_tx.stdio import INTERRUPTED
 from veltix_tx.wire import codec
 
 __all__ = ["main", "parse"]
@@ -94,8 +95,14 @@ def _do(options: argparse.Namespace) -> int:
     if options.plot:
         check_drawing()
     pairs = [(workload, peer) for workload in options.workloads for peer in options.peers if workload.can(peer)]
-    with shown_progress(len(pairs) * options.rounds) as told:
-        results = run(options.workloads, options.peers, options.sizes, options.rounds, options.cache, told)
+    results = Results()
+    try:
+        with shown_progress(len(pairs) * options.rounds) as told:
+            run(options.workloads, options.peers, options.sizes, options.rounds, options.cache, told, results)
+    except KeyboardInterrupt:
+        if results.outcomes:
+            _print(["interrupted; until then:", *table(results)])
+        return INTERRUPTED
     if options.save:
         results.save(options.save)
     return _show(results, options)

@@ -64,7 +64,7 @@ class Program:
         self._reader.start()
         try:
             self.ready: Any = self._answer("ready", _START)
-        except ProgramError:
+        except BaseException:
             self.close()
             raise
 

@@ -22,6 +22,7 @@ def run(
     rounds: int,
     cache: Path,
     told: Callable[[str], None],
+    results: Results | None = None,
 ) -> Results:
     """Measure.
 
@@ -32,8 +33,9 @@ def run(
         rounds: how often.
         cache: where peers are installed.
         told: called with what is done next, before each measurement.
+        results: where the outcomes go as they come; new ones by default.
     """
-    results = Results()
+    results = Results() if results is None else results
     folders: dict[str, Path | None] = {}
     missing: dict[str, str] = {}
     for peer in peers:

@@ -1,0 +1,62 @@
+"""The shell lines of the documentation that no test types as they stand, each with the reason."""
+
+from __future__ import annotations
+
+__all__ = ["NOT_RUN"]
+
+_INDEX = "needs a package index; tests/packaging installs the package, with and without its extras' packages"
+_HERE = "makes the environment; the one that runs the tests stands in its place"
+_BENCH = "takes many minutes; tests/benchmark runs these options in a small size, docs/benchmarks/method.md one workload"
+_PEERS = "installs other libraries from a package index, and takes many minutes; tests/benchmark runs these options in a small size"
+_RESULTS = "reads files that the lines above it make in many minutes; tests/benchmark reads files of its own"
+_CHECKOUT = "works in the checkout and takes minutes; tests/fuzz and tests/reliability run it in a small size"
+_NAME = "no line to type, but the name of a command in a sentence"
+
+NOT_RUN = {
+    # README.md
+    "python3 -m venv .venv": _HERE,
+    ".venv/bin/pip install .": _INDEX,
+    ".venv/bin/pip install '.[test]'": _INDEX,
+    ".venv/bin/pytest": "is the tests themselves",
+    "twistd -n veltix --port 8443 --tls-cert cert.pem --tls-key key.pem": "needs files; docs/howto/tls.md makes some",
+    "pip install '.[fast]'": _INDEX,
+    "veltix bench": _BENCH,
+    "veltix bench --bars": _PEERS,
+    # CHANGELOG.md, docs
+    "pip install '.[test]'": _INDEX,
+    "pip install 'veltix-tx[bench]'": _INDEX,
+    "pip install 'veltix-tx[tls]'": _INDEX,
+    "python -m veltix_tx.benchmark": _BENCH,
+    "python docs/generate.py": "rewrites the checkout; tests/docs/test_docs.py calls it",
+    "twistd --logger veltix_tx.logs.LineObserver": _NAME,
+    "twistd --reactor": _NAME,
+    "twistd veltix": _NAME,
+    "twistd veltix --app": _NAME,
+    # docs/benchmarks/method.md
+    "veltix bench --bars --json run.json --plot run.png": _PEERS,
+    "veltix bench --bars --only receive echo_64 --rounds 9": _PEERS,
+    "veltix bench --only echo pipeline growth --peers veltix-3.3.0 asyncio uvloop --rounds 5": _PEERS,
+    "veltix bench --show run.json --bars": _RESULTS,
+    "veltix bench --compare before.json after.json": _RESULTS,
+    "veltix bench --profile --only receive pipeline_64": _BENCH,
+    # docs/benchmarks/full-run.md
+    "VELTIX_TX_CODEC=python veltix bench --bars --rounds 3 --scale 0.5 --json full-run.json --plot full-run.png": _PEERS,
+    "veltix bench --only receive oneway clients_100 pipeline_64 --peers compiled veltix-3.3.0 asyncio --bars --rounds 5 --scale 0.5": _PEERS,  # noqa: E501
+    # docs/topics/fuzzing.md
+    "VELTIX_EXAMPLES=20000 pytest tests/wire/test_machine.py tests/net/test_machine.py": _CHECKOUT,
+    "python tests/fuzz/run.py": _CHECKOUT,
+    "python tests/fuzz/run.py --seconds 600": _CHECKOUT,
+    "python tests/fuzz/run.py --seconds 600 --target server-handshake": _CHECKOUT,
+    "python tests/fuzz/run.py --target server-handshake --input FILE": _CHECKOUT,
+    # docs/topics/reliability.md
+    "python tests/reliability/canary.py": _CHECKOUT,
+    "python tests/reliability/canary.py --storm connects garbage": _CHECKOUT,
+    "python tests/reliability/canary.py --untimed": _CHECKOUT,
+    "python tests/reliability/canary.py --untimed --scale 0.1": _CHECKOUT,
+    "python tests/reliability/soak.py --seconds 600": _CHECKOUT,
+    "python tests/reliability/kills.py": _CHECKOUT,
+    "python tests/reliability/drain.py": _CHECKOUT,
+    "python tests/reliability/link.py": _CHECKOUT,
+    "python tests/reliability/replies.py": _CHECKOUT,
+}
+"""Line, or part of one in front of ``&&`` -> why no test types it."""
