@@ -25,6 +25,9 @@ _DETAILS = {
 _SAME = 0.03
 """The part by which two checkouts may differ and still be said to be alike."""
 
+_ENOUGH_TO_DIFFER = 5
+"""Rounds from which on two checkouts may be said to differ: three of the same come out alike by chance in one of four."""
+
 _NAME, _VALUE, _CPU, _RATIO = 34, 18, 10, 20
 """Widths of columns."""
 
@@ -149,12 +152,14 @@ def between_checkouts(results: Results) -> Iterator[str]:
 
 
 def _change(found: Interval) -> str:
-    """Say what an interval of ratios shows where less is better."""
-    if found.low is None or found.high is None:
+    """Say what an interval of ratios shows: ``more`` and ``less`` are only said of what is more than a trifle."""
+    if found.low is None or found.high is None or found.rounds < _ENOUGH_TO_DIFFER:
         return "not shown: too few rounds"
     if found.low >= 1 - _SAME and found.high <= 1 + _SAME:
         return "alike"
-    return "more" if found.low > 1 else "less" if found.high < 1 else "not shown"
+    if found.low > 1 and found.middle > 1 + _SAME:
+        return "more"
+    return "less" if found.high < 1 and found.middle < 1 - _SAME else "not shown"
 
 
 def page(results: Results, command: str, picture: Path | None) -> Iterator[str]:
