@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from veltix_tx.benchmark.bars import BARS
 from veltix_tx.benchmark.options import main, parse
 from veltix_tx.benchmark.peers import COMPILED, OWN, PURE
+from veltix_tx.benchmark.results import Case, Outcome, Results
 from veltix_tx.benchmark.workloads import COMPARED, GROUPS, WORKLOADS
 from veltix_tx.wire import codec
 
@@ -148,6 +152,36 @@ def test_a_folder_that_is_no_checkout_is_named(tmp_path: Path, capsys: pytest.Ca
     """Status 1 and a line that says what is not there, before anything is measured."""
     assert main(["--compare", str(tmp_path)]) == 1
     assert "no veltix_tx in it" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
+    """As with other tools of the command line: no traceback, and the page is written."""
+    saved, written = tmp_path / "results.json", tmp_path / "page.md"
+    made = Results()
+    for workload in WORKLOADS:
+        made.add(Case.parse(workload), OWN, Outcome({"value": 1.0, "lost": 0}))
+    made.save(saved)
+    command = [sys.executable, "-m", "veltix_tx.benchmark", "--show", str(saved), "--page", str(written)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 1
+    assert written.read_text().startswith("# A full run")
+
+
+def test_an_interrupt_ends_it_with_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 130, as a shell expects."""
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("veltix_tx.benchmark.options.run", interrupted)
+    assert main(["--only", "idle"]) == 130
+    assert capsys.readouterr().err.endswith(": interrupted\n")
 
 
 def test_every_bar_is_of_workloads_and_peers_there_are() -> None:

@@ -275,6 +275,14 @@ def test_a_page_has_the_command_the_tables_and_the_picture(tmp_path: Path) -> No
     assert not any(str(tmp_path) in line for line in lines)
 
 
+def test_a_page_keeps_the_notes_written_by_hand() -> None:
+    """A new run changes the figures, not what somebody wrote about them."""
+    made = results(receive={"own": [900.0], "veltix-3.3.0": [100.0]})
+    first = "\n".join([*page(made, "veltix bench", None), "", "## Notes", "", "- mind the gap", ""])
+    again = "\n".join([*page(made, "veltix bench --rounds 3", None, first), ""])
+    assert again == first.replace("veltix bench", "veltix bench --rounds 3")
+
+
 def test_an_interval_is_shown_only_if_there_is_one() -> None:
     """Of too few rounds there is a median, of none nothing."""
     assert shown_interval(Interval(1.5, 1.0, 2.0, 3)) == "1.50 [1.00-2.00]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -52,7 +53,7 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "python -m veltix_
     add("--bars", action="store_true", help="the workloads and peers with something to reach, and whether it is shown")
     add("--rounds", type=_positive, default=None, metavar="N", help=f"how often (1; {_ROUNDS} with --bars or --compare)")
     add("--save", "--json", dest="save", type=Path, metavar="FILE", help="save the results as JSON")
-    add("--page", type=Path, metavar="FILE.md", help="write the tables as a page, with the picture of --plot")
+    add("--page", type=Path, metavar="FILE.md", help="write the tables as a page, with the picture of --plot; keep its notes")
     compared = "measure another checkout in the same rounds; or, of two files of results, compare these"
     add("--compare", nargs="+", type=Path, metavar="CHECKOUT", help=compared)
     add("--show", dest="shown", type=Path, metavar="FILE", help="measure nothing; show such a file")
@@ -97,7 +98,10 @@ def _choose(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m veltix_tx.benchmark") -> int:
-    """Do what the command line says; return the exit status: 1 if anything of ours failed, was lost or wrong."""
+    """Do what the command line says; return the exit status: 1 if anything of ours failed, was lost or wrong.
+
+    Also 1 where nobody reads what is printed any more; 130 after an interrupt.
+    """
     options = parse(arguments, prog)
     options.command = " ".join([prog, *(sys.argv[1:] if arguments is None else arguments)])
     try:
@@ -105,6 +109,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m veltix_t
     except (ResultsError, PlotError, CheckoutError) as error:
         sys.stderr.write(f"{prog}: {error}\n")
         return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in it is not complained about at the exit
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{prog}: interrupted\n")
+        return 130
 
 
 def _do(options: argparse.Namespace) -> int:
@@ -143,14 +153,15 @@ def _measured(options: argparse.Namespace, other: Path | None = None) -> Results
 
 
 def _show(results: Results, options: argparse.Namespace) -> int:
+    if options.plot:
+        draw(results, options.plot)
+    if options.page:
+        old = options.page.read_text(encoding="utf-8") if options.page.exists() else ""
+        options.page.write_text("\n".join([*page(results, options.command, options.plot, old), ""]), encoding="utf-8")
     compared = any(name.endswith(OTHER) for peers in results.outcomes.values() for name in peers)
     _print(between_checkouts(results) if compared else table(results))
     if options.bars:
         _print(bars_table(results))
-    if options.plot:
-        draw(results, options.plot)
-    if options.page:
-        options.page.write_text("\n".join([*page(results, options.command, options.plot), ""]), encoding="utf-8")
     return int(any(results.trouble(case, name) for case, peers in results.outcomes.items() for name in peers if ours(name)))
 
 

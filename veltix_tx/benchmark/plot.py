@@ -16,6 +16,7 @@ __all__ = ["Advantage", "Curve", "PlotError", "advantages", "check_drawing", "cu
 _COLUMNS = 4
 _LOADS = "pipeline_"
 _GROWTH = "growth_"
+_TICKS = [number * 10**power for power in range(-3, 5) for number in (1, 2, 5)]
 
 Curve = dict[str, list[tuple[int, float]]]
 """For each peer the points of a line."""
@@ -56,7 +57,7 @@ def draw(results: Results, path: Path) -> None:
     if not total:
         raise PlotError("there are no results to draw")
     above, rows = -(-len(compared) // _COLUMNS), -(-total // _COLUMNS)
-    tall = 1 + 0.2 * max((len(each) for each in compared.values()), default=0)
+    tall = 1 + 0.22 * max((len({case for case, *_ in each}) for each in compared.values()), default=0)
     figure = pyplot.figure(figsize=(5 * _COLUMNS, tall * above + 3.2 * rows), layout="constrained")
     grid = figure.add_gridspec(above + rows, _COLUMNS, height_ratios=[tall] * above + [3.2] * rows)
     for number, (than, found) in enumerate(compared.items()):
@@ -125,6 +126,10 @@ def _points(axis: Any, than: str, found: list[Advantage], colours: dict[str, Any
     axis.plot([], [], color="grey", marker="s", markersize=4, linestyle="none", label="by CPU: the times are noisy")
     axis.axvline(1, color="grey", linewidth=0.8)
     axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    shown = [tick for tick in _TICKS if low <= tick <= high]
+    axis.set_xticks(shown, [f"{tick:g}" for tick in shown])
+    axis.set_xticks([], minor=True)
     axis.set_yticks([-number for number in range(len(cases))], cases)
     axis.set_title(f"times ahead of {title(than)}", fontsize=9)
     axis.tick_params(labelsize=7)

@@ -22,6 +22,9 @@ _DETAILS = {
 }
 """Further figures, where a workload has them, and what they are called."""
 
+_NOTES = "## Notes"
+"""Where that part of a page begins that is written by hand."""
+
 _SAME = 0.03
 """The part by which two checkouts may differ and still be said to be alike."""
 
@@ -162,13 +165,14 @@ def _change(found: Interval) -> str:
     return "less" if found.high < 1 and found.middle < 1 - _SAME else "not shown"
 
 
-def page(results: Results, command: str, picture: Path | None) -> Iterator[str]:
+def page(results: Results, command: str, picture: Path | None, old: str = "") -> Iterator[str]:
     """Return the lines of a page in Markdown with a run's tables.
 
     Args:
         results: what was found out.
         command: by which it was.
         picture: of it, in the same folder.
+        old: the page as it was: the notes at its end, which are written by hand, are kept.
     """
     system = results.system
     yield "# A full run"
@@ -183,6 +187,9 @@ def page(results: Results, command: str, picture: Path | None) -> Iterator[str]:
     yield "The bars, and what the run shows of them:"
     yield ""
     yield from ("```text", *bars_table(results), "```")
+    _, notes, written = old.partition(f"\n{_NOTES}\n")
+    if notes:
+        yield from ("", _NOTES, *written.rstrip("\n").split("\n"))
 
 
 def shown(value: float) -> str:
@@ -194,5 +201,9 @@ def shown_interval(found: Interval | None) -> str:
     """Return a median and its bounds."""
     if found is None:
         return ""
-    bounds = "" if found.low is None or found.high is None else f" [{found.low:.2f}-{found.high:.2f}]"
-    return f"{found.middle:.2f}{bounds}"
+    bounds = "" if found.low is None or found.high is None else f" [{_ratio(found.low)}-{_ratio(found.high)}]"
+    return f"{_ratio(found.middle)}{bounds}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
