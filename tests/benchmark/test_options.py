@@ -11,7 +11,7 @@ import pytest
 
 from veltix_tx.benchmark.bars import BARS
 from veltix_tx.benchmark.options import main, parse
-from veltix_tx.benchmark.peers import COMPILED, OWN, PURE
+from veltix_tx.benchmark.peers import COMPILED, OWN, PEERS, PURE
 from veltix_tx.benchmark.results import Case, Outcome, Results
 from veltix_tx.benchmark.workloads import COMPARED, GROUPS, WORKLOADS
 from veltix_tx.wire import codec
@@ -152,6 +152,14 @@ def test_a_folder_that_is_no_checkout_is_named(tmp_path: Path, capsys: pytest.Ca
     """Status 1 and a line that says what is not there, before anything is measured."""
     assert main(["--compare", str(tmp_path)]) == 1
     assert "no veltix_tx in it" in capsys.readouterr().err
+
+
+def test_the_method_page_names_every_peer_and_size() -> None:
+    """Whoever reads it knows what there is to be measured, and with what."""
+    method = (Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "method.md").read_text(encoding="utf-8")
+    assert [name for name in PEERS if f"`{name}`" not in method] == []
+    assert [name for name in (*GROUPS, *WORKLOADS) if name not in method and name.rpartition("_")[0] not in method] == []
+    assert [name for name in ("window", "noise", "repeats", "scale", "wire", "page") if f"--{name}" not in method] == []
 
 
 def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:

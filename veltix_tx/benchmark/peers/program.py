@@ -16,13 +16,17 @@ A program is started as ``python -m veltix_tx.benchmark.peers.NAME TASK``, the t
 It prints ``["ready", {"protocol": 2, "port": PORT}]`` (a client: no port), then answers each line
 ``[command, argument, ...]`` of stdin with ``["ok", result]`` or ``["error", text]``. It ends with stdin. Commands:
 
-- ``usage``: seconds of the processor that the process has taken;
-- ``rss``: bytes of its memory;
-- ``expect NUMBER SIZE`` and ``wait NUMBER SECONDS``, of a server: see :class:`~veltix_tx.benchmark.peers.delivery.Tally`;
-- ``connect PORT NUMBER``, then ``oneway``, ``ask``, ``ping``, ``stress`` or ``fps``, of a client: see
-  :class:`~veltix_tx.benchmark.peers.working.Work`.
+- ``usage``: seconds of the processor that the process has taken; ``rss``: bytes of its memory; ``samples``: how often
+  each function ran, where profiled;
+- of a server: ``expect NUMBER SIZE``, null (see :class:`~veltix_tx.benchmark.peers.delivery.Tally`), and
+  ``wait NUMBER SECONDS``, an object of ``got``, ``wrong``, ``reordered`` and ``at``;
+- of a client: ``connect PORT NUMBER``, null; then (see :class:`~veltix_tx.benchmark.peers.working.Work`)
+  ``oneway NUMBER SIZE`` and ``stress EACH SIZE``, objects of ``begun``, ``sent`` and ``cpu``;
+  ``ask NUMBER IN_FLIGHT SIZE`` and ``ping NUMBER``, of ``seconds``, ``cpu``, ``lost``, ``wrong`` and ``times``, a
+  histogram of nanoseconds; ``fps RATE SECONDS``, of ``sent``, ``ticks``, ``late``, ``begun``, ``seconds`` and ``cpu``.
 
-Contents are those of :mod:`~veltix_tx.benchmark.peers.delivery`, times seconds of ``time.perf_counter``, the type of
+Contents are those of :mod:`~veltix_tx.benchmark.peers.delivery`; ``begun`` and ``at`` are moments of
+``time.perf_counter``, which is one clock for all processes of a machine; ``cpu`` and the rest are seconds. The type of
 every message is 200.
 """
 
