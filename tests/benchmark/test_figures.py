@@ -1,18 +1,21 @@
-"""Histograms, medians and ratios."""
+"""Histograms, medians, ratios and their intervals."""
 
 from __future__ import annotations
 
 import json
+import random
 from statistics import median
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from veltix_tx.benchmark.histogram import Histogram
-from veltix_tx.benchmark.statistics import ratios, spread
+from veltix_tx.benchmark.statistics import ENOUGH, Interval, interval, ratios, spread
 
 TIMES = st.lists(st.integers(0, 10**12), min_size=1, max_size=200)
 VALUES = st.lists(st.floats(0.1, 1e6), min_size=1, max_size=20)
+ENOUGH_VALUES = st.lists(st.floats(0.1, 1e6), min_size=ENOUGH, max_size=12)
 
 
 def histogram(times: list[int]) -> Histogram:
@@ -20,6 +23,15 @@ def histogram(times: list[int]) -> Histogram:
     made = Histogram()
     made.add(times)
     return made
+
+
+def bounds(values: list[float]) -> tuple[float, float]:
+    """Return the bounds of values that are enough for some."""
+    found = interval(values)
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    return found.low, found.high
 
 
 @given(TIMES, st.sampled_from([50, 95, 99, 99.9, 100]))
@@ -79,3 +91,47 @@ def test_a_spread_does_not_depend_on_the_unit(values: list[float]) -> None:
 def test_equal_values_have_no_spread() -> None:
     """Nor have one value or none."""
     assert spread([5.0, 5.0, 5.0]) == spread([5.0]) == spread([]) == 0
+
+
+@given(ENOUGH_VALUES)
+def test_an_interval_is_within_the_values_and_round_their_median(values: list[float]) -> None:
+    """Resampling invents nothing: the bounds are among what was measured, the median between them."""
+    low, high = bounds(values)
+    assert min(values) <= low <= median(values) <= high <= max(values)
+
+
+@given(ENOUGH_VALUES, st.randoms(use_true_random=False))
+def test_an_interval_is_always_the_same(values: list[float], shuffle: random.Random) -> None:
+    """The same values have the same interval in every process, whatever was drawn before."""
+    first = interval(values)
+    random.random()
+    shuffle.random()
+    assert interval(list(values)) == first
+
+
+def test_an_interval_narrows_with_the_rounds() -> None:
+    """More rounds of the same noise say more."""
+    noise = random.Random(7)
+    few, many = ([noise.gauss(10, 1) for _ in range(number)] for number in (5, 60))
+    assert bounds(many)[1] - bounds(many)[0] < bounds(few)[1] - bounds(few)[0]
+
+
+def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    """Of intervals of nine values each, with a known median, nine in ten and more have it between their bounds."""
+    noise = random.Random(11)
+    covered = 0
+    for _ in range(200):
+        low, high = bounds([noise.gauss(10, 1) for _ in range(9)])
+        covered += low <= 10 <= high
+    assert covered >= 180
+
+
+@pytest.mark.parametrize("number", range(1, ENOUGH))
+def test_few_values_have_a_median_and_no_bounds(number: int) -> None:
+    """Of one round or two nothing can be said about the next."""
+    assert interval([4.0] * number) == Interval(4.0, None, None, number)
+
+
+def test_no_values_have_no_interval() -> None:
+    """Nothing measured is nothing shown."""
+    assert interval([]) is None

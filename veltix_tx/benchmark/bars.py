@@ -1,13 +1,12 @@
-"""What this package is to reach, as a table, and whether a run reached it."""
+"""What this package is to reach, as a table, and whether a run shows that it does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from veltix_tx.benchmark.peers import COMPILED, OWN
-from veltix_tx.benchmark.results import Results
-from veltix_tx.benchmark.statistics import median, ratios
+from veltix_tx.benchmark.peers import COMPILED, OWN, ours
+from veltix_tx.benchmark.results import Case, Ratio, Results
 from veltix_tx.benchmark.workloads import WORKLOADS
 
 __all__ = ["BARS", "Bar", "Verdict", "judged"]
@@ -44,21 +43,36 @@ class Verdict:
     """What came of a bar.
 
     Attributes:
-        ratio: the median of the rounds' ratios; None where nothing was measured.
-        cpu: the same of the CPU that the busier process takes for a message, theirs in units of ours, the other way
-            round where less is better: on a busy machine it says more than the ratio of the rates. None where that is not measured.
+        case: where: the bar's workload, with one of the headers measured.
+        peer: who was to reach it.
+        ratio: how it compares.
     """
 
     bar: Bar
-    ratio: float | None
-    cpu: float | None = None
+    case: Case
+    peer: str
+    ratio: Ratio
+
+    @property
+    def word(self) -> str:
+        """``reached`` or ``falls short`` where the whole interval is on that side of the bar; ``not shown`` otherwise."""
+        found = self.ratio.judged
+        if found is None:
+            return "not measured"
+        if found.low is None or found.high is None:
+            return "not shown: too few rounds"
+        if self.reached:
+            return "reached"
+        short = found.low > self.bar.ratio if self.bar.falls else found.high < self.bar.ratio
+        return "falls short" if short else "not shown"
 
     @property
     def reached(self) -> bool:
-        """Whether it was reached."""
-        if self.ratio is None:
+        """Whether the whole interval is on the right side of the bar, or on it."""
+        found = self.ratio.judged
+        if found is None or found.low is None or found.high is None:
             return False
-        return self.ratio <= self.bar.ratio if self.bar.falls else self.ratio >= self.bar.ratio
+        return found.high <= self.bar.ratio if self.bar.falls else found.low >= self.bar.ratio
 
 
 def _than(workload: str, v330: float = 0, minimal: float = 0, v163: float = 0, **more: str) -> tuple[Bar, ...]:
@@ -80,7 +94,8 @@ BARS = (
     Bar("large_64", OWN, 1 / 3, than_workload="large_1"),
     Bar("large_64_echo", OWN, 1 / 3, than_workload="large_1_echo"),
     *_than("broadcast_1", 1.5, 0.8),
-    *_than("broadcast_50", 15, 8),
+    *_than("broadcast_50", 15),
+    Bar("broadcast_50", "streams", 8),
     *_than("churn", 4),
     *_than("idle", 1),
     *(Bar(f"growth_{clients}", OWN, 1.5, "server_cpu", than_workload="growth_1") for clients in (10, 100, 1000, 5000)),
@@ -95,17 +110,17 @@ BARS = (
 
 
 def judged(results: Results) -> Iterator[Verdict]:
-    """Say of each bar whose workload was run, and with the peers it needs, whether it was reached."""
+    """Say of each bar whose workload was run, and with the peers it needs, whether it was reached.
+
+    This package's bars are those of each of its codecs that was measured.
+    """
     for bar in BARS:
-        other = bar.than_workload or bar.workload
-        if bar.peer in results.outcomes.get(bar.workload, {}) and bar.than in results.outcomes.get(other, {}):
-            found = ratios(results.rounds(bar.workload, bar.peer, bar.figure), results.rounds(other, bar.than, bar.figure))
-            ours, theirs = _busy(results, bar.workload, bar.peer), _busy(results, other, bar.than)
-            busy = ratios(ours, theirs) if bar.falls else ratios(theirs, ours)
-            yield Verdict(bar, median(found) if found else None, median(busy) if busy else None)
-
-
-def _busy(results: Results, workload: str, peer: str) -> list[float | None]:
-    server = results.rounds(workload, peer, "server_cpu")
-    client = results.rounds(workload, peer, "client_cpu") if WORKLOADS[workload].wants == "own" else [0.0] * len(server)
-    return [max(pair) if None not in pair else None for pair in zip(server, client, strict=True)]  # type: ignore[type-var]
+        for case in results.outcomes:
+            if case.workload != bar.workload:
+                continue
+            than_case = replace(case, workload=bar.than_workload) if bar.than_workload else case
+            here = [name for name in results.peers(case) if ours(name)] if bar.peer == OWN else [bar.peer]
+            for peer in here:
+                than = peer if bar.than == OWN else bar.than
+                if peer in results.peers(case) and than in results.peers(than_case):
+                    yield Verdict(bar, case, peer, results.ratio(case, peer, than, bar.figure, than_case))

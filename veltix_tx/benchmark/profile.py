@@ -17,8 +17,8 @@ __all__ = ["profile", "stages"]
 _PACKAGE = Path(__file__).parents[1]
 _SHOWN = 12
 
-_LONGER = 20
-"""How many times the messages of a measurement are sent: a process is asked too seldom for one of a tenth of a second."""
+_LONGER = 6
+"""How many times as long as a window: a process is asked too seldom for less."""
 
 _STAGES = (
     ("wire", "wire: bytes and messages"),
@@ -30,15 +30,15 @@ _STAGES = (
 """Folders of the package, and what is done in them."""
 
 
-def profile(workloads: Sequence[Workload], sizes: Sizes) -> Iterator[str]:
+def profile(workloads: Sequence[Workload], sizes: Sizes, header: int = 15) -> Iterator[str]:
     """Do workloads with this package; return lines that say where the time went.
 
     What C functions take (checksums, system calls) counts for the Python function that called them.
     """
-    sizes = replace(sizes, scale=sizes.scale * _LONGER)
+    sizes = replace(sizes, window=sizes.window * _LONGER, repeats=0)
     for workload in workloads:
         try:
-            with Stage(PEERS[OWN], None, sizes, workload.most, profiled=True) as stage:
+            with Stage(PEERS[OWN], header, None, sizes, workload.most, profiled=True) as stage:
                 workload.measure(stage)
                 found = {each.role: each.call("samples") for each in stage.programs}
         except ProgramError as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from veltix_tx.benchmark.noise import Noise
 from veltix_tx.benchmark.peers import Peer
 from veltix_tx.benchmark.processes import Program
 
@@ -15,13 +18,25 @@ __all__ = ["Figures", "Sizes", "Stage"]
 Figures: TypeAlias = "dict[str, float]"
 """What one measurement tells: ``value`` and what else there is, ``lost`` always."""
 
+_WARM = 0.2
+"""The part of a window that is sent beforehand."""
+
+_SURE = 1.15
+"""How much more is sent than a window takes, so that it is long enough."""
+
+_TRIES = 4
+"""How often a window that was too short is tried again."""
+
 
 @dataclass(frozen=True)
 class Sizes:
     """How much of everything, upstream's numbers under upstream's names.
 
     Attributes:
-        scale: the part of the messages that workloads without an option of their own send.
+        window: the seconds that what is measured takes, at least.
+        scale: the part of that, and of the connections of workloads with many, for a quick look.
+        noise: the part of the machine that others may use while it is measured.
+        repeats: how often a measurement is repeated in which they used more.
     """
 
     latency_iterations: int = 2000
@@ -34,7 +49,19 @@ class Sizes:
     burst_payload: int = 64
     stress_clients: int = 100
     stress_msgs: int = 100
+    window: float = 0.5
     scale: float = 1.0
+    noise: float = 0.05
+    repeats: int = 2
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of a window."""
+        return self.window * self.scale
+
+    def connections(self, number: int) -> int:
+        """Return how many connections stand for so many."""
+        return max(1, round(number * min(1.0, self.scale)))
 
 
 @dataclass
@@ -43,21 +70,26 @@ class Stage:
 
     Args:
         peer: what is measured.
+        header: bytes of the header it is to speak with.
         folder: where it is installed.
         sizes: how much of everything.
         most: bytes of the largest message, None for the peer's own limit.
         profiled: whether the peer's programs note what they spend their time on.
+        root: the checkout that the peer's programs are of; this one by default.
 
     Attributes:
         programs: the peer's programs, started so far.
     """
 
     peer: Peer
+    header: int
     folder: Path | None
     sizes: Sizes
     most: int | None = None
     profiled: bool = False
+    root: Path | None = None
     programs: list[Program] = field(default_factory=list)
+    _watched: list[Program] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
 
     server: Program = field(init=False)
@@ -68,38 +100,87 @@ class Stage:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def serve(self, mode: str, **more: Any) -> Program:
-        """Start the peer's server."""
-        self.server = self._start(self.peer.program, {"role": "server", "mode": mode, **more})
+    def serve(self, mode: str, raw: bool = True, **more: Any) -> Program:
+        """Start the peer's server.
+
+        Args:
+            mode: what it does with messages.
+            raw: whether the raw client comes.
+            more: of its task.
+        """
+        self.server = self._start(self.peer.program, {"role": "server", "mode": mode, "raw": raw, **more})
         return self.server
 
     def own_client(self, connections: int = 1) -> Program:
         """Start the peer's own client, connected to the server."""
-        client = self._start(self.peer.program, {"role": "client", "port": self.server.ready})
-        client.call("connect", connections)
+        client = self._start(self.peer.program, {"role": "client"})
+        client.call("connect", self.server.port, connections)
         return client
 
     def raw_client(self, connections: int = 1) -> Program:
         """Start the raw client, connected to the server."""
-        task = {"wire": self.peer.wire, "port": self.server.ready}
-        client = self._stack.enter_context(Program("raw", task))
-        client.call("connect", connections)
+        client = self._enter(Program("raw", {"wire": self.peer.wires[self.peer.spoken(self.header)]}))
+        client.call("connect", self.server.port, connections)
         return client
 
-    def many(self, number: int) -> int:
-        """Return how many messages this peer is given where the fastest ones get so many."""
-        return max(1, round(number * self.sizes.scale * self.peer.pace))
+    def program(self, module: str, **task: Any) -> Program:
+        """Start another program for the peer."""
+        return self._enter(self._program(module, {"role": module, "header": self.header, **task}))
 
-    def codec(self) -> Program:
-        """Start the peer's codec, alone."""
-        return self._program("codecs", {"role": "codec", "codec": self.peer.codec})
+    def window(self, run: Callable[[int], Figures], first: int, least: int = 1) -> Figures:
+        """Measure for as long as a window, after a warm-up, without noise if that can be had.
+
+        Args:
+            run: sends so many messages, or does what else there is to do, and returns figures, ``seconds`` among them.
+            first: the number to begin with, for the warm-up; the rate found is what the window's number follows from.
+            least: the least number in a window.
+        """
+        seconds = self.sizes.seconds
+        figures = run(first)
+        rate = first / max(figures["seconds"], 1e-9)
+        if figures["seconds"] < seconds * _WARM and _sound(figures):
+            number = ceil(rate * seconds * _WARM)
+            figures = run(number)
+            rate = number / max(figures["seconds"], 1e-9)
+        best: Figures = figures
+        repeats = tries = 0
+        while _sound(figures):
+            number = max(least, ceil(rate * seconds * _SURE))
+            noise = Noise(self._used)
+            figures = run(number)
+            others = noise.share()
+            rate = number / max(figures["seconds"], 1e-9)
+            if figures["seconds"] < seconds and tries < _TRIES:
+                tries += 1
+                continue
+            if others is None or not _sound(figures):
+                return figures
+            figures |= {"others": others, "noisy": float(others > self.sizes.noise)}
+            if "others" not in best or others < best["others"]:
+                best = figures
+            if not figures["noisy"] or repeats >= self.sizes.repeats:
+                return best | {"repeats": repeats}
+            repeats += 1
+        return figures
+
+    def _used(self) -> float:
+        return float(sum(each.call("usage") for each in self._watched))
 
     def _start(self, program: str, task: dict[str, Any]) -> Program:
         most = {"most": self.most} if self.most else {}
-        task = {**task, **self.peer.task, **most, "profiled": self.profiled}
-        started = self._program(program, task)
+        task = {"header": self.peer.spoken(self.header), **task, **self.peer.task, **most, "profiled": self.profiled}
+        started = self._enter(self._program(program, task))
         self.programs.append(started)
         return started
 
     def _program(self, module: str, task: dict[str, Any]) -> Program:
-        return self._stack.enter_context(Program(module, task, self.folder, self.peer.environment))
+        return Program(module, task, self.folder, self.peer.environment, self.root)
+
+    def _enter(self, program: Program) -> Program:
+        self._watched.append(program)
+        return self._stack.enter_context(program)
+
+
+def _sound(figures: Figures) -> bool:
+    """Whether everything arrived as it was sent."""
+    return not figures.get("lost") and not figures.get("wrong")

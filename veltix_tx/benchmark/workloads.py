@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from statistics import median
 
 from veltix_tx.benchmark.histogram import Histogram
-from veltix_tx.benchmark.peers import Peer
-from veltix_tx.benchmark.processes import Program
+from veltix_tx.benchmark.peers import COSTS, Peer
+from veltix_tx.benchmark.processes import Program, run_python
 from veltix_tx.benchmark.stage import Figures, Stage
 
-__all__ = ["GROUPS", "WORKLOADS", "Workload", "find_workloads"]
+__all__ = ["COMPARED", "GROUPS", "WORKLOADS", "Workload", "find_workloads"]
 
 _MESSAGE = 64
 _MIB = 2**20
 _PATIENCE = 20.0
+
+Measure = Callable[[Stage], Figures]
 
 
 @dataclass(frozen=True)
@@ -27,89 +30,130 @@ class Workload:
         unit: of its value.
         measure: does it once.
         falls: whether less is better.
-        wants: ``"raw"`` or ``"own"``: the client it needs; ``"codec"`` for none.
+        wants: ``"raw"`` or ``"own"``: the client it needs; ``"codec"`` for none, ``"package"`` for this package alone.
         most: bytes of its largest message where that is over the usual limit.
+        costs: measures what the benchmark itself costs in it, by the names of these rows.
+        headers: whether it depends on the header.
     """
 
     name: str
     title: str
     unit: str
-    measure: Callable[[Stage], Figures]
+    measure: Measure
     falls: bool = False
     wants: str = "raw"
     most: int | None = None
+    costs: Mapping[str, Measure] = field(default_factory=dict)
+    headers: bool = True
 
     def can(self, peer: Peer) -> bool:
         """Whether a peer can do it."""
-        needs = {"raw": peer.wire, "own": True, "codec": peer.codec}[self.wants]
+        if peer.name in COSTS:
+            return peer.name in self.costs
+        needs = {"raw": True, "own": peer.client, "codec": peer.codec, "package": peer.ours}[self.wants]
         return bool(needs) and self.name not in peer.lacks and (self.most or 0) <= peer.most
+
+    def measuring(self, peer: Peer) -> Measure:
+        """Return what measures a peer."""
+        return self.costs.get(peer.name, self.measure)
+
+
+def _cpu(server: float, client: float, number: int) -> Figures:
+    each = 1e6 / number
+    return {"server_cpu": server * each, "client_cpu": client * each, "cpu": (server + client) * each}
 
 
 # One way.
 
 
-def _delivered(stage: Stage, client: Program, command: str, arguments: tuple[int, ...], number: int, size: int) -> Figures:
-    """Let a client send, and wait until the server's handler has had it all."""
+def _delivered(
+    stage: Stage, client: Program, command: str, arguments: tuple[int, ...], number: int, size: int, compared: bool = True
+) -> Figures:
+    """Let a client send, and wait until the server's handler has had it all.
+
+    Args:
+        stage: where.
+        client: which.
+        command: what it does.
+        arguments: of that.
+        number: how many messages that are.
+        size: the bytes of each.
+        compared: whether they are of one connection.
+    """
     server = stage.server
-    server.call("expect", number)
-    before = server.call("cpu"), client.call("cpu")
+    server.call("expect", number, size if compared else 0)
+    before = server.call("usage")
     sent = client.call(command, *arguments)
     came = server.call("wait", number, _PATIENCE)
     seconds = came["at"] - sent["begun"]
     return {
         "value": came["got"] / seconds,
+        "seconds": seconds,
         "sent": number / sent["sent"],
         "bytes": came["got"] * size / seconds,
         "lost": max(0, number - came["got"]),
+        "wrong": came["wrong"],
+        "reordered": came["reordered"],
         "of": number,
-        "server_cpu": (server.call("cpu") - before[0]) / number * 1e6,
-        "client_cpu": (client.call("cpu") - before[1]) / number * 1e6,
+        **_cpu(server.call("usage") - before, sent["cpu"], number),
     }
 
 
-def _oneway(number: int, size: int, own: bool, least: int = 1) -> Callable[[Stage], Figures]:
+def _oneway(first: int, size: int, own: bool, least: int = 1) -> Measure:
     def measure(stage: Stage) -> Figures:
-        stage.serve("sink")
+        stage.serve("sink", raw=not own)
         client = stage.own_client() if own else stage.raw_client()
-        count = max(least, stage.many(number))
-        _delivered(stage, client, "oneway", (max(1, count // 10), size), max(1, count // 10), size)
-        return _delivered(stage, client, "oneway", (count, size), count, size)
+        return stage.window(lambda number: _delivered(stage, client, "oneway", (number, size), number, size), first, least)
 
     return measure
 
 
+def _again(laps: int, lap: Callable[[], Figures]) -> Figures:
+    """Do something so many times; return the figures of all together."""
+    found = [lap() for _ in range(laps)]
+    seconds, number = sum(each["seconds"] for each in found), sum(each["of"] for each in found)
+    summed = {name: sum(each[name] for each in found) for name in ("lost", "wrong", "reordered", "of", "seconds")}
+    cpu = {name: sum(each[name] * each["of"] for each in found) / number for name in ("server_cpu", "client_cpu", "cpu")}
+    return {"value": (number - summed["lost"]) / seconds, **summed, **cpu}
+
+
 def _burst(stage: Stage) -> Figures:
-    sizes = stage.sizes
-    stage.serve("sink")
+    number, size = stage.sizes.burst_count, stage.sizes.burst_payload
+    stage.serve("sink", raw=False)
     client = stage.own_client()
-    return _delivered(stage, client, "oneway", (sizes.burst_count, sizes.burst_payload), sizes.burst_count, sizes.burst_payload)
+    return stage.window(lambda laps: _again(laps, lambda: _delivered(stage, client, "oneway", (number, size), number, size)), 1)
 
 
 def _stress(stage: Stage) -> Figures:
-    sizes = stage.sizes
-    stage.serve("sink")
-    client = stage.own_client(sizes.stress_clients)
-    return _delivered(stage, client, "stress", (sizes.stress_msgs, 32), sizes.stress_clients * sizes.stress_msgs, 32)
+    clients, each, size = stage.sizes.stress_clients, stage.sizes.stress_msgs, 32
+    stage.serve("streams", raw=False)
+    client = stage.own_client(clients)
+    return stage.window(
+        lambda laps: _again(laps, lambda: _delivered(stage, client, "stress", (each, size), clients * each, size, False)), 1
+    )
 
 
-def _fps(second: bool) -> Callable[[Stage], Figures]:
+def _fps(second: bool) -> Measure:
     def measure(stage: Stage) -> Figures:
         sizes = stage.sizes
         players = sizes.fps2_players if second else sizes.fps_players
         rate = sizes.fps2_tick_rate if second else sizes.fps_tick_rate
-        server = stage.serve("sink")
+        server = stage.serve("streams", raw=False)
         client = stage.own_client(players)
-        server.call("expect", 0)
-        before = server.call("cpu")
+        server.call("expect", 0, 0)
+        before = server.call("usage")
         played = client.call("fps", rate, sizes.fps_duration)
         came = server.call("wait", played["sent"], _PATIENCE)
         return {
             "value": came["got"] / played["seconds"],
+            "seconds": played["seconds"],
             "lost": max(0, played["sent"] - came["got"]),
+            "wrong": came["wrong"],
+            "reordered": came["reordered"],
             "of": played["sent"],
             "ticks": played["ticks"] / played["seconds"],
             "late": played["late"],
-            "server_cpu": (server.call("cpu") - before) / played["sent"] * 1e6,
+            **_cpu(server.call("usage") - before, played["cpu"], played["sent"]),
         }
 
     return measure
@@ -120,46 +164,58 @@ def _fps(second: bool) -> Callable[[Stage], Figures]:
 
 def _answered(stage: Stage, client: Program, command: str, arguments: tuple[int, ...], number: int, size: int = 0) -> Figures:
     """Let a client ask, and tell how long that took."""
-    server = stage.server
-    before = server.call("cpu"), client.call("cpu")
+    before = stage.server.call("usage")
     took = client.call(command, *arguments)
-    cpu = server.call("cpu") - before[0], client.call("cpu") - before[1]
+    used = stage.server.call("usage") - before
     times = Histogram(took.get("times"))
     figures = {
         "value": (number - took["lost"]) / took["seconds"],
+        "seconds": took["seconds"],
         "bytes": (number - took["lost"]) * size / took["seconds"],
         "lost": took["lost"],
+        "wrong": took.get("wrong", 0),
+        "reordered": took.get("reordered", 0),
         "of": number,
-        "server_cpu": cpu[0] / number * 1e6,
-        "client_cpu": cpu[1] / number * 1e6,
-        "cpu": sum(cpu) / number * 1e6,
+        **_cpu(used, took["cpu"], number),
     }
     return figures | {f"p{percent:g}": times.percentile(percent) / 1000 for percent in (50, 95, 99, 99.9) if len(times)}
 
 
-def _echo(number: int, in_flight: int, size: int, own: bool, least: int = 1) -> Callable[[Stage], Figures]:
+def _echo(first: int, in_flight: int, size: int, own: bool, least: int = 1) -> Measure:
     command = "ask" if own else "echo"
 
     def measure(stage: Stage) -> Figures:
-        stage.serve("echo")
+        stage.serve("echo", raw=not own)
         client = stage.own_client() if own else stage.raw_client()
-        count = max(least, in_flight, stage.many(number))
-        client.call(command, max(1, count // 10), in_flight, size)
-        return _answered(stage, client, command, (count, in_flight, size), count, size)
+
+        def run(number: int) -> Figures:
+            return _answered(stage, client, command, (number, in_flight, size), number, size)
+
+        return stage.window(run, max(first, in_flight), max(least, in_flight))
 
     return measure
 
 
 def _latency(stage: Stage) -> Figures:
     number = stage.sizes.latency_iterations
-    stage.serve("echo")
+    stage.serve("echo", raw=False)
     client = stage.own_client()
-    client.call("ping", max(1, number // 10))
-    figures = _answered(stage, client, "ping", (number,), number)
-    return figures | {"value": figures.get("p50", 0.0)}
+    found: list[Figures] = []
+
+    def lap() -> Figures:
+        found.append(_answered(stage, client, "ping", (number,), number))
+        return found[-1]
+
+    def laps(times: int) -> Figures:
+        found.clear()
+        figures = _again(times, lap)
+        percentiles = {name: median(each.get(name, 0.0) for each in found) for name in ("p50", "p95", "p99", "p99.9")}
+        return figures | percentiles | {"value": percentiles["p50"]}
+
+    return stage.window(laps, 1)
 
 
-def _p50(measure: Callable[[Stage], Figures]) -> Callable[[Stage], Figures]:
+def _p50(measure: Measure) -> Measure:
     def measured(stage: Stage) -> Figures:
         figures = measure(stage)
         return figures | {"rate": figures["value"], "value": figures.get("p50", 0.0)}
@@ -167,30 +223,35 @@ def _p50(measure: Callable[[Stage], Figures]) -> Callable[[Stage], Figures]:
     return measured
 
 
-def _growth(clients: int) -> Callable[[Stage], Figures]:
+def _spread(stage: Stage, client: Program, clients: int, each: int, number: int) -> Figures:
+    """Let every connection ask at once, and again, until about so many requests are answered."""
+    volleys = -(-number // (each * clients))
+    return _answered(stage, client, "spread", (each, _MESSAGE, volleys), each * clients * volleys)
+
+
+def _growth(clients: int) -> Measure:
     each = 100  # for any number of connections, so that a read brings about as many messages
 
     def measure(stage: Stage) -> Figures:
-        volleys = max(1, round(stage.many(100_000) / clients / each))
         server = stage.serve("echo")
         client = stage.raw_client()
         before = server.call("rss")
-        client.call("connect", clients - 1)
+        client.call("connect", server.port, clients - 1)
         memory = (server.call("rss") - before) / clients / 1024
         client.call("spread", max(1, each // 10), _MESSAGE)
-        number = each * clients * volleys
-        return _answered(stage, client, "spread", (each, _MESSAGE, volleys), number) | {"memory": max(0.0, memory)}
+        figures = stage.window(lambda number: _spread(stage, client, clients, each, number), 1)
+        return figures | {"memory": max(0.0, memory)}
 
     return measure
 
 
-def _clients(clients: int, each: int = 100) -> Callable[[Stage], Figures]:
+def _clients(clients: int, each: int = 100) -> Measure:
     def measure(stage: Stage) -> Figures:
         stage.serve("echo")
-        client = stage.raw_client(max(1, round(clients * min(1.0, stage.sizes.scale))))
+        connections = stage.sizes.connections(clients)
+        client = stage.raw_client(connections)
         client.call("spread", max(1, each // 10), _MESSAGE)
-        number = max(1, round(clients * min(1.0, stage.sizes.scale))) * each
-        return _answered(stage, client, "spread", (each, _MESSAGE), number)
+        return stage.window(lambda number: _spread(stage, client, connections, each, number), 1)
 
     return measure
 
@@ -198,14 +259,16 @@ def _clients(clients: int, each: int = 100) -> Callable[[Stage], Figures]:
 # To all, coming and going, memory.
 
 
-def _broadcast(in_a_row: int) -> Callable[[Stage], Figures]:
+def _broadcast(in_a_row: int) -> Measure:
     def measure(stage: Stage) -> Figures:
-        clients = max(2, round(1000 * min(1.0, stage.sizes.scale)))
-        rounds = max(1, round((50 if in_a_row == 1 else 10) * min(1.0, stage.peer.pace * 4)))
+        clients = max(2, stage.sizes.connections(1000))
         stage.serve("broadcast", in_a_row=in_a_row)
         client = stage.raw_client(clients)
-        client.call("broadcast", 1, in_a_row, _MESSAGE)
-        return _answered(stage, client, "broadcast", (rounds, in_a_row, _MESSAGE), clients * in_a_row * rounds)
+
+        def run(rounds: int) -> Figures:
+            return _answered(stage, client, "broadcast", (rounds, in_a_row, _MESSAGE), clients * in_a_row * rounds)
+
+        return stage.window(run, 1)
 
     return measure
 
@@ -213,54 +276,119 @@ def _broadcast(in_a_row: int) -> Callable[[Stage], Figures]:
 def _churn(stage: Stage) -> Figures:
     stage.serve("sink")
     client = stage.raw_client()
-    number = max(20, stage.many(4000))
-    client.call("churn", max(1, number // 10), 16)
-    return _answered(stage, client, "churn", (number, 16), number)
+    return stage.window(lambda number: _answered(stage, client, "churn", (number, 16), number), 50, 20)
 
 
-def _idle(clients: int) -> Callable[[Stage], Figures]:
+def _idle(clients: int) -> Measure:
     def measure(stage: Stage) -> Figures:
-        number = max(1, round(clients * min(1.0, stage.sizes.scale)))
+        number = stage.sizes.connections(clients)
         server = stage.serve("sink")
         client = stage.raw_client(max(1, number // 10))
         before = server.call("rss")
-        client.call("connect", number)
+        client.call("connect", server.port, number)
         return {"value": max(0.0, (server.call("rss") - before) / number / 1024), "lost": 0, "server": before / _MIB}
 
     return measure
 
 
 def _memory(stage: Stage) -> Figures:
-    server = stage.serve("sink")
+    server = stage.serve("sink", raw=False)
     idle = server.call("rss")
     client = stage.own_client()
-    before, own = server.call("rss"), client.call("rss")
-    client.call("connect", 50)
-    after, own_after = server.call("rss"), client.call("rss")
+    alone = client.call("rss")
+    client.call("connect", server.port, 49)
     return {
         "value": idle / _MIB,
         "lost": 0,
-        "client": max(0.0, (own_after - own) / 50 / 1024),
-        "connection": max(0.0, (after - before) / 50 / 1024),
+        "connection": (server.call("rss") - idle) / 50 / 1024,
+        "client": (client.call("rss") - alone) / 49 / 1024,
     }
 
 
-def _codec(command: str) -> Callable[[Stage], Figures]:
+# No network.
+
+
+def _codec(command: str) -> Measure:
     def measure(stage: Stage) -> Figures:
-        codec = stage.codec()
-        number = max(2000, stage.many(300_000) // 1000 * 1000)
-        codec.call(command, number // 2, _MESSAGE)
-        return {"value": number / codec.call(command, number, _MESSAGE)["seconds"], "lost": 0}
+        codec = stage.program("codecs", codec=stage.peer.codec, size=_MESSAGE)
+        wrong = codec.call("check")
+
+        def run(thousands: int) -> Figures:
+            seconds = codec.call(command, thousands * 1000)["seconds"]
+            return {"value": thousands * 1000 / seconds, "seconds": seconds, "lost": 0, "wrong": wrong, "of": thousands * 1000}
+
+        return stage.window(run, 2)
 
     return measure
 
 
+_IMPORT = """
+import json, time
+begun = time.perf_counter(), time.process_time()
+from veltix_tx import Client, Server
+print(json.dumps([time.perf_counter() - begun[0], time.process_time() - begun[1]]))
+"""
+
+
+def _import(stage: Stage) -> Figures:
+    def once() -> list[float]:
+        found: list[float] = run_python(_IMPORT, stage.peer.environment, stage.root)
+        return found
+
+    once()  # compiles what is not compiled yet
+    found = [once() for _ in range(max(1, round(7 * min(1.0, stage.sizes.scale))))]
+    seconds, used = (median(each[at] for each in found) for at in (0, 1))
+    return {"value": seconds * 1000, "lost": 0, "server_cpu": used * 1e6, "cpu": used * 1e6}
+
+
+# What the benchmark itself costs.
+
+
+def _handler(size: int, streams: bool = False) -> dict[str, Measure]:
+    def measure(stage: Stage) -> Figures:
+        program = stage.program("costs")
+        connections = stage.sizes.stress_clients if streams else 0
+        most = max(20, 2**24 // max(size, 64))
+
+        def run(number: int) -> Figures:
+            told = program.call("handle", min(number, most), size, connections)
+            times = number / min(number, most)
+            return {
+                "seconds": told["seconds"] * times,
+                "lost": told["lost"],
+                "wrong": told["wrong"],
+                "of": number,
+                "server_cpu": told["cpu"] * times / number * 1e6,
+            }
+
+        return stage.window(run, 100)
+
+    return {"handler": measure}
+
+
+def _driver(command: str, size: int, in_flight: int = 0) -> dict[str, Measure]:
+    def measure(stage: Stage) -> Figures:
+        program = stage.program("costs")
+        connections = stage.sizes.stress_clients if command == "stress" else 1
+        program.call("connect", 0, connections)
+
+        def run(number: int) -> Figures:
+            each = -(-number // connections)
+            arguments = {"ask": (number, in_flight, size), "ping": (number,)}.get(command, (each, size))
+            told = program.call(command, *arguments)
+            number = each * connections
+            return {"seconds": told["seconds"], "lost": 0, "of": number, "client_cpu": told["cpu"] / number * 1e6}
+
+        return stage.window(run, 100)
+
+    return {"driver": measure}
+
+
 def _large(workload: Workload) -> Workload:
     """A workload whose figure is MB/s."""
-    measure = workload.measure
 
     def measured(stage: Stage) -> Figures:
-        figures = measure(stage)
+        figures = workload.measure(stage)
         return figures | {"value": figures["bytes"] / 1e6}
 
     return replace(workload, measure=measured, unit="MB/s")
@@ -268,36 +396,63 @@ def _large(workload: Workload) -> Workload:
 
 _BIG = 64 * _MIB
 
+
+def _asking(in_flight: int) -> Workload:
+    """``send_and_wait`` with so many in flight, more than one."""
+    measure, costs = _echo(1000, in_flight, _MESSAGE, True), _driver("ask", _MESSAGE, in_flight)
+    return Workload(f"pipeline_{in_flight}", f"send_and_wait, {in_flight} in flight", "msg/s", measure, wants="own", costs=costs)
+
+
+def _asking_once(name: str, title: str, own: bool) -> Workload:
+    """One request at a time."""
+    measure, costs = _p50(_echo(300, 1, _MESSAGE, own)), _driver("ask", _MESSAGE, 1) if own else {}
+    return Workload(name, title, "µs", measure, falls=True, wants="own" if own else "raw", costs=costs)
+
+
 _ALL = (
     # As upstream defines them.
-    Workload("memory", "memory of an idle server", "MiB", _memory, falls=True, wants="own"),
-    Workload("latency", "ping, one at a time, p50", "µs", _latency, falls=True, wants="own"),
+    Workload("memory", "memory of an idle server", "MiB", _memory, falls=True, wants="own", headers=False),
+    Workload(*("latency", "ping, one at a time, p50", "µs", _latency), falls=True, wants="own", costs=_driver("ping", 0)),
     Workload("fps_1", "players in ticks", "msg/s", _fps(False), wants="own"),
     Workload("fps_2", "more players in slower ticks", "msg/s", _fps(True), wants="own"),
-    Workload("burst", "upstream's burst, own client", "msg/s", _burst, wants="own"),
-    Workload("stress", "upstream's stress, own clients", "msg/s", _stress, wants="own"),
-    # One connection.
-    Workload("receive", "burst receive, one connection", "msg/s", _oneway(200_000, _MESSAGE, False)),
-    Workload("oneway", "own client to own server, one way", "msg/s", _oneway(200_000, _MESSAGE, True), wants="own"),
-    Workload("echo_1", "echo, raw client, one in flight, p50", "µs", _p50(_echo(5000, 1, _MESSAGE, False)), falls=True),
-    Workload("echo_64", "echo, raw client, 64 in flight", "msg/s", _echo(100_000, 64, _MESSAGE, False)),
     Workload(
-        *("pipeline_1", "send_and_wait, one in flight, p50", "µs", _p50(_echo(5000, 1, _MESSAGE, True))), falls=True, wants="own"
+        *("burst", "upstream's burst, own client", "msg/s", _burst),
+        wants="own",
+        costs=_handler(_MESSAGE) | _driver("oneway", _MESSAGE),
     ),
+    Workload(
+        *("stress", "upstream's stress, own clients", "msg/s", _stress),
+        wants="own",
+        costs=_handler(32, True) | _driver("stress", 32),
+    ),
+    # One connection.
+    Workload("receive", "burst receive, one connection", "msg/s", _oneway(2000, _MESSAGE, False), costs=_handler(_MESSAGE)),
+    Workload(
+        *("oneway", "own client to own server, one way", "msg/s", _oneway(2000, _MESSAGE, True)),
+        wants="own",
+        costs=_handler(_MESSAGE) | _driver("oneway", _MESSAGE),
+    ),
+    _asking_once("echo_1", "echo, raw client, one in flight, p50", False),
     *(
-        Workload(f"pipeline_{each}", f"send_and_wait, {each} in flight", "msg/s", _echo(20_000, each, _MESSAGE, True), wants="own")
-        for each in (4, 16)
+        Workload(f"echo_{each}", f"echo, raw client, {each} in flight", "msg/s", _echo(2000, each, _MESSAGE, False))
+        for each in (64, 256)
     ),
-    Workload("pipeline_64", "send_and_wait, 64 in flight", "msg/s", _echo(40_000, 64, _MESSAGE, True), wants="own"),
-    Workload("pipeline_256", "send_and_wait, 256 in flight", "msg/s", _echo(40_000, 256, _MESSAGE, True), wants="own"),
+    _asking_once("pipeline_1", "send_and_wait, one in flight, p50", True),
+    *map(_asking, (4, 16, 64, 256)),
     # Many connections.
     Workload("clients_100", "echo, 100 clients x 100 messages", "msg/s", _clients(100)),
     Workload("clients_1000", "echo, 1,000 clients x 100 messages", "msg/s", _clients(1000)),
     # Large messages.
-    _large(Workload("large_1", "1 MiB, one way", "", _oneway(500, _MIB, False, 20))),
-    _large(Workload("large_1_echo", "1 MiB, echo, own client", "", _echo(200, 1, _MIB, True, 20), wants="own")),
-    _large(Workload("large_64", "64 MiB, one way", "", _oneway(10, _BIG, False, 3), most=_BIG + 64)),
-    _large(Workload("large_64_echo", "64 MiB, echo, own client", "", _echo(4, 1, _BIG, True, 2), wants="own", most=_BIG + 64)),
+    _large(Workload("large_1", "1 MiB, one way", "", _oneway(4, _MIB, False, 20), costs=_handler(_MIB))),
+    _large(
+        Workload(
+            *("large_1_echo", "1 MiB, echo, own client", "", _echo(4, 1, _MIB, True, 20)),
+            wants="own",
+            costs=_driver("ask", _MIB, 1),
+        )
+    ),
+    _large(Workload("large_64", "64 MiB, one way", "", _oneway(1, _BIG, False, 3), most=_BIG + 64)),
+    _large(Workload("large_64_echo", "64 MiB, echo, own client", "", _echo(1, 1, _BIG, True, 2), wants="own", most=_BIG + 64)),
     # The rest.
     Workload("broadcast_1", "broadcast to 1,000, one at a time", "msg/s", _broadcast(1)),
     Workload("broadcast_50", "broadcast to 1,000, 50 in a row", "msg/s", _broadcast(50)),
@@ -305,6 +460,7 @@ _ALL = (
     Workload("codec_encode", "messages to bytes, no network", "msg/s", _codec("encode"), wants="codec"),
     Workload("codec_decode", "bytes to messages, no network", "msg/s", _codec("decode"), wants="codec"),
     Workload("idle", "memory of an idle connection", "KiB", _idle(2000), falls=True),
+    Workload("import", "import Server and Client", "ms", _import, falls=True, wants="package", headers=False),
     *(
         Workload(f"growth_{clients}", f"echo, {clients:,} connections", "msg/s", _growth(clients))
         for clients in (1, 10, 100, 1000, 5000)
@@ -327,8 +483,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "broadcast": _named("broadcast"),
     "codec": _named("codec"),
     "growth": _named("growth"),
+    "table": (
+        *("receive", "oneway", "echo_1", "echo_64", "pipeline_1", "pipeline_64", "pipeline_256", "clients_100", "clients_1000"),
+        *("large_1", "large_1_echo", "large_64", "broadcast_1", "broadcast_50", "churn", "idle"),
+    ),
 }
-"""What names several workloads."""
+"""What names several workloads; ``table`` those of the page with a full run."""
+
+COMPARED = (*("receive", "oneway", "echo_64", "pipeline_64", "clients_100", "large_1", "broadcast_50", "churn", "idle", "import"),)
+"""The workloads by which two checkouts are compared."""
 
 
 def find_workloads(names: list[str]) -> list[Workload]:

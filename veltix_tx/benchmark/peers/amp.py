@@ -11,7 +11,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from veltix_tx.benchmark.peers import twisting
-from veltix_tx.benchmark.peers.program import Tally
+from veltix_tx.benchmark.peers.delivery import Tally
 
 
 class Ask(amp.Command):
@@ -99,7 +99,8 @@ def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
             for each in ends:
                 each.callRemote(Note, content=content)
 
-    handle: Callable[..., object] = broadcast if task["mode"] == "broadcast" else tally.take
+    handles = {"broadcast": broadcast, "sink": tally.take_content, "streams": tally.take_stream_content}
+    handle = handles.get(task["mode"], tally.take_content)
     return twisting.listen(lambda _: ServerEnd(ends, handle)), tally.commands
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import socket
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
+from itertools import cycle, islice
 from time import sleep
 from typing import Any
 
-from veltix_tx.benchmark.peers.program import CODE, Tally, begin, clock, clock_ns, obey, say
-from veltix_tx.benchmark.peers.working import MOVE, SHOT, shares, timed
+from veltix_tx.benchmark.peers.delivery import Tally, contents, numbered
+from veltix_tx.benchmark.peers.program import CODE, begin, clock, clock_ns, obey, ready, usage
+from veltix_tx.benchmark.peers.working import MOVE, SHOT, from_each, shares, timed
 
 _LOST_AFTER = 5.0
+_TRIES = 10
 
 
 class Upstream:
@@ -62,10 +65,8 @@ class Upstream:
                 else:
                     sender.broadcast(note, server.get_all_clients_sockets())
 
-        def sink(client: Any, message: Any) -> None:
-            tally.take()
-
-        handle = {"sink": sink, "echo": echo, "broadcast": broadcast}[self.task["mode"]]
+        handlers = {"sink": tally.take, "streams": tally.take_stream, "echo": echo, "broadcast": broadcast}
+        handle = handlers[self.task["mode"]]
         if hasattr(server, "set_callback"):
             server.set_callback(self.module.Events.ON_RECV, handle)
         else:
@@ -91,90 +92,101 @@ class Clients:
         names = ("connect", "oneway", "ask", "ping", "stress", "fps")
         return {name: getattr(self, name) for name in names}
 
-    def connect(self, number: int) -> None:
+    def connect(self, port: int, number: int) -> None:
         """Make so many more connections, one after another."""
         upstream = self._upstream
         for _ in range(number):
-            config = upstream.module.ClientConfig(server_addr="127.0.0.1", port=upstream.task["port"], **upstream.sizes)
+            config = upstream.module.ClientConfig(server_addr="127.0.0.1", port=port, **upstream.sizes)
             client = upstream.module.Client(config)
-            if not client.connect():
+            for _ in range(_TRIES):  # some servers say that they have started before they listen
+                with suppress(ConnectionError):
+                    if client.connect():
+                        break
+                sleep(0.1)
+                client = upstream.module.Client(config)
+            else:
                 raise ConnectionError("connect() returned False")
             self._clients.append(client)
         sleep(0.2)  # some servers take a client in a moment after the client thinks so
 
     def oneway(self, number: int, size: int) -> dict[str, float]:
         """Send so many messages on one connection; return when the first was sent, and the seconds until the last was."""
-        begun = clock()
-        self._send(self._clients[0], number, b"x" * size)
-        return {"begun": begun, "sent": clock() - begun}
+        requests = list(map(self._upstream.request, contents(size)))
+        used, begun = usage(), clock()
+        self._send(self._clients[0], requests, number)
+        return {"begun": begun, "sent": clock() - begun, "cpu": usage() - used}
 
     def stress(self, each: int, size: int) -> dict[str, float]:
         """Send so many messages on every connection at once."""
-        content = b"\0" * size
-        begun = clock()
-        self._together([partial(self._send, client, each, content) for client in self._clients])
-        return {"begun": begun, "sent": clock() - begun}
+        request = self._upstream.request
+        calls = [
+            partial(self._send, client, [request(numbered(stream, number, size)) for number in range(each)], each)
+            for stream, client in enumerate(self._clients)
+        ]
+        used, begun = usage(), clock()
+        self._together(calls)
+        return {"begun": begun, "sent": clock() - begun, "cpu": usage() - used}
 
     def ask(self, number: int, in_flight: int, size: int) -> dict[str, Any]:
         """Ask so many times on one connection, so many at once; return the seconds and the times."""
-        upstream, client, content = self._upstream, self._clients[0], b"x" * size
-        first = client.send_and_wait(upstream.request(content), timeout=_LOST_AFTER)
-        if first is None or first.content != content:
-            raise ValueError("the reply is not what was sent")
-        times = array("Q")
+        upstream, client, messages = self._upstream, self._clients[0], contents(size)
+        times, wrong = array("Q"), list[int]()
 
-        def worker(each: int) -> None:
-            for _ in range(each):
+        def worker(first: int, each: int) -> None:
+            for content in from_each(messages, first, each):
                 begun = clock_ns()
-                if client.send_and_wait(upstream.request(content), timeout=_LOST_AFTER) is None:
+                reply = client.send_and_wait(upstream.request(content), timeout=_LOST_AFTER)
+                if reply is None:
                     return
                 times.append(clock_ns() - begun)
+                if reply.content != content:
+                    wrong.append(first)
 
-        begun = clock()
-        self._together([partial(worker, each) for each in shares(number, in_flight)])
-        return timed(clock() - begun, number, times)
+        used, begun = usage(), clock()
+        self._together([partial(worker, *share) for share in enumerate(shares(number, in_flight))])
+        return timed(clock() - begun, usage() - used, number, times, len(wrong))
 
     def ping(self, number: int) -> dict[str, Any]:
         """Ping so many times, one after another."""
         ping, times = self._clients[0].ping_server, array("Q")
-        begun = clock()
+        used, begun = usage(), clock()
         for _ in range(number):
             sent_at = clock_ns()
             if ping(timeout=_LOST_AFTER) is None:
                 break
             times.append(clock_ns() - sent_at)
-        return timed(clock() - begun, number, times)
+        return timed(clock() - begun, usage() - used, number, times)
 
     def fps(self, rate: int, seconds: float) -> dict[str, float]:
         """Play: every connection is a player that sends in every tick."""
-        move, shot = self._upstream.request(MOVE), self._upstream.request(SHOT)
+        request = self._upstream.request
         sends = [self._sending(client) for client in self._clients]
-        sent = ticks = late = 0
-        begun = clock()
+        sent = [0] * len(sends)
+        ticks = late = 0
+        used, begun = usage(), clock()
         while (now := clock()) - begun < seconds:
             shooting = int(now * 10) % 10
-            for number, send in enumerate(sends):
-                send(move)
-                if number % 10 == shooting:
-                    send(shot)
-                    sent += 1
-            sent += len(sends)
+            for player, send in enumerate(sends):
+                for size in (MOVE, SHOT)[: 1 + (player % 10 == shooting)]:
+                    send(request(numbered(player, sent[player], size)))
+                    sent[player] += 1
             ticks += 1
             left = begun + ticks / rate - clock()
             late += left < 0
             sleep(max(0.0, left))
-        return {"sent": sent, "ticks": ticks, "late": late, "begun": begun, "seconds": clock() - begun}
+        taken = clock() - begun
+        return {"sent": sum(sent), "ticks": ticks, "late": late, "begun": begun, "seconds": taken, "cpu": usage() - used}
 
-    def _send(self, client: Any, number: int, content: bytes) -> None:
-        send, request = self._sending(client), self._upstream.request(content)
-        for _ in range(number):
+    def _send(self, client: Any, requests: Sequence[Any], number: int) -> None:
+        send = self._sending(client)
+        for request in islice(cycle(requests), number):
             send(request)
 
     def _sending(self, client: Any) -> Callable[[Any], object]:
         send: Callable[[Any], object] = client.send if hasattr(client, "send") else client.get_sender().send
         return send
 
-    def _together(self, calls: list[Callable[[], None]]) -> None:
+    def _together(self, calls: Sequence[Callable[[], None]]) -> None:
         with ThreadPoolExecutor(len(calls)) as pool:
             for running in [pool.submit(call) for call in calls]:
                 running.result()
@@ -186,10 +198,10 @@ def main() -> None:
     upstream = Upstream(task["module"], task)
     if task["role"] == "server":
         port, commands = upstream.serve()
-        say("ready", port)
+        ready(port)
         obey(commands)
     else:
-        say("ready", None)
+        ready()
         obey(Clients(upstream).commands)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from importlib import import_module
 from typing import Any
 
 from veltix_tx.benchmark.peers import looping
-from veltix_tx.benchmark.peers.program import Tally
+from veltix_tx.benchmark.peers.delivery import Tally
 from veltix_tx.benchmark.peers.wires import PASSWORD
 
 
@@ -20,10 +20,10 @@ class ClientEnd:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def many(self, content: bytes, number: int) -> None:
-        """Send a message so many times."""
+    async def many(self, contents: Iterable[bytes]) -> None:
+        """Send messages, one after another."""
         send = self._client.send
-        for _ in range(number):
+        for content in contents:
             await send("note", content)
 
     async def ask(self, content: bytes) -> dict[str, Any]:
@@ -61,8 +61,10 @@ async def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     async def echo(content: bytes) -> bytes:
         return content
 
+    take = tally.take_stream_content if task["mode"] == "streams" else tally.take_content
+
     async def sink(connection: Any, content: bytes) -> None:
-        tally.take(content)
+        take(content)
 
     async def broadcast(connection: Any, content: bytes) -> None:
         for _ in range(task["in_a_row"]):

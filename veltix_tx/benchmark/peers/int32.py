@@ -12,7 +12,7 @@ from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
 from veltix_tx.benchmark.peers import twisting
-from veltix_tx.benchmark.peers.program import Tally
+from veltix_tx.benchmark.peers.delivery import Tally
 
 
 class ServerEnd(Int32StringReceiver):
@@ -22,9 +22,9 @@ class ServerEnd(Int32StringReceiver):
 
     transport: Any
 
-    def __init__(self, ends: set[ServerEnd], handle: Callable[[ServerEnd, bytes], object]) -> None:
+    def __init__(self, ends: set[ServerEnd], handle: Callable[[bytes], object] | None) -> None:
         self._ends = ends
-        self._handle = handle
+        self.stringReceived = handle or self.sendString  # type: ignore[method-assign]
 
     def connectionMade(self) -> None:
         """Keep it."""
@@ -34,10 +34,6 @@ class ServerEnd(Int32StringReceiver):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget it."""
         self._ends.discard(self)
-
-    def stringReceived(self, string: bytes) -> None:  # noqa: N802 (Twisted's name)
-        """Take a message."""
-        self._handle(self, string)
 
 
 class ClientEnd(Int32StringReceiver):
@@ -78,13 +74,13 @@ def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Listen, and do what the task says with messages."""
     tally, ends = Tally(), set[ServerEnd]()
 
-    def broadcast(end: ServerEnd, content: bytes) -> None:
+    def broadcast(content: bytes) -> None:
         for _ in range(task["in_a_row"]):
             for each in ends:
                 each.sendString(content)
 
-    handles: dict[str, Callable[..., object]] = {"sink": tally.take, "echo": ServerEnd.sendString, "broadcast": broadcast}
-    handle = handles[task["mode"]]
+    handles = {"sink": tally.take_content, "streams": tally.take_stream_content, "broadcast": broadcast}
+    handle = handles.get(task["mode"])  # an echo is of the same connection
     return twisting.listen(lambda _: ServerEnd(ends, handle)), tally.commands
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from importlib import import_module
 from typing import Any
 
-from veltix_tx.benchmark.peers.program import begin, say, serve_commands
+from veltix_tx.benchmark.peers.program import begin, ready, serve_commands
 from veltix_tx.benchmark.peers.working import Link, Work
 
 __all__ = ["run"]
@@ -31,11 +31,11 @@ def run(serve: Callable[[dict[str, Any]], Awaitable[Any]], connect: Callable[[di
         if task["role"] == "server":
             port, commands = await serve(task)
             serve_commands(commands)
-            say("ready", port)
+            ready(port)
         else:
-            work = Work(lambda: connect(task), lambda coroutines: asyncio.gather(*coroutines), asyncio.sleep)
+            work = Work(lambda port: connect(task | {"port": port}), lambda coroutines: asyncio.gather(*coroutines), asyncio.sleep)
             serve_commands(work.commands, waited)
-            say("ready", None)
+            ready()
         await loop.create_future()
 
     if task.get("uvloop"):

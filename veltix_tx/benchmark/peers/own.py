@@ -8,14 +8,20 @@ from typing import Any
 
 from veltix_tx import Client, Limits, MessageType, Response, Server, Session
 from veltix_tx.benchmark.peers import twisting
-from veltix_tx.benchmark.peers.program import CODE, Tally
+from veltix_tx.benchmark.peers.delivery import Tally
+from veltix_tx.benchmark.peers.program import CODE
 
 MESSAGE = MessageType(CODE, "benchmark")
+
+PINNED = {22: "1.6.3", 62: "1.6.1"}
+"""The release that is spoken for the sake of a longer header, where not both sides are this package's."""
 
 
 def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Listen, and do what the task says with messages."""
-    server, tally = Server(host="127.0.0.1", port=0, **_sizes(task)), Tally()
+    header = task["header"]
+    wire = PINNED[header] if header == 62 or (header == 22 and task["raw"]) else "auto"
+    server, tally = Server(host="127.0.0.1", port=0, wire=wire, **_sizes(task)), Tally()
 
     def echo(client: Session, message: Response) -> bytes:
         return message.content
@@ -24,7 +30,12 @@ def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         for _ in range(task["in_a_row"]):
             server.broadcast(MESSAGE, message.content)
 
-    handlers: dict[str, Callable[..., object]] = {"sink": tally.take, "echo": echo, "broadcast": broadcast}
+    handlers: dict[str, Callable[..., object]] = {
+        "sink": tally.take,
+        "streams": tally.take_stream,
+        "echo": echo,
+        "broadcast": broadcast,
+    }
     server.register_route(MESSAGE, handlers[task["mode"]])
     server.startService()
     return server.port, tally.commands
@@ -32,8 +43,13 @@ def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 
 async def connect(task: dict[str, Any]) -> Own:
     """Connect a client."""
-    client = Client("127.0.0.1", task["port"], **_sizes(task))
+    header = task["header"]
+    wire = {"wire": PINNED[62]} if header == 62 else {"long_headers": header == 22}
+    client = Client("127.0.0.1", task["port"], **wire, **_sizes(task))
     await client.connect()
+    assert client.session is not None
+    if (size := client.session.peer.layout.header_size) != header:
+        raise ValueError(f"headers of {size} bytes instead of {header}")
     return Own(client)
 
 

@@ -1,7 +1,33 @@
-"""What every program of a peer has: lines of JSON in and out, a count of messages, clocks.
+"""What every program of a peer has: the line protocol, clocks, and what it takes of the processor and of memory.
 
-A program is started with one argument, its task as a JSON object. It prints ``["ready", PORT]`` (a client: null), then
-answers each line ``[command, argument, …]`` of stdin with ``["ok", result]`` or ``["error", text]``. It ends with stdin.
+The line protocol is the only agreement between the benchmark and the programs it starts. They may be of another
+checkout of this package (``--compare``), whose modules have other names, so it changes with its number only.
+
+A program is started as ``python -m veltix_tx.benchmark.peers.NAME TASK``, the task a JSON object:
+
+- ``role``: ``"server"`` or ``"client"``;
+- ``mode``, of a server: ``"sink"`` (check what arrives on one connection), ``"streams"`` (on many), ``"echo"``,
+  ``"broadcast"`` (send each message to all, ``in_a_row`` times);
+- ``header``: bytes of a message's header, 15, 22 or 62, for peers that have the choice;
+- ``raw``, of a server: whether the raw client comes, which says what one release says, or the peer's own client;
+- ``most``: bytes of the largest message, where that is over the usual limit;
+- ``profiled``: whether to note which function runs.
+
+It prints ``["ready", {"protocol": 2, "port": PORT}]`` (a client: no port), then answers each line
+``[command, argument, ...]`` of stdin with ``["ok", result]`` or ``["error", text]``. It ends with stdin. Commands:
+
+- ``usage``: seconds of the processor that the process has taken; ``rss``: bytes of its memory; ``samples``: how often
+  each function ran, where profiled;
+- of a server: ``expect NUMBER SIZE``, null (see :class:`~veltix_tx.benchmark.peers.delivery.Tally`), and
+  ``wait NUMBER SECONDS``, an object of ``got``, ``wrong``, ``reordered`` and ``at``;
+- of a client: ``connect PORT NUMBER``, null; then (see :class:`~veltix_tx.benchmark.peers.working.Work`)
+  ``oneway NUMBER SIZE`` and ``stress EACH SIZE``, objects of ``begun``, ``sent`` and ``cpu``;
+  ``ask NUMBER IN_FLIGHT SIZE`` and ``ping NUMBER``, of ``seconds``, ``cpu``, ``lost``, ``wrong`` and ``times``, a
+  histogram of nanoseconds; ``fps RATE SECONDS``, of ``sent``, ``ticks``, ``late``, ``begun``, ``seconds`` and ``cpu``.
+
+Contents are those of :mod:`~veltix_tx.benchmark.peers.delivery`; ``begun`` and ``at`` are moments of
+``time.perf_counter``, which is one clock for all processes of a machine; ``cpu`` and the rest are seconds. The type of
+every message is 200.
 """
 
 from __future__ import annotations
@@ -14,12 +40,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from itertools import count
 from typing import Any
 
 from veltix_tx.benchmark.peers.sampling import samples, start
 
-__all__ = ["CODE", "Tally", "begin", "clock_ns", "obey", "say", "serve_commands"]
+__all__ = ["CODE", "PROTOCOL", "begin", "clock", "clock_ns", "obey", "ready", "say", "serve_commands"]
+
+PROTOCOL = 2
+"""The line protocol's number: 2 since it has one."""
 
 CODE = 200
 """The type of every message."""
@@ -50,8 +78,17 @@ def begin() -> dict[str, Any]:
     return task
 
 
+def ready(port: int | None = None) -> None:
+    """Say that the program has started."""
+    _write(["ready", {"protocol": PROTOCOL, "port": port}])
+
+
 def say(*what: object) -> None:
     """Write one line, whole."""
+    _write(what)
+
+
+def _write(what: object) -> None:
     line = json.dumps(what).encode() + b"\n"
     with _lock:
         while line:
@@ -62,10 +99,10 @@ def obey(commands: Mapping[str, Callable[..., Any]], run: Callable[[Any], Any] =
     """Carry out the commands on stdin until that ends, then end the process.
 
     Args:
-        commands: what can be done, by name; ``cpu`` and ``rss`` always can.
+        commands: what can be done, by name; ``usage`` and ``rss`` always can.
         run: makes the result of what a command returns, such as a coroutine.
     """
-    known = {"cpu": time.process_time, "rss": resident, "samples": samples} | dict(commands)
+    known = {"usage": usage, "rss": resident, "samples": samples} | dict(commands)
     for line in sys.stdin:
         name, *arguments = json.loads(line)
         try:
@@ -80,48 +117,18 @@ def serve_commands(commands: Mapping[str, Callable[..., Any]], run: Callable[[An
     threading.Thread(target=obey, args=(commands, run), daemon=True).start()
 
 
+def usage() -> float:
+    """Return the seconds of the processor that this process has taken, in all its threads, for itself and in the kernel."""
+    with suppress(ImportError):
+        import resource  # noqa: PLC0415 (Windows has none)
+
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return used.ru_utime + used.ru_stime
+    return time.process_time()
+
+
 def resident() -> int:
     """Return the bytes of memory the process has now."""
     gc.collect()
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-class Tally:
-    """Counts the messages that a server's handler is given, in whatever threads."""
-
-    def __init__(self) -> None:
-        self._numbers = count(1)
-        self._target = 0
-        self._done = threading.Event()
-        self._at = 0.0
-
-    def take(self, *message: object) -> None:
-        """Take one message: what a server's handler does."""
-        if next(self._numbers) == self._target:
-            self._at = clock()
-            self._done.set()
-
-    @property
-    def commands(self) -> dict[str, Callable[..., Any]]:
-        """What the benchmark asks of a server."""
-        return {"expect": self.expect, "wait": self.wait}
-
-    def expect(self, number: int) -> None:
-        """Count from 0 again, and take note of when the last of so many has come."""
-        self._done.clear()
-        self._numbers = count(1)
-        self._target = number
-
-    def wait(self, number: int, seconds: float) -> dict[str, float]:
-        """Wait until so many have come; return how many have, and when the last one did."""
-        if self._target != number:
-            self._target = number
-            if self._count >= number:
-                return {"got": self._count, "at": clock()}
-        arrived = self._done.wait(seconds)
-        return {"got": self._count, "at": self._at if arrived else clock()}
-
-    @property
-    def _count(self) -> int:
-        return int(repr(self._numbers)[len("count(") : -1]) - 1

@@ -5,12 +5,15 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from importlib import import_module
+from itertools import cycle, islice
 from typing import Any
 
-from veltix_tx.benchmark.peers.program import Tally, begin, clock, clock_ns, obey, say, serve_commands
+from veltix_tx.benchmark.peers.delivery import Tally, contents, numbered
+from veltix_tx.benchmark.peers.program import begin, clock, clock_ns, obey, ready, serve_commands, usage
 from veltix_tx.benchmark.peers.working import timed
 
 _BOUNDLESS = 0
+_ZERO_COPY = 65536
 
 
 def serve(zmq: Any, task: dict[str, Any]) -> None:
@@ -20,12 +23,14 @@ def serve(zmq: Any, task: dict[str, Any]) -> None:
     router.setsockopt(zmq.BACKLOG, 1024)
     port = router.bind_to_random_port("tcp://127.0.0.1")
     serve_commands(tally.commands)
-    say("ready", port)
+    ready(port)
     receive, send, mode = router.recv_multipart, router.send_multipart, task["mode"]
-    if mode == "sink":
+    if mode in ("sink", "streams"):
+        take = tally.take_content if mode == "sink" else tally.take_stream_content
         while True:
-            if receive()[1]:
-                tally.take()
+            content = receive()[1]
+            if content:
+                take(content)
     if mode == "echo":
         while True:
             message = receive()
@@ -45,11 +50,10 @@ class Clients:
 
     Args:
         zmq: the module.
-        port: the server's.
     """
 
-    def __init__(self, zmq: Any, port: int) -> None:
-        self._zmq, self._port = zmq, port
+    def __init__(self, zmq: Any) -> None:
+        self._zmq = zmq
         self._context = zmq.Context()
         self._context.setsockopt(zmq.MAX_SOCKETS, 1023)
         self._sockets: list[Any] = []
@@ -59,46 +63,47 @@ class Clients:
         """What the benchmark asks of a client."""
         return {name: getattr(self, name) for name in ("connect", "oneway", "ask", "ping", "stress")}
 
-    def connect(self, number: int) -> None:
+    def connect(self, port: int, number: int) -> None:
         """Make so many more connections, one after another."""
         for _ in range(number):
             dealer = self._context.socket(self._zmq.DEALER)
             dealer.setsockopt(self._zmq.SNDHWM, _BOUNDLESS)
-            dealer.connect(f"tcp://127.0.0.1:{self._port}")
+            dealer.connect(f"tcp://127.0.0.1:{port}")
             self._sockets.append(dealer)
 
     def oneway(self, number: int, size: int) -> dict[str, float]:
-        """Send so many messages on one connection."""
-        send, content = self._sockets[0].send, b"x" * size
-        begun = clock()
-        for _ in range(number):
-            send(content)
-        return {"begun": begun, "sent": clock() - begun}
+        """Send so many messages on one connection, large ones without a copy."""
+        dealer, messages, copied = self._sockets[0], contents(size), size < _ZERO_COPY
+        used, begun = usage(), clock()
+        for content in islice(cycle(messages), number):
+            dealer.send(content, copy=copied)
+        return {"begun": begun, "sent": clock() - begun, "cpu": usage() - used}
 
     def stress(self, each: int, size: int) -> dict[str, float]:
         """Send so many messages on every connection, in turns."""
-        content = b"\0" * size
-        begun = clock()
-        for _ in range(each):
-            for dealer in self._sockets:
-                dealer.send(content)
-        return {"begun": begun, "sent": clock() - begun}
+        used, begun = usage(), clock()
+        for number in range(each):
+            for stream, dealer in enumerate(self._sockets):
+                dealer.send(numbered(stream, number, size))
+        return {"begun": begun, "sent": clock() - begun, "cpu": usage() - used}
 
     def ask(self, number: int, in_flight: int, size: int) -> dict[str, Any]:
-        """Ask so many times on one connection, so many at once."""
-        send, receive, content = self._sockets[0].send, self._sockets[0].recv, b"x" * size
-        times, sent_at = array("Q"), deque[int]()
-        begun = clock()
-        for _ in range(min(in_flight, number)):
+        """Ask so many times on one connection, so many at once; replies come in the order of the requests."""
+        dealer, messages, copied = self._sockets[0], contents(size), size < _ZERO_COPY
+        receive = dealer.recv
+        asked, wanted = islice(cycle(messages), number), islice(cycle(messages), number)
+        times, sent_at, wrong = array("Q"), deque[int](), 0
+        used, begun = usage(), clock()
+        for content in islice(asked, in_flight):
             sent_at.append(clock_ns())
-            send(content)
-        for left in range(number, 0, -1):
-            receive()
+            dealer.send(content, copy=copied)
+        for expected in wanted:
+            wrong += receive() != expected
             times.append(clock_ns() - sent_at.popleft())
-            if left > in_flight:
+            for content in islice(asked, 1):
                 sent_at.append(clock_ns())
-                send(content)
-        return timed(clock() - begun, number, times)
+                dealer.send(content, copy=copied)
+        return timed(clock() - begun, usage() - used, number, times, wrong)
 
     def ping(self, number: int) -> dict[str, Any]:
         """Ask with one byte so many times, one after another."""
@@ -112,8 +117,8 @@ def main() -> None:
     if task["role"] == "server":
         serve(zmq, task)
     else:
-        say("ready", None)
-        obey(Clients(zmq, task["port"]).commands)
+        ready()
+        obey(Clients(zmq).commands)
 
 
 if __name__ == "__main__":

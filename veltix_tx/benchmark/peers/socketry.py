@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from importlib import import_module
 from typing import Any
 
 from veltix_tx.benchmark.peers import looping
-from veltix_tx.benchmark.peers.program import Tally
+from veltix_tx.benchmark.peers.delivery import Tally
 
 
 class ClientEnd:
@@ -21,10 +21,10 @@ class ClientEnd:
         self._loop = asyncio.get_running_loop()
         self._reading = self._loop.create_task(self._read())
 
-    async def many(self, content: bytes, number: int) -> None:
-        """Send a message so many times."""
+    async def many(self, contents: Iterable[bytes]) -> None:
+        """Send messages, one after another."""
         send = self._connection.send
-        for _ in range(number):
+        for content in contents:
             await send(content)
 
     async def ask(self, content: bytes) -> bytes:
@@ -60,8 +60,9 @@ async def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     module, tally, ends = import_module("websockets.asyncio.server"), Tally(), set[Any]()
 
     async def sink(connection: Any) -> None:
+        take = tally.take_content if task["mode"] == "sink" else tally.take_stream_content
         async for message in connection:
-            tally.take(message)
+            take(message)
 
     async def echo(connection: Any) -> None:
         async for message in connection:
@@ -73,7 +74,7 @@ async def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
             for _ in range(task["in_a_row"]):
                 module.broadcast(ends, message)
 
-    handler = {"sink": sink, "echo": echo, "broadcast": broadcast}[task["mode"]]
+    handler = {"echo": echo, "broadcast": broadcast}.get(task["mode"], sink)
     server = await module.serve(handler, "127.0.0.1", 0, compression=None, max_size=None, ping_interval=None, backlog=1024)
     return server.sockets[0].getsockname()[1], tally.commands
 

@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread
 from zope.interface import implementer
 
-from veltix_tx.benchmark.peers.program import begin, say, serve_commands
+from veltix_tx.benchmark.peers.program import begin, ready, serve_commands
 from veltix_tx.benchmark.peers.working import Link, Work
 
 __all__ = ["Room", "dial", "listen", "reactor", "run"]
@@ -89,16 +89,16 @@ def run(serve: Callable[[dict[str, Any]], Any], connect: Callable[[dict[str, Any
         if task["role"] == "server":
             port, commands = serve(task)
             serve_commands(commands)
-            say("ready", port)
+            ready(port)
         else:
             serve_commands(work.commands, waited)
-            say("ready", None)
+            ready()
 
     def waited(result: Any) -> Any:
         return blockingCallFromThread(default, Deferred.fromCoroutine, result) if hasattr(result, "send") else result
 
     work = Work(
-        lambda: connect(task),
+        lambda port: connect(task | {"port": port}),
         lambda coroutines: gatherResults([Deferred.fromCoroutine(each) for each in coroutines]),
         lambda seconds: deferLater(default, seconds),
     )

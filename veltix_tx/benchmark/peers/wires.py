@@ -1,16 +1,15 @@
-"""The bytes of each peer's wire as the raw client says them: a greeting, frames made beforehand, sizes of answers."""
+"""The bytes of each peer's wire as the raw client says them: a greeting, frames made beforehand, and their answers."""
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeAlias
-from zlib import crc32
 
-from veltix_tx.benchmark.peers.program import CODE
+from veltix_tx.benchmark.peers.headers import HEADERS, HELLO, HELLO_ACK, Header
 
 __all__ = ["PASSWORD", "WIRES", "Greeting", "Wire"]
 
@@ -28,54 +27,49 @@ class Wire:
     Attributes:
         greet: a new handshake, from the client's side.
         frame: a request as bytes.
-        answer: the bytes that a reply with so much content takes.
-        note: a message without a reply as bytes, where that is another; a broadcast has the size of one.
+        answer: the reply to it as bytes.
+        note: a message without a reply as bytes, where that is another; a broadcast looks like one.
+        free: bytes of a reply that may be others than those of ``answer``, such as a clock.
+        free_note: the same of a broadcast.
     """
 
     greet: Callable[[], Greeting]
     frame: Callable[[bytes], bytes]
-    answer: Callable[[int], int]
+    answer: Callable[[bytes], bytes]
     note: Callable[[bytes], bytes] | None = None
+    free: Sequence[int] = ()
+    free_note: Sequence[int] = ()
 
     def oneway(self, content: bytes) -> bytes:
         """Return a message without a reply as bytes."""
         return (self.note or self.frame)(content)
 
-    def pushed(self, size: int) -> int:
-        """Return the bytes that a broadcast with so much content takes."""
-        return len(self.note(b"x" * size)) if self.note else self.answer(size)
+    def broadcast(self, content: bytes) -> bytes:
+        """Return a broadcast as bytes."""
+        return (self.note or self.answer)(content)
 
 
-def _frame15(content: bytes) -> bytes:
-    return struct.pack(">2sBHII2s", b"VX", 0, CODE, len(content), crc32(content), b"\0\7") + content
+def _veltix(header: Header) -> Wire:
+    def as_json() -> Greeting:
+        size = yield 2
+        hello = json.loads((yield int.from_bytes(size, "big")))
+        answer = json.dumps({"v": hello["v"], "pv": hello["pv"], "meta": {}}).encode()
+        yield len(answer).to_bytes(2, "big") + answer
+        size = yield 2
+        result = yield int.from_bytes(size, "big")
+        if json.loads(result) != {"result": "ok"}:
+            raise ValueError(f"refused: {result!r}")
 
+    def as_frames() -> Greeting:
+        hello = yield header.size
+        code, size, _, _ = header.unpack.unpack(hello)
+        if code != HELLO:
+            raise ValueError(f"not the hello of {header.version}: {hello!r}")
+        answer, at = header.frame((yield size), HELLO_ACK), header.id_at
+        yield answer[: at.start] + hello[at.start : at.stop] + answer[at.stop :]
 
-def _frame22(content: bytes, code: int = CODE, request_id: bytes = b"\1\2\3\4") -> bytes:
-    return struct.pack(">HIIQ4s", code, len(content), crc32(content), 1_700_000_000_000, request_id) + content
-
-
-def _frame16(content: bytes, code: int = CODE, request_id: bytes = b"\1\2\3\4") -> bytes:
-    return struct.pack(">2sHII4s", b"VX", code, len(content), crc32(content), request_id) + content
-
-
-def _json_greeting() -> Greeting:
-    size = yield 2
-    hello = json.loads((yield int.from_bytes(size, "big")))
-    answer = json.dumps({"v": hello["v"], "pv": hello["pv"], "meta": {}}).encode()
-    yield len(answer).to_bytes(2, "big") + answer
-    size = yield 2
-    result = yield int.from_bytes(size, "big")
-    if json.loads(result) != {"result": "ok"}:
-        raise ValueError(f"refused: {result!r}")
-
-
-def _hello_greeting(frame: Callable[[bytes, int, bytes], bytes], header: int, size_at: int) -> Callable[[], Greeting]:
-    def greet() -> Greeting:
-        hello = yield header
-        content = yield int.from_bytes(hello[size_at : size_at + 4], "big")
-        yield frame(content, 11, hello[-4:])
-
-    return greet
+    free_note = (*header.free, *header.id_at)
+    return Wire(as_json if header.json else as_frames, header.frame, header.frame, None, header.free, free_note)
 
 
 def _no_greeting() -> Greeting:
@@ -150,33 +144,34 @@ def _conduit_request(content: bytes) -> bytes:
     return _conduit_frame(2, _packed_map(("method", _packed("echo")), ("params", params)))
 
 
-def _conduit_answer(size: int) -> int:
-    inner = _packed_map(("success", b"\xc3"), ("data", _packed(bytes(size))))
-    return 32 + len(_packed_map(("success", b"\xc3"), ("result", inner)))
+def _conduit_answer(content: bytes) -> bytes:
+    inner = _packed_map(("success", b"\xc3"), ("data", _packed(content)))
+    return _conduit_frame(3, _packed_map(("success", b"\xc3"), ("result", inner)))
+
+
+def _conduit_note(content: bytes) -> bytes:
+    return _conduit_frame(1, _packed_map(("type", _packed("note")), ("data", _packed(content))))
+
+
+def _int32_frame(content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + content
 
 
 WIRES = {
-    "json15": Wire(_json_greeting, _frame15, lambda size: 15 + size),
-    "hello22": Wire(_hello_greeting(_frame22, 22, 2), _frame22, lambda size: 22 + size),
-    "hello16": Wire(_hello_greeting(_frame16, 16, 4), _frame16, lambda size: 16 + size),
-    "int32": Wire(_no_greeting, lambda content: struct.pack(">I", len(content)) + content, lambda size: 4 + size),
+    **{f"veltix{size}": _veltix(header) for size, header in HEADERS.items()},
+    "int32": Wire(_no_greeting, _int32_frame, _int32_frame),
     "amp": Wire(
         _no_greeting,
         lambda content: _box(_ask=b"7", _command=b"Ask", content=content),
-        lambda size: len(_box(_answer=b"7", content=bytes(size))),
+        lambda content: _box(_answer=b"7", content=content),
         lambda content: _box(_command=b"Note", content=content),
     ),
     "websocket": Wire(
         _upgrade,
         lambda content: _socket_header(len(content), 0x80) + bytes(4) + content,  # a mask of zeros
-        lambda size: len(_socket_header(size, 0)) + size,
+        lambda content: _socket_header(len(content), 0) + content,
     ),
-    "zmtp": Wire(_zmtp, _zmtp_frame, lambda size: len(_zmtp_frame(bytes(size)))),
-    "conduit": Wire(
-        _conduit_greeting,
-        _conduit_request,
-        _conduit_answer,
-        lambda content: _conduit_frame(1, _packed_map(("type", _packed("note")), ("data", _packed(content)))),
-    ),
+    "zmtp": Wire(_zmtp, _zmtp_frame, _zmtp_frame),
+    "conduit": Wire(_conduit_greeting, _conduit_request, _conduit_answer, _conduit_note, range(32), range(32)),
 }
 """The wires by name."""
