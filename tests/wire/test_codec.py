@@ -25,6 +25,7 @@ from veltix_tx.wire import codec
 from veltix_tx.wire.frames import FrameDecoder, Refused, framer
 from veltix_tx.wire.layouts import ALL_LAYOUTS, W15, W22, Layout
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
+from veltix_tx.wire.turn_clock import TurnClock
 
 TYPES = MessageRegistry()
 for _code in (200, 201, 208, 65535):
@@ -117,6 +118,58 @@ def test_both_encode_alike(layout: Layout, code: int, content: bytes, request_id
     assert all(other == made[0] for other in made)
 
 
+@pytest.mark.parametrize("name", codec.available())
+@every_layout
+def test_a_clock_is_called_for_each_frame(name: str, layout: Layout) -> None:
+    """A clock that is just called gives each frame its time, in the layouts that carry one."""
+    times = iter(range(MS, MS + 5))
+    with using(name):
+        encode = framer(layout, lambda: next(times))
+    stamps = [layout.unpack(encode(200, b"x", 0)).timestamp for _ in range(5)]
+    assert stamps == (list(range(MS, MS + 5)) if layout.clock else [0] * 5)
+
+
+@pytest.mark.parametrize("name", codec.available())
+@every_layout
+def test_a_turn_clock_is_read_once_a_turn(name: str, layout: Layout) -> None:
+    """All frames until the turn's end carry the time of the first, or one kept before; those of the next turn are later."""
+    times = iter(range(MS, MS + 100))
+    clock = TurnClock(lambda: next(times))
+    with using(name):
+        encode = framer(layout, clock)
+
+    def stamps() -> set[int]:
+        return {layout.unpack(encode(200, b"x" * size, 0)).timestamp for size in range(5)}
+
+    def read() -> set[int]:
+        return {next(times) - 1} if layout.clock else {0}
+
+    assert stamps() == ({MS} if layout.clock else {0})
+    for _ in range(3):
+        clock.ms = None
+        assert stamps() == read()
+    clock.ms = None
+    kept = clock.keep()
+    assert stamps() == ({kept} if layout.clock else {0})
+    assert clock() > kept
+    assert stamps() == ({kept} if layout.clock else {0})
+
+
+@pytest.mark.parametrize("name", codec.available())
+@pytest.mark.parametrize("broken", [-1, 2**64, "now", None, 1.5])
+def test_a_turn_clock_that_is_broken_is_no_frames_time(name: str, broken: Any) -> None:
+    """What cannot be a time is refused by both codecs, kept or not, and the clock goes on when it is well again."""
+    told: list[Any] = [broken]
+    clock = TurnClock(lambda: told[0])
+    with using(name):
+        encode = framer(W22, clock)
+    for _ in range(2):
+        with pytest.raises((struct.error, OverflowError)):
+            encode(200, b"x", 0)
+    told[0], clock.ms = MS, None
+    assert W22.unpack(encode(200, b"x", 0)).timestamp == MS
+
+
 @every_layout
 def test_the_checksum_is_right_for_every_length(layout: Layout) -> None:
     """A content of any length up to 600 bytes, and some longer, has the checksum that zlib or hashlib gives it, both ways."""
@@ -166,6 +219,8 @@ def test_a_million_messages_leave_nothing_behind(name: str, layout: Layout) -> N
     with using(name):
         decoder, broken = FrameDecoder(layout, TYPES.get, LIMIT), FrameDecoder(layout, failing, LIMIT)
         encode = framer(layout, lambda: MS)
+        clock = TurnClock(iter(range(MS, 2 * MS)).__next__)
+        turned = framer(layout, clock)
     sound = b"".join(encode(200 + number % 2, b"x" * (number % 90), 40_000 + number) for number in range(1000))
     unknown = encode(300, b"x" * 70_000, 9)[: layout.header_size] + b"VX"
     million = 1_000_000 if name == "c" else 50_000
@@ -180,6 +235,9 @@ def test_a_million_messages_leave_nothing_behind(name: str, layout: Layout) -> N
                 encode(200, b"", -1)
             FrameDecoder(layout, TYPES.get, LIMIT).feed(unknown, MS)
             framer(layout, lambda: MS)(201, b"y", 1)
+            for _ in range(3):
+                decoder.feed(turned(201, b"y", 1) + turned(201, b"z", 1), MS)
+            clock.ms = None
         gc.collect()
         return sys.getallocatedblocks(), sum(sys.getrefcount(known) for known in TYPES) + sys.getrefcount(Response)
 

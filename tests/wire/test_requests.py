@@ -197,9 +197,22 @@ def test_wide_ids_are_drawn(role: Role, layout: Layout) -> None:
     ids = RequestIds(layout, wide_half(role, layout), getrandbits)
     bits = 8 * layout.id_size
     side = 1 << (bits - 1) if role is Role.SERVER else 0
-    message = 1 << (bits - 2)
-    assert (ids.fresh(()), ids.unsolicited(), ids.fresh({side | 3})) == (side | 1, side | message | 2, side | 4)
+    last = side | (1 << (bits - 1)) - 1
+    assert (ids.fresh(()), ids.unsolicited(), ids.fresh({side | 3})) == (side | 1, last - 2, side | 4)
     assert asked == [bits - 2] * 4
+
+
+@WIDE
+@ROLES
+def test_the_second_bit_of_a_wide_id_says_whether_it_asks(role: Role, layout: Layout) -> None:
+    """Whatever the dice show, it is clear in a request's id and set in that of a message that asks nothing."""
+    bits = 8 * layout.id_size
+    for dice in (lambda bits: 0, lambda bits: (1 << bits) - 1, Random(4).getrandbits):
+        ids = RequestIds(layout, wide_half(role, layout), dice)
+        asks, tells = ids.fresh(()), ids.unsolicited()
+        assert asks is not None
+        assert (asks >> bits - 2 & 1, tells >> bits - 2 & 1) == (0, 1)
+        assert asks >> bits - 1 == tells >> bits - 1 == (role is Role.SERVER)
 
 
 @WIDE

@@ -134,7 +134,7 @@ class VeltixProtocol(Conduct):
         if self._closed is not None:
             return
         connection = self.connection
-        events = connection.receive(data, self.side.calendar_ms())
+        events = connection.receive(data, self.side.calendar_ms.keep())  # until all that it causes is written
         uptime = self.side.clocks.uptime
         now = uptime()
         if self.session is None:
@@ -223,6 +223,8 @@ class VeltixProtocol(Conduct):
 
     def write_out(self) -> None:
         """Write what the connection has to send."""
+        side = self.side
+        side.calendar_ms.ms = side.uptime_ms.ms = None  # what is sent from now on has another time
         own, self.unwritten = self.unwritten, 0
         out = self.connection.data_to_send()
         if out and not self._gone:

@@ -18,6 +18,7 @@ from veltix_tx.wire.connection import VeltixConnection
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
 from veltix_tx.wire.releases import AUTO, Release, find_release
+from veltix_tx.wire.turn_clock import TurnClock
 
 if TYPE_CHECKING:
     from veltix_tx.net.protocol import VeltixProtocol
@@ -79,7 +80,7 @@ class Side:
         self.role = Role.SERVER if isinstance(config, ServerConfig) else Role.CLIENT
         self.release = None if config.wire == AUTO else find_release(config.wire)
         # Bound once: each connection keeps them.
-        self.calendar_ms, self.uptime_ms = clocks.calendar_ms, clocks.uptime_ms
+        self.calendar_ms, self.uptime_ms = TurnClock(clocks.calendar_ms), TurnClock(clocks.uptime_ms)
         self.getrandbits = (random or Random()).getrandbits
 
     def connect(self, release: Release | None, gap: float) -> VeltixConnection:

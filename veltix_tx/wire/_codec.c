@@ -37,6 +37,12 @@ put_be(unsigned char *at, uint64_t value, int size)
     return at + size;
 }
 
+/* The ms of a frame as a number: frames that were made in one turn, or follow each other closely, have the same. */
+typedef struct {
+    uint64_t ms;
+    PyObject *number;
+} Time;
+
 /* Layouts. */
 
 typedef struct {
@@ -104,8 +110,23 @@ known_type(const Decoder *self, Known *known, uint32_t code)
 
 #define SLOT(message, self, name) (*(PyObject **)((char *)(message) + (self)->slots[name]))
 
+/* A new reference; NULL with an error. */
 static PyObject *
-message_of(const Decoder *self, const unsigned char *frame, uint32_t size, PyObject *type, PyObject *received_at)
+timestamp_of(const Decoder *self, const unsigned char *code_at, Time *last)
+{
+    uint64_t ms = self->layout.clock ? (uint64_t)be32(code_at + 10) << 32 | be32(code_at + 14) : 0;
+    if (ms == 0) {
+        return Py_NewRef(Py_None);
+    }
+    if (ms != last->ms || last->number == NULL) {
+        Py_XSETREF(last->number, PyLong_FromUnsignedLongLong(ms));
+        last->ms = ms;
+    }
+    return Py_XNewRef(last->number);
+}
+
+static PyObject *
+message_of(const Decoder *self, const unsigned char *frame, uint32_t size, PyObject *type, PyObject *received_at, Time *last)
 {
     const unsigned char *code_at = frame + self->layout.code_at;
     const unsigned char *id_at = frame + self->layout.header_size - self->layout.id_size;
@@ -116,8 +137,7 @@ message_of(const Decoder *self, const unsigned char *frame, uint32_t size, PyObj
     PyObject *content = PyBytes_FromStringAndSize((const char *)frame + self->layout.header_size, (Py_ssize_t)size);
     PyObject *request_id = PyLong_FromUnsignedLong(self->layout.id_size == 2 ? be16(id_at) : be32(id_at));
     PyObject *digest = PyLong_FromUnsignedLong(be32(code_at + 6));
-    uint64_t ms = self->layout.clock ? (uint64_t)be32(code_at + 10) << 32 | be32(code_at + 14) : 0;
-    PyObject *timestamp = ms ? PyLong_FromUnsignedLongLong(ms) : Py_NewRef(Py_None);
+    PyObject *timestamp = timestamp_of(self, code_at, last);
     SLOT(message, self, TYPE) = Py_NewRef(type);
     SLOT(message, self, CONTENT) = content;
     SLOT(message, self, REQUEST_ID) = request_id;
@@ -134,7 +154,8 @@ message_of(const Decoder *self, const unsigned char *frame, uint32_t size, PyObj
 }
 
 static Py_ssize_t
-decode(const Decoder *self, PyObject *data, Py_ssize_t position, PyObject *received_at, PyObject *events, Known *known)
+decode(const Decoder *self, PyObject *data, Py_ssize_t position, PyObject *received_at, PyObject *events, Known *known,
+       Time *last)
 {
     const unsigned char *bytes = (const unsigned char *)PyBytes_AS_STRING(data);
     const Py_ssize_t end = PyBytes_GET_SIZE(data), header_size = self->layout.header_size;
@@ -154,7 +175,7 @@ decode(const Decoder *self, PyObject *data, Py_ssize_t position, PyObject *recei
         if (type == Py_None) {
             break;
         }
-        PyObject *message = message_of(self, frame, size, type, received_at);
+        PyObject *message = message_of(self, frame, size, type, received_at, last);
         if (message == NULL) {
             return -1;
         }
@@ -183,31 +204,41 @@ decoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObj
         return NULL;
     }
     Known known[KNOWN] = {{0, NULL}};
-    position = decode((Decoder *)callable, arguments[0], position, arguments[2], arguments[3], known);
+    Time last = {0, NULL};
+    position = decode((Decoder *)callable, arguments[0], position, arguments[2], arguments[3], known, &last);
+    Py_XDECREF(last.number);
     for (int place = 0; place < KNOWN; place++) {
         Py_XDECREF(known[place].type);
     }
     return position < 0 ? NULL : PyLong_FromSsize_t(position);
 }
 
-/* Where instances of the message class keep their slots: only what is surely an object reference of their own. */
+/* Where instances of a class keep a slot: 0 for what is not surely an object reference of their own, -1 with an error. */
+static Py_ssize_t
+find_slot(PyTypeObject *type, const char *name)
+{
+    PyObject *found = PyObject_GetAttrString((PyObject *)type, name);
+    if (found == NULL) {
+        return -1;
+    }
+    PyMemberDef *member = Py_IS_TYPE(found, &PyMemberDescr_Type) ? ((PyMemberDescrObject *)found)->d_member : NULL;
+    int fits = member != NULL && ((PyMemberDescrObject *)found)->d_common.d_type == type && member->type == T_OBJECT_EX
+               && member->offset >= (Py_ssize_t)sizeof(PyObject)
+               && member->offset <= type->tp_basicsize - (Py_ssize_t)sizeof(PyObject *);
+    Py_ssize_t offset = fits ? member->offset : 0;
+    Py_DECREF(found);
+    return offset;
+}
+
 static int
 find_slots(Decoder *self)
 {
     for (int slot = 0; slot < SLOTS; slot++) {
-        PyObject *found = PyObject_GetAttrString((PyObject *)self->message, slot_names[slot]);
-        if (found == NULL) {
+        self->slots[slot] = find_slot(self->message, slot_names[slot]);
+        if (self->slots[slot] < 0) {
             return -1;
         }
-        PyMemberDef *member = Py_IS_TYPE(found, &PyMemberDescr_Type) ? ((PyMemberDescrObject *)found)->d_member : NULL;
-        int fits = member != NULL && ((PyMemberDescrObject *)found)->d_common.d_type == self->message
-                   && member->type == T_OBJECT_EX && member->offset >= (Py_ssize_t)sizeof(PyObject)
-                   && member->offset <= self->message->tp_basicsize - (Py_ssize_t)sizeof(PyObject *);
-        if (fits) {
-            self->slots[slot] = member->offset;
-        }
-        Py_DECREF(found);
-        if (!fits) {
+        if (self->slots[slot] == 0) {
             PyErr_Format(PyExc_TypeError, "%s of a message is no slot", slot_names[slot]);
             return -1;
         }
@@ -300,6 +331,8 @@ typedef struct {
     vectorcallfunc vectorcall;
     Layout layout;
     PyObject *clock; /* NULL for a layout without one */
+    Py_ssize_t kept; /* where a clock that is read once a turn keeps the ms, 0 for one that is called for each frame */
+    Time last;       /* those of the last frame */
 } Encoder;
 
 /* A whole number up to a limit. Whatever else it is, the error is the one for a number that does not fit. */
@@ -318,10 +351,33 @@ as_unsigned(PyObject *object, uint64_t limit, uint64_t *value)
     return 0;
 }
 
+/* The ms of a clock: those it keeps, where it keeps some for a turn, else what it returns. */
+static int
+clock_ms(Encoder *self, uint64_t *ms)
+{
+    PyObject *number = self->kept ? *(PyObject **)((char *)self->clock + self->kept) : NULL;
+    if (number != NULL && number == self->last.number) {
+        *ms = self->last.ms;
+        return 0;
+    }
+    if (number != NULL && PyLong_CheckExact(number)) {
+        Py_INCREF(number);
+    } else {
+        number = self->kept ? PyObject_CallMethod(self->clock, "keep", NULL) : PyObject_CallNoArgs(self->clock);
+    }
+    if (number == NULL || as_unsigned(number, UINT64_MAX, ms) < 0) {
+        Py_XDECREF(number);
+        return -1;
+    }
+    self->last.ms = *ms;
+    Py_XSETREF(self->last.number, number);
+    return 0;
+}
+
 static PyObject *
 encoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObject *names)
 {
-    const Encoder *self = (Encoder *)callable;
+    Encoder *self = (Encoder *)callable;
     if (PyVectorcall_NARGS(flags) != 3 || names != NULL || !PyBytes_Check(arguments[1])) {
         PyErr_SetString(PyExc_TypeError, "an encoder takes a type code, bytes and a request id");
         return NULL;
@@ -338,13 +394,8 @@ encoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObj
         || as_unsigned(arguments[2], self->layout.id_size == 2 ? UINT16_MAX : UINT32_MAX, &request_id) < 0) {
         return NULL;
     }
-    if (self->clock != NULL) {
-        PyObject *number = PyObject_CallNoArgs(self->clock);
-        int failed = number == NULL || as_unsigned(number, UINT64_MAX, &ms) < 0;
-        Py_XDECREF(number);
-        if (failed) {
-            return NULL;
-        }
+    if (self->clock != NULL && clock_ms(self, &ms) < 0) {
+        return NULL;
     }
 
     PyObject *frame = PyBytes_FromStringAndSize(NULL, self->layout.header_size + size);
@@ -370,11 +421,16 @@ encoder_new(PyTypeObject *type, PyObject *arguments, PyObject *Py_UNUSED(names))
 {
     Layout layout;
     PyObject *clock;
-    if (!PyArg_ParseTuple(arguments, "iiO:Encoder", &layout.header_size, &layout.id_size, &clock)) {
+    int turned = 0;
+    if (!PyArg_ParseTuple(arguments, "iiO|p:Encoder", &layout.header_size, &layout.id_size, &clock, &turned)) {
         return NULL;
     }
     layout.clock = clock != Py_None;
     if (layout_check(&layout) < 0) {
+        return NULL;
+    }
+    Py_ssize_t kept = layout.clock && turned ? find_slot(Py_TYPE(clock), "ms") : 0;
+    if (kept < 0) {
         return NULL;
     }
     Encoder *self = (Encoder *)type->tp_alloc(type, 0);
@@ -384,6 +440,7 @@ encoder_new(PyTypeObject *type, PyObject *arguments, PyObject *Py_UNUSED(names))
     self->vectorcall = encoder_call;
     self->layout = layout;
     self->clock = layout.clock ? Py_NewRef(clock) : NULL;
+    self->kept = kept;
     return (PyObject *)self;
 }
 
@@ -403,6 +460,7 @@ encoder_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     Py_XDECREF(self->clock);
+    Py_XDECREF(self->last.number);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -414,7 +472,7 @@ static PyMemberDef encoder_members[] = {
 
 PyDoc_STRVAR(encoder_doc,
              "Makes frames: type code, content, request id -> frame.\n\n"
-             "Made of: header size, id size, clock or None.");
+             "Made of: header size, id size, clock or None, and whether that keeps its ms for a turn (a TurnClock).");
 
 static PyType_Slot encoder_slots[] = {
     {Py_tp_new, encoder_new},

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from veltix_tx.errors import SettingsError
+from veltix_tx.wire.turn_clock import TurnClock
 
 try:
     from isal.isal_zlib import crc32
@@ -140,12 +141,12 @@ def compiled_encoder(layout: Layout, clock: Callable[[], int]) -> Encode | None:
 
     Args:
         layout: the layout.
-        clock: gives the ms for a layout that carries them.
+        clock: gives the ms for a layout that carries them; a TurnClock those that it keeps.
     """
     if _chosen is None or layout.checksum is not crc32:
         return None
     _, encoder, _ = _chosen
-    return encoder(layout.header_size, layout.id_size, clock if layout.clock else None)
+    return encoder(layout.header_size, layout.id_size, clock if layout.clock else None, isinstance(clock, TurnClock))
 
 
 def compiled_calls() -> CallEach | None:

@@ -50,6 +50,7 @@ from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.releases import Release, release_of
 from veltix_tx.wire.requests import NONE_GIVEN_UP, PLAIN_IDS, GivenUpIds, RequestIds, half_of
 from veltix_tx.wire.states import STATES, Role, State, Trigger
+from veltix_tx.wire.turn_clock import TurnClock
 from veltix_tx.wire.wire import WireConnection
 
 __all__ = [
@@ -117,6 +118,7 @@ class VeltixConnection:
         "_beginning",
         "_decoder",
         "_frame",
+        "_frame_now",
         "_handshake",
         "_ids",
         "_layout",
@@ -159,6 +161,7 @@ class VeltixConnection:
         self._most_joined = -1
         self._pack: Callable[[int, bytes, int], bytes] | None = None
         self._frame: Callable[[int, bytes, int], bytes] | None = None
+        self._frame_now: Callable[[int, bytes, int], bytes] | None = None
         self._ids: RequestIds | None = None
         self._out: list[bytes] = []
         self.pings = 0
@@ -282,7 +285,7 @@ class VeltixConnection:
             MessageTooLarge: the peer would have to refuse it.
             LocalProtocolError: the request id does not fit the wire.
         """
-        pack, frame, ids = self._pack, self._frame, self._ids
+        pack, frame, ids = self._pack, self._frame_now, self._ids
         if pack is None or frame is None or ids is None:
             raise NotReady()
         size = len(content)
@@ -379,6 +382,8 @@ class VeltixConnection:
         self.encoding = intern(f"{beginning.role.name} {peer.layout.name} {monotonic}")
         clock = beginning.uptime_ms if monotonic else beginning.calendar_ms
         self._pack, self._frame = _packer(peer.layout, clock), framer(peer.layout, clock)
+        # encode() may be called in any thread, and no turn need end behind it: no time is kept for it.
+        self._frame_now = framer(peer.layout, clock.read if isinstance(clock, TurnClock) else clock)
         self._max_content = self.max_message_size - peer.layout.header_size
         self._most_joined = min(self._max_content, _UNCOPIED)
         self._ids = RequestIds(peer.layout, half_of(beginning.role, peer), beginning.getrandbits)

@@ -93,7 +93,7 @@ def framer(layout: Layout, clock: Callable[[], int]) -> Callable[[int, bytes, in
 
     Args:
         layout: the header layout.
-        clock: gives the ms for a layout that carries them.
+        clock: gives the ms for a layout that carries them; a TurnClock those that it keeps.
     """
     return codec.compiled_encoder(layout, clock) or _python_framer(layout, clock)
 

@@ -24,6 +24,7 @@ from struct import Struct
 from typing import NamedTuple, Protocol
 
 from veltix_tx.wire.codec import crc32
+from veltix_tx.wire.turn_clock import TurnClock
 
 __all__ = ["ALL_LAYOUTS", "W14", "W15", "W16", "W22", "W46", "W62", "Header", "Layout", "Summing"]
 
@@ -133,7 +134,7 @@ class Layout:
         """Return a function as :meth:`packer` does, but of the whole frame: header and content in one.
 
         Args:
-            clock: gives the ms for a layout that carries them.
+            clock: gives the ms for a layout that carries them; a TurnClock those that it keeps.
         """
         pack, checksum, magic, has_clock = self.header.pack, self.checksum, self.magic, self.clock
         wide_id, id_size = self.wide_id, self.id_size
@@ -145,6 +146,16 @@ class Layout:
             wire_id = request_id.to_bytes(id_size, "big") if wide_id else request_id
             return pack(code, len(content), checksum(content), clock() if has_clock else b"", wire_id) + content
 
+        def turned(code: int, content: bytes, request_id: int) -> bytes:
+            return pack(code, len(content), checksum(content), turn.ms or turn.keep(), request_id) + content
+
+        def turned_wide(code: int, content: bytes, request_id: int) -> bytes:
+            wire_id = request_id.to_bytes(id_size, "big")
+            return pack(code, len(content), checksum(content), turn.ms or turn.keep(), wire_id) + content
+
+        if has_clock and isinstance(clock, TurnClock):
+            turn = clock
+            return turned_wide if wide_id else turned
         return with_magic if magic else bare
 
     def pack(self, code: int, content: bytes, request_id: int, timestamp: int) -> bytes:

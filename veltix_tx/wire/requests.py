@@ -168,9 +168,7 @@ class RequestIds:
 
     def unsolicited(self) -> int:
         """Return an id for a message that asks nothing and answers nothing."""
-        if self.plain is not None:
-            return self.plain
-        return self._half.start | 1 << self._bits | self._getrandbits(self._bits) if self.usable else 0
+        return self._half.stop - self._getrandbits(self._bits) if self.plain is None else self.plain  # the half's upper half
 
     @property
     def probe(self) -> int:
@@ -186,7 +184,7 @@ class RequestIds:
         half, ids, request_id = self._half, given_up.ids, self._next
         if self.plain is None:
             for _ in range(64):
-                request_id = half.start | self._getrandbits(self._bits)
+                request_id = half.start + self._getrandbits(self._bits)
                 if request_id not in taken and request_id not in ids:
                     return request_id
             return None
