@@ -131,6 +131,8 @@ class Client(RoutedService):
             clocks = resolve_clocks(self.reactor)
             self.home = Home(clocks.reactor)
             endpoint = self._endpoint(clocks)
+            shared = Shared(clocks, self.config.limits, self.config.timeouts, self._counters)
+            may_log = partial(shared.remarks.may_log, self._target)
             self._factory = VeltixClientFactory(
                 self._application,
                 self.config,
@@ -138,8 +140,8 @@ class Client(RoutedService):
                 reactor=clocks,
                 types=self._types,
                 random=self._random,
-                told=self._router.lost if self._router is not None else None,
-                shared=Shared(clocks, self.config.limits, self.config.timeouts, self._counters),
+                told=partial(self._router.lost, may_log=may_log) if self._router is not None else None,
+                shared=shared,
             )
             EndpointConnector(endpoint, self._factory, self._target).connect()
         factory = self._factory

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from veltix_tx.app.router import Events
 from veltix_tx.dropin.callbacks import Crew, Strand
+from veltix_tx.dropin.network.connection import Connection
 from veltix_tx.dropin.network.request import Request, Response, id_as_int
 from veltix_tx.dropin.reactor import ReactorThread, reactor_thread
 from veltix_tx.errors import VeltixError
@@ -142,28 +143,32 @@ class Routed:
         return self._put(strand, self.on_recv, *plain)
 
 
-def ask(thread: ReactorThread, session: Session | None, request: Request, timeout: float) -> Response | None:
+def ask(thread: ReactorThread, connection: Connection, request: Request, timeout: float) -> Response | None:
     """Send a request and wait for its reply; None, and a line in the log, where none comes."""
     clock = thread.reactor.seconds
     started = clock()
+    session = connection.session
     try:
         if session is None:
             raise VeltixError("not connected")
         request_id = id_as_int(request.request_id)
         reply = thread.call(lambda: session.send_and_wait(request.type, request.content, timeout=timeout, request_id=request_id))
     except (VeltixError, TypeError, ValueError) as error:
-        _log.warn("No response to {request}: {error}", request=request.outline, error=str(error))
+        if connection.may_log():
+            _log.warn("No response to {request}: {error}", request=request.outline, error=str(error))
         return None
     return Response.of(reply, request, (clock() - started) * 1000)
 
 
-def ping(thread: ReactorThread, session: Session | None, timeout: float) -> float | None:
+def ping(thread: ReactorThread, connection: Connection, timeout: float) -> float | None:
     """Measure a round trip in ms; None, and a line in the log, where no answer comes."""
+    session = connection.session
     try:
         if session is None:
             raise VeltixError("not connected")
         measured: float = thread.call(session.ping, timeout)
     except (VeltixError, ValueError) as error:
-        _log.warn("Ping timed out: {error}", error=str(error))
+        if connection.may_log():
+            _log.warn("Ping timed out: {error}", error=str(error))
         return None
     return measured

@@ -20,6 +20,7 @@ from veltix_tx.dropin.routing import Callback, Routed, ask, ping
 from veltix_tx.dropin.settings import ClientConfig
 from veltix_tx.errors import SessionClosed
 from veltix_tx.net import reconnect
+from veltix_tx.net.session import Session
 from veltix_tx.wire import messages
 
 __all__ = ["Client", "ClientConfig", "DisconnectReason", "DisconnectState"]
@@ -47,7 +48,8 @@ class Client(Routed):
         self.config = config
         self.running = True
         self._native = NativeClient(config.native(), types=REGISTRY, reactor=self._thread.reactor)
-        self.socket = Connection(lambda: self._native.session)
+        self._last: Session | None = None
+        self.socket = Connection(lambda: self._native.session, self._may_log)
         self.sender = Sender(Mode.CLIENT, conn=self.socket)
         self._callbacks = self._strand(self._may_log)
         self._native.set_callback(Events.ON_CONNECT, self._connected)
@@ -95,11 +97,11 @@ class Client(Routed):
 
     def send_and_wait(self, request: Request, timeout: float = 5.0) -> Response | None:
         """Send a request and wait for its reply; None when none comes within ``timeout`` seconds or the connection goes."""
-        return ask(self._thread, self.socket.session, request, timeout)
+        return ask(self._thread, self.socket, request, timeout)
 
     def ping_server(self, timeout: float = 5.0) -> float | None:
         """Measure the round trip to the server in ms; None when no answer comes within ``timeout`` seconds."""
-        return ping(self._thread, self.socket.session, timeout)
+        return ping(self._thread, self.socket, timeout)
 
     def stop_retry(self) -> None:
         """Try no more; ``on_disconnect`` is told when the client waited for its next try."""
@@ -158,11 +160,13 @@ class Client(Routed):
         trying.addErrback(lambda failure: _log.error("No connection: {error}", error=str(failure.value)))
 
     def _may_log(self) -> bool:
-        session = self._native.session
-        return session is None or session.may_log()
+        """Return whether the log may have one more line that the server causes; it causes none before the first connection."""
+        return self._last is None or self._last.may_log()
 
     def _connected(self) -> None:
-        _log.info("Successfully connected to server {addr}:{port}", addr=self.config.server_addr, port=self.config.port)
+        self._last = self._native.session or self._last
+        if self._may_log():
+            _log.info("Successfully connected to server {addr}:{port}", addr=self.config.server_addr, port=self.config.port)
         self._put(self._callbacks, self.on_connect)
 
     def _received(self, message: messages.Response) -> Any:
@@ -174,5 +178,6 @@ class Client(Routed):
             self._thread.open.discard(self)
         told = as_upstream(state)
         if told is not None:
-            _log.info("Disconnected from server: {state!r}", state=told)
+            if self._may_log():
+                _log.info("Disconnected from server: {state!r}", state=told)
             self._put(self._callbacks, self.on_disconnect, told)

@@ -95,11 +95,11 @@ class Server(Routed):
 
     def send_and_wait(self, request: Request, client: ClientInfo, timeout: float = 5.0) -> Response | None:
         """Send a client a request and wait for its reply; None when none comes within ``timeout`` seconds or the client goes."""
-        return ask(self._thread, client.conn.session, request, timeout)
+        return ask(self._thread, client.conn, request, timeout)
 
     def ping_client(self, client: ClientInfo, timeout: float = 5.0) -> float | None:
         """Measure the round trip to a client in ms; None when no answer comes within ``timeout`` seconds."""
-        return ping(self._thread, client.conn.session, timeout)
+        return ping(self._thread, client.conn, timeout)
 
     def ping_client_async(self, client: ClientInfo, callback: Callable[[float | None], object], timeout: float = 5.0) -> None:
         """Do the same without waiting; the callback is called in a thread of its own."""
@@ -155,7 +155,7 @@ class Server(Routed):
 
     def _connected(self, session: Session) -> None:
         self._numbered += 1
-        info = ClientInfo(Connection(lambda: session), (session.ip, session.port), self._numbered, True)
+        info = ClientInfo(Connection(lambda: session, session.may_log), (session.ip, session.port), self._numbered, True)
         strand = self._strand(session.may_log)
         self._clients[session] = info, strand
         if strand.may_log():
