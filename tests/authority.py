@@ -30,6 +30,15 @@ def pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None = None) -> byt
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how)
 
 
+def _alternative(name: str) -> x509.GeneralName:
+    kind, _, given = name.partition(":")
+    if kind == "DNS":
+        return x509.DNSName(given)
+    if kind == "URI":
+        return x509.UniformResourceIdentifier(given)
+    return x509.IPAddress(ip_address(name)) if name[-1].isdigit() else x509.DNSName(name)
+
+
 class Authority:
     """An issuer of certificates.
 
@@ -67,7 +76,7 @@ class Authority:
 
         Args:
             name: what its files are called, and its common name.
-            names: host names and addresses it is for.
+            names: host names and addresses it is for; with ``DNS:`` in front a name, whatever it looks like, with ``URI:`` a URI.
             age: for how long it has been valid.
             life: for how long it is valid in all.
             client: it is a client's.
@@ -76,9 +85,7 @@ class Authority:
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        alternatives: list[x509.GeneralName] = [
-            x509.IPAddress(ip_address(each)) if each[-1].isdigit() else x509.DNSName(each) for each in names
-        ]
+        alternatives = [_alternative(each) for each in names]
         usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
         extensions: list[x509.ExtensionType] = [x509.ExtendedKeyUsage([usage])]
         if alternatives:

@@ -265,6 +265,8 @@ class Client(RoutedService):
         if self._factory is None or self._factory.finished:
             clocks = self._clocks
             endpoint = self._endpoint(clocks)
+            shared = Shared(clocks, self.config.limits, self.config.timeouts, self._counters)
+            may_log = partial(shared.remarks.may_log, self._target)
             self._factory = VeltixClientFactory(
                 self._application,
                 self.config,
@@ -272,8 +274,8 @@ class Client(RoutedService):
                 reactor=clocks,
                 types=self._types,
                 random=self._random,
-                told=self._router.lost if self._router is not None else None,
-                shared=Shared(clocks, self.config.limits, self.config.timeouts, self._counters),
+                told=partial(self._router.lost, may_log=may_log) if self._router is not None else None,
+                shared=shared,
             )
             self._factory.when_ready().addBoth(self._first_session.fire)
             EndpointConnector(endpoint, self._factory, self._target).connect()

@@ -430,8 +430,10 @@ class Server(RoutedService):
             return
         accept_in_turns(port)
         self._ports.append(port)
-        accept_patiently(port, self.reactor)
         address = port.getHost()
+        assert self._connections is not None
+        may_log = partial(self._connections.shared.remarks.may_log, shown(address))
+        accept_patiently(port, self.reactor, may_log)
         auto = f"Veltix {SUPERSET.name}" if place.encrypted else "Veltix 1.4 to 3.3 but 1.8 and 1.9"
         wire = f"{auto} (wire auto)" if place.wire == AUTO else f"Veltix {place.wire}"
         how = " over TLS" if place.encrypted else ""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import pytest
 
 from veltix_tx.dropin import Mode, Request, Sender, SenderError
 from veltix_tx.dropin.reactor import reactor_thread
+from veltix_tx.wire.layouts import W22
 
-from .ends import Ends, Lines, both_wires, new_type, until
+from .ends import Ends, Lines, Peer, both_wires, new_type, until
 
 
 def test_modes() -> None:
@@ -210,3 +213,56 @@ def test_a_full_queue_is_told(ends: Ends, log: Lines) -> None:
     reactor_thread().call(session._flow.resumeProducing)
     assert server.get_sender().send(Request(kind, b"small"), info.conn) is True
     assert until(lambda: len(seen) == 2 and seen) == [len(content), 5]
+
+
+@pytest.mark.parametrize("wire", ["1.6.3"])
+def test_answers_to_peers_that_leave_are_a_bounded_number_of_lines(ends: Ends, log: Lines) -> None:
+    """15,000 messages of peers of one source that are gone when they are answered: few lines, and how many are missing."""
+    server, kind, gone, answered = ends.server(), new_type(), threading.Event(), []  # type: ignore[var-annotated]
+
+    def answer(info: Any, response: Any) -> None:
+        gone.wait(20)
+        answered.append(server.get_sender().send(Request(kind, b"answer", response.request_id), info.conn))
+
+    server.set_callback("on_recv", answer)
+    began = time.monotonic()
+    for _ in range(30):
+        with Peer(server.port) as peer:
+            code, request_id, hello = peer.frame()
+            assert code == 10
+            peer.socket.sendall(W22.pack(11, hello, int.from_bytes(request_id, "big"), 0) + hello)
+            peer.socket.sendall((W22.pack(kind.code, b"?", 5, 0) + b"?") * 500)
+    until(lambda: server.clients == [], 20)
+    gone.set()
+    until(lambda: len(answered) == 15_000, 30)
+    seconds = time.monotonic() - began
+    lines = [line for line in log if "127.0.0.1" not in line or "left out" in line]
+    about = log.about("not connected") + log.about("Not sent")
+    assert answered.count(False) == len(answered)
+    assert len(about) <= 20 + 5 * seconds
+    assert len(lines) <= 2 * (20 + 5 * seconds)
+    assert server._native.counters["lines_left_out"] > 14_000
+
+
+def test_mistakes_of_a_program_are_a_bounded_number_of_lines(ends: Ends, log: Lines) -> None:
+    """A callback that sends to nobody, for each message of a peer, causes no flood of lines either."""
+    server, kind = ends.server(), new_type()
+    for _ in range(1000):
+        assert server.get_sender().send(Request(kind, b""), None) is False
+        assert server.get_sender().broadcast(None, [5]) is False  # type: ignore[arg-type, list-item]
+    assert len(log.about("ERROR")) <= 40
+
+
+@both_wires
+def test_questions_to_a_peer_that_is_gone_are_a_bounded_number_of_lines(ends: Ends, log: Lines) -> None:
+    """Nor does asking, or pinging, a client that has left, or a server that has."""
+    (server, client), kind = ends.pair(), new_type()
+    (info,) = server.clients
+    client.disconnect()
+    until(lambda: not server.clients)
+    for _ in range(200):
+        assert server.send_and_wait(Request(kind, b""), info, 0.1) is None
+        assert server.ping_client(info, 0.1) is None
+        assert client.ping_server(0.1) is None
+        assert client.send_and_wait(Request(kind, b""), 0.1) is None
+    assert 2 <= len(log.about("No response") + log.about("Ping timed out")) <= 80

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -40,10 +42,10 @@ def files(authority: Authority) -> Files:
 class Pair:
     """A server's and a client's protocol with TLS below both, and no network between them but this."""
 
-    def __init__(self, authority: Authority, files: Files, wire: str = "auto", **client: Any) -> None:
+    def __init__(self, authority: Authority, files: Files, wire: str = "auto", *, name: str = "example.com", **client: Any) -> None:
         self.clock = Clock()
         clocks = Clocks(self.clock, self.clock.seconds, self.clock.seconds)
-        client_tls = ClientTls("example.com", authority.ca)
+        client_tls = ClientTls(name, authority.ca)
         self.server = VeltixProtocol(Side(Recorder(), ServerConfig(wire=wire), clocks, random=Random(1)))
         self.client = VeltixProtocol(Side(Recorder(), ClientConfig(wire=wire, **client), clocks, random=Random(2)))
         below_server = ServerTls(files.both).below(Factory.forProtocol(lambda: self.server), self.clock)
@@ -129,6 +131,68 @@ def test_a_verifier_that_fails_refuses(authority: Authority, files: Files, monke
     assert "it cannot be understood" in str(cause)
     assert "\x1b" not in str(cause)
     assert len(str(cause)) < 200
+
+
+# Names.
+
+ODD = ["DNS:127.0.0.1", "DNS:*", "DNS:*.local", "DNS:*.*.example", "DNS: ", "DNS:1", "URI:spiffe://example/a:b:c", "URI:nothing"]
+"""What no host can be called, and names of other kinds."""
+
+
+def outcome(authority: Authority, files: Files, name: str) -> str:
+    """What a client that connects to a name says of a server's certificate: nothing where it takes it."""
+    pair = Pair(authority, files, name=name)
+    pair.finish()
+    if pair.client.session is not None:
+        return ""
+    pair.ends[1][0].connectionLost(Failure(ConnectionDone()))
+    return str(pair.client._closed.cause)  # type: ignore[union-attr]
+
+
+def ssl_takes(authority: Authority, files: Files, name: str) -> bool:
+    """Whether Python's own ssl takes the certificate for the name."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server_side, client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    server_side.load_cert_chain(files.both)
+    client_side.load_verify_locations(authority.ca)
+    ends = [
+        client_side.wrap_bio(to_client, to_server, server_hostname=name),
+        server_side.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    try:
+        for end in ends * 4:
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    except ssl.SSLCertVerificationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("odd", [*ODD, None])
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "printer.local"])
+def test_odd_names_beside_a_good_one_are_skipped(name: str, odd: str | None, authority: Authority) -> None:
+    """A certificate with the right name or address is for it, whatever else it has, before or behind; Python's ssl says so, too."""
+    others = [odd] if odd else ODD
+    for names in ([*others, name], [name, *others]):
+        files = authority.issue("server", *names)
+        assert outcome(authority, files, name) == ""
+        assert ssl_takes(authority, files, name)
+
+
+@pytest.mark.parametrize("odd", [*ODD, None])
+@pytest.mark.parametrize("name", ["127.0.0.1", "printer.example", "printer.local"])
+def test_odd_names_alone_are_for_nobody(name: str, odd: str | None, authority: Authority) -> None:
+    """What is skipped matches nothing: no address by a name that looks like one, and no name by ``*``."""
+    files = authority.issue("server", *([odd] if odd else ODD))
+    assert f"it is not for {name}" in outcome(authority, files, name)
+
+
+def test_a_wildcard_is_for_one_label(authority: Authority) -> None:
+    """``*.example.com`` beside an odd name is what it is: for a name below, and no other."""
+    files = authority.issue("server", "*.example.com", "DNS:*")
+    assert outcome(authority, files, "shop.example.com") == ""
+    for name in ("example.com", "a.shop.example.com", "shop.example.org"):
+        assert f"it is not for {name}" in outcome(authority, files, name)
 
 
 def test_a_refused_connection_gets_no_tls(authority: Authority, files: Files) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 from inspect import iscoroutinefunction
 from typing import Literal, TypeVar, overload
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from veltix_tx.errors import SessionClosed, SettingsError
@@ -116,11 +116,11 @@ class Router:
             raise SettingsError("route", message_type.name, f"a type that {self.taken[message_type.code]} does not handle")
         if timeout is not None:
             check_seconds("timeout", timeout, endless=True)
-        if thread:
-            if iscoroutinefunction(handler) or self._workers is None:
-                raise SettingsError("thread", True, "False for a coroutine function, and for a router without workers")
-            handler = partial(_in_thread, self._workers, handler)
-        terms = None if timeout is None and not concurrent else _Terms(concurrent, timeout)
+        if thread and (iscoroutinefunction(handler) or self._workers is None):
+            raise SettingsError("thread", True, "False for a coroutine function, and for a router without workers")
+        terms = None
+        if thread or concurrent or timeout is not None:
+            terms = _Terms(concurrent, timeout, self._workers if thread else None)
         self._routes[message_type.code] = (handler, terms)
         if self._server and terms is None:
             self.direct[message_type.code] = handler
@@ -200,25 +200,30 @@ class Router:
             self.unhandled += 1
             session.reject(message, _NO_ROUTE % ("server" if self._server else "client"))
             return None
-        result = handler(session, message) if self._server else handler(message)
-        return result if terms is None else terms.hold(session, message, result)
+        if terms is not None:
+            return terms.call(handler, session, message, (session, message) if self._server else (message,))
+        return handler(session, message) if self._server else handler(message)
 
     def handler_for(self, key: int) -> object:
         """Return the function that handles the messages of a type, for the log."""
         handler, _ = self._routes.get(key) or (self._callbacks.get(Events.ON_RECV), None)
-        return handler.args[1] if isinstance(handler, partial) and handler.func is _in_thread else handler
+        return handler
 
     def disconnected(self, session: Session, reason: SessionClosed) -> object:
         """Call a server's ``on_disconnect``; for a client's see :meth:`lost`."""
         callback = self._callbacks.get(Events.ON_DISCONNECT)
         return callback(session) if self._server and callback is not None else None
 
-    def lost(self, state: DisconnectState) -> None:
-        """Call a client's ``on_disconnect``, at each step of a lost or failed connection."""
+    def lost(self, state: DisconnectState, may_log: Callable[[], bool] = lambda: True) -> None:
+        """Call a client's ``on_disconnect``, at each step of a lost or failed connection.
+
+        Args:
+            state: the step.
+            may_log: whether the log may have one more line that the server causes.
+        """
         callback = self._callbacks.get(Events.ON_DISCONNECT)
         if callback is not None:
-            told = copy_context().run(maybeDeferred, callback, state)
-            told.addErrback(lambda failure: _log.failure("on_disconnect failed", PlainFailure(failure)))
+            copy_context().run(maybeDeferred, callback, state).addErrback(_not_told, may_log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +232,11 @@ class _Terms:
 
     concurrent: bool
     timeout: float | None
+    workers: Callable[[], Workers] | None  # of a route in a thread
 
-    def hold(self, session: Session, message: Response, result: object) -> object:
+    def call(self, handler: Handler, session: Session, message: Response, arguments: tuple[object, ...]) -> object:
+        workers = self.workers
+        result = handler(*arguments) if workers is None else workers().run(handler, *arguments, may_log=session.may_log)
         if self.timeout is not None and isinstance(result, (Deferred, Coroutine)):
             result = Within(self.timeout, result)
         if not self.concurrent:
@@ -237,10 +245,11 @@ class _Terms:
         return None
 
 
+def _not_told(failure: Failure, may_log: Callable[[], bool]) -> None:
+    if may_log():
+        _log.failure("on_disconnect failed", PlainFailure(failure))
+
+
 def _check_callable(handler: object) -> None:
     if not callable(handler):
         raise SettingsError("handler", handler, "a function")
-
-
-def _in_thread(workers: Callable[[], Workers], handler: Handler, *arguments: object) -> Deferred[object]:
-    return workers().run(handler, *arguments)

@@ -134,8 +134,7 @@ def _do(options: argparse.Namespace) -> int:
                     _print([remark])
                 _measure(options, results, other)
     except KeyboardInterrupt:
-        if results.outcomes:
-            _print(["interrupted; until then:", *table(results)])
+        _print(["interrupted; until then:", *table(results)] if results.outcomes else ["interrupted"])
         return INTERRUPTED
     return _show(results, options)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from veltix_tx.errors import VeltixError
+from veltix_tx.net.remarks import Remarks
 from veltix_tx.net.threads import wait_for
 
 __all__ = ["Closing", "ReactorThread", "reactor_thread"]
@@ -32,6 +34,9 @@ _log = Logger()
 
 _EXIT = 5.0
 """Seconds that open connections have at the interpreter's exit."""
+
+_LINES = 5, 20
+"""Lines of the log a second, and in a row, that may be about no connection, as of a connection."""
 
 _POSTED = 1024 * 1024
 """Bytes that may wait for the reactor's thread before whoever posts more waits, too."""
@@ -52,6 +57,7 @@ class ReactorThread:
         self.reactor._registerAsIOThread = False  # the program's own reactor may be Twisted's "I/O thread"
         self.reactor.getThreadPool().threadFactory = partial(Thread, daemon=True)
         self.open: set[Closing] = set()
+        self._remarks = Remarks(time.monotonic, *_LINES)
         self._calls: deque[tuple[Any, ...]] = deque()  # one object for each: the garbage collector looks at them all
         self._woken = False
         self._thread = Thread(target=self.reactor.run, kwargs={"installSignalHandlers": False}, name="veltix_tx", daemon=True)
@@ -59,6 +65,10 @@ class ReactorThread:
         self.reactor.callWhenRunning(started.set)
         self._thread.start()
         started.wait()
+
+    def may_log(self) -> bool:
+        """Whether the log may have one more line that no connection's budget is for: a peer may have the program make a mistake."""
+        return self._remarks.may_log("this program")
 
     def call(self, function: Callable[..., object], *arguments: object) -> Any:
         """Call a function in the reactor's thread, after everything posted so far, and wait.
@@ -96,7 +106,8 @@ class ReactorThread:
                 function, *arguments = self._calls.popleft()
                 function(*arguments)
             except BaseException:  # noqa: PERF203 (the others are called all the same)
-                _log.failure("a call from another thread failed")
+                if self.may_log():
+                    _log.failure("a call from another thread failed")
 
     def stop(self) -> None:
         """Close what is open and end the thread."""

@@ -162,25 +162,28 @@ def ask(thread: ReactorThread, connection: Connection, request: Request, timeout
     """Send a request and wait for its reply; None, and a line in the log, where none comes."""
     clock = thread.reactor.seconds
     started = clock()
+    session = connection.session
     try:
-        session = connection.session
         if session is None:
             raise VeltixError("not connected")
         request_id = id_as_int(request.sent_by(connection.server))
         reply = thread.call(lambda: session.send_and_wait(request.type, request.content, timeout=timeout, request_id=request_id))
     except (VeltixError, TypeError, ValueError) as error:
-        _log.warn("No response to {request}: {error}", request=request.outline, error=str(error))
+        if connection.may_log():
+            _log.warn("No response to {request}: {error}", request=request.outline, error=str(error))
         return None
     return Response.of(reply, request, (clock() - started) * 1000)
 
 
-def ping(thread: ReactorThread, session: Session | None, timeout: float) -> float | None:
+def ping(thread: ReactorThread, connection: Connection, timeout: float) -> float | None:
     """Measure a round trip in ms; None, and a line in the log, where no answer comes."""
+    session = connection.session
     try:
         if session is None:
             raise VeltixError("not connected")
         measured: float = thread.call(session.ping, timeout)
     except (VeltixError, ValueError) as error:
-        _log.warn("Ping timed out: {error}", error=str(error))
+        if connection.may_log():
+            _log.warn("Ping timed out: {error}", error=str(error))
         return None
     return measured

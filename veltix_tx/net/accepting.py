@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from errno import EAGAIN, EWOULDBLOCK
 from typing import Any
 
@@ -36,7 +37,7 @@ def accept_in_turns(port: Any) -> None:
     port.doRead = doRead
 
 
-def accept_patiently(port: IListeningPort, reactor: IReactorTime) -> None:
+def accept_patiently(port: IListeningPort, reactor: IReactorTime, may_log: Callable[[], bool] = lambda: True) -> None:
     """Let a port wait when nothing can be accepted.
 
     Twisted tries again at once, for as long as there is a connection to accept: it takes all of a CPU,
@@ -45,18 +46,20 @@ def accept_patiently(port: IListeningPort, reactor: IReactorTime) -> None:
     Args:
         port: what listens; one that has no socket of its own is left as it is.
         reactor: ends the wait.
+        may_log: whether the log may have one more line that those who connect cause.
     """
     if hasattr(port, "socket") and hasattr(port, "stopReading"):
-        port.socket = _PatientSocket(port, reactor)
+        port.socket = _PatientSocket(port, reactor, may_log)
 
 
 class _PatientSocket:
     """A port's socket that has the port not read for a while."""
 
-    def __init__(self, port: Any, reactor: IReactorTime) -> None:
+    def __init__(self, port: Any, reactor: IReactorTime, may_log: Callable[[], bool]) -> None:
         self._port = port
         self._socket = port.socket
         self._reactor = reactor
+        self._may_log = may_log
         self._failures = 0
         self._wait: IDelayedCall | None = None
 
@@ -72,7 +75,8 @@ class _PatientSocket:
             if self._failures > 1 and self._wait is None:
                 self._port.stopReading()
                 seconds = min(_FIRST_WAIT * 2 ** min(self._failures - 2, 10), _LONGEST_WAIT)
-                _log.warn("nothing can be accepted for {seconds} s: {error}", seconds=seconds, error=error)
+                if self._may_log():
+                    _log.warn("nothing can be accepted for {seconds} s: {error}", seconds=seconds, error=error)
                 self._wait = self._reactor.callLater(seconds, self._go_on)
             raise
         self._failures = 0

@@ -57,6 +57,8 @@ class _Link(Protocol):
 
     def write_out(self) -> None: ...
 
+    def may_log(self) -> bool: ...
+
     def give_up(self) -> None: ...
 
     def resumed(self) -> None: ...
@@ -265,7 +267,8 @@ class Flow:
             try:
                 getattr(self._source, step)()
             except Exception:
-                _log.failure("{step} failed for {producer!r}", step=step, producer=self._source)
+                if self._link.may_log():  # the peer has it called, by how it reads
+                    _log.failure("{step} failed for {producer!r}", step=step, producer=self._source)
 
     def _end_source(self) -> None:
         self._tell("stopProducing")

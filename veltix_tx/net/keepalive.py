@@ -124,6 +124,8 @@ class _Beating(Protocol):
     @property
     def taken(self) -> int | None: ...
 
+    def may_log(self) -> bool: ...
+
     def probe(self) -> None: ...
 
     def dead(self) -> None: ...
@@ -192,7 +194,8 @@ class Heartbeat:
         try:
             return self._look_at(connection, now)
         except Exception:
-            _log.failure("a look at {connection!r} failed", connection=connection)
+            if connection.may_log():
+                _log.failure("a look at {connection!r} failed", connection=connection)
             return math.inf
 
     def _look_at(self, connection: _Beating, now: float) -> float:

@@ -229,7 +229,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
                 if self._told is not None:
                     self._told(state)
             except Exception:  # the handshake or the loss that this is told in goes on
-                _log.failure("telling {state} failed", state=state)
+                if self.side.shared.remarks.may_log(str(self.connector)):
+                    _log.failure("telling {state} failed", state=state)
 
     def startedConnecting(self, connector: IConnector) -> None:
         """A try begins."""

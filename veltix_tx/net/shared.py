@@ -153,4 +153,5 @@ class Shared:
             try:
                 connection.write_out()
             except Exception:  # noqa: PERF203 (a transport's; the others have no other turn)
-                _log.failure("writing to {connection!r} failed", connection=connection)
+                if connection.may_log():
+                    _log.failure("writing to {connection!r} failed", connection=connection)

@@ -263,13 +263,18 @@ class Workers:
             self._pool = reactor.getThreadPool()
             self._pool.adjustPoolsize(maxthreads=self._pool.max + most)
 
-    def run(self, function: Callable[..., object], *args: object) -> Deferred[Any]:
+    def run(self, function: Callable[..., object], *args: object, may_log: Callable[[], bool] = lambda: True) -> Deferred[Any]:
         """Return a Deferred of what the function returns or raises; in a thread it cannot return a Deferred.
 
         It sees a copy of the caller's ContextVars, and what it sets there is gone with it.
 
         Cancelling it keeps a function from running that has no thread yet. One that runs cannot be
         stopped, and keeps its thread to its end; what it returns is dropped, what it raises is logged.
+
+        Args:
+            function: what to run.
+            args: what to call it with.
+            may_log: whether the log may have one more line that the peer causes.
         """
         pool, context = self._pool, copy_context()
         if pool is None:
@@ -282,7 +287,7 @@ class Workers:
         def end(result: object) -> None:
             if not outcome.called:
                 outcome.callback(result)
-            elif isinstance(result, Failure):
+            elif isinstance(result, Failure) and may_log():
                 _log.failure("what had been given up failed in its thread", PlainFailure(result))
 
         self._free.run(begin).addBoth(end)

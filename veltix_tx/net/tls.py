@@ -6,17 +6,25 @@ Importing this module needs what ``pip install 'veltix-tx[tls]'`` installs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
 from os import fspath
 from pathlib import PurePath
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import Certificate, load_pem_x509_certificates
+from cryptography.x509 import (
+    Certificate,
+    DNSName,
+    ExtensionNotFound,
+    IPAddress,
+    SubjectAlternativeName,
+    load_pem_x509_certificates,
+)
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from service_identity.exceptions import CertificateError, VerificationError
-from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
-from service_identity.pyopenssl import extract_patterns
+from service_identity.hazmat import DNS_ID, DNSPattern, IPAddress_ID, IPAddressPattern, verify_service_identity
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -161,7 +169,7 @@ class ClientTls:
 
         def check(certificate: X509) -> str | None:
             try:
-                verify_service_identity(extract_patterns(certificate), [wanted], [])
+                verify_service_identity(_patterns(certificate), [wanted], [])
             except (VerificationError, CertificateError):
                 return f"it is not for {name}: connect by a name that it has, or give that as tls_name"
             return None
@@ -221,6 +229,24 @@ def _verifier(whose: str, ca_name: str, check: Callable[[X509], str | None]) -> 
         return True
 
     return verify
+
+
+def _patterns(certificate: X509) -> list[DNSPattern | IPAddressPattern]:
+    """Return the names and addresses that a certificate is for.
+
+    One that no host can have, such as an address given as a name, ``*`` or ``*.local``, is skipped and the others count, as with
+    Python's ssl; service_identity refuses the whole certificate for it. Names of other kinds, such as URIs, are not looked at.
+    """
+    try:
+        names = certificate.to_cryptography().extensions.get_extension_for_class(SubjectAlternativeName).value
+    except ExtensionNotFound:
+        return []
+    addresses = [each for each in names.get_values_for_type(IPAddress) if isinstance(each, (IPv4Address, IPv6Address))]
+    patterns: list[DNSPattern | IPAddressPattern] = [IPAddressPattern(address) for address in addresses]
+    for name in names.get_values_for_type(DNSName):
+        with suppress(CertificateError, ValueError):
+            patterns.append(DNSPattern.from_bytes(name.encode()))
+    return patterns
 
 
 def _wrong(certificate: X509, number: int, ca_name: str) -> str:

@@ -49,7 +49,8 @@ class Client(Routed):
         self.running = True
         self._native = NativeClient(config.native(), types=REGISTRY, reactor=self._thread.reactor)
         self._session: Session | None = None
-        self.socket = Connection(lambda: self._session, server=False)
+        self._last: Session | None = None
+        self.socket = Connection(lambda: self._session, self._may_log, server=False)
         self.sender = Sender(Mode.CLIENT, conn=self.socket)
         self._callbacks = self._strand(self._may_log)
         self._native.set_callback(Events.ON_CONNECT, self._connected)
@@ -101,7 +102,7 @@ class Client(Routed):
 
     def ping_server(self, timeout: float = 5.0) -> float | None:
         """Measure the round trip to the server in ms; None when no answer comes within ``timeout`` seconds."""
-        return ping(self._thread, self.socket.session, timeout)
+        return ping(self._thread, self.socket, timeout)
 
     def stop_retry(self) -> None:
         """Try no more; ``on_disconnect`` is told when the client waited for its next try."""
@@ -160,12 +161,14 @@ class Client(Routed):
         trying.addErrback(lambda failure: _log.error("No connection: {error}", error=str(failure.value)))
 
     def _may_log(self) -> bool:
-        session = self._native.session
-        return session is None or session.may_log()
+        """Return whether the log may have one more line that the server causes; it causes none before the first connection."""
+        return self._last is None or self._last.may_log()
 
     def _connected(self) -> None:
         self._session = self._native.session  # others get it now, too: upstream's may send while on_connect runs
-        _log.info("Successfully connected to server {addr}:{port}", addr=self.config.server_addr, port=self.config.port)
+        self._last = self._session or self._last
+        if self._may_log():
+            _log.info("Successfully connected to server {addr}:{port}", addr=self.config.server_addr, port=self.config.port)
         self._put_connected(self._callbacks)
 
     def _received(self, message: messages.Response) -> Any:
@@ -178,5 +181,6 @@ class Client(Routed):
             self._thread.open.discard(self)
         told = as_upstream(state)
         if told is not None:
-            _log.info("Disconnected from server: {state!r}", state=told)
+            if self._may_log():
+                _log.info("Disconnected from server: {state!r}", state=told)
             self._put(self._callbacks, self.on_disconnect, told)

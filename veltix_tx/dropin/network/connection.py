@@ -28,11 +28,13 @@ class Connection:
 
     Args:
         session: gives the session while there is one; a client's changes when it connects again.
+        may_log: whether the log may have one more line about it; asked in any thread.
         server: whether it is a server's.
     """
 
-    def __init__(self, session: Callable[[], Session | None], server: bool) -> None:
+    def __init__(self, session: Callable[[], Session | None], may_log: Callable[[], bool], server: bool) -> None:
         self._session = session
+        self.may_log = may_log
         self.server = server
 
     @property
@@ -48,14 +50,15 @@ class Connection:
         """
         session = self.session
         if session is None:
-            _log.error("Cannot send {request}: not connected", request=request.outline)
+            if self.may_log():
+                _log.error("Cannot send {request}: not connected", request=request.outline)
             return False
         if get_ident() != session.home.thread and session.queued > session.limits.write_high:
             reactor_thread().call(session.when_writable)  # as a socket's send() blocks; a peer that never reads is closed
         try:
             buffers = session.encode(request.type, as_content(request.content), self._answered_id(session, request))
         except _UNSENDABLE as error:
-            return _unsent(request, error)
+            return _unsent(request, error, self.may_log)
         return _post(session, buffers, request)
 
     def send(self, data: bytes) -> bool:
@@ -106,7 +109,7 @@ def broadcast(connections: list[Connection], request: Request) -> bool:
         one_of_each = {session.encoding: session for session in sessions}
         encoded = {encoding: session.encode(request.type, content) for encoding, session in one_of_each.items()}
     except _UNSENDABLE as error:
-        return _unsent(request, error)
+        return _unsent(request, error, connections[0].may_log if connections else reactor_thread().may_log)
     return not connections or sum([_post(session, encoded[session.encoding], request) for session in sessions]) > 0
 
 
@@ -114,7 +117,8 @@ def _post(session: Session, buffers: list[bytes], request: Request) -> bool:
     """Have the reactor's thread write; return whether the peer reads."""
     size = sum(map(len, buffers))
     if not session.has_room(size):
-        _log.error("Not sent, the peer does not read: {request}", request=request.outline)
+        if session.may_log():
+            _log.error("Not sent, the peer does not read: {request}", request=request.outline)
         return False
     reactor_thread().post(_write, session, request, *buffers, size=size)
     return True
@@ -124,9 +128,11 @@ def _write(session: Session, request: Request, *buffers: bytes) -> None:
     try:
         session.send_encoded(list(buffers))
     except (SessionClosed, QueueFull) as error:
-        _log.error("Not sent, {why}: {request}", request=request.outline, why=str(error))
+        if session.may_log():
+            _log.error("Not sent, {why}: {request}", request=request.outline, why=str(error))
 
 
-def _unsent(request: Request, error: Exception) -> Literal[False]:
-    _log.error("Cannot send {request}: {error}", request=request.outline, error=str(error))
+def _unsent(request: Request, error: Exception, may_log: Callable[[], bool]) -> Literal[False]:
+    if may_log():
+        _log.error("Cannot send {request}: {error}", request=request.outline, error=str(error))
     return False

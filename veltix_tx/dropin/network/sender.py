@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from veltix_tx.dropin.exceptions import SenderError
 from veltix_tx.dropin.network.connection import Connection, broadcast
 from veltix_tx.dropin.network.request import Request
+from veltix_tx.dropin.reactor import reactor_thread
 from veltix_tx.errors import excerpt
 
 __all__ = ["Mode", "Sender"]
@@ -52,17 +53,19 @@ class Sender:
             why, when it was not: not connected, too large, no bytes.
         """
         target = self.conn if self.is_client else getattr(client, "conn", client)
+        if isinstance(target, Connection) and isinstance(data, Request):
+            return target.transmit(data)
+        if not _may_log([target]):
+            return False
         if target is None:
             _log.error("No client socket provided")
-            return False
-        if not isinstance(target, Connection) or not isinstance(data, Request):
+        else:
             _log.error(
                 "Unexpected send error: no request to a connection: {data} to {target}",
                 data=type(data).__name__,
                 target=excerpt(target),
             )
-            return False
-        return target.transmit(data)
+        return False
 
     def broadcast(
         self, data: Request, list_of_client: Iterable[Connection], except_clients: Iterable[Connection] | None = None
@@ -74,18 +77,25 @@ class Sender:
             and a line in the log, when it could not be sent, or not to an entry that is no connection.
         """
         if self.is_client:
-            _log.error("Broadcast not available in CLIENT mode")
+            if _may_log([self.conn]):
+                _log.error("Broadcast not available in CLIENT mode")
             return False
         wanted, left_out = list(list_of_client or ()), set(_connections(except_clients or ()))
         connections = _connections(wanted)
         good = isinstance(data, Request) and len(connections) == len(wanted)
-        if not good:
+        if not good and _may_log(connections):
             _log.error(
                 "Unexpected send error: no request to connections: {data} to {wanted}",
                 data=type(data).__name__,
                 wanted=excerpt(wanted),
             )
         return isinstance(data, Request) and broadcast([each for each in connections if each not in left_out], data) and good
+
+
+def _may_log(given: Iterable[object]) -> bool:
+    """Return whether the log may have one more line about the first connection among these, or about none."""
+    known = [each for each in given if isinstance(each, Connection)]
+    return known[0].may_log() if known else reactor_thread().may_log()
 
 
 def _connections(given: Iterable[object]) -> list[Connection]:

@@ -99,7 +99,7 @@ class Server(Routed):
 
     def ping_client(self, client: ClientInfo, timeout: float = 5.0) -> float | None:
         """Measure the round trip to a client in ms; None when no answer comes within ``timeout`` seconds."""
-        return ping(self._thread, client.conn.session, timeout)
+        return ping(self._thread, client.conn, timeout)
 
     def ping_client_async(self, client: ClientInfo, callback: Callable[[float | None], object], timeout: float = 5.0) -> None:
         """Do the same without waiting; the callback is called in a thread of its own."""
@@ -155,7 +155,9 @@ class Server(Routed):
 
     def _connected(self, session: Session) -> None:
         self._numbered += 1
-        info = ClientInfo(Connection(lambda: session, server=True), (session.ip, session.port), self._numbered, True)
+        info = ClientInfo(
+            Connection(lambda: session, session.may_log, server=True), (session.ip, session.port), self._numbered, True
+        )
         strand = self._strand(session.may_log)
         self._clients[session] = info, strand
         if strand.may_log():
