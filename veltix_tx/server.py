@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from random import Random
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, maybeDeferred, succeed
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime, IStreamServerEndpoint
-from twisted.logger import Logger
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocolFactory,
+    IReactorCore,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
+from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -19,8 +29,11 @@ from veltix_tx._version import __version__
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.router import Answer, Events, OnConnect, OnDisconnect, OnRecv
 from veltix_tx.app.service import RoutedService
+from veltix_tx.app.signals import Signals
 from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
 from veltix_tx.interfaces import Application, IVeltixApplication
+from veltix_tx.logs import LineObserver, LoggerConfig, LogLevel
+from veltix_tx.logs import Logger as VeltixLogger
 from veltix_tx.net.accepting import accept_in_turns, accept_patiently
 from veltix_tx.net.addresses import is_local, shown
 from veltix_tx.net.connections import Connections
@@ -110,6 +123,7 @@ class Server(RoutedService):
         self._ports: list[IListeningPort] = []
         self._tls: list[ServerTls | None] = []
         self._cut: Callable[[], None] = lambda: None
+        self._announces = False
 
     # What users say.
 
@@ -321,6 +335,54 @@ class Server(RoutedService):
             tls.use(context)
         return len(read)
 
+    def run(self) -> None:
+        """Listen, and run the reactor until the process is told to stop: for a program that is a server and nothing else.
+
+        It writes to stderr where it listens and, unless the program logs already, what goes wrong. The first SIGINT or SIGTERM
+        lets messages already received be handled and answered, as :meth:`stopService` does, the second ends that at once.
+        It returns when the reactor has stopped, whoever stopped it. Nothing else of Twisted need be known, and twistd does more.
+
+        Raises:
+            SystemExit: it cannot listen, or a setting cannot be; one line that says so is its text.
+            SettingsError: the reactor runs already, or has run, or is a test's clock.
+        """
+        reactor: Any = self.reactor
+        can_be_run = IReactorCore.providedBy(reactor) and not reactor.running
+        if not can_be_run:
+            raise SettingsError("reactor", reactor, "one that run() can run; where it runs already, use startService()")
+        if getattr(reactor, "_startedBefore", False):
+            raise SettingsError("reactor", reactor, "one that has not run before: Twisted's runs once in a process")
+        failures: list[Failure] = []
+
+        def fail(failure: Failure) -> None:
+            failures.append(failure)
+            with suppress(ReactorNotRunning):  # it stops already
+                reactor.stop()
+
+        def begin() -> None:  # once signals are minded, so that none comes too early
+            for address in self.addresses:
+                self._announce("is", address)
+            if self._listening is None:
+                maybeDeferred(self.listen).addErrback(fail)
+            if not failures:
+                self.startService()
+                reactor.addSystemEventTrigger("before", "shutdown", self._stop_running)
+
+        _log_to_stderr()
+        self._announces = True
+        try:
+            if current_thread() is main_thread():
+                Signals(reactor, self.abort).run(begin)
+            else:
+                reactor.callWhenRunning(begin)
+                reactor.run(installSignalHandlers=False)
+        finally:
+            self._announces = False
+        for failure in failures:
+            if failure.check(SettingsError, CannotListenError, OSError):
+                raise SystemExit(f"veltix_tx: {_on_one_line(failure.value)}")
+            failure.raiseException()
+
     # From twisted.application.
 
     @at_home
@@ -413,9 +475,17 @@ class Server(RoutedService):
         wire = f"{auto} (wire auto)" if place.wire == AUTO else f"Veltix {place.wire}"
         how = " over TLS" if place.encrypted else ""
         where = shown(address)
+        if self._announces:
+            self._announce(f"speaks {wire}{how},", address)
         _log.info("veltix_tx {version} speaks {wire}{how} on {where}", version=__version__, wire=wire, how=how, where=where)
         if not place.encrypted and not is_local(address):
             _log.warn("anyone who reaches {where} can connect: there is neither TLS nor authentication", where=where)
+
+    def _announce(self, speaks: str, address: IAddress) -> None:
+        sys.stderr.write(f"veltix_tx {__version__} {speaks} listening on {shown(address)} (Ctrl-C stops it)\n")
+
+    def _stop_running(self) -> Deferred[None] | None:
+        return self.stopService() if self.running else None
 
     def _not_listening(self, reason: Failure) -> Failure:
         ports, self._ports, self._listening = self._ports, [], None
@@ -468,6 +538,20 @@ class _Kept:
     def connected(self, session: Session) -> object:
         self._hub.add(session)
         return self._application.connected(session)
+
+
+def _log_to_stderr() -> None:
+    """Have warnings and errors shown, unless the program has begun to log."""
+    if VeltixLogger._instance is not None or globalLogBeginner._temporaryObserver is None:
+        return
+    observer = LineObserver(LoggerConfig(level=LogLevel.WARNING, stream=sys.stderr))
+    globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
+
+
+def _on_one_line(error: BaseException | None) -> str:
+    said = " ".join(str(error).split())
+    remedy = " Choose another port, or end what listens there." if isinstance(error, CannotListenError) else ""
+    return said + remedy
 
 
 def _tls(*files: Any) -> ServerTls:

@@ -263,7 +263,7 @@ class Page:
             if name not in self.used and any(re.search(rf"\b{name[:-3]}\b", self.files[used]) for used in self.used):
                 self.used.add(name)
         text = next((self.files[word] for word in words if word in self.files), "")
-        if (words[0] == "twistd" and "--list-plugins" not in words) or "reactor.run()" in text:
+        if (words[0] == "twistd" and "--list-plugins" not in words) or re.search(r"\b(?:reactor|server)\.run\(\)", text):
             self._serve(words, text, setting)
         elif background:
             self._waiting.append(self._runner.start(*setting, *words))
