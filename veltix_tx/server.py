@@ -35,7 +35,7 @@ from veltix_tx.interfaces import Application, IVeltixApplication
 from veltix_tx.logs import LineObserver, LoggerConfig, LogLevel
 from veltix_tx.logs import Logger as VeltixLogger
 from veltix_tx.net.accepting import accept_in_turns, accept_patiently
-from veltix_tx.net.addresses import is_local, shown
+from veltix_tx.net.addresses import is_local, join_address, shown
 from veltix_tx.net.connections import Connections
 from veltix_tx.net.endpoints import Place, ServerEndpoint, open_endpoint, places
 from veltix_tx.net.factory import VeltixServerFactory, check_wire
@@ -106,6 +106,11 @@ class Server(RoutedService):
         random: Random | None = None,
         **settings: Unpack[ServerSettings],
     ) -> None:
+        self._hub = Hub()
+        self._ports: list[IListeningPort] = []
+        self._tls: list[ServerTls | None] = []
+        self._cut: Callable[[], None] = lambda: None
+        self._announces = False
         given: dict[str, Any] = {**settings}
         if port is not None:
             given["port"] = port
@@ -119,11 +124,14 @@ class Server(RoutedService):
         self._connections: Connections | None = None  # until it listens
         self._configure(config, given)
         super().__init__(Role.SERVER, application, types, reactor, random)
-        self._hub = Hub()
-        self._ports: list[IListeningPort] = []
-        self._tls: list[ServerTls | None] = []
-        self._cut: Callable[[], None] = lambda: None
-        self._announces = False
+
+    def __repr__(self) -> str:
+        if self._ports:
+            count = len(self._hub)
+            return f"<Server on {', '.join(map(shown, self.addresses))}, {count} client{'' if count == 1 else 's'}>"
+        config = self.config
+        where = ", ".join(map(str, config.endpoints)) or join_address(config.host, config.port)
+        return f"<Server for {where}, not listening>"
 
     # What users say.
 

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IAddress, IPushProducer
 
 from veltix_tx.errors import DisconnectReason, LocalProtocolError, SessionClosed, TooManyRequests
 from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.addresses import shown
+from veltix_tx.net.addresses import host_of, shown
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.link import Link
 from veltix_tx.net.listeners import Listeners
@@ -88,8 +88,11 @@ class Session(Tagged):
 
     @property
     def ip(self) -> str:
-        """The peer's address as text, ``""`` for a transport that has none (a UNIX socket)."""
-        return str(getattr(self.address, "host", ""))
+        """The peer's address as text, ``""`` for a transport that has none (a UNIX socket).
+
+        An IPv4 peer's is an IPv4 address, also on a port that takes IPv6 as well.
+        """
+        return host_of(self.address)
 
     @property
     def port(self) -> int:
