@@ -8,8 +8,6 @@ uses upstream Veltix, or from a shell: ``veltix send 127.0.0.1:8080 200 hello --
 
 import sys
 
-from twisted.internet import reactor
-
 from veltix_tx import MessageType, Server
 
 CHAT = MessageType(200, "chat")
@@ -34,7 +32,4 @@ def on_disconnect(client):
     print(f"{client.ip} is gone: {client.closed}", flush=True)
 
 
-server.startService()
-reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
-print(f"listening on 127.0.0.1:{server.port}", flush=True)
-reactor.run()
+server.run()

@@ -13,8 +13,6 @@ import hashlib
 import sys
 import threading
 
-from twisted.internet import reactor
-
 from veltix_tx import MessageType, Server
 
 STRETCH = MessageType(200, "stretch")
@@ -41,7 +39,4 @@ def on_count(client, message):
     return b"%d in work" % len(working)
 
 
-server.startService()
-reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
-print(f"listening on 127.0.0.1:{server.port}", flush=True)
-reactor.run()
+server.run()

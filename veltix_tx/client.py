@@ -20,6 +20,7 @@ from veltix_tx.app.router import Answer, Events, OnConnect, OnDisconnect, OnRecv
 from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
 from veltix_tx.interfaces import Application, IVeltixApplication
+from veltix_tx.net.addresses import join_address
 from veltix_tx.net.connecting import tcp_endpoint
 from veltix_tx.net.endpoints import ClientEndpoint, open_client_endpoint
 from veltix_tx.net.factory import check_wire
@@ -110,6 +111,11 @@ class Client(RoutedService):
         self._counters: Counter[str] = Counter()
         self._configure(server, given)
         super().__init__(Role.CLIENT, application, types, reactor, random)
+
+    def __repr__(self) -> str:
+        factory = self._factory
+        tries = factory is not None and not factory.finished
+        return f"<Client of {self._target}, {'connected' if self.is_connected else 'connecting' if tries else 'not connected'}>"
 
     # What users say.
 
@@ -423,7 +429,7 @@ class Client(RoutedService):
     @property
     def _target(self) -> str:
         config = self.config
-        return f"{config.server_addr}:{config.port}" if config.endpoint is None else str(config.endpoint)
+        return join_address(config.server_addr, config.port) if config.endpoint is None else str(config.endpoint)
 
     @property
     def _own_session(self) -> Session | None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from random import Random
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, maybeDeferred, succeed
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime, IStreamServerEndpoint
-from twisted.logger import Logger
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocolFactory,
+    IReactorCore,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
+from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -20,10 +30,13 @@ from veltix_tx._version import __version__
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.router import Answer, Events, OnConnect, OnDisconnect, OnRecv
 from veltix_tx.app.service import RoutedService
+from veltix_tx.app.signals import Signals
 from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
 from veltix_tx.interfaces import Application, IHandlerTable, IVeltixApplication
+from veltix_tx.logs import LineObserver, LoggerConfig, LogLevel
+from veltix_tx.logs import Logger as VeltixLogger
 from veltix_tx.net.accepting import accept_in_turns, accept_patiently
-from veltix_tx.net.addresses import is_local, shown
+from veltix_tx.net.addresses import is_local, join_address, shown
 from veltix_tx.net.connections import Connections
 from veltix_tx.net.endpoints import Place, ServerEndpoint, open_endpoint, places
 from veltix_tx.net.factory import VeltixServerFactory, check_wire
@@ -96,6 +109,12 @@ class Server(RoutedService):
         random: Random | None = None,
         **settings: Unpack[ServerSettings],
     ) -> None:
+        self._hub = Hub()
+        self._ports: list[IListeningPort] = []
+        self._tls: list[ServerTls | None] = []
+        self._closing: Deferred[Any] = succeed(None)  # the ports of the latest stop
+        self._cut: Callable[[], None] = lambda: None
+        self._announces = False
         given: dict[str, Any] = {**settings}
         if port is not None:
             given["port"] = port
@@ -109,11 +128,14 @@ class Server(RoutedService):
         self._connections: Connections | None = None  # until it listens
         self._configure(config, given)
         super().__init__(Role.SERVER, application, types, reactor, random)
-        self._hub = Hub()
-        self._ports: list[IListeningPort] = []
-        self._tls: list[ServerTls | None] = []
-        self._closing: Deferred[Any] = succeed(None)  # the ports of the latest stop
-        self._cut: Callable[[], None] = lambda: None
+
+    def __repr__(self) -> str:
+        if self._ports:
+            count = len(self._hub)
+            return f"<Server on {', '.join(map(shown, self.addresses))}, {count} client{'' if count == 1 else 's'}>"
+        config = self.config
+        where = ", ".join(map(str, config.endpoints)) or join_address(config.host, config.port)
+        return f"<Server for {where}, not listening>"
 
     # What users say.
 
@@ -330,6 +352,54 @@ class Server(RoutedService):
             tls.use(context)
         return len(read)
 
+    def run(self) -> None:
+        """Listen, and run the reactor until the process is told to stop: for a program that is a server and nothing else.
+
+        It writes to stderr where it listens and, unless the program logs already, what goes wrong. The first SIGINT or SIGTERM
+        lets messages already received be handled and answered, as :meth:`stopService` does, the second ends that at once.
+        It returns when the reactor has stopped, whoever stopped it. Nothing else of Twisted need be known, and twistd does more.
+
+        Raises:
+            SystemExit: it cannot listen, or a setting cannot be; one line that says so is its text.
+            SettingsError: the reactor runs already, or has run, or is a test's clock.
+        """
+        reactor: Any = self.reactor
+        can_be_run = IReactorCore.providedBy(reactor) and not reactor.running
+        if not can_be_run:
+            raise SettingsError("reactor", reactor, "one that run() can run; where it runs already, use startService()")
+        if getattr(reactor, "_startedBefore", False):
+            raise SettingsError("reactor", reactor, "one that has not run before: Twisted's runs once in a process")
+        failures: list[Failure] = []
+
+        def fail(failure: Failure) -> None:
+            failures.append(failure)
+            with suppress(ReactorNotRunning):  # it stops already
+                reactor.stop()
+
+        def begin() -> None:  # once signals are minded, so that none comes too early
+            for address in self.addresses:
+                self._announce("is", address)
+            if self._listening is None:
+                maybeDeferred(self.listen).addErrback(fail)
+            if not failures:
+                self.startService()
+                reactor.addSystemEventTrigger("before", "shutdown", self._stop_running)
+
+        _log_to_stderr()
+        self._announces = True
+        try:
+            if current_thread() is main_thread():
+                Signals(reactor, self.abort).run(begin)
+            else:
+                reactor.callWhenRunning(begin)
+                reactor.run(installSignalHandlers=False)
+        finally:
+            self._announces = False
+        for failure in failures:
+            if failure.check(SettingsError, CannotListenError, OSError):
+                raise SystemExit(f"veltix_tx: {_on_one_line(failure.value)}")
+            failure.raiseException()
+
     # From twisted.application.
 
     @at_home
@@ -438,9 +508,17 @@ class Server(RoutedService):
         wire = f"{auto} (wire auto)" if place.wire == AUTO else f"Veltix {place.wire}"
         how = " over TLS" if place.encrypted else ""
         where = shown(address)
+        if self._announces:
+            self._announce(f"speaks {wire}{how},", address)
         _log.info("veltix_tx {version} speaks {wire}{how} on {where}", version=__version__, wire=wire, how=how, where=where)
         if not place.encrypted and not is_local(address):
             _log.warn("anyone who reaches {where} can connect: there is neither TLS nor authentication", where=where)
+
+    def _announce(self, speaks: str, address: IAddress) -> None:
+        sys.stderr.write(f"veltix_tx {__version__} {speaks} listening on {shown(address)} (Ctrl-C stops it)\n")
+
+    def _stop_running(self) -> Deferred[None] | None:
+        return self.stopService() if self.running else None
 
     def _not_listening(self, reason: Failure) -> Failure:
         ports, self._ports, self._listening = self._ports, [], None
@@ -490,6 +568,20 @@ class _Kept:
     def connected(self, session: Session) -> object:
         self._hub.add(session)
         return self._application.connected(session)
+
+
+def _log_to_stderr() -> None:
+    """Have warnings and errors shown, unless the program has begun to log."""
+    if VeltixLogger._instance is not None or globalLogBeginner._temporaryObserver is None:
+        return
+    observer = LineObserver(LoggerConfig(level=LogLevel.WARNING, stream=sys.stderr))
+    globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
+
+
+def _on_one_line(error: BaseException | None) -> str:
+    said = " ".join(str(error).split())
+    remedy = " Choose another port, or end what listens there." if isinstance(error, CannotListenError) else ""
+    return said + remedy
 
 
 def _tls(*files: Any) -> ServerTls:

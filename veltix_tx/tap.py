@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from importlib import import_module
-from threading import Timer, current_thread, main_thread
+from threading import current_thread, main_thread
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
@@ -21,6 +21,7 @@ from twisted.python.usage import Options as UsageOptions
 
 from veltix_tx.app.applications import Echo, Relay
 from veltix_tx.app.plugins import declared, event_names, find_plugins
+from veltix_tx.app.signals import Signals
 from veltix_tx.collector import Collector
 from veltix_tx.errors import MessageTypeError, SettingsError
 from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
@@ -53,11 +54,6 @@ _OPTIONS = {field: option for option, (field, _, _) in _SETTINGS.items()} | {"en
 _TLS_SETTING = re.compile(r"\btls_(?:cert|key|client_ca)\b")
 
 _DEFAULTS = ServerConfig()
-
-_AT_ONCE = 1.0
-"""Seconds that a process may still take after the second signal."""
-
-_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 _log = Logger()
 
@@ -148,9 +144,7 @@ class _Served(MultiService):
         self._server = server
         self._options = options
         self._collector = collector
-        self._reactor: Any = None
-        self._handlers: dict[int, Any] = {}  # those that were there before
-        self._stops = False
+        self._signals: Signals | None = None
 
     def privilegedStartService(self) -> None:
         self._report(super().privilegedStartService)
@@ -158,47 +152,25 @@ class _Served(MultiService):
     def startService(self) -> None:
         self._report(super().startService)
         self._collector.start()
-        self._reactor = self._server.reactor
         if current_thread() is main_thread():
+            reactor: Any = self._server.reactor
+            self._signals = Signals(reactor, self._server.abort)
             if hasattr(signal, "SIGHUP"):
-                self._handle(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
-            self._reactor.callWhenRunning(self._mind_signals)  # by then it has handlers of its own
+                self._signals.handle(signal.SIGHUP, self._reload)
+            reactor.callWhenRunning(self._mind_signals)
 
     def stopService(self) -> Deferred[Any]:
         self._collector.stop()
         return maybeDeferred(super().stopService).addBoth(self._stopped)
 
     def _stopped(self, result: Any) -> Any:
-        if not self._stops:  # the process goes on
-            for number in list(self._handlers):
-                signal.signal(number, self._handlers.pop(number))
+        if self._signals is not None:
+            self._signals.restore()
         return result
 
-    def _handle(self, number: int, handler: Callable[[int, Any], None]) -> None:
-        self._handlers[number] = signal.signal(number, handler)
-
     def _mind_signals(self) -> None:
-        if self.running:
-            for number in _ENDING:
-                if callable(signal.getsignal(number)):  # not where it is to be ignored
-                    self._handle(number, self._end)
-            self._reactor.addSystemEventTrigger("before", "shutdown", setattr, self, "_stops", True)
-
-    def _end(self, number: int, frame: object) -> None:
-        if not self._stops:
-            self._stops = True
-            self._handlers[number](number, frame)
-            return
-        for each in set(_ENDING).intersection(self._handlers):
-            signal.signal(each, signal.SIG_DFL)
-        self._reactor.callFromThread(self._cut)
-        last = Timer(_AT_ONCE, os.kill, (os.getpid(), number))  # whatever a handler does in the reactor or a thread
-        last.daemon = True
-        last.start()
-
-    def _cut(self) -> None:
-        _log.warn("a second signal: what is not done is cut off")
-        self._server.abort()
+        if self.running and self._signals is not None:
+            self._signals.mind_the_end()
 
     def _reload(self) -> None:
         try:

@@ -500,3 +500,40 @@ async def test_listening_again_while_the_port_still_closes(when: str, loopback: 
     assert await echoes(later, loopback.chat)
     await later.disconnect()
     await server.stopService()
+
+
+# What it says of itself.
+
+
+async def test_an_ipv4_client_of_a_port_for_both_has_its_ipv4_address(loopback: Any) -> None:
+    """On a port that takes IPv6 and IPv4, a session of an IPv4 client has the IPv4 address, in ``ip`` and in the log."""
+    server = await loopback.server(host="::" if socket.has_dualstack_ipv6() else "0.0.0.0")
+    client = loopback.client(server.port)
+    await client.connect()
+    await client.ping_server()
+    (session,) = server.clients
+    assert session.ip == "127.0.0.1"
+    assert f"with 127.0.0.1:{session.port} " in repr(session)
+
+
+async def test_a_server_and_a_client_say_what_and_where(loopback: Any) -> None:
+    """Their reprs tell where they listen or connect, before, while and after."""
+    server = loopback.made_server(port=0)
+    assert repr(server) == "<Server for 127.0.0.1:0, not listening>"
+    server.startService()
+    assert repr(server) == f"<Server on 127.0.0.1:{server.port}, 0 clients>"
+    client = loopback.client(server.port)
+    assert repr(client) == f"<Client of 127.0.0.1:{server.port}, not connected>"
+    connecting = client.connect()
+    assert repr(client).endswith(", connecting>")
+    await connecting
+    assert repr(client) == f"<Client of 127.0.0.1:{server.port}, connected>"
+    await client.ping_server()
+    assert repr(server).endswith(", 1 client>")
+    await client.disconnect()
+    assert repr(client).endswith(", not connected>")
+    await server.stopService()
+    assert repr(server) == "<Server for 127.0.0.1:0, not listening>"
+    assert repr(Server("[::1]:8080")) == "<Server for [::1]:8080, not listening>"
+    assert repr(Server(endpoints=("tcp:8080", "unix:s"))) == "<Server for tcp:8080, unix:s, not listening>"
+    assert repr(Client(endpoint="unix:s")) == "<Client of unix:s, not connected>"

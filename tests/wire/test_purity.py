@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import pydoc
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +85,16 @@ def test_the_front_door_imports_only_what_is_asked_for() -> None:
     """``import veltix_tx`` alone brings none of its rooms."""
     code = "import sys, veltix_tx; print(sorted(name for name in sys.modules if name.startswith(('veltix_tx', 'twisted'))))"
     assert run(code) == "['veltix_tx', 'veltix_tx._version']"
+
+
+def test_dir_and_help_list_the_public_names() -> None:
+    """A shell's completion and ``help(veltix_tx)`` show what there is, although nothing is imported before it is used."""
+    assert set(veltix_tx.__all__) <= set(dir(veltix_tx))
+    assert {"import_module", "TYPE_CHECKING", "_HOMES"}.isdisjoint(dir(veltix_tx))
+    code = "import veltix_tx; names = dir(veltix_tx); import sys; print('Server' in names, 'veltix_tx.server' in sys.modules)"
+    assert run(code) == "True False"
+    shown = pydoc.plain(pydoc.render_doc(veltix_tx))
+    assert [name for name in veltix_tx.__all__ if not re.search(rf"\b{name}\b", shown)] == ["__version__"]  # shown as VERSION
 
 
 def test_every_public_name_is_where_the_front_door_says() -> None:

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address as Number6
+
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from veltix_tx.net.plain import escaped
 
-__all__ = ["is_local", "is_loopback", "shown"]
+__all__ = ["host_of", "is_local", "is_loopback", "join_address", "shown"]
+
+
+def host_of(address: object) -> str:
+    """Return the host of an address, ``""`` for a kind that has none.
+
+    A port that takes IPv6 and IPv4 knows an IPv4 peer as ``::ffff:127.0.0.1``: that is ``127.0.0.1``.
+    """
+    host = str(getattr(address, "host", ""))
+    if not host.lower().startswith("::ffff:"):
+        return host
+    mapped = Number6(host.partition("%")[0]).ipv4_mapped
+    return host if mapped is None else str(mapped)
 
 
 def shown(address: IAddress) -> str:
     """Return an address for logs: ``127.0.0.1:8080``, ``[::1]:8080``, ``unix:/run/veltix.sock``."""
-    if isinstance(address, IPv4Address):
-        return f"{address.host}:{address.port}"
-    if isinstance(address, IPv6Address):
-        return f"[{address.host}]:{address.port}"
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return join_address(host_of(address), address.port)
     if isinstance(address, UNIXAddress):
         name = address.name
         return f"unix:{escaped(name.decode(errors='backslashreplace') if isinstance(name, bytes) else name or '')}"
     return str(address)
+
+
+def join_address(host: str, port: int) -> str:
+    """Return a host and a port as one text, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:
@@ -31,4 +48,5 @@ def is_local(address: IAddress) -> bool:
     """Whether only this machine can reach a listener on this address."""
     if not isinstance(address, (IPv4Address, IPv6Address)):
         return True
-    return is_loopback(address.host) and address.host != "::"  # which is every address of the machine there
+    host = host_of(address)
+    return is_loopback(host) and host != "::"  # which is every address of the machine there

@@ -12,7 +12,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import Logger
 
 from veltix_tx.errors import DisconnectReason, HandshakeError, SessionClosed
-from veltix_tx.net.addresses import is_loopback
+from veltix_tx.net.addresses import host_of, is_loopback
 from veltix_tx.net.keepalive import Clocks
 from veltix_tx.net.shared import Shared
 from veltix_tx.settings import Limits, Timeouts
@@ -42,12 +42,12 @@ _NETWORK = 64
 
 def source_of(address: object) -> str:
     """Return where a connection comes from: an IPv4 address, an IPv6 network, or ``""`` for this machine's own kinds."""
-    if isinstance(address, IPv4Address):
-        return address.host
-    if isinstance(address, IPv6Address):
-        number = int(Network6(address.host.partition("%")[0]))
-        mapped = Network6(number).ipv4_mapped
-        return str(mapped) if mapped is not None else str(Network6(number >> _NETWORK << _NETWORK))
+    host = host_of(address)
+    if isinstance(address, IPv6Address) and ":" in host:
+        number = int(Network6(host.partition("%")[0]))
+        return str(Network6(number >> _NETWORK << _NETWORK))
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return host
     return ""
 
 

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from veltix_tx.errors import DisconnectReason, RemoteError, SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.addresses import shown
+from veltix_tx.net.addresses import host_of, shown
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.link import Link
 from veltix_tx.net.listeners import Listeners
@@ -99,8 +99,11 @@ class Session(Tagged):
 
     @property
     def ip(self) -> str:
-        """The peer's address as text, ``""`` for a transport that has none (a UNIX socket)."""
-        return str(getattr(self.address, "host", ""))
+        """The peer's address as text, ``""`` for a transport that has none (a UNIX socket).
+
+        An IPv4 peer's is an IPv4 address, also on a port that takes IPv6 as well.
+        """
+        return host_of(self.address)
 
     @property
     def port(self) -> int:

@@ -146,9 +146,13 @@ def at_home(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
 
 def in_thread_of(home: Home, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Do from another thread what :func:`from_any_thread` does. The methods called most test for it themselves: 0.2 µs less."""
-    if not home.begun and get_ident() == main_thread().ident:
-        home.thread = get_ident()  # which is about to run the reactor, or has it run elsewhere
-        return function(*args, **kwargs)
+    if not home.begun:
+        if getattr(home.reactor, "running", False):  # it has begun in the very moment in which the home was made
+            home.settle()
+        elif get_ident() == main_thread().ident:  # which is about to run it, or to have it run elsewhere
+            home.thread = get_ident()
+        if home.thread == get_ident():
+            return function(*args, **kwargs)
     return _wait(home.reactor, home, function, args, kwargs)  # type: ignore[no-any-return]
 
 
