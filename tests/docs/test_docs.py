@@ -61,6 +61,13 @@ def test_commands_are_in_shell_fences():
     ] == []
 
 
+def test_where_pytest_comes_from_is_said():
+    """A page that has one type pytest says before how to install it: who has installed the package alone has none."""
+    for page in PAGES:
+        before, found, _ = page.read_text(encoding="utf-8").partition("```sh\npytest ")
+        assert not found or "`pip install '.[test]'`" in before, _name(page)
+
+
 def test_what_is_not_run_is_still_there():
     """Each line that is listed as not run is in a page, and has a reason."""
     assert set(NOT_RUN) - set().union(*map(_typed, PAGES), *map(_in_sentences, PAGES)) == set()
