@@ -86,8 +86,8 @@ class RoutedService(Service):
         returns a Deferred elsewhere blocks there, and returns or raises what the Deferred would.
 
         A Deferred or coroutine that is not done after ``timeout`` seconds (``timeouts.handler`` by
-        default, ``math.inf`` for no end) is cancelled and counts as failed. A thread cannot be
-        cancelled: it runs on, and what it returns then is dropped.
+        default, ``math.inf`` for no end) is cancelled and counts as failed; so is one whose connection
+        has ended, which is no failure. A thread cannot be cancelled: it runs on, and what it returns then is dropped.
 
         Raises:
             SettingsError: the type has a route already, there is an application in place of

@@ -11,15 +11,11 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import DisconnectReason, SessionClosed
-from veltix_tx.net.plain import PlainFailure
 
 __all__ = ["Home", "Workers", "from_any_thread", "in_thread_of", "wait_for"]
-
-_log = Logger()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -126,24 +122,39 @@ class Workers:
         """Return a Deferred of what the function returns or raises; in a thread it cannot return a Deferred.
 
         Cancelling it keeps a function from running that has no thread yet. One that runs cannot be
-        stopped, and keeps its thread to its end; what it returns is dropped, what it raises is logged.
+        stopped: the Deferred fires when it ends, cancelled or not.
         """
         pool = self._pool
         if pool is None:
             return maybeDeferred(function, *args)
-        outcome: Deferred[Any] = Deferred()
+        outcome = _Outcome()
 
         def begin() -> Deferred[Any] | None:
-            return None if outcome.called else deferToThreadPool(self.reactor, pool, _finished(function), *args)
+            if outcome.called:
+                return None
+            outcome.runs = True
+            return deferToThreadPool(self.reactor, pool, _finished(function), *args)
 
         def end(result: object) -> None:
             if not outcome.called:
                 outcome.callback(result)
-            elif isinstance(result, Failure):
-                _log.failure("what had been given up failed in its thread", PlainFailure(result))
 
         self._free.run(begin).addBoth(end)
         return outcome
+
+
+class _Outcome(Deferred[Any]):
+    """A Deferred that cannot be cancelled while a thread works on it.
+
+    Attributes:
+        runs: whether a thread does.
+    """
+
+    runs = False
+
+    def cancel(self) -> None:
+        if not self.runs:
+            super().cancel()
 
 
 def _finished(function: Callable[..., object]) -> Callable[..., object]:

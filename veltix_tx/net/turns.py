@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -44,7 +45,8 @@ class Turns(Telling):
 
     While a handler's Deferred or coroutine is not done, or the peer has too much to read, later
     messages wait in the inbox; when too many do, reading pauses. One that is not done within
-    ``timeouts.handler`` seconds is cancelled and counts as failed, whatever it does then.
+    ``timeouts.handler`` seconds is cancelled and counts as failed, whatever it does then. The end of the
+    connection cancels it, too, which is no failure.
 
     A handler that blocks is told by how long a whole read took to handle: no clock is read for a
     single message, until the first time that a read took too long.
@@ -69,6 +71,7 @@ class Turns(Telling):
         "_direct",
         "_draining",
         "_flow",
+        "_gone",
         "_inbox",
         "_received",
         "_running",
@@ -90,6 +93,7 @@ class Turns(Telling):
         self._busy = False
         self._draining = False
         self._closing = False
+        self._gone = False
         # An idle session has none of these.
         self._inbox: deque[Response | SessionClosed] | None = None
         self._running: Running | None = None
@@ -213,7 +217,8 @@ class Turns(Telling):
             self._tell_slow_read(seconds - told, messages)
 
     def end(self, closed: SessionClosed) -> None:
-        """Tell the application that the session is gone, after every message."""
+        """Cancel what runs; tell the application that the session is gone, after every message."""
+        self._gone = True
         if self._running is not None:
             self._running.end()
         self._put(closed)
@@ -234,8 +239,7 @@ class Turns(Telling):
     def cut(self) -> None:
         """Forget what waits for its turn and cancel what runs: the time to stop in is over."""
         self.forget()
-        self._running = self._running or Running(self._link.clocks, self._late)
-        self._running.cut()
+        self._watcher().cut()
         self._link.account()
 
     def when_idle(self) -> Deferred[None]:
@@ -244,6 +248,8 @@ class Turns(Telling):
             return succeed(None)
         if self._when_idle is None:
             self._when_idle = Listeners()
+        if self._link.corked:
+            self._link.clocks.reactor.callLater(0, self._check_idle)
         return self._when_idle.wait()
 
     def answer(self, message: Response, result: object) -> Deferred[None]:
@@ -269,19 +275,23 @@ class Turns(Telling):
 
     @property
     def idle(self) -> bool:
-        """Whether every message so far has been handled and answered."""
-        return not (self._busy or self._answering or self._inbox)
+        """Whether every message so far has been handled and answered; never while a read is handled, a handler called perhaps."""
+        return not (self._busy or self._answering or self._inbox or self._draining or self._link.corked)
 
     def _call(self, step: Callable[..., object], *arguments: object) -> None:
         """Call one of the application's other methods."""
         name = step.__name__
+        after_end = math.inf if self._gone else self._link.timeouts.close
 
         def failed(failure: Failure) -> None:
             self._log_failure(failure, name, step=name)
 
         def settle(result: object) -> None:
             if isinstance(result, Failure):
-                failed(result)
+                if self._gone and after_end < math.inf:
+                    self.forget()  # no message is handled without what connected() was to do before it
+                if not self._cancelled(result):
+                    failed(result)
             self._next()
 
         began = self._link.clocks.uptime()
@@ -298,7 +308,7 @@ class Turns(Telling):
             self._next()
             return
         self._busy = True
-        self._watch(self._link.timeouts.handler, as_deferred(result), settle)
+        self._watch(self._link.timeouts.handler, as_deferred(result), settle, after_end)
 
     def _next(self) -> None:
         self._busy = False
@@ -310,6 +320,8 @@ class Turns(Telling):
             return
         self._draining = True
         while self._inbox and not (self._busy or self._flow.full):
+            if self._answering and isinstance(self._inbox[0], SessionClosed):
+                break  # it comes after the last of concurrent handlers
             item = self._inbox.popleft()
             if isinstance(item, SessionClosed):
                 self._call(self._application.disconnected, self._session, item)
@@ -334,13 +346,18 @@ class Turns(Telling):
         self._watch(seconds, running, partial(self._settle, message, then))
         return running
 
-    def _watch(self, seconds: float, result: Deferred[object], settle: Callable[[object], None]) -> None:
+    def _watch(self, seconds: float, result: Deferred[object], settle: Callable[[object], None], after_end: float = 0.0) -> None:
         if result.called and not result.paused:
             result.addBoth(settle)
             return
+        self._watcher().watch(seconds, result, settle, after_end)
+
+    def _watcher(self) -> Running:
         if self._running is None:
-            self._running = Running(self._link.clocks, self._late)
-        self._running.watch(seconds, result, settle)
+            self._running = Running(self._link.clocks, self._link.timeouts.close, self._late)
+            if self._gone:
+                self._running.end()
+        return self._running
 
     def _settle(self, message: Response, then: Callable[[], None], result: object) -> None:
         if isinstance(result, Failure):
@@ -355,6 +372,8 @@ class Turns(Telling):
             self.balance()
         self._check_idle()
         then()
+        if self._gone:
+            self.go_on()
 
     def _reply(self, result: object, message: Response) -> None:
         if isinstance(result, Request):
@@ -375,12 +394,16 @@ class Turns(Telling):
                 self.plain = self.plain and not self._flow.full  # the compiled codec looks at that alone
 
     def _failed(self, failure: Failure, message: Response) -> None:
-        if self._session.closed is not None and failure.check(SessionClosed):
-            return  # it waited for a peer that has left: nobody is to blame, and nobody to be told
+        if self._cancelled(failure):
+            return
         self._link.shared.counters["handlers_failed"] += 1
         self._log_failure(failure, **self._handler(message))
         if self._session.closed is None and self._connection.send_failure(message.request_id):
             self._link.flush()
+
+    def _cancelled(self, failure: Failure) -> bool:
+        """Whether a handler failed because its peer has left, or was cancelled for that: nobody is to blame, nor to be told."""
+        return self._session.closed is not None and bool(failure.check(SessionClosed, CancelledError))
 
     def _check_idle(self) -> None:
         if self._when_idle is not None and self.idle:
