@@ -26,6 +26,7 @@ from veltix_tx.net.connections import Connections
 from veltix_tx.net.endpoints import Place, open_endpoint, places
 from veltix_tx.net.factory import VeltixServerFactory, check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.net.session import Session
 from veltix_tx.net.threads import Home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
@@ -237,7 +238,7 @@ class Server(RoutedService):
         super().startService()
 
     def stopService(self) -> Deferred[None]:
-        """Stop listening, let messages already received be handled and answered, close.
+        """Stop listening, let messages that have arrived be handled and answered, close.
 
         Returns:
             a Deferred that fires when every connection is gone: what is not done after
@@ -252,13 +253,13 @@ class Server(RoutedService):
         ending = list(connections)
         gone: list[Deferred[Any]] = [protocol.when_lost() for protocol in ending]
         gone += [maybeDeferred(port.stopListening) for port in ports]
-        for protocol in connections.half_open():
-            protocol.abort(manual)
-        drained, sessions = self._hub.drain(), list(self._hub)
+        sessions = list(self._hub)
+        half_open = [_finished(protocol, manual) for protocol in connections.half_open()]
+        drained = DeferredList([self._hub.drain(), *half_open], consumeErrors=True)
 
         def cut() -> None:
             drained.cancel()
-            for session in sessions:
+            for session in dict.fromkeys([*sessions, *(each.session for each in ending if each.session is not None)]):
                 session.cut()
             left = set(connections).intersection(ending)  # not those of a server that listens again
             for protocol in left:
@@ -328,6 +329,18 @@ class _Kept:
     def connected(self, session: Session) -> object:
         self._hub.add(session)
         return self._application.connected(session)
+
+
+def _finished(protocol: VeltixProtocol, closed: SessionClosed) -> Deferred[Any]:
+    """Finish a connection in its handshake: drop it, unless what has arrived already completes that."""
+
+    def read(_: None) -> Deferred[None] | None:
+        if protocol.session is not None:
+            return protocol.session.drain()
+        protocol.abort(closed)
+        return None
+
+    return protocol.read_arrived().addCallback(read)
 
 
 def _tls(*files: Any) -> ServerTls:

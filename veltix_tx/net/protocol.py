@@ -25,10 +25,11 @@ from veltix_tx.net.conduct import Conduct
 from veltix_tx.net.ends import why_ended
 from veltix_tx.net.flow import Flow
 from veltix_tx.net.keepalive import Deadlines, TokenBucket
+from veltix_tx.net.last_reads import LastReads
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
 from veltix_tx.net.side import Side
-from veltix_tx.net.sockets import acknowledged, has_unwritten, notice_dead_peers, read_at_once, round_trip
+from veltix_tx.net.sockets import acknowledged, has_unwritten, notice_dead_peers, read_at_once, round_trip, unread
 from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.settings import BufferSize
@@ -71,6 +72,7 @@ class VeltixProtocol(Conduct):
     """
 
     transport: Any
+    _last_reads: LastReads | None = None  # none of an instance's own, until it is needed
 
     def __init__(self, side: Side, *, full: bool = False) -> None:
         self.session: Session | None = None
@@ -206,6 +208,18 @@ class VeltixProtocol(Conduct):
         if self._when_lost is None:
             self._when_lost = Listeners()
         return self._when_lost.wait()
+
+    def read_arrived(self) -> Deferred[None]:
+        """Return a new Deferred that fires when what has arrived by now has been read, and the read handled that is under way.
+
+        It fires at once where there is neither, and when the connection closes.
+        """
+        if self.transport is None or self._closed is not None or not (self.corked or unread(self.transport)):
+            return succeed(None)
+        if self._last_reads is None:
+            most = self.side.config.max_message_size
+            self._last_reads = LastReads(self, self.clocks.reactor, most, self._all_read)
+        return self._last_reads.wait()
 
     def flush(self) -> None:
         """Write what the connection has to send, unless a read is being handled, which then writes it all.
@@ -367,8 +381,13 @@ class VeltixProtocol(Conduct):
         failed = beginning_of_tls(self._first, self.side.role) if self.session is None else None
         self._fault(failed or event.error)
 
+    def _all_read(self) -> None:
+        self._last_reads = None
+
     def _end(self, closed: SessionClosed) -> SessionClosed:
         self._closed = closed
+        if self._last_reads is not None:
+            self._last_reads.end()
         self.deadlines.clear_all()
         self.shared.heartbeat.end(self)
         self.connection.end()

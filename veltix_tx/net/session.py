@@ -229,14 +229,15 @@ class Session(Tagged):
 
     @from_any_thread
     def drain(self) -> Deferred[None]:
-        """Take no further messages (replies still count), finish those taken, and close.
+        """Take the messages that have arrived by now and no more (replies still count), finish those taken, and close.
 
         Returns:
             a Deferred that fires when the session is gone and the application knows.
         """
-        self.turns.close()
 
         async def finish() -> None:
+            await self._link.read_arrived()
+            self.turns.close()
             await self.when_idle()
             await self.disconnect()
             await self.when_idle()

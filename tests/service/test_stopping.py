@@ -1,0 +1,185 @@
+"""Stopping: what had arrived when the stop began is read, handled and answered, and nothing after that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from tests.authority import Authority
+from tests.burst import Burst
+from veltix_tx import Limits, SessionClosed, Timeouts
+
+REQUESTS, SIZE = 2_000, 500
+
+
+Dial = Callable[..., Coroutine[Deferred[Any], Any, Burst]]
+
+
+@pytest.fixture
+def dial(loopback: Any) -> Iterator[Dial]:
+    """Connect clients on plain sockets, which are closed in the end."""
+    bursts: list[Burst] = []
+
+    async def dial(where: int | Path, step: Callable[[Burst], None] = Burst.shake_hands, **settings: Any) -> Burst:
+        bursts.append(await deferToThread(Burst, where, loopback.chat, loopback.types, **settings))
+        await deferToThread(step, bursts[-1])
+        return bursts[-1]
+
+    yield dial
+    for burst in bursts:
+        burst.close()
+
+
+def handle(how: str, server: Any, loopback: Any) -> None:
+    """Let a server echo, at once or later."""
+
+    async def later(client: Any, message: Any) -> bytes:
+        await deferLater(server.reactor, 0)
+        return bytes(message.content)
+
+    server.register_route(loopback.chat, later if how == "later" else lambda client, message: message.content)
+
+
+@pytest.mark.deadline(30)
+@pytest.mark.parametrize("how", ["at once", "later"])
+@pytest.mark.parametrize("kind", ["tcp", "unix", "tls"])
+async def test_what_had_arrived_is_answered(
+    kind: str, how: str, loopback: Any, dial: Dial, authority: Authority, tmp_path: Path
+) -> None:
+    """2,000 requests of 500 bytes that both kernels hold when the stop begins are answered in order, then comes FIN."""
+    from twisted.internet import reactor
+
+    settings: dict[str, Any] = {"endpoint": f"unix:{tmp_path / 's'}"} if kind == "unix" else {}
+    if kind == "tls":
+        files = authority.issue("server", "localhost", "127.0.0.1")
+        settings = {"tls_cert": files.cert, "tls_key": files.key}
+    server = loopback.made_server(reactor=reactor, timeouts=Timeouts(drain=25), limits=Limits(inflight=16), **settings)
+    handle(how, server, loopback)
+    server.startService()
+    where = tmp_path / "s" if kind == "unix" else server.port
+    burst = await dial(where, ca=authority.ca if kind == "tls" else None)
+    sent = burst.ask(REQUESTS, SIZE)  # in one turn of the reactor: nothing of it is read by now
+    assert sent == REQUESTS or (kind == "unix" and sent > 20)
+    stopped = server.stopService()
+    assert await deferToThread(burst.answers) == list(range(sent))
+    assert burst.ended == "FIN"
+    await stopped
+    assert server.counters["cut_off"] == 0
+
+
+async def test_what_comes_after_the_stop_is_not_taken(loopback: Any) -> None:
+    """A message that is sent when the stop has begun and all is read is not handled; its request fails with SessionClosed."""
+    server, gate, handled = loopback.made_server(), Deferred(), []
+
+    @server.route(loopback.chat)
+    async def slow(client: Any, message: Any) -> bytes:
+        handled.append(message.content)
+        await gate
+        return b"done"
+
+    server.startService()
+    client = loopback.client(server.port)
+    await client.connect()
+    reply = client.send_and_wait(loopback.chat, b"1")
+    await client.ping_server()
+    stopped = server.stopService()
+    too_late = client.send_and_wait(loopback.chat, b"2")
+    await client.ping_server()
+    gate.callback(None)
+    assert (await reply).content == b"done"
+    with pytest.raises(SessionClosed):
+        await too_late
+    await stopped
+    assert handled == [b"1"]
+
+
+@pytest.mark.deadline(30)
+async def test_a_peer_that_never_stops_sending_does_not_keep_a_server(loopback: Any, dial: Dial) -> None:
+    """Reading ends after as many bytes as one message may have, however much more comes all the time."""
+    server = loopback.made_server(timeouts=Timeouts(drain=60), max_message_size=100_000)
+    server.register_route(loopback.chat, lambda client, message: None)
+    server.startService()
+    burst = await dial(server.port)
+    ending: list[str] = []
+
+    def flood() -> None:
+        number = 0
+        with suppress(OSError):
+            while not ending:
+                number += burst.ask(100, SIZE, number)
+
+    burst.ask(1000, SIZE)
+    flooding = deferToThread(flood)
+    await server.stopService()
+    ending.append("over")
+    await flooding
+    await deferToThread(burst.answers)
+    assert server.counters["cut_off"] == 0
+
+
+async def test_a_handler_that_stops_the_server_does_not_lose_the_rest_of_its_read(loopback: Any, dial: Dial) -> None:
+    """Messages that came in one read with the one whose handler stops the server are handled, too."""
+    server, stops = loopback.made_server(), []
+
+    @server.route(loopback.chat)
+    def on_chat(client: Any, message: Any) -> bytes:
+        if not stops:
+            stops.append(server.stopService())
+        return bytes(message.content)
+
+    server.startService()
+    burst = await dial(server.port)
+    assert burst.ask(50, SIZE) == 50
+    assert await deferToThread(burst.answers) == list(range(50))
+    await stops[0]
+
+
+async def test_a_handshake_that_had_arrived_counts(loopback: Any, dial: Dial) -> None:
+    """A client whose last word of the handshake had arrived, with requests behind it, is answered as well; another is dropped."""
+    server = loopback.made_server(wire="1.6.3")
+    handle("at once", server, loopback)
+    server.startService()
+    silent, burst = [await dial(server.port, Burst.hear_hello, wire="1.6.3") for _ in range(2)]
+    assert burst.ask(50, SIZE) == 50
+    stopped = server.stopService()
+    assert await deferToThread(burst.answers) == list(range(50))
+    assert await deferToThread(silent.answers) == []
+    await stopped
+    assert (burst.ended, server.counters["cut_off"]) == ("FIN", 0)
+
+
+async def test_a_drain_of_one_session_takes_what_had_arrived(loopback: Any, dial: Dial) -> None:
+    """session.drain() does the same for one connection; the others go on."""
+    server = loopback.made_server()
+    handle("at once", server, loopback)
+    server.startService()
+    burst, other = await dial(server.port), loopback.client(server.port)
+    await other.connect()
+    session = server.clients[0]
+    assert burst.ask(REQUESTS, SIZE) == REQUESTS
+    drained = session.drain()
+    assert len(await deferToThread(burst.answers)) == REQUESTS
+    await drained
+    assert (await other.send_and_wait(loopback.chat, b"still here")).content == b"still here"
+
+
+async def test_a_peer_that_breaks_off_ends_its_drain(loopback: Any, dial: Dial) -> None:
+    """A connection that is reset with much unread is not waited for."""
+    from twisted.internet import reactor
+
+    server = loopback.made_server(reactor=reactor, timeouts=Timeouts(drain=60), limits=Limits(inflight=2))
+    server.register_route(loopback.chat, lambda client, message: deferLater(reactor, 0.01))
+    server.startService()
+    burst = await dial(server.port)
+    assert burst.ask(1000, SIZE) == 1000
+    stopped = server.stopService()
+    burst.reset()
+    await stopped
+    assert server.counters["cut_off"] == 0
