@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+import time
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,7 +15,7 @@ from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
 from veltix_tx.wire.releases import find_release
 from veltix_tx.wire.states import Role
 
-PATIENCE = 20.0
+PATIENCE = 10.0
 """Seconds after which a socket gives up."""
 
 
@@ -91,12 +92,21 @@ class Burst:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
-    def answers(self) -> list[int]:
-        """Read to the end of the connection; return the numbers of the requests that were answered."""
+    def narrow(self) -> None:
+        """Keep few bytes in this side's kernel, so that most of what is not read waits on the other."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+
+    def answers(self, pause: float = 0.0) -> list[int]:
+        """Read to the end of the connection; return the numbers of the requests that were answered.
+
+        Args:
+            pause: seconds before each read of 32 KiB at most.
+        """
         answered = []
         while True:
+            time.sleep(pause)
             try:
-                data = self._socket.recv(65536)
+                data = self._socket.recv(32_768)
             except OSError as error:
                 self.ended = type(error).__name__
                 break

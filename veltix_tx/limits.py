@@ -109,8 +109,9 @@ class Timeouts:
 
     Attributes:
         request: for a reply, unless the call says otherwise.
-        close: for a polite close to finish before the connection is aborted; and for what handlers that are cancelled when
-            their connection ends may still do before ``on_disconnect`` is called without waiting for them.
+        close: for a peer that is closed politely to take something of what is left for it before the connection is aborted:
+            a peer that reads on is given it all. Also for what handlers that are cancelled when their connection ends may
+            still do before ``on_disconnect`` is called without waiting for them.
         drain: for accepted messages to be answered when the service stops.
         stall: for a peer that does not read before its connection is aborted.
         frame: for the rest of a message that has begun, and a second more for each 64 KiB of it.

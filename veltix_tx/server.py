@@ -262,11 +262,10 @@ class Server(RoutedService):
             for session in dict.fromkeys([*sessions, *(each.session for each in ending if each.session is not None)]):
                 session.cut()
             left = set(connections).intersection(ending)  # not those of a server that listens again
-            for protocol in left:
-                protocol.abort(manual)
-            if left:
-                connections.shared.counters["cut_off"] += len(left)
-                _log.warn("{count} connections were cut off: the server did not get done with them in time", count=len(left))
+            lost = sum(protocol.cut_off(manual) for protocol in left)
+            if lost:
+                connections.shared.counters["cut_off"] += lost
+                _log.warn("{count} connections were cut off: the server did not get done with them in time", count=lost)
 
         self._cut = cut
         late = resolve_clocks(self.reactor).reactor.callLater(self.config.timeouts.drain, cut)

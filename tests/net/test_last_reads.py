@@ -38,7 +38,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
 def settle(line: Any) -> None:
     """Let the time pass in which something more may come."""
     for _ in range(3):
-        line.clock.advance(0.03)
+        line.clock.advance(0.25)
 
 
 def said(line: Any, *contents: bytes) -> bytes:
@@ -73,7 +73,7 @@ def test_what_is_unread_is_taken_and_nothing_behind_it(kernel: Kernel, server_li
     line.clock.advance(0.01)
     assert kernel.acknowledged == 1
     line.protocol.dataReceived(third)  # it came for the acknowledgement
-    line.clock.advance(0.01)
+    line.clock.advance(0.2)
     assert line.protocol.session.closed is None
     settle(line)
     line.protocol.dataReceived(fourth)

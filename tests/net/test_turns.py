@@ -515,7 +515,7 @@ def test_a_session_that_drains_inside_a_handler_waits_for_it(server_line: Any) -
     line.application.on_message = stop
     line.say(b"stop")
     for _ in range(3):
-        line.clock.advance(0.1)
+        line.clock.advance(0.3)
     assert session.closed is None
     later.callback(b"bye")
     assert line.answers() == [b"bye"]

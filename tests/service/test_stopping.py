@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.logger import formatEvent
 
 from tests.authority import Authority
 from tests.burst import Burst
@@ -183,3 +185,65 @@ async def test_a_peer_that_breaks_off_ends_its_drain(loopback: Any, dial: Dial) 
     burst.reset()
     await stopped
     assert server.counters["cut_off"] == 0
+
+
+# Peers that read slowly.
+
+MESSAGES, LARGE = 60, 50_000
+
+
+async def sent_much(kind: str, loopback: Any, dial: Dial, authority: Authority, **timeouts: float) -> tuple[Any, Burst]:
+    """Return a server that has sent 3 MB, and the client that has not read them."""
+    settings: dict[str, Any] = {}
+    if kind == "tls":
+        files = authority.issue("server", "localhost", "127.0.0.1")
+        settings = {"tls_cert": files.cert, "tls_key": files.key}
+    server = loopback.made_server(timeouts=Timeouts(**timeouts), **settings)
+    server.startService()
+    burst = await dial(server.port, ca=authority.ca if kind == "tls" else None)
+    burst.narrow()
+    for number in range(MESSAGES):
+        server.clients[0].send(loopback.chat, b"%d " % number + bytes(LARGE))
+    assert server.clients[0].queued > MESSAGES * LARGE // 2
+    return server, burst
+
+
+@pytest.mark.deadline(40)
+@pytest.mark.parametrize("how", ["stop", "disconnect"])
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+async def test_a_slow_reader_gets_everything(
+    kind: str, how: str, loopback: Any, dial: Dial, authority: Authority, log_events: Any
+) -> None:
+    """A peer that takes longer for what is queued than timeouts.close, but reads on, is not cut by that."""
+    server, burst = await sent_much(kind, loopback, dial, authority, drain=30, close=0.4)
+    closed = server.stopService() if how == "stop" else server.clients[0].disconnect()
+    assert await deferToThread(burst.answers, 0.02) == list(range(MESSAGES))
+    assert burst.ended == "FIN"
+    await closed
+    assert server.counters["closes_aborted"] == server.counters["cut_off"] == 0
+
+
+@pytest.mark.deadline(40)
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+async def test_a_peer_that_stops_reading_is_cut_and_told_of(
+    kind: str, loopback: Any, dial: Dial, authority: Authority, log_events: Any
+) -> None:
+    """One that reads nothing for timeouts.close is cut, which is logged with what is lost, and counted."""
+    server, burst = await sent_much(kind, loopback, dial, authority, drain=30, close=0.4)
+    await server.stopService()
+    assert server.counters["closes_aborted"] == 1
+    (said,) = [text for text in map(formatEvent, log_events) if "closing 127.0.0.1:" in text]
+    lost = int(re.search(r"(\d+) bytes of which are lost", said).group(1))  # type: ignore[union-attr]
+    assert lost > MESSAGES * LARGE // 2
+    assert len(await deferToThread(burst.answers)) < MESSAGES
+
+
+@pytest.mark.deadline(40)
+async def test_the_end_of_a_drain_cuts_a_slow_reader(loopback: Any, dial: Dial, authority: Authority, log_events: Any) -> None:
+    """Under a stop the outer bound is timeouts.drain, whatever the peer still takes: that, too, is logged and counted."""
+    server, burst = await sent_much("tcp", loopback, dial, authority, drain=0.5, close=0.4)
+    reading = deferToThread(burst.answers, 0.1)
+    await server.stopService()
+    assert (server.counters["cut_off"], server.counters["closes_aborted"]) == (1, 0)
+    assert any("1 connections were cut off" in text for text in map(formatEvent, log_events))
+    assert len(await reading) < MESSAGES

@@ -11,10 +11,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.sockets import acknowledge, lowest, unread
 
-__all__ = ["LastReads"]
+__all__ = ["QUIET", "LastReads"]
 
-_SETTLING = 0.02
-"""Seconds in which nothing more comes, all being read and acknowledged, after which the peer's kernel has nothing left."""
+QUIET = 0.25
+"""Seconds in which nothing more comes, all being read and acknowledged, after which the peer's kernel has nothing left: more
+than the 0.2 after which it asks again for room that it was not told of."""
 
 
 class LastReads:
@@ -30,12 +31,14 @@ class LastReads:
         protocol: the connection's; its transport's socket is asked.
         reactor: calls in its next turn.
         most: bytes after which reading need not go on, beyond what has arrived already.
+        quiet: seconds without a byte after which nothing is left.
         over: called once everything is read.
     """
 
-    def __init__(self, protocol: Any, reactor: IReactorTime, most: int, over: Callable[[], None]) -> None:
+    def __init__(self, protocol: Any, reactor: IReactorTime, most: int, quiet: float, over: Callable[[], None]) -> None:
         self._transport = protocol.transport
         self._reactor = reactor
+        self._quiet = quiet
         self._over = over
         self._left = max(most, unread(self._transport))
         self._check_call: IDelayedCall | None = None
@@ -83,6 +86,6 @@ class LastReads:
         if self._left > 0 and self._read and not self._asked:
             self._asked = True
             acknowledge(self._transport)
-            self._check_soon(_SETTLING)
+            self._check_soon(self._quiet)
             return
         self.end()

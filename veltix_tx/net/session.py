@@ -204,7 +204,9 @@ class Session(Tagged):
 
     @from_any_thread
     def disconnect(self) -> Deferred[SessionClosed]:
-        """Close politely: what is queued is written first, within ``timeouts.close`` seconds.
+        """Close politely: what is queued is written first, for as long as the peer reads on.
+
+        A peer that takes nothing of it for ``timeouts.close`` seconds, or too little in ``timeouts.stall``, is closed at once.
 
         Returns:
             what :meth:`when_closed` returns. Waiting requests fail at once.

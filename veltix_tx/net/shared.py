@@ -32,7 +32,7 @@ COUNTERS = {
     "handlers_failed": "handlers that raised, returned what is no answer, or were not done in time",
     "handlers_slow": "handlers that blocked everything for longer than they may",
     "handlers_late": "handlers that were done after they had been given up",
-    "closes_aborted": "closes that did not finish in time because their peer did not read what waited for it",
+    "closes_aborted": "closes that were aborted because their peer did not read what waited for it, or did not close, too",
     "cut_off": "connections that a stopping server did not get done with in time",
     "lines_left_out": "lines left out of the log because their source caused too many",
 }

@@ -14,7 +14,7 @@ from twisted.internet.tcp import Connection
 
 with suppress(ImportError):  # Windows has neither
     from fcntl import ioctl
-    from termios import FIONREAD
+    from termios import FIONREAD, TIOCOUTQ
 
 __all__ = [
     "acknowledge",
@@ -27,6 +27,7 @@ __all__ = [
     "round_trip",
     "unread",
     "unsent",
+    "untaken",
     "write_straight",
 ]
 
@@ -87,13 +88,18 @@ def lowest(transport: Any) -> Any:
 def unread(transport: object) -> int:
     """Return how many bytes have arrived in our kernel and have not been read, 0 where it does not say."""
     try:
-        handle = lowest(transport).getHandle()
-        found: int = struct.unpack("i", ioctl(handle.fileno(), FIONREAD, bytes(4)))[0]
+        return _counted(transport, FIONREAD)
     except NameError:  # Windows
-        return _peeked(handle)
-    except (AttributeError, OSError, ValueError):  # a test's transport; a connection that is gone
-        return 0
-    return found
+        return _peeked(transport)
+
+
+def untaken(transport: Any) -> int:
+    """Return how many bytes given to a transport its peer has not acknowledged, as far as that can be known."""
+    below = lowest(transport)
+    waiting = below._tempDataLen + len(below.dataBuffer) - below.offset if is_plain(below) else 0
+    with suppress(NameError):  # Windows
+        waiting += _counted(below, TIOCOUTQ)
+    return waiting
 
 
 def notice_dead_peers(transport: Any, silence: float, pong: float) -> None:
@@ -166,8 +172,16 @@ def _tcp_info(transport: Any, kind: str, offset: int) -> int | None:
     return found
 
 
-def _peeked(handle: Any) -> int:
+def _counted(transport: Any, request: int) -> int:
     try:
-        return len(handle.recv(_PEEKED, socket.MSG_PEEK))
-    except OSError:
+        found: int = struct.unpack("i", ioctl(lowest(transport).getHandle().fileno(), request, bytes(4)))[0]
+    except (AttributeError, OSError, ValueError):  # a test's transport; a connection that is gone
+        return 0
+    return found
+
+
+def _peeked(transport: Any) -> int:
+    try:
+        return len(lowest(transport).getHandle().recv(_PEEKED, socket.MSG_PEEK))
+    except (AttributeError, OSError):
         return 0
