@@ -26,6 +26,7 @@ from veltix_tx.net.connections import Connections
 from veltix_tx.net.endpoints import Place, open_endpoint, places
 from veltix_tx.net.factory import VeltixServerFactory, check_wire, resolve_clocks
 from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.net.session import Session
 from veltix_tx.net.threads import Home, from_any_thread
@@ -95,6 +96,8 @@ class Server(RoutedService):
         self._ports: list[IListeningPort] = []
         self._tls: list[ServerTls | None] = []
         self._cut: Callable[[], None] = lambda: None
+        self._stopping = False
+        self._when_stopping: Listeners[None] = Listeners()
 
     # What users say.
 
@@ -181,6 +184,7 @@ class Server(RoutedService):
         endpoints = [open_endpoint(clocks, place.endpoint) for place in self._places]
         self._tls = [_tls(*place.tls) if place.tls else None for place in self._places]
         current = self._listening = object()
+        self._stopping = False
         for place, endpoint, tls in zip(self._places, endpoints, self._tls, strict=True):
             factory: IProtocolFactory = VeltixServerFactory(
                 kept,
@@ -249,6 +253,7 @@ class Server(RoutedService):
         manual = SessionClosed(DisconnectReason.MANUAL)
         connections = self._connections
         if connections is None:
+            self._tell_stopping()
             return succeed(None)
         ending = list(connections)
         gone: list[Deferred[Any]] = [protocol.when_lost() for protocol in ending]
@@ -274,7 +279,18 @@ class Server(RoutedService):
             if late.active():
                 late.cancel()
 
-        return DeferredList([*gone, drained]).addCallback(stopped)
+        done = DeferredList([*gone, drained]).addCallback(stopped)
+        self._tell_stopping()  # last: what handlers do then finds the stop under way
+        return done
+
+    @from_any_thread
+    def when_stopping(self) -> Deferred[None]:
+        """Return a new Deferred that fires when a stop begins, at once while the server is stopping or has stopped.
+
+        For handlers that wait for something, as in a long poll: they can answer then, and need not keep the stop waiting.
+        Cancelling it is all that is needed to give it up.
+        """
+        return succeed(None) if self._stopping else self._when_stopping.wait()
 
     @from_any_thread
     def abort(self) -> None:
@@ -286,6 +302,10 @@ class Server(RoutedService):
     @property
     def _in_use(self) -> bool:
         return self._listening is not None or bool(self._connections) or len(self._hub) > 0
+
+    def _tell_stopping(self) -> None:
+        self._stopping = True
+        self._when_stopping.fire(None)
 
     def _opened(self, port: IListeningPort, place: Place, current: object) -> None:
         if self._listening is not current:

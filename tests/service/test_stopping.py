@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -9,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, race
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import formatEvent
 
 from tests.authority import Authority
 from tests.burst import Burst
-from veltix_tx import Limits, SessionClosed, Timeouts
+from veltix_tx import Client, Limits, MessageRegistry, MessageType, Server, SessionClosed, Timeouts
+from veltix_tx.testing import MemoryNetwork
 
 REQUESTS, SIZE = 2_000, 500
 
@@ -247,3 +249,81 @@ async def test_the_end_of_a_drain_cuts_a_slow_reader(loopback: Any, dial: Dial, 
     assert (server.counters["cut_off"], server.counters["closes_aborted"]) == (1, 0)
     assert any("1 connections were cut off" in text for text in map(formatEvent, log_events))
     assert len(await reading) < MESSAGES
+
+
+# Handlers that wait.
+
+
+class Poll:
+    """A server in memory whose handler waits for news, or for the server to stop, and its client."""
+
+    def __init__(self) -> None:
+        self.network, types = MemoryNetwork(), MessageRegistry()
+        self.chat = MessageType(200, "chat", registry=types)
+        self.server, self.client = Server(types=types), Client(types=types)
+        self.news: list[Deferred[bytes]] = []
+
+        @self.server.route(self.chat, timeout=math.inf, concurrent=True)
+        async def on_poll(client: Any, message: Any) -> bytes:
+            self.news.append(Deferred())
+            _, found = await race([self.news[-1], self.server.when_stopping()])
+            return found or b"nothing new"
+
+        self.network.serve(self.server)
+        self.network.connect(self.client)
+
+    def ask(self) -> Deferred[Any]:
+        """Send a poll."""
+        reply = self.client.send_and_wait(self.chat, timeout=60)
+        self.network.pump()
+        return reply
+
+
+def test_a_long_poll_is_answered_when_the_server_stops() -> None:
+    """when_stopping() fires when a stop begins: who waits for it answers, and the stop need not wait."""
+    poll = Poll()
+    replies = [poll.ask(), poll.ask()]
+    stopped = poll.server.stopService()
+    assert [poll.network.result(reply).content for reply in replies] == [b"nothing new"] * 2
+    assert poll.network.result(stopped) is None
+    assert poll.network.clock.seconds() == 0
+    assert all(news.called for news in poll.news)
+
+
+def test_a_poll_that_is_answered_leaves_nothing_to_be_told() -> None:
+    """Each call has a Deferred of its own: one that is cancelled is forgotten, and the others still fire."""
+    poll = Poll()
+    reply, other = poll.ask(), poll.ask()
+    assert len(poll.server._when_stopping) == 2
+    poll.news[0].callback(b"news")
+    assert poll.network.result(reply).content == b"news"
+    assert len(poll.server._when_stopping) == 1
+    poll.network.result(poll.server.stopService())
+    assert poll.network.result(other).content == b"nothing new"
+
+
+def test_stopping_is_told_at_once_until_the_server_listens_again() -> None:
+    """While it stops, and when it has stopped, when_stopping() fires at once; after the next start it waits for the next stop."""
+    poll = Poll()
+    early: list[None] = []
+    poll.server.when_stopping().addCallback(early.append)
+    poll.server.when_stopping().addCallback(lambda _: poll.server.when_stopping().addCallback(early.append))
+    assert early == []
+    stopped = poll.server.stopService()
+    assert early == [None, None]
+    poll.network.result(stopped)
+    assert poll.network.result(poll.server.when_stopping()) is None
+    poll.server.startService()
+    later: list[None] = []
+    poll.server.when_stopping().addCallback(later.append)
+    assert later == []
+    poll.network.result(poll.server.stopService())
+    assert later == [None]
+
+
+def test_a_server_that_never_listened_tells_of_its_stop_too() -> None:
+    """Who waits before the first start hears of a stop all the same."""
+    server, told = Server(), list[None]()
+    server.when_stopping().addCallback(told.append)
+    server.stopService()
+    assert told == [None]
