@@ -64,7 +64,8 @@ class Limits:
         write_low: bytes queued at which sending goes on.
         write_hard: bytes queued above which nothing more is taken; one message always is.
         inbound: bytes of all peers together that have come of unfinished messages, or wait for their
-            turn; beyond it the peer with the most is closed.
+            turn; beyond it the peer with the most is closed. While less than half of it is free, messages that have come in part
+            have less time than ``timeouts.frame``.
         outbound: bytes queued for all peers together, those of broadcasts apart; the same.
         log_lines: lines of the log per second that one source may cause, on average.
         log_burst: the same in a row; what is left out is counted.

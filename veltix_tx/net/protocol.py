@@ -354,7 +354,8 @@ class VeltixProtocol(Conduct):
 
     def _close_late(self) -> None:
         self.shared.counters["closes_aborted"] += 1
-        if self.may_log():
+        broke_a_rule = self._closed is not None and isinstance(self._closed.cause, RemoteProtocolError)
+        if not broke_a_rule and self.may_log():  # that was told
             left, seconds = self._left(), self.timeouts.close
             text = "closing {peer}: it does not read what is left for it, {left} bytes of which are lost (timeouts.close)"
             if not left:
