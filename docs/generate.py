@@ -26,7 +26,7 @@ from veltix_tx import dropin, errors, server, settings, testing
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
-from veltix_tx.net import accepting, conduct, connections, endpoints, flow, protocol, remarks, shared, sockets, turns
+from veltix_tx.net import accepting, conduct, connections, endpoints, flow, last_reads, protocol, remarks, shared, sockets, turns
 from veltix_tx.net.shared import COUNTERS
 from veltix_tx.wire import handshake, requests
 from veltix_tx.wire.connection import Event, VeltixConnection
@@ -570,7 +570,7 @@ def fixed_limits() -> str:
             ["replies a peer has not read, above which its next requests are not read", f"{flow._OWED // 1024} KiB"],
             [
                 "slowest a peer may read when much waits for it before it is given up",
-                f"{flow._SLOWEST // 1024} KiB/s, looked at every `timeouts.stall` seconds",
+                f"{flow.SLOWEST // 1024} KiB/s, looked at every `timeouts.stall` seconds",
             ],
             ["frames of unknown types, and pongs never asked for, that are forgiven", f"{conduct._FORGIVEN:g} a second"],
             [
@@ -588,6 +588,10 @@ def fixed_limits() -> str:
             ],
             ["network whose IPv6 addresses are one source", f"{connections._NETWORK} bits"],
             ["how long a peer that has been sent everything may take to close, too", f"{protocol._LINGER:g} s"],
+            [
+                "how long nothing more comes before a drain takes what had arrived for read",
+                f"{last_reads.QUIET:g} s, or a quarter of `timeouts.drain`",
+            ],
             [
                 "how long nothing is accepted after it could not be, twice in a row or more",
                 f"{accepting._FIRST_WAIT * 1000:g} ms, doubled each time up to {accepting._LONGEST_WAIT:g} s",

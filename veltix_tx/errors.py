@@ -241,15 +241,18 @@ class FrameTimeout(RemoteProtocolError):
     Attributes:
         size: bytes of its content, or of what has come of a short one.
         seconds: the time it had.
+        hint: why that was less than usual; empty where it was not.
     """
 
-    def __init__(self, size: int, seconds: float) -> None:
-        super().__init__(size, seconds)
+    def __init__(self, size: int, seconds: float, hint: str = "") -> None:
+        super().__init__(size, seconds, hint)
         self.size = size
         self.seconds = seconds
+        self.hint = hint
 
     def __str__(self) -> str:
-        return f"a message of about {self.size} bytes was begun and not finished within {self.seconds:.3g} s"
+        said = f"a message of about {self.size} bytes was begun and not finished within {self.seconds:.3g} s"
+        return f"{said}, the time there is {self.hint}" if self.hint else said
 
 
 class HandshakeError(RemoteProtocolError):

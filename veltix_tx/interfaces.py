@@ -53,11 +53,14 @@ class IVeltixApplication(Interface):
 
         Returns:
             bytes, the answer: sent with the message's type and request id; a Request, an answer
-            of another type; None for no answer; or a Deferred or coroutine of one of these.
+            of another type; None for no answer; or a Deferred or coroutine of one of these, which is
+            cancelled when it takes too long and when the connection ends.
         """
 
     def disconnected(session: Session, reason: SessionClosed) -> object:
-        """Take note that a session which ``connected`` took in is gone and all its messages have been handled."""
+        """Take note that a session which ``connected`` took in is gone and all its messages have been handled, or their
+        handlers cancelled.
+        """
 
 
 class IHandlerTable(Interface):

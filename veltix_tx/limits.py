@@ -64,7 +64,8 @@ class Limits:
         write_low: bytes queued at which sending goes on.
         write_hard: bytes queued above which nothing more is taken; one message always is.
         inbound: bytes of all peers together that have come of unfinished messages, or wait for their
-            turn; beyond it the peer with the most is closed.
+            turn; beyond it the peer with the most is closed. While less than half of it is free, messages that have come in part
+            have less time than ``timeouts.frame``.
         outbound: bytes queued for all peers together, those of broadcasts apart; the same.
         log_lines: lines of the log per second that one source may cause, on average.
         log_burst: the same in a row; what is left out is counted.
@@ -109,7 +110,9 @@ class Timeouts:
 
     Attributes:
         request: for a reply, unless the call says otherwise.
-        close: for a polite close to finish before the connection is aborted.
+        close: for a peer that is closed politely to take something of what is left for it before the connection is aborted:
+            a peer that reads on is given it all. Also for what handlers that are cancelled when their connection ends may
+            still do before ``on_disconnect`` is called without waiting for them.
         drain: for accepted messages to be answered when the service stops.
         stall: for a peer that does not read before its connection is aborted.
         frame: for the rest of a message that has begun, and a second more for each 64 KiB of it.

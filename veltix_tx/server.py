@@ -42,6 +42,8 @@ from veltix_tx.net.endpoints import Place, ServerEndpoint, open_endpoint, places
 from veltix_tx.net.factory import VeltixServerFactory, check_wire
 from veltix_tx.net.handlers import handler_table
 from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.listeners import Listeners
+from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.net.session import Session
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.tls_status import not_installed
@@ -114,6 +116,8 @@ class Server(RoutedService):
         self._tls: list[ServerTls | None] = []
         self._closing: Deferred[Any] = succeed(None)  # the ports of the latest stop
         self._cut: Callable[[], None] = lambda: None
+        self._stopping = False
+        self._when_stopping: Listeners[None] = Listeners()
         self._announces = False
         given: dict[str, Any] = {**settings}
         if port is not None:
@@ -321,6 +325,7 @@ class Server(RoutedService):
         endpoints = [open_endpoint(clocks, place) for place in self._places]
         self._tls = [_named(place, partial(_tls, *place.tls)) if place.tls else None for place in self._places]
         current = self._listening = object()
+        self._stopping = False
         for place, endpoint, tls in zip(self._places, endpoints, self._tls, strict=True):
             factory: IProtocolFactory = VeltixServerFactory(
                 kept,
@@ -430,7 +435,7 @@ class Server(RoutedService):
 
     @from_any_thread
     def stopService(self) -> Deferred[None]:
-        """Stop listening, let messages already received be handled and answered, close.
+        """Stop listening, let messages that have arrived be handled and answered, close.
 
         Returns:
             a Deferred that fires when every connection is gone: what is not done after
@@ -441,25 +446,25 @@ class Server(RoutedService):
         manual = SessionClosed(DisconnectReason.MANUAL)
         connections = self._connections
         if connections is None:
+            self._tell_stopping()
             return succeed(None)
         ending = list(connections)
         gone: list[Deferred[Any]] = [protocol.when_lost() for protocol in ending]
         self._closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         gone.append(self._closing)
-        for protocol in connections.half_open():
-            protocol.abort(manual)
-        drained, sessions = self._hub.drain(), list(self._hub)
+        sessions = list(self._hub)
+        half_open = [_finished(protocol, manual) for protocol in connections.half_open()]
+        drained = DeferredList([self._hub.drain(), *half_open], consumeErrors=True)
 
         def cut() -> None:
             drained.cancel()
-            for session in sessions:
+            for session in dict.fromkeys([*sessions, *(each.session for each in ending if each.session is not None)]):
                 session.cut()
             left = set(connections).intersection(ending)  # not those of a server that listens again
-            for protocol in left:
-                protocol.abort(manual)
-            if left:
-                connections.shared.counters["cut_off"] += len(left)
-                _log.warn("{count} connections were cut off: the server did not get done with them in time", count=len(left))
+            lost = sum(protocol.cut_off(manual) for protocol in left)
+            if lost:
+                connections.shared.counters["cut_off"] += lost
+                _log.warn("{count} connections were cut off: the server did not get done with them in time", count=lost)
 
         self._cut = cut
         late = self.reactor.callLater(self.config.timeouts.drain, cut)
@@ -468,7 +473,18 @@ class Server(RoutedService):
             if late.active():
                 late.cancel()
 
-        return DeferredList([*gone, drained]).addCallback(stopped)
+        done = DeferredList([*gone, drained]).addCallback(stopped)
+        self._tell_stopping()  # last: what handlers do then finds the stop under way
+        return done
+
+    @from_any_thread
+    def when_stopping(self) -> Deferred[None]:
+        """Return a new Deferred that fires when a stop begins, at once while the server is stopping or has stopped.
+
+        For handlers that wait for something, as in a long poll: they can answer then, and need not keep the stop waiting.
+        Cancelling it is all that is needed to give it up.
+        """
+        return succeed(None) if self._stopping else self._when_stopping.wait()
 
     @from_any_thread
     def abort(self) -> None:
@@ -493,6 +509,10 @@ class Server(RoutedService):
 
         self._closing.addCallback(go_on)
         return closed.addCallback(lambda _: listen(factory))
+
+    def _tell_stopping(self) -> None:
+        self._stopping = True
+        self._when_stopping.fire(None)
 
     def _opened(self, port: IListeningPort, place: Place, current: object) -> None:
         if self._listening is not current:
@@ -582,6 +602,18 @@ def _on_one_line(error: BaseException | None) -> str:
     said = " ".join(str(error).split())
     remedy = " Choose another port, or end what listens there." if isinstance(error, CannotListenError) else ""
     return said + remedy
+
+
+def _finished(protocol: VeltixProtocol, closed: SessionClosed) -> Deferred[Any]:
+    """Finish a connection in its handshake: drop it, unless what has arrived already completes that."""
+
+    def read(_: None) -> Deferred[None] | None:
+        if protocol.session is not None:
+            return protocol.session.drain()
+        protocol.abort(closed)
+        return None
+
+    return protocol.read_arrived().addCallback(read)
 
 
 def _tls(*files: Any) -> ServerTls:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent
 
-from veltix_tx.errors import DisconnectReason
+from veltix_tx.errors import DisconnectReason, FrameTimeout
 from veltix_tx.net.connections import Connections
 from veltix_tx.net.shared import COUNTERS, Budget
 from veltix_tx.settings import Limits, Timeouts
@@ -66,6 +67,136 @@ def test_half_received_messages_of_all_peers_have_a_budget(server_line: Any, log
     for line in lines[1:]:
         line.lose()
     assert lines[0].side.shared.inbound.kept == 0
+
+
+def test_a_budget_tells_when_it_is_tight() -> None:
+    """Once when less than half is free, once when half is again, whoever kept it."""
+    told: list[bool] = []
+    budget = Budget(100, lambda name: None, told.append)
+    for name, size in [("a", 50), ("b", 1), ("b", 20), ("b", 0), ("a", 60), ("c", 50), ("a", 0)]:
+        budget.keep(name, size)
+    assert told == [True, False, True, False]
+    assert budget.is_tight is False
+
+
+class Crowd:
+    """Peers of one server that each begin a message of 1 MiB; ``begin`` lets one send the first part of it."""
+
+    def __init__(self, server_line: Any, count: int, inbound: int) -> None:
+        settings = {"limits": Limits(inbound=inbound), "timeouts": Timeouts(frame=30, silence=10_000)}
+        self.lines: list[Line] = [server_line(**settings)]
+        self.shared, self.clock = self.lines[0].side.shared, self.lines[0].clock
+        for _ in range(count - 1):
+            line = server_line(**settings, shared=self.shared)
+            line.clock = self.clock
+            self.lines.append(line)
+        for line in self.lines:
+            line.protocol.deadlines = type(line.protocol.deadlines)(self.clock)
+            line.protocol.side.clocks = self.lines[0].clocks
+            line.shake()
+        self._rest: dict[Line, bytes] = {}
+
+    def begin(self, line: Line, size: int) -> None:
+        """Let a peer send the first bytes of a message, or more of it."""
+        if line not in self._rest:
+            line.far.send(line.chat, bytes(MIB))
+            self._rest[line] = b"".join(line.far.data_to_send())
+        line.protocol.dataReceived(self._rest[line][:size])
+        self._rest[line] = self._rest[line][size:]
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, a tenth of a second at a time."""
+        self.clock.pump([0.1] * round(seconds * 10))
+
+    @property
+    def closed(self) -> list[bool]:
+        """Who has been closed."""
+        return [line.protocol.session.closed is not None for line in self.lines]  # type: ignore[union-attr]
+
+    def end(self) -> None:
+        """Let everybody go; nothing may be left."""
+        for line in self.lines:
+            line.lose()
+        self.clock.advance(0)
+        assert self.shared.inbound.kept == 0
+        assert self.clock.getDelayedCalls() == []
+
+
+def test_half_messages_have_their_time_while_there_is_room(server_line: Any) -> None:
+    """Where at least half of the budget is free, a message that is begun has timeouts.frame and a second for each 64 KiB."""
+    crowd = Crowd(server_line, 4, inbound=2 * MIB)
+    for line in crowd.lines:
+        crowd.begin(line, MIB // 4)
+    crowd.pass_time(45)
+    assert crowd.closed == [False] * 4
+    crowd.pass_time(2)
+    assert crowd.closed == [True] * 4
+    assert crowd.shared.counters["frames_timed_out"] == 4
+    crowd.end()
+
+
+def test_the_oldest_half_messages_give_way_sooner_where_room_is_scarce(server_line: Any, log_events: list[Any]) -> None:
+    """With less than half free they have less time, the oldest go first, and no more of them than it takes to have half free."""
+    crowd = Crowd(server_line, 6, inbound=2 * MIB)
+    for line in crowd.lines:
+        crowd.begin(line, MIB // 4)
+        crowd.pass_time(1)
+    crowd.pass_time(12)
+    assert crowd.closed == [False] * 6
+    crowd.pass_time(2.5)  # with a quarter free: half of 30 seconds, and 4 for 256 KiB
+    assert crowd.closed == [True] + [False] * 5
+    crowd.pass_time(8)
+    assert crowd.closed == [True] * 2 + [False] * 4
+    assert crowd.shared.inbound.kept <= MIB
+    assert crowd.shared.counters["frames_timed_out"] == 2
+    texts = [formatEvent(event) for event in log_events]
+    assert len(texts) == 2
+    assert all("while all connections together keep more than half of limits.inbound" in text for text in texts)
+    closed = crowd.lines[0].protocol._closed
+    assert (closed.reason, type(closed.cause)) == (DisconnectReason.PROTOCOL_ERROR, FrameTimeout)
+    crowd.pass_time(15)
+    assert crowd.closed == [True] * 2 + [False] * 4
+    crowd.end()
+
+
+def test_who_sends_on_does_not_give_way(server_line: Any) -> None:
+    """A large message that keeps coming is not among those that give way, however old it is; the silent ones are."""
+    crowd = Crowd(server_line, 6, inbound=3 * MIB)
+    honest, *silent = crowd.lines
+    crowd.begin(honest, MIB // 4)
+    for line in silent:
+        crowd.begin(line, 3 * MIB // 8)
+    for _ in range(8):
+        crowd.begin(honest, 80 * 1024)
+        crowd.pass_time(1)
+    assert not any(crowd.closed)
+    crowd.pass_time(5)
+    assert crowd.closed[0] is False
+    assert any(crowd.closed[1:])
+    crowd.end()
+
+
+def test_who_is_not_read_does_not_give_way(server_line: Any) -> None:
+    """While this side has paused reading, time does not run against a peer here either."""
+    crowd = Crowd(server_line, 4, inbound=MIB)
+    for line in crowd.lines:
+        crowd.begin(line, MIB // 5)
+        line.protocol.flow.pause("a test")
+    crowd.pass_time(60)
+    assert crowd.closed == [False] * 4
+    crowd.end()
+
+
+def test_messages_that_wait_for_their_turn_do_not_give_way(server_line: Any) -> None:
+    """Only half-received messages do: what has come whole waits for its handler as ever, though it takes most of the room."""
+    crowd = Crowd(server_line, 2, inbound=2 * MIB)
+    busy, half = crowd.lines
+    busy.application.on_message = lambda session, message: Deferred() if message.content == b"first" else None
+    busy.say(b"first", bytes(MIB), bytes(MIB // 4))
+    crowd.begin(half, MIB // 4)
+    crowd.pass_time(29)
+    assert crowd.closed == [False, True]
+    crowd.end()
 
 
 def test_a_message_that_is_complete_is_not_kept(server_line: Any) -> None:

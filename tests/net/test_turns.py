@@ -432,21 +432,195 @@ def test_a_handler_that_disconnects_ends_its_batch(server_line: Any) -> None:
 
 
 def test_messages_received_before_the_peer_closes_are_all_handled(server_line: Any) -> None:
-    """What arrived before the end is handled in order, then comes disconnected(), last; answers go nowhere."""
+    """What arrived before the end is handled in order, behind a handler that the end cancels, then comes disconnected(), last."""
     line = server_line()
     session = line.shake()
-    line.application.on_message = slow = Slow()
+    line.application.on_message = lambda session, message: Deferred() if message.content == b"1" else b"answer"
     line.say(b"1", b"2", b"3")
     closed = outcome(session.when_closed())
     line.lose()
     assert len(closed) == 1
     writes = line.transport.writes
-    for number in range(3):
-        assert [call[0] for call in line.application.calls].count("disconnected") == 0
-        slow.running[number].callback(b"answer")
+    line.clock.advance(0)
     assert line.application.contents == [b"1", b"2", b"3"]
+    assert [call[0] for call in line.application.calls][1:] == ["received"] * 3 + ["disconnected"]
     assert line.application.calls[-1] == ("disconnected", session.closed)
     assert line.transport.writes == writes
+
+
+@pytest.mark.parametrize("seconds", [30, math.inf])
+@pytest.mark.parametrize("style", ["deferred", "coroutine"])
+def test_the_end_cancels_the_handlers(style: str, seconds: float, server_line: Any, log_events: Any) -> None:
+    """Whatever time a handler has, the end of its connection cancels it, which is no failure; disconnected() comes after it."""
+    line = server_line(timeouts=Timeouts(handler=seconds))
+    session = line.shake()
+    line.application.on_message = slow = Slow(style)
+    line.say(b"1", b"2")
+    idle = outcome(session.when_idle())
+    line.lose()
+    assert [call[0] for call in line.application.calls] == ["connected", "received"]
+    line.clock.advance(0)
+    assert all(deferred.called for deferred in slow.running)  # the second began when the first had ended, and ended, too
+    assert line.application.calls[-2:] == [("received", b"2"), ("disconnected", session.closed)]
+    assert idle == [None]
+    assert line.side.shared.counters["handlers_failed"] == line.side.shared.counters["handlers_late"] == 0
+    assert not [event for event in log_events if event["log_level"].name in ("warn", "error", "critical")]
+    assert line.clock.getDelayedCalls() == []
+
+
+def test_the_end_cancels_concurrent_handlers(server_line: Any) -> None:
+    """Every handler of a concurrent route is cancelled as well, and disconnected() waits for the last of them."""
+    router = Router(Role.SERVER)
+    line = server_line(application=router)
+    ended: list[bytes] = []
+    running: list[Deferred[None]] = []
+
+    async def wait(session: Any, message: Any) -> None:
+        try:
+            await Deferred()
+        except CancelledError:
+            running.append(Deferred())
+            await running[-1]
+            ended.append(message.content)
+
+    router.register_route(line.chat, wait, concurrent=True, timeout=math.inf)
+    router.set_callback("on_disconnect", lambda session: ended.append(b"gone"))
+    line.shake()
+    for content in (b"1", b"2"):
+        line.say(content)
+    line.lose()
+    line.clock.advance(0)
+    assert ended == []
+    running[1].callback(None)
+    running[0].callback(None)
+    assert ended == [b"2", b"1", b"gone"]
+    assert line.clock.getDelayedCalls() == []
+
+
+def test_a_handler_that_ignores_the_end_is_waited_for_no_longer_than_a_close_may_take(server_line: Any, log_events: Any) -> None:
+    """After timeouts.close disconnected() comes without it; what it brings later is dropped, counted and logged."""
+    line = server_line(timeouts=Timeouts(handler=math.inf, close=5))
+    session = line.shake()
+    running = deaf()
+    line.application.on_message = lambda session, message: running if message.content == b"1" else None
+    line.say(b"1", b"2")
+    line.lose()
+    line.clock.advance(4.9)
+    assert line.application.calls[-1] == ("received", b"1")
+    line.clock.advance(0.2)
+    assert line.application.calls[-2:] == [("received", b"2"), ("disconnected", session.closed)]
+    assert line.clock.getDelayedCalls() == []
+    running.callback(b"late")
+    assert line.side.shared.counters["handlers_late"] == 1
+    assert line.side.shared.counters["handlers_failed"] == 0
+    assert [text for text in map(formatEvent, log_events) if "given up" in text] == [
+        f"a handler that had been given up is done after all, for {session}"
+    ]
+
+
+def test_what_a_handler_raises_when_it_is_cancelled_is_a_failure(server_line: Any, logged_failures: Any) -> None:
+    """Only the cancellation itself is nobody's fault: another error is counted and logged."""
+    line = server_line()
+    line.shake()
+
+    async def clumsy(session: Any, message: Any) -> None:
+        try:
+            await Deferred()
+        finally:
+            1 / 0  # noqa: B018
+
+    line.application.on_message = lambda session, message: (
+        clumsy(session, message) if message.content == b"1" else Deferred(lambda _: 1 / 0)
+    )
+    line.say(b"1", b"2")
+    line.lose()
+    line.clock.advance(0)
+    line.clock.advance(0)
+    assert line.application.calls[-1][0] == "disconnected"
+    assert len(logged_failures.flush(ZeroDivisionError)) == 2
+    assert line.side.shared.counters["handlers_failed"] == 2
+
+
+def test_who_waits_for_the_end_goes_on_before_it_is_cancelled(server_line: Any) -> None:
+    """A handler that closes its own session and waits for that is not cancelled while it does what is left to do at once."""
+    line = server_line()
+    line.shake()
+    done: list[str] = []
+
+    async def leave(session: Any, message: Any) -> None:
+        await session.disconnect()
+        done.append("left")
+
+    line.application.on_message = leave
+    line.say(b"1")
+    line.lose()
+    line.clock.advance(0)
+    assert done == ["left"]
+    assert line.application.calls[-1][0] == "disconnected"
+
+
+@pytest.mark.parametrize("way", ["done", "fails", "never"])
+def test_the_end_leaves_connected_as_long_as_a_close_may_take(way: str, server_line: Any, logged_failures: Any) -> None:
+    """What was sent before the peer left waits for connected(), and is handled only if that comes to a good end in time."""
+    line = server_line(timeouts=Timeouts(handler=math.inf, close=5))
+    ready: Deferred[None] = Deferred()
+    line.application.on_connected = lambda session: ready
+    line.shake()
+    line.say(b"1")
+    line.lose()
+    line.clock.advance(4.9)
+    assert line.application.calls == [("connected",)]
+    if way == "done":
+        ready.callback(None)
+    elif way == "fails":
+        ready.errback(ZeroDivisionError())
+    else:
+        line.clock.advance(0.2)
+    assert line.application.contents == ([b"1"] if way == "done" else [])
+    assert line.application.calls[-1][0] == "disconnected"
+    assert len(logged_failures.flush(ZeroDivisionError)) == (way == "fails")
+    assert line.clock.getDelayedCalls() == []
+
+
+def test_disconnected_has_the_time_of_a_handler(server_line: Any, logged_failures: Any) -> None:
+    """What disconnected() returns is not cancelled for the end it tells of, but after timeouts.handler."""
+    line = server_line(timeouts=Timeouts(handler=30))
+    router = Router(Role.SERVER)
+    line.side.application = router
+    farewell: Deferred[None] = Deferred()
+    router.set_callback("on_disconnect", lambda session: farewell)
+    session = line.shake()
+    line.lose()
+    idle = outcome(session.when_idle())
+    line.clock.advance(29)
+    assert (farewell.called, idle) == (False, [])
+    line.clock.advance(1.1)
+    assert (farewell.called, idle) == (True, [None])
+    assert len(logged_failures.flush(CancelledError)) == 1
+
+
+def test_a_session_that_drains_inside_a_handler_waits_for_it(server_line: Any) -> None:
+    """drain() called by a handler, such as one that stops the server, lets that handler answer first."""
+    line = server_line()
+    session = line.shake()
+    later: Deferred[bytes] = Deferred()
+    drained: list[Any] = []
+
+    def stop(session: Any, message: Any) -> Any:
+        drained.append(outcome(session.drain()))
+        return later
+
+    line.application.on_message = stop
+    line.say(b"stop")
+    for _ in range(3):
+        line.clock.advance(0.3)
+    assert session.closed is None
+    later.callback(b"bye")
+    assert line.answers() == [b"bye"]
+    assert session.closed is not None
+    line.lose()
+    line.clock.advance(0)
+    assert drained == [[None]]
 
 
 def test_when_idle_waits_for_what_was_received(server_line: Any) -> None:
@@ -622,23 +796,6 @@ def test_one_timer_serves_all_handlers(server_line: Any, logged_failures: Any) -
         declined += line.take()
     line.clock.advance(10)
     assert declined + line.take() == [Declined(number, b"") for number in range(10)]
-    logged_failures.flush(CancelledError)
-
-
-def test_handlers_have_their_time_after_the_end_of_their_connection(server_line: Any, logged_failures: Any) -> None:
-    """A handler that is never done does not keep a session that is gone; no timer is left when all are done."""
-    line = server_line()
-    session = line.shake()
-    line.application.on_message = slow = Slow()
-    line.say(b"1", b"2")
-    line.lose()
-    idle = outcome(session.when_idle())
-    line.clock.advance(31)
-    assert idle == []
-    slow.running[1].callback(b"")
-    assert idle == [None]
-    assert line.application.calls[-1][0] == "disconnected"
-    assert line.clock.getDelayedCalls() == []
     logged_failures.flush(CancelledError)
 
 

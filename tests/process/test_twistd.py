@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.threads import deferToThread
 
+from tests.burst import Burst
 from veltix_tx import Client, MessageRegistry, MessageType
 from veltix_tx._version import __version__
 
@@ -250,3 +252,19 @@ async def test_a_signal_lets_handlers_finish(number: int, twistd: Any, tmp_path:
     await process.exited
     assert b"Traceback" not in process.out + process.err
     await client.disconnect()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_what_had_arrived_at_the_signal_is_answered(number: int, twistd: Any) -> None:
+    """2,000 requests of 500 bytes that wait in the socket when the signal comes are answered before the process ends."""
+    process = twistd(*HERE, "--app", "echo")
+    burst = await deferToThread(Burst, await process.port(), CHAT, TYPES)
+    await deferToThread(burst.shake_hands)
+    process.signal(signal.SIGSTOP)
+    assert burst.ask(2000, 500) == 2000
+    process.signal(number)
+    process.signal(signal.SIGCONT)
+    assert await deferToThread(burst.answers) == list(range(2000))
+    assert burst.ended == "FIN"
+    await process.exited
+    assert b"Traceback" not in process.out + process.err

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 
 from veltix_tx import (
@@ -388,23 +388,61 @@ def test_it_comes_before_the_next_connection() -> None:
     assert story.told == [(0, "P", 0, 0, "MANUAL"), "connected", "handled"]
 
 
-def test_it_comes_after_the_handlers_of_the_lost_session() -> None:
-    """What was received before the loss is handled before on_disconnect is called."""
+@pytest.mark.parametrize("how", ["the server stops", "the client leaves"])
+def test_it_comes_after_the_handlers_of_the_lost_session(how: str) -> None:
+    """The end of a session cancels the client's handlers, too; on_disconnect is called when the last has come to its end."""
     story = Story()
-    busy: Deferred[None] = Deferred()
+    ends: list[Deferred[None]] = []
 
     async def slow(message: Any) -> None:
-        await busy
-        story.told.append(message.content)
+        try:
+            await Deferred()
+        except CancelledError:
+            ends.append(Deferred())
+            await ends[-1]
+            story.told.append(message.content)
 
-    story.client.route(story.chat)(slow)
+    story.client.register_route(story.chat, slow, timeout=math.inf)
     story.connect()
     for content in (b"one", b"two"):
         story.server.clients[0].send(story.chat, content)
-    story.vanish()
+    story.network.pump()
+    if how == "the server stops":
+        story.vanish()
+    else:
+        story.network.result(story.client.disconnect())
+    story.network.pump()
     assert story.told == []
-    busy.callback(None)
-    assert story.told == [b"one", b"two", (0, "P", 0, 0, "PEER_CLOSED")]
+    for each in range(2):
+        ends[each].callback(None)
+        story.network.pump()
+    reason = "PEER_CLOSED" if how == "the server stops" else "MANUAL"
+    assert story.told == [b"one", b"two", (0, "P", 0, 0, reason)]
+    assert story.network.clock.getDelayedCalls() == []
+
+
+def test_a_handler_of_the_lost_session_is_gone_when_the_next_one_comes() -> None:
+    """A handler that would wait for ever ends with its session, not with the client: none is left of it after a reconnect."""
+    story, cancelled = Story(retry=1), []
+
+    async def endless(message: Any) -> None:
+        try:
+            await Deferred()
+        except CancelledError:
+            cancelled.append(message.content)
+            raise
+
+    story.client.register_route(story.chat, endless, timeout=math.inf)
+    story.connect()
+    old = story.server.clients[0]
+    old.send(story.chat, b"wait")
+    story.network.pump()
+    story.network.result(old.disconnect())
+    story.network.pump()
+    assert (cancelled, story.told) == ([b"wait"], [(0, "no", 0, 1, "PEER_CLOSED")])
+    story.network.advance(0.5)
+    assert story.client.is_connected
+    story.network.result(story.client.session.when_idle())
 
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])

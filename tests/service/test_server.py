@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.error import ConnectionRefusedError as Refused
@@ -320,18 +321,25 @@ async def test_stopping_finishes_what_was_received(loopback: Any) -> None:
     await stopped
 
 
-async def test_stopping_finishes_what_was_received_from_a_peer_that_left(loopback: Any) -> None:
-    """A message that was accepted is handled to its end although its sender is gone when the service stops."""
-    server = loopback.made_server()
+@pytest.mark.parametrize("concurrent", [False, True])
+async def test_stopping_does_not_wait_for_those_who_left(concurrent: bool, loopback: Any) -> None:
+    """A peer that leaves has its handlers cancelled, whatever time they have; a stop finds nothing to do."""
+    server = loopback.made_server(timeouts=Timeouts(drain=60))
+    told: list[object] = []
     gone: Deferred[None] = Deferred()
-    gate: Deferred[None] = Deferred()
-    handled: list[bytes] = []
 
-    @server.route(loopback.chat)
-    async def slow(client: Any, message: Any) -> None:
-        client.when_closed().addCallback(lambda _: gone.called or gone.callback(None))
-        await gate
-        handled.append(message.content)
+    @server.route(loopback.chat, timeout=math.inf, concurrent=concurrent)
+    async def poll(client: Any, message: Any) -> None:
+        try:
+            await Deferred()
+        except CancelledError:
+            told.append(message.content)
+            raise
+
+    @server.set_callback("on_disconnect")
+    def on_disconnect(client: Any) -> None:
+        told.append("gone")
+        gone.callback(None)
 
     server.startService()
     client = loopback.client(server.port)
@@ -340,11 +348,27 @@ async def test_stopping_finishes_what_was_received_from_a_peer_that_left(loopbac
     client.send(loopback.chat, b"2")
     await client.disconnect()
     await gone
-    stopped = server.stopService()
-    assert not stopped.called
-    gate.callback(None)
-    await stopped
-    assert handled == [b"1", b"2"]
+    assert told == [b"1", b"2", "gone"]
+    await server.stopService()
+    assert server.counters["handlers_failed"] == server.counters["cut_off"] == 0
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_a_handler_may_stop_the_server(plain: bool, loopback: Any) -> None:
+    """A handler that calls stopService() is answered for as any other, and the stop goes on."""
+    server = loopback.made_server()
+    stopped: list[Deferred[None]] = []
+
+    @server.route(loopback.chat)
+    def stop(client: Any, message: Any) -> Any:
+        stopped.append(server.stopService())
+        return b"bye" if plain else succeed(b"bye")
+
+    server.startService()
+    client = loopback.client(server.port)
+    await client.connect()
+    assert (await client.send_and_wait(loopback.chat)).content == b"bye"
+    await stopped[0]
 
 
 async def test_stopping_cuts_what_takes_too_long(loopback: Any) -> None:

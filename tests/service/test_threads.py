@@ -288,3 +288,78 @@ async def test_a_coroutine_function_cannot_run_in_a_thread(loopback: Any) -> Non
     server.register_route(loopback.news, lambda client, message: None, thread=True)
     assert server.unregister_route(loopback.news)
     assert not server.unregister_route(loopback.news)
+
+
+@pytest.mark.parametrize("left_by", ["client", "server"])
+async def test_on_disconnect_waits_for_a_thread(left_by: str, loopback: Any) -> None:
+    """A thread cannot be cancelled: what it returns is dropped, and on_disconnect comes when it has ended."""
+    server, gate, told = loopback.made_server(), Gate(), []
+
+    @server.route(loopback.news, thread=True, timeout=60)
+    def works(client: Session, message: Any) -> bytes:
+        gate.wait()
+        told.append("worked")
+        return b"to nobody"
+
+    server.set_callback("on_disconnect", lambda client: told.append("gone"))
+    server.startService()
+    client = loopback.client(server.port)
+    await client.connect()
+    client.send(loopback.news, b"")
+    await until(gate.entered.is_set)
+    (session,) = server.clients
+    closed = session.when_closed()
+    await (client if left_by == "client" else session).disconnect()
+    await closed
+    await client.disconnect()
+    assert told == []
+    gate.open()
+    await until(lambda: "gone" in told)
+    assert told == ["worked", "gone"]
+    assert server.counters["handlers_failed"] == server.counters["handlers_late"] == 0
+
+
+async def test_on_disconnect_does_not_wait_for_a_thread_for_ever(loopback: Any) -> None:
+    """A thread that goes on for longer than timeouts.close after the end is left behind, and a stop does not wait for it."""
+    server, gate, told = loopback.made_server(timeouts=Timeouts(close=0.1, drain=60)), Gate(), []
+
+    @server.route(loopback.news, thread=True, timeout=60)
+    def stuck(client: Session, message: Any) -> bytes:
+        gate.wait()
+        return b"to nobody"
+
+    server.set_callback("on_disconnect", lambda client: told.append("gone"))
+    server.startService()
+    client = loopback.client(server.port)
+    await client.connect()
+    client.send(loopback.news, b"")
+    await until(gate.entered.is_set)
+    await client.disconnect()
+    await until(lambda: told == ["gone"])
+    await server.stopService()
+    gate.open()
+    await until(lambda: server.counters["handlers_late"] == 1)
+
+
+async def test_a_thread_that_has_not_begun_never_runs_for_a_peer_that_left(loopback: Any) -> None:
+    """A handler that waits for a free thread is cancelled with its session."""
+    server, gate, runs, told = loopback.made_server(max_workers=1), Gate(), [], []
+
+    @server.route(loopback.news, thread=True, concurrent=True)
+    def works(client: Session, message: Any) -> None:
+        runs.append(message.content)
+        gate.wait()
+
+    server.set_callback("on_disconnect", lambda client: told.append("gone"))
+    server.startService()
+    client = loopback.client(server.port)
+    await client.connect()
+    for content in (b"1", b"2"):
+        client.send(loopback.news, content)
+    await until(gate.entered.is_set)
+    closed = server.clients[0].when_closed()
+    await client.disconnect()
+    await closed
+    gate.open()
+    await until(lambda: told == ["gone"])
+    assert runs == [b"1"]

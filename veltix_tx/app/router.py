@@ -236,7 +236,7 @@ class _Terms:
 
     def call(self, handler: Handler, session: Session, message: Response, arguments: tuple[object, ...]) -> object:
         workers = self.workers
-        result = handler(*arguments) if workers is None else workers().run(handler, *arguments, may_log=session.may_log)
+        result = handler(*arguments) if workers is None else workers().run(handler, *arguments)
         if self.timeout is not None and isinstance(result, (Deferred, Coroutine)):
             result = Within(self.timeout, result)
         if not self.concurrent:

@@ -106,6 +106,10 @@ class Conduct(Protocol):
         """Close at once; what is queued is lost."""
         raise NotImplementedError
 
+    def account(self) -> None:
+        """Tell the budget how much of what the peer sent is kept."""
+        raise NotImplementedError
+
     def flush(self) -> None:
         """Write what the connection has to send."""
         raise NotImplementedError
@@ -164,6 +168,19 @@ class Conduct(Protocol):
         if self.may_log():
             _log.warn("closing {peer}: it is silent, and has not answered a ping", peer=shown(self.address))
         self.abort(SessionClosed(DisconnectReason.SILENT))
+
+    @property
+    def frame_begun(self) -> float | None:
+        """When the message began of which only a part has come, on the clock that never jumps; None without one."""
+        return self._frame_begun
+
+    def hurry(self, seconds: float) -> None:
+        """Close a peer whose message has had so many seconds, and the time for what has come of it, because room is scarce."""
+        if self._frame_begun is not None:
+            seconds += self.connection.buffered / _SLOWEST_FRAME
+            if self._frame_begun + seconds <= self.clocks.uptime() + ROUNDING:
+                self._frame_timed_out(seconds, "while all connections together keep more than half of limits.inbound")
+                self.account()
 
     def overloaded(self, direction: str, most: int) -> None:
         """Close at once, because all connections together keep too much and this one the most."""
@@ -233,4 +250,8 @@ class Conduct(Protocol):
         elif left > ROUNDING:
             self.deadlines.set("frame", left, self._frame_late)
         else:
-            self._fault(FrameTimeout(size, seconds))
+            self._frame_timed_out(seconds)
+
+    def _frame_timed_out(self, seconds: float, hint: str = "") -> None:
+        self.shared.counters["frames_timed_out"] += 1
+        self._fault(FrameTimeout(self.connection.unfinished, seconds, hint))

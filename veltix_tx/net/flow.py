@@ -19,14 +19,14 @@ from veltix_tx.net.shared import Shared
 from veltix_tx.net.sockets import is_plain, unsent, write_straight
 from veltix_tx.settings import Limits, Timeouts
 
-__all__ = ["Flow"]
+__all__ = ["SLOWEST", "Flow"]
 
 _log = Logger()
 
 _OWED = 1024 * 1024
 """Bytes of unread replies above which a peer's next requests are not read."""
 
-_SLOWEST = 8 * 1024
+SLOWEST = 8 * 1024
 """Bytes per second that a peer must read at when much waits for it, or it is given up."""
 
 _BUFFERS = 64
@@ -334,7 +334,7 @@ class Flow:
         """See whether the peer has read fast enough since the last look."""
         if not self.blocked or not (self._above or self.reasons):
             return
-        if self._progress() - self._taken < _SLOWEST * self._link.timeouts.stall:
+        if self._progress() - self._taken < SLOWEST * self._link.timeouts.stall:
             self._link.give_up()
         else:
             self._look_again()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 
 from veltix_tx.errors import SessionClosed
@@ -49,6 +50,9 @@ class Link(Protocol):
     @property
     def address(self) -> IAddress:
         """The peer's network address."""
+
+    def read_arrived(self) -> Deferred[None]:
+        """Return a new Deferred that fires when what has arrived by now has been read, or the connection takes nothing more."""
 
     def flush(self) -> None:
         """Write what the connection has to send because the peer asked for it."""

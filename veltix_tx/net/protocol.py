@@ -21,14 +21,16 @@ from zope.interface import implementer
 
 from veltix_tx.errors import DisconnectReason, RemoteError, RemoteProtocolError, SessionClosed, TlsFailed
 from veltix_tx.net.addresses import shown
+from veltix_tx.net.closing import CloseWatch
 from veltix_tx.net.conduct import Conduct
 from veltix_tx.net.ends import why_ended
-from veltix_tx.net.flow import Flow
+from veltix_tx.net.flow import SLOWEST, Flow
 from veltix_tx.net.keepalive import Deadlines, TokenBucket
+from veltix_tx.net.last_reads import QUIET, LastReads
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
 from veltix_tx.net.side import Side
-from veltix_tx.net.sockets import acknowledged, has_unwritten, notice_dead_peers, read_at_once, round_trip
+from veltix_tx.net.sockets import acknowledged, has_unwritten, notice_dead_peers, read_at_once, round_trip, unread, untaken
 from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.settings import BufferSize
@@ -73,6 +75,8 @@ class VeltixProtocol(Conduct):
     """
 
     transport: Any
+    _last_reads: LastReads | None = None  # none of an instance's own, until it is needed; nor is the next
+    _lingers = False
 
     def __init__(self, side: Side, *, full: bool = False) -> None:
         self.session: Session | None = None
@@ -201,7 +205,8 @@ class VeltixProtocol(Conduct):
         if self._half:
             self.transport.loseConnection()
         else:
-            self.deadlines.set("close", min(_LINGER, self.timeouts.close), self.transport.loseConnection)
+            self._lingers = True
+            self._watch_close(min(_LINGER, self.timeouts.close), self.transport.loseConnection)
 
     # From the session and the factory.
 
@@ -212,6 +217,18 @@ class VeltixProtocol(Conduct):
         if self._when_lost is None:
             self._when_lost = Listeners()
         return self._when_lost.wait()
+
+    def read_arrived(self) -> Deferred[None]:
+        """Return a new Deferred that fires when what has arrived by now has been read, and the read handled that is under way.
+
+        It fires at once where there is neither, and when the connection closes.
+        """
+        if self.transport is None or self._closed is not None or not (self.corked or unread(self.transport)):
+            return succeed(None)
+        if self._last_reads is None:
+            most, quiet = self.side.config.max_message_size, min(QUIET, self.timeouts.drain / 4)
+            self._last_reads = LastReads(self, self.clocks.reactor, most, quiet, self._all_read)
+        return self._last_reads.wait()
 
     def flush(self) -> None:
         """Write what the connection has to send, unless a read is being handled, which then writes it all.
@@ -243,7 +260,7 @@ class VeltixProtocol(Conduct):
             self.side.shared.write_soon(self)
 
     def close(self, closed: SessionClosed) -> None:
-        """Write what is queued and close; abort if that takes more than ``timeouts.close`` seconds.
+        """Write what is queued and close; abort when the peer takes nothing of that for ``timeouts.close`` seconds.
 
         A kernel that closes a socket with something unread resets the connection, and what the peer
         has not read by then is lost to it. So only this side's half is closed, until the peer's is,
@@ -254,7 +271,10 @@ class VeltixProtocol(Conduct):
         self.corked = False
         self.flush()
         self._end(closed)
-        self.deadlines.set("close", self.timeouts.close, self._close_late)
+        if isinstance(closed.cause, RemoteProtocolError):
+            self.deadlines.set("close", self.timeouts.close, self._close_late)
+        else:
+            self._watch_close(self.timeouts.close, self._close_late)
         self.flow.stop()
         transport: Any = self.transport
         tls = ISSLTransport.providedBy(transport)  # which waits for the peer's goodbye by itself
@@ -271,6 +291,17 @@ class VeltixProtocol(Conduct):
         if self.transport is not None:
             self._end(self._closed or closed)
             self._abort_transport()
+
+    def cut_off(self, closed: SessionClosed) -> bool:
+        """Close at once, because the time to stop in is over; return whether anything was lost by that.
+
+        What the kernel has been given, all of it, is left to the kernel, which resets nothing then.
+        """
+        if self._lingers:
+            self.transport.loseConnection()
+            return False
+        self.abort(closed)
+        return True
 
     def account(self) -> None:
         """Tell the budget how much of what the peer sent is kept here, be it gone or not: what it sent is handled all the same."""
@@ -327,8 +358,23 @@ class VeltixProtocol(Conduct):
         # Not every transport has abortConnection: ITransport does not ask for it.
         getattr(self.transport, "abortConnection", self.transport.loseConnection)()
 
+    def _watch_close(self, seconds: float, give_up: Callable[[], None]) -> None:
+        stall, uptime = self.timeouts.stall, self.clocks.uptime
+        CloseWatch(self.deadlines, uptime, self._left, seconds=seconds, stall=stall, least=SLOWEST * stall, give_up=give_up)
+
+    def _left(self) -> int:
+        """Return how many bytes the peer has still to take."""
+        return self.flow.queued + untaken(self.transport)
+
     def _close_late(self) -> None:
         self.shared.counters["closes_aborted"] += 1
+        broke_a_rule = self._closed is not None and isinstance(self._closed.cause, RemoteProtocolError)
+        if not broke_a_rule and self.may_log():  # that was told
+            left, seconds = self._left(), self.timeouts.close
+            text = "closing {peer}: it does not read what is left for it, {left} bytes of which are lost (timeouts.close)"
+            if not left:
+                text = "closing {peer}: it has not closed its side of the connection after {seconds:g} s (timeouts.close)"
+            _log.warn(text, peer=shown(self.address), left=left, seconds=seconds)
         self._abort_transport()
 
     def _dispatch(self, events: list[Event]) -> None:
@@ -388,8 +434,13 @@ class VeltixProtocol(Conduct):
         failed = beginning_of_tls(self._first, self.side.role) if self.session is None else None
         self._fault(failed or event.error)
 
+    def _all_read(self) -> None:
+        self._last_reads = None
+
     def _end(self, closed: SessionClosed) -> SessionClosed:
         self._closed = closed
+        if self._last_reads is not None:
+            self._last_reads.end()
         self.deadlines.clear_all()
         self.shared.heartbeat.end(self)
         self.connection.end()

@@ -50,13 +50,17 @@ class Overdue(Exception):
 
 
 class _Handler:
-    __slots__ = ("deadline", "over", "result", "seconds", "settle", "stopped", "stopping")
+    __slots__ = ("after_end", "cancelled", "deadline", "over", "result", "seconds", "settle", "stopped", "stopping")
 
-    def __init__(self, result: Deferred[Any], settle: Callable[[object], object], seconds: float, deadline: float) -> None:
+    def __init__(
+        self, result: Deferred[Any], settle: Callable[[object], object], seconds: float, deadline: float, after_end: float
+    ) -> None:
         self.result = result
         self.settle = settle
         self.seconds = seconds
         self.deadline = deadline
+        self.after_end = after_end
+        self.cancelled = False
         self.over = False
         self.stopping = False
         self.stopped: Failure | None = None
@@ -68,47 +72,60 @@ class Running:
     One timer serves them all: it comes when the first has had its time, and finds nothing to do in
     most cases, so that a handler that is done soon sets and clears none.
 
+    The end of the connection cancels them in a turn of the reactor of its own: what they wait for may be the
+    connection's end itself, and none of them is in the middle of a step then. What goes on after that (a thread, a
+    coroutine that catches its cancellation) has ``grace`` seconds from the end of the connection before it is given up.
+
     Args:
         clocks: uptime, and what the timer runs on. It outlives the connection as handlers do.
+        grace: seconds that a handler may go on after the end of its connection.
         late: called with what a handler brings after it was given up.
     """
 
-    def __init__(self, clocks: Clocks, late: Callable[[object], object]) -> None:
+    def __init__(self, clocks: Clocks, grace: float, late: Callable[[object], object]) -> None:
         self._uptime = clocks.uptime
         self._deadlines = Deadlines(clocks.reactor, clocks.uptime)
+        self._grace = grace
         self._late = late
         self._handlers: dict[_Handler, None] = {}
         self._sweep_at = math.inf
-        self._ended = False
+        self._ended_at = math.inf
         self._cut = False
 
-    def watch(self, seconds: float, result: Deferred[Any], settle: Callable[[object], object]) -> None:
+    def watch(self, seconds: float, result: Deferred[Any], settle: Callable[[object], object], after_end: float = 0.0) -> None:
         """Call ``settle`` once, with a handler's result, its Failure, or the Failure of :class:`Overdue` where none comes in time.
 
         Args:
             seconds: the time it has, ``math.inf`` for no end.
             result: what the handler returned; not to be used any more.
-            settle: what to call; must not raise.
+            settle: what to call; must not raise. Gets the Failure of CancelledError for one that is given up after the end of the
+                connection, and None for one that :meth:`cut` cancels.
+            after_end: seconds from the end of the connection to its cancellation; ``math.inf`` for what only begins then.
         """
-        if self._cut or seconds == math.inf:
+        if self._cut:
             result.addBoth(settle)
             return
-        handler = _Handler(result, settle, seconds, self._uptime() + seconds)
+        handler = _Handler(result, settle, seconds, self._uptime() + seconds, after_end)
         self._handlers[handler] = None
         if handler.deadline < self._sweep_at:
             self._arm(seconds)
+        if self._ended_at < math.inf and after_end < math.inf:
+            self._deadlines.set("end", 0, self._cancel_ended)
         result.addBoth(self._done, handler)
 
     def end(self) -> None:
-        """Keep no timer longer than there are handlers: the connection is gone."""
-        self._ended = True
-        self._calm()
+        """Cancel what runs, in the next turn of the reactor: the connection is gone."""
+        self._ended_at = self._uptime()
+        if self._handlers:
+            self._deadlines.set("end", 0, self._cancel_ended)
+        else:
+            self._deadlines.clear_all()
 
     def cut(self) -> None:
         """Cancel every handler, as if it had returned None, and keep no timer any more."""
-        self._ended = self._cut = True
+        self._cut = True
         handlers, self._handlers = list(self._handlers), {}
-        self._calm()
+        self._deadlines.clear_all()
         for handler in handlers:
             handler.over = True
         for handler in handlers:
@@ -123,17 +140,13 @@ class Running:
         else:
             handler.over = True
             del self._handlers[handler]
-            if self._ended:
-                self._calm()
+            if self._ended_at < math.inf and not self._handlers:
+                self._deadlines.clear_all()
             handler.settle(result)
 
     def _arm(self, seconds: float) -> None:
         self._sweep_at = self._uptime() + seconds
         self._deadlines.set("handlers", seconds, self._sweep)
-
-    def _calm(self) -> None:
-        if not self._handlers:
-            self._deadlines.clear("handlers")
 
     def _sweep(self) -> None:
         self._sweep_at = math.inf
@@ -142,12 +155,39 @@ class Running:
         for handler in due:
             handler.over = True
             del self._handlers[handler]
-        if self._handlers:
-            earliest = min(handler.deadline for handler in self._handlers)
+        earliest = min((handler.deadline for handler in self._handlers), default=math.inf)
+        if earliest < math.inf:
             self._arm(max(earliest - now, _SWEEP_FLOOR))
         for handler in due:
             self._stop(handler)
             handler.settle(Failure(Overdue(handler.seconds, handler.stopped)))
+
+    def _cancel_ended(self) -> None:
+        """Cancel what has no more time after the end of the connection, and give up what has had its grace."""
+        since = self._uptime() - self._ended_at
+        for handler in [each for each in self._handlers if each.after_end <= since + ROUNDING and not each.cancelled]:
+            if not handler.over:  # the cancellation of one before it may have ended it
+                self._cancel(handler)
+        if self._grace <= since + ROUNDING:
+            for handler in [each for each in self._handlers if each.cancelled]:
+                if not handler.over:
+                    handler.over = True
+                    del self._handlers[handler]
+                    handler.settle(Failure(CancelledError()))
+        ends = [self._grace if each.cancelled else each.after_end for each in self._handlers if each.after_end < math.inf]
+        if ends:
+            wait = min(ends) - since
+            self._deadlines.set("end", wait if wait > ROUNDING else 0, self._cancel_ended)
+        elif not self._handlers:
+            self._deadlines.clear_all()
+
+    def _cancel(self, handler: _Handler) -> None:
+        handler.cancelled, handler.deadline = True, math.inf
+        try:
+            handler.result.cancel()
+        except BaseException:  # the canceller is the user's
+            if not handler.over:
+                self._done(Failure(), handler)
 
     def _stop(self, handler: _Handler) -> None:
         handler.stopping = True

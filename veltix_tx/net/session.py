@@ -225,7 +225,9 @@ class Session(Tagged):
 
     @from_any_thread
     def disconnect(self) -> Deferred[SessionClosed]:
-        """Close politely: what is queued is written first, within ``timeouts.close`` seconds.
+        """Close politely: what is queued is written first, for as long as the peer reads on.
+
+        A peer that takes nothing of it for ``timeouts.close`` seconds, or too little in ``timeouts.stall``, is closed at once.
 
         Returns:
             what :meth:`when_closed` returns. Waiting requests fail at once.
@@ -250,14 +252,15 @@ class Session(Tagged):
 
     @from_any_thread
     def drain(self) -> Deferred[None]:
-        """Take no further messages (replies still count), finish those taken, and close.
+        """Take the messages that have arrived by now and no more (replies still count), finish those taken, and close.
 
         Returns:
             a Deferred that fires when the session is gone and the application knows.
         """
-        self.turns.close()
 
         async def finish() -> None:
+            await self._link.read_arrived()
+            self.turns.close()
             await self.when_idle()
             await self.disconnect()
             await self.when_idle()

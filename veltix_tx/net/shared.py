@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.logger import Logger
 
-from veltix_tx.net.keepalive import Clocks, Heartbeat
+from veltix_tx.net.keepalive import Clocks, Deadlines, Heartbeat
 from veltix_tx.net.remarks import Remarks
 from veltix_tx.settings import Limits, Timeouts
 
@@ -24,6 +24,7 @@ COUNTERS = {
     "evicted": "half-open connections that had to give way to newer ones",
     "frames_refused": "frames refused and dropped: bad checksum, unknown type, garbage",
     "unhandled": "messages dropped because their type has no route and there is no `on_recv`; `unhandled_` and a code, of one type",
+    "frames_timed_out": "messages that had begun and did not come to their end in time, which ends their connections",
     "late_replies": "replies dropped because their request had been given up, or was never made",
     "reads_paused": "times that reading from a peer was paused: it does not read, or its messages are not handled fast enough",
     "writes_paused": "times that more than `write_high` waited for a peer, and whoever sends was asked to wait",
@@ -34,12 +35,15 @@ COUNTERS = {
     "handlers_failed": "handlers that raised, returned what is no answer, or were not done in time",
     "handlers_slow": "handlers that blocked everything for longer than they may",
     "handlers_late": "handlers that were done after they had been given up",
-    "closes_aborted": "closes that did not finish in time because their peer did not read what waited for it",
+    "closes_aborted": "closes that were aborted because their peer did not read what waited for it, or did not close, too",
     "cut_off": "connections that a stopping server did not get done with in time",
     "lines_left_out": "lines left out of the log because their source caused too many",
 }
 """What is counted, beside ``closed_`` and a disconnect reason for each connection that has ended."""
 
+
+_RELIEF = 1.0
+"""Seconds between two looks at half-received messages while less than half of ``limits.inbound`` is free."""
 
 _MOST_TYPES = 64
 """Message types without a handler that are counted and named one by one; of more, which peers may choose, only the sum is kept."""
@@ -84,18 +88,30 @@ class Budget:
     Args:
         most: bytes.
         over: called with a connection that is to end.
+        tight: called with True when less than half is free, and with False when at least half is again.
 
     Attributes:
         kept: bytes kept now.
+        is_tight: True if less than half is free.
     """
 
-    __slots__ = ("_keepers", "_most", "_over", "kept")
+    __slots__ = ("_keepers", "_most", "_over", "_tight", "is_tight", "kept")
 
-    def __init__(self, most: int, over: Callable[[Any], None]) -> None:
+    def __init__(self, most: int, over: Callable[[Any], None], tight: Callable[[bool], None] = lambda _: None) -> None:
         self.kept = 0
+        self.is_tight = False
         self._most = most
         self._over = over
+        self._tight = tight
         self._keepers: dict[Any, int] = {}
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self._keepers))
+
+    @property
+    def free(self) -> float:
+        """The part of it that is free, from 0 to 1."""
+        return max(0.0, 1 - self.kept / self._most)
 
     def keep(self, connection: Any, size: int) -> None:
         """Take note that a connection keeps so many bytes now; 0 for one that has ended."""
@@ -109,6 +125,9 @@ class Budget:
             heaviest = max(keepers, key=keepers.__getitem__)
             self.kept -= keepers.pop(heaviest)
             self._over(heaviest)
+        if (self.kept > self._most / 2) is not self.is_tight:
+            self.is_tight = not self.is_tight
+            self._tight(self.is_tight)
 
 
 class Shared:
@@ -124,7 +143,8 @@ class Shared:
         counters: what has happened, by the names of :data:`COUNTERS`.
         unhandled: the message types that nothing handles.
         heartbeat: looks after the ready ones.
-        inbound: bytes of messages that have come in part, or wait for their turn.
+        inbound: bytes of messages that have come in part, or wait for their turn. While less than half is free, messages that
+            have come in part have less time.
         outbound: bytes that wait for peers to read; those of broadcasts, which all queues share, are not counted.
     """
 
@@ -135,8 +155,26 @@ class Shared:
         self._reactor = clocks.reactor
         self._unwritten: list[Any] = []
         self.heartbeat = Heartbeat(clocks, timeouts.silence, timeouts.pong)
-        self.inbound = Budget(limits.inbound, lambda connection: connection.overloaded("inbound", limits.inbound))
+        self._uptime, self._frame = clocks.uptime, timeouts.frame
+        self._relief = Deadlines(clocks.reactor, clocks.uptime)
+        self.inbound = Budget(limits.inbound, lambda connection: connection.overloaded("inbound", limits.inbound), self._tighten)
         self.outbound = Budget(limits.outbound, lambda connection: connection.overloaded("outbound", limits.outbound))
+
+    def _tighten(self, tight: bool) -> None:
+        if tight:
+            self._relief.set("frames", _RELIEF, self._relieve)
+        else:
+            self._relief.clear("frames")
+
+    def _relieve(self) -> None:
+        """Give half-received messages less time, the less is free, and let the oldest of them give way until half is."""
+        self._relief.set("frames", _RELIEF, self._relieve)
+        seconds = self._frame * 2 * self.inbound.free
+        begun = [each for each in self.inbound if each.frame_begun is not None and not each.paused]
+        for each in sorted(begun, key=lambda each: each.frame_begun):
+            if not self.inbound.is_tight:
+                return
+            each.hurry(seconds)
 
     def write_soon(self, connection: Any) -> None:
         """Let a connection write what it has to send when this turn of the reactor is over.

@@ -12,14 +12,22 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
+with suppress(ImportError):  # Windows has neither
+    from fcntl import ioctl
+    from termios import FIONREAD, TIOCOUTQ
+
 __all__ = [
+    "acknowledge",
     "acknowledged",
     "has_unwritten",
     "is_plain",
+    "lowest",
     "notice_dead_peers",
     "read_at_once",
     "round_trip",
+    "unread",
     "unsent",
+    "untaken",
     "write_straight",
 ]
 
@@ -33,6 +41,9 @@ _PROBES = 4
 
 _LONGEST_WAIT = 32767
 """Seconds, Linux's most between two of them."""
+
+_PEEKED = 1024 * 1024
+"""Bytes looked at where the kernel does not say how many are unread."""
 
 _UNSENT = 256 * 1024
 """Bytes that the kernel takes of us beyond what the peer's window lets it send."""
@@ -53,9 +64,42 @@ def acknowledged(transport: object) -> int | None:
     return _tcp_info(transport, "Q", _ACKNOWLEDGED)
 
 
+def acknowledge(transport: object) -> None:
+    """Have our kernel acknowledge at once what has arrived, where it can be told.
+
+    It waits up to 40 ms for something to send with it, and a peer's kernel that has less than a segment left waits for that.
+    """
+    with suppress(AttributeError, OSError):  # no such option; a UNIX socket or a test's transport
+        lowest(transport).getHandle().setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
 def unsent(transport: object) -> int:
     """Return how many bytes wait in our kernel for the peer's to have room, 0 where ours does not say."""
     return _tcp_info(transport, "I", _NOT_SENT) or 0
+
+
+def lowest(transport: Any) -> Any:
+    """Return the transport that has the socket, below TLS and whatever else is between."""
+    while (below := getattr(transport, "transport", None)) is not None:
+        transport = below
+    return transport
+
+
+def unread(transport: object) -> int:
+    """Return how many bytes have arrived in our kernel and have not been read, 0 where it does not say."""
+    try:
+        return _counted(transport, FIONREAD)
+    except NameError:  # Windows
+        return _peeked(transport)
+
+
+def untaken(transport: Any) -> int:
+    """Return how many bytes given to a transport its peer has not acknowledged, as far as that can be known."""
+    below = lowest(transport)
+    waiting = below._tempDataLen + len(below.dataBuffer) - below.offset if is_plain(below) else 0
+    with suppress(NameError):  # Windows
+        waiting += _counted(below, TIOCOUTQ)
+    return waiting
 
 
 def notice_dead_peers(transport: Any, silence: float, pong: float) -> None:
@@ -126,3 +170,18 @@ def _tcp_info(transport: Any, kind: str, offset: int) -> int | None:
     except (AttributeError, OSError, struct.error):
         return None
     return found
+
+
+def _counted(transport: Any, request: int) -> int:
+    try:
+        found: int = struct.unpack("i", ioctl(lowest(transport).getHandle().fileno(), request, bytes(4)))[0]
+    except (AttributeError, OSError, ValueError):  # a test's transport; a connection that is gone
+        return 0
+    return found
+
+
+def _peeked(transport: Any) -> int:
+    try:
+        return len(lowest(transport).getHandle().recv(_PEEKED, socket.MSG_PEEK))
+    except (AttributeError, OSError):
+        return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -94,7 +95,7 @@ class Telling:
     def _late(self, result: object) -> None:
         self.late_results += 1
         self._link.shared.counters["handlers_late"] += 1
-        if isinstance(result, Failure):
+        if isinstance(result, Failure) and not result.check(CancelledError):
             self._log_failure(result, "a handler that had been given up")
         elif self._link.may_log():
             _log.warn("a handler that had been given up is done after all, for {session}", session=self._session)

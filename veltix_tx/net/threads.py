@@ -16,16 +16,12 @@ from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import CannotBlock, DisconnectReason, SessionClosed
-from veltix_tx.net.plain import PlainFailure
 
 __all__ = ["BlockingView", "Home", "Workers", "at_home", "from_any_thread", "in_thread_of", "wait_for"]
-
-_log = Logger()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -267,35 +263,45 @@ class Workers:
             self._pool = reactor.getThreadPool()
             self._pool.adjustPoolsize(maxthreads=self._pool.max + most)
 
-    def run(self, function: Callable[..., object], *args: object, may_log: Callable[[], bool] = lambda: True) -> Deferred[Any]:
+    def run(self, function: Callable[..., object], *args: object) -> Deferred[Any]:
         """Return a Deferred of what the function returns or raises; in a thread it cannot return a Deferred.
 
         It sees a copy of the caller's ContextVars, and what it sets there is gone with it.
 
         Cancelling it keeps a function from running that has no thread yet. One that runs cannot be
-        stopped, and keeps its thread to its end; what it returns is dropped, what it raises is logged.
-
-        Args:
-            function: what to run.
-            args: what to call it with.
-            may_log: whether the log may have one more line that the peer causes.
+        stopped: the Deferred fires when it ends, cancelled or not.
         """
         pool, context = self._pool, copy_context()
         if pool is None:
             return context.run(maybeDeferred, function, *args)
-        outcome: Deferred[Any] = Deferred()
+        outcome = _Outcome()
 
         def begin() -> Deferred[Any] | None:
-            return None if outcome.called else deferToThreadPool(self.reactor, pool, _finished(function, context), *args)
+            if outcome.called:
+                return None
+            outcome.runs = True
+            return deferToThreadPool(self.reactor, pool, _finished(function, context), *args)
 
         def end(result: object) -> None:
             if not outcome.called:
                 outcome.callback(result)
-            elif isinstance(result, Failure) and may_log():
-                _log.failure("what had been given up failed in its thread", PlainFailure(result))
 
         self._free.run(begin).addBoth(end)
         return outcome
+
+
+class _Outcome(Deferred[Any]):
+    """A Deferred that cannot be cancelled while a thread works on it.
+
+    Attributes:
+        runs: whether a thread does.
+    """
+
+    runs = False
+
+    def cancel(self) -> None:
+        if not self.runs:
+            super().cancel()
 
 
 def _finished(function: Callable[..., object], context: Context) -> Callable[..., object]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -46,7 +47,8 @@ class Turns(Telling):
 
     While a handler's Deferred or coroutine is not done, or the peer has too much to read, later
     messages wait in the inbox; when too many do, reading pauses. One that is not done within
-    ``timeouts.handler`` seconds is cancelled and counts as failed, whatever it does then.
+    ``timeouts.handler`` seconds is cancelled and counts as failed, whatever it does then. The end of the
+    connection cancels it, too, which is no failure.
 
     A handler that blocks is told by how long a whole read took to handle: no clock is read for a
     single message, until the first time that a read took too long.
@@ -71,6 +73,7 @@ class Turns(Telling):
         "_direct",
         "_draining",
         "_flow",
+        "_gone",
         "_inbox",
         "_received",
         "_running",
@@ -93,6 +96,7 @@ class Turns(Telling):
         self._draining = False
         self._closing = False
         self._welcome = False
+        self._gone = False
         # An idle session has none of these.
         self._inbox: deque[Response | SessionClosed] | None = None
         self._running: Running | None = None
@@ -137,7 +141,7 @@ class Turns(Telling):
             if isinstance(error, Overdue):
                 error = Rejected(f"on_connect was not done after {error.seconds:g} s (timeouts.handler)")
             self._link.close(SessionClosed(DisconnectReason.REJECTED, error))
-        elif not isinstance(error, (SessionClosed, Rejected)):
+        elif not isinstance(error, (SessionClosed, CancelledError, Rejected)):
             self._log_failure(failure, "connected", step="connected")
 
     def take(self, events: list[Event], other: Callable[[Event], None]) -> None:
@@ -255,7 +259,8 @@ class Turns(Telling):
             self._tell_slow_read(seconds - told, messages)
 
     def end(self, closed: SessionClosed) -> None:
-        """Tell the application that the session is gone, after every message."""
+        """Cancel what runs; tell the application that the session is gone, after every message."""
+        self._gone = True
         if self._running is not None:
             self._running.end()
         self._put(closed)
@@ -276,8 +281,7 @@ class Turns(Telling):
     def cut(self) -> None:
         """Forget what waits for its turn and cancel what runs: the time to stop in is over."""
         self.forget()
-        self._running = self._running or Running(self._link.clocks, self._late)
-        self._running.cut()
+        self._watcher().cut()
         self._link.account()
 
     def when_idle(self) -> Deferred[None]:
@@ -286,6 +290,8 @@ class Turns(Telling):
             return succeed(None)
         if self._when_idle is None:
             self._when_idle = Listeners()
+        if self._link.corked:
+            self._link.clocks.reactor.callLater(0, self._check_idle)
         return self._when_idle.wait()
 
     def answer(self, message: Response, result: object) -> Deferred[None]:
@@ -315,8 +321,8 @@ class Turns(Telling):
 
     @property
     def idle(self) -> bool:
-        """Whether every message so far has been handled and answered."""
-        return not (self._busy or self._answering or self._inbox)
+        """Whether every message so far has been handled and answered; never while a read is handled, a handler called perhaps."""
+        return not (self._busy or self._answering or self._inbox or self._draining or self._link.corked)
 
     def _call(self, name: str, function: Callable[..., object], *arguments: object, then: Callable[[object], None]) -> None:
         """Call one of the application's other methods, in a context of its own.
@@ -336,6 +342,7 @@ class Turns(Telling):
 
         began = self._link.clocks.uptime()
         self._busy = True
+        after_end = math.inf if self._gone else self._link.timeouts.close
         try:
             result = function(*arguments)
         except BaseException:
@@ -346,10 +353,10 @@ class Turns(Telling):
         if result is None or isinstance(result, Failure):
             settle(result)
         else:
-            self._watch(self._link.timeouts.handler, as_deferred(result), settle)
+            self._watch(self._link.timeouts.handler, as_deferred(result), settle, after_end)
 
     def _said_goodbye(self, result: object) -> None:
-        if isinstance(result, Failure):
+        if isinstance(result, Failure) and not self._cancelled(result):
             self._log_failure(result, "disconnected", step="disconnected")
 
     def _next(self) -> None:
@@ -362,6 +369,8 @@ class Turns(Telling):
             return
         self._draining = True
         while self._inbox and not (self._busy or self._flow.full):
+            if self._answering and isinstance(self._inbox[0], SessionClosed):
+                break  # it comes after the last of concurrent handlers
             item = self._inbox.popleft()
             if isinstance(item, SessionClosed):
                 if self._welcome:
@@ -387,13 +396,18 @@ class Turns(Telling):
         self._watch(seconds, running, partial(self._settle, message, then))
         return running
 
-    def _watch(self, seconds: float, result: Deferred[object], settle: Callable[[object], None]) -> None:
+    def _watch(self, seconds: float, result: Deferred[object], settle: Callable[[object], None], after_end: float = 0.0) -> None:
         if result.called and not result.paused:
             result.addBoth(settle)
             return
+        self._watcher().watch(seconds, result, settle, after_end)
+
+    def _watcher(self) -> Running:
         if self._running is None:
-            self._running = Running(self._link.clocks, self._late)
-        self._running.watch(seconds, result, settle)
+            self._running = Running(self._link.clocks, self._link.timeouts.close, self._late)
+            if self._gone:
+                self._running.end()
+        return self._running
 
     def _settle(self, message: Response, then: Callable[[], None], result: object) -> None:
         if isinstance(result, Failure):
@@ -408,6 +422,8 @@ class Turns(Telling):
             self.balance()
         self._check_idle()
         then()
+        if self._gone:
+            self.go_on()
 
     def _reply(self, result: object, message: Response) -> None:
         if isinstance(result, Request):
@@ -428,12 +444,16 @@ class Turns(Telling):
                 self.plain = self.plain and not self._flow.full  # the compiled codec looks at that alone
 
     def _failed(self, failure: Failure, message: Response) -> None:
-        if self._session.closed is not None and failure.check(SessionClosed):
-            return  # it waited for a peer that has left: nobody is to blame, and nobody to be told
+        if self._cancelled(failure):
+            return
         self._link.shared.counters["handlers_failed"] += 1
         self._log_failure(failure, **self._handler(message))
         if self._session.closed is None and self._connection.send_failure(message.request_id):
             self._link.flush()
+
+    def _cancelled(self, failure: Failure) -> bool:
+        """Whether a handler failed because its peer has left, or was cancelled for that: nobody is to blame, nor to be told."""
+        return self._session.closed is not None and bool(failure.check(SessionClosed, CancelledError))
 
     def _check_idle(self) -> None:
         if self._when_idle is not None and self.idle:
