@@ -58,9 +58,7 @@ class IVeltixApplication(Interface):
         """
 
     def disconnected(session: Session, reason: SessionClosed) -> object:
-        """Take note that a session which ``connected`` took in is gone and all its messages have been handled, or their
-        handlers cancelled.
-        """
+        """Take note that a session which ``connected`` took in is gone, its messages handled or their handlers cancelled."""
 
 
 class IHandlerTable(Interface):
