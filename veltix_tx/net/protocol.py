@@ -30,7 +30,7 @@ from veltix_tx.net.last_reads import QUIET, LastReads
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
 from veltix_tx.net.side import Side
-from veltix_tx.net.sockets import acknowledged, has_unwritten, notice_dead_peers, read_at_once, round_trip, unread, untaken
+from veltix_tx.net.sockets import acknowledged, has_unwritten, notice_dead_peers, read_at_once, reset, round_trip, unread, untaken
 from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.settings import BufferSize
@@ -355,8 +355,12 @@ class VeltixProtocol(Conduct):
             read_at_once(self.transport, _MUCH if much else size)
 
     def _abort_transport(self) -> None:
-        # Not every transport has abortConnection: ITransport does not ask for it.
-        getattr(self.transport, "abortConnection", self.transport.loseConnection)()
+        transport = self.transport
+        if hasattr(transport, "abortConnection"):
+            transport.abortConnection()
+            reset(transport)
+        else:  # ITransport does not ask for it
+            transport.loseConnection()
 
     def _watch_close(self, seconds: float, give_up: Callable[[], None]) -> None:
         stall, uptime = self.timeouts.stall, self.clocks.uptime

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from math import ceil
@@ -24,6 +25,7 @@ __all__ = [
     "lowest",
     "notice_dead_peers",
     "read_at_once",
+    "reset",
     "round_trip",
     "unread",
     "unsent",
@@ -45,6 +47,9 @@ _LONGEST_WAIT = 32767
 _PEEKED = 1024 * 1024
 """Bytes looked at where the kernel does not say how many are unread."""
 
+_NOBODY = bytes(16)
+"""An address of no family (``AF_UNSPEC``)."""
+
 _UNSENT = 256 * 1024
 """Bytes that the kernel takes of us beyond what the peer's window lets it send."""
 
@@ -62,6 +67,18 @@ def round_trip(transport: object) -> float:
 def acknowledged(transport: object) -> int | None:
     """Return how many bytes the peer's kernel has taken since the connection began, None where ours does not say."""
     return _tcp_info(transport, "Q", _ACKNOWLEDGED)
+
+
+def reset(transport: object) -> None:
+    """End a connection in the kernel now, also where a child that was forked holds its socket, too.
+
+    Closing a socket tells the peer nothing before the last process has closed it. Linux resets a TCP connection that is
+    connected to nobody, whoever holds it; elsewhere, and for other sockets, the peer sees the end of what is sent.
+    """
+    with suppress(AttributeError, OSError, ValueError):  # a test's transport; a connection that is gone
+        handle = lowest(transport).getHandle()
+        if handle.fileno() >= 0 and not _connected_to_nobody(handle.fileno()):
+            handle.shutdown(socket.SHUT_RDWR)
 
 
 def acknowledge(transport: object) -> None:
@@ -170,6 +187,22 @@ def _tcp_info(transport: Any, kind: str, offset: int) -> int | None:
     except (AttributeError, OSError, struct.error):
         return None
     return found
+
+
+@cache
+def _connect() -> Callable[[int, bytes, int], int] | None:
+    """Return the C library's connect(2), for what Python's own cannot be given; None where it is of no use."""
+    if sys.platform != "linux":
+        return None
+    import ctypes  # noqa: PLC0415 (most processes never abort a connection)
+
+    connect: Callable[[int, bytes, int], int] = ctypes.CDLL(None).connect
+    return connect
+
+
+def _connected_to_nobody(descriptor: int) -> bool:
+    connect = _connect()
+    return connect is not None and connect(descriptor, _NOBODY, len(_NOBODY)) == 0
 
 
 def _counted(transport: Any, request: int) -> int:
