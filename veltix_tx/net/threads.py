@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import wraps
 from inspect import iscoroutine
 from threading import Lock, get_ident, main_thread
@@ -281,7 +281,7 @@ class Workers:
         outcome: Deferred[Any] = Deferred()
 
         def begin() -> Deferred[Any] | None:
-            return None if outcome.called else deferToThreadPool(self.reactor, pool, context.run, _finished(function), *args)
+            return None if outcome.called else deferToThreadPool(self.reactor, pool, _finished(function, context), *args)
 
         def end(result: object) -> None:
             if not outcome.called:
@@ -293,12 +293,12 @@ class Workers:
         return outcome
 
 
-def _finished(function: Callable[..., object]) -> Callable[..., object]:
-    """Refuse what would fire or go on in no reactor's thread."""
+def _finished(function: Callable[..., object], context: Context) -> Callable[..., object]:
+    """Call a function in a context, and refuse what would fire or go on in no reactor's thread."""
 
     @wraps(function)
     def call(*args: object) -> object:
-        result = function(*args)
+        result = context.run(function, *args)
         if iscoroutine(result):
             result.close()
         elif not isinstance(result, Deferred):
