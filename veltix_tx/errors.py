@@ -225,14 +225,17 @@ class TooManyStrikes(RemoteProtocolError):
         self.strikes = strikes
 
     def __str__(self) -> str:
-        return f"over {self.strikes} frames that had to be refused: bad checksums, garbage, unknown types, pongs never asked for"
+        return (
+            f"the peer sent over {self.strikes} frames that had to be refused: "
+            "bad checksums, garbage, unknown types, malformed errors, pongs never asked for"
+        )
 
 
 class TooManyPings(RemoteProtocolError):
     """The peer sent more pings than ``limits.pings`` and ``limits.ping_burst`` allow."""
 
     def __str__(self) -> str:
-        return "more pings than one peer is answered"
+        return "the peer sent more pings than limits.pings and limits.ping_burst allow"
 
 
 class FrameTimeout(RemoteProtocolError):
@@ -294,7 +297,7 @@ class VersionRefused(HandshakeError):
         self.accepted = accepted
 
     def __str__(self) -> str:
-        return f"the peer announces version {excerpt(self.version)}, accepted here: {self.accepted}"
+        return f"the peer announces version {excerpt(self.version)}, and this side accepts {self.accepted}"
 
 
 class HandshakeTimeout(HandshakeError):
@@ -353,13 +356,29 @@ class SessionClosed(VeltixError):
         self.cause = cause
 
     def __str__(self) -> str:
+        if self.cause is None:
+            return _WHY_CLOSED.get(self.reason, "this side closed the connection")
+        if self.reason is DisconnectReason.PEER_CLOSED:
+            return str(self.cause)  # a HandshakeError that says so
         said = {
-            DisconnectReason.PEER_CLOSED: "the peer closed the connection",
-            DisconnectReason.MANUAL: "this side closed the connection",
             DisconnectReason.RESET: "the connection was reset",
+            DisconnectReason.ERROR: "the connection failed",
             DisconnectReason.REJECTED: "on_connect refused the session",
         }.get(self.reason, "the connection was closed")
-        return said if self.cause is None else f"{said}: {self.cause}"
+        return f"{said}: {self.cause}"
+
+
+_WHY_CLOSED = {
+    DisconnectReason.PEER_CLOSED: "the peer closed the connection",
+    DisconnectReason.ERROR: "the connection failed",
+    DisconnectReason.RESET: "the connection was reset",
+    DisconnectReason.SERVER_FULL: "this side closed the connection because it has as many as it may",
+    DisconnectReason.STALLED: "this side closed the connection because its peer did not read what it was sent",
+    DisconnectReason.SILENT: "this side closed the connection because its peer was silent, and did not answer a ping either",
+    DisconnectReason.REJECTED: "this side closed the connection because on_connect refused the session",
+    DisconnectReason.OVERLOAD: "this side closed the connection because all together kept too much, and this one the most",
+}
+"""What a SessionClosed without a cause says, by its reason."""
 
 
 class Rejected(VeltixError):
@@ -421,7 +440,7 @@ class TooManyRequests(RequestError):
 
     def __str__(self) -> str:
         if not self.given_up:
-            return f"{self.limit} requests are waiting for their replies already"
+            return f"{self.limit} requests are waiting for their replies already, as many as limits.pending allows"
         return (
             f"all {self.limit} request ids of the connection are in use: those of {self.given_up} requests that were given up are "
             "still awaited. A late reply frees its id, a new connection frees all"

@@ -143,6 +143,34 @@ def test_a_peer_that_closes_in_its_handshake_is_told_from_one_that_closes_later(
 
 
 @pytest.mark.parametrize(
+    ("role", "first", "said"),
+    [
+        ("client", b"", "the server closed the connection before it said a word: is it a Veltix server, and one without TLS?"),
+        (
+            "client",
+            b"\0",
+            "the server closed the connection in the middle of the handshake, as servers do that refuse a client's version",
+        ),
+        ("server", b"", "the client closed the connection before it said a word"),
+        (
+            "server",
+            b"\0",
+            "the client closed the connection in the middle of the handshake, as clients do that refuse a server's version",
+        ),
+    ],
+)
+def test_a_close_in_the_handshake_is_a_sentence(role: str, first: bytes, said: str, server_line: Any, client_line: Any) -> None:
+    """What a peer that leaves before the handshake is complete leaves behind says who did what, as a cause and by itself."""
+    line = {"server": server_line, "client": client_line}[role]("1.6.3")
+    line.connect()
+    if first:
+        line.protocol.dataReceived(first)
+    closed = outcome(line.protocol.when_lost())
+    line.lose()
+    assert str(closed[0].cause) == str(closed[0]) == said
+
+
+@pytest.mark.parametrize(
     ("error", "reason"),
     [
         (ConnectionDone(), DisconnectReason.PEER_CLOSED),

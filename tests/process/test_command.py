@@ -42,11 +42,12 @@ def later(seconds: float) -> Deferred[None]:
 
 @pytest.fixture
 def server(clean_reactor: None, finish: Callable[..., Any]) -> Iterator[Any]:
-    """Return an echo server on loopback."""
+    """Return an echo server on loopback, which answers 200, takes 201 without an answer, and knows no other type."""
     types = MessageRegistry()
     server = Server(port=0, host="127.0.0.1", types=types)
     server.chat = MessageType(200, "chat", registry=types)  # type: ignore[attr-defined]
     server.route(server.chat)(lambda client, message: message.content)  # type: ignore[attr-defined]
+    server.route(MessageType(201, "quiet", registry=types))(lambda client, message: None)
     server.startService()
     server.where = f"127.0.0.1:{server.port}"  # type: ignore[attr-defined]
     yield server
@@ -335,7 +336,8 @@ def free_port() -> int:
         (("ping", "{server}", "--wire", "7.0"), "a release"),
         (("ping", "a..b:8080"), "a..b"),
         (("ping", "fe80::1%nosuch:8080"), "no network interface 'nosuch'"),
-        (("send", "{server}", "201", "x", "--wait", "--timeout", "5"), "message type 201 is not known"),
+        (("send", "{server}", "201", "x", "--wait", "--timeout", "0.2"), "no reply within 0.2 s"),
+        (("send", "{server}", "202", "x", "--wait"), "the peer could not answer: 'message type 202 is not known' (unknown_type)"),
     ],
 )
 async def test_an_error_is_one_line_and_status_1(arguments: tuple[str, ...], said: str, server: Any, veltix: Any) -> None:

@@ -17,6 +17,7 @@ from veltix_tx import (
     Client,
     ClientConfig,
     DisconnectReason,
+    HandshakeError,
     HandshakeTimeout,
     MessageRegistry,
     MessageType,
@@ -90,6 +91,22 @@ async def test_a_silent_server_is_a_handshake_timeout(loopback: Any) -> None:
     port = await loopback.raw_server()
     with pytest.raises(HandshakeTimeout, match=r"0\.1 s"):
         await loopback.client(port.getHost().port, handshake_timeout=0.1).connect()
+
+
+@pytest.mark.parametrize("wire", ["auto", "3.3.0", "1.6.3"])
+async def test_a_server_that_closes_at_once_is_a_sentence(wire: str, loopback: Any) -> None:
+    """What accepts and closes without a word is told as that, in words that can be read by themselves."""
+
+    class Closing(Protocol):
+        def connectionMade(self) -> None:
+            self.transport.loseConnection()  # type: ignore[union-attr]
+
+    port = await loopback.raw_server(Closing)
+    with pytest.raises(HandshakeError) as caught:
+        await loopback.client(port.getHost().port, wire=wire).connect()
+    assert str(caught.value) == (
+        "the server closed the connection before it said a word: is it a Veltix server, and one without TLS?"
+    )
 
 
 async def test_a_full_server_is_named(loopback: Any) -> None:

@@ -293,8 +293,13 @@ async def test_a_plain_client_at_a_tls_port(wire: str, loopback: Any, files: Fil
         client.send(loopback.chat, b"hello")
         await until(lambda: not client.is_connected)
     else:
-        with pytest.raises(HandshakeError, match="word: is it a Veltix server, and one without TLS"):
+        said = {
+            "auto": "the server closed the connection before it said a word",  # when it was asked whether it has no handshake
+            "3.3.0": "the handshake was not complete after 1.8 s: the server has not said a word",
+        }[wire]
+        with pytest.raises(HandshakeError) as caught:
             await client.connect()
+        assert str(caught.value) == f"{said}: is it a Veltix server, and one without TLS?"
     await until(lambda: len(server._connections) == 0)
     assert logged("the client does not speak TLS here" if wire != "3.3.0" else "TLS was not through") or wire == "3.3.0"
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ from veltix_tx.errors import (
     EarlyMessage,
     FrameTimeout,
     FrameTooLarge,
+    HandshakeError,
     HandshakeTimeout,
+    InvalidContent,
     MalformedHello,
     MessageTooLarge,
     NotReady,
@@ -53,7 +57,7 @@ SAID: list[tuple[VeltixError, dict[str, Any], list[str]]] = [
     (SessionClosed(DisconnectReason.MANUAL), {"reason": DisconnectReason.MANUAL, "cause": None}, ["this side closed"]),
     (SessionClosed(DisconnectReason.PEER_CLOSED), {}, ["the peer closed"]),
     (SessionClosed(DisconnectReason.RESET), {}, ["was reset"]),
-    (SessionClosed(DisconnectReason.PROTOCOL_ERROR, TooManyStrikes(32)), {}, ["was closed: over 32 frames"]),
+    (SessionClosed(DisconnectReason.PROTOCOL_ERROR, TooManyStrikes(32)), {}, ["was closed: the peer sent over 32 frames"]),
     (RequestTimeout(5.0), {"seconds": 5.0, "held_up": 0}, ["no reply within 5 s"]),
     (RequestTimeout(5.0, 1), {"held_up": 1}, ["5 s, and 1 message of the peer waits here", "concurrent=True"]),
     (RequestTimeout(5.0, 3), {"held_up": 3}, ["3 messages of the peer wait here", "concurrent=True"]),
@@ -176,3 +180,94 @@ def test_upstreams_reasons_keep_their_numbers() -> None:
     """SERVER_CLOSED, ERROR and MANUAL are 1, 2 and 3."""
     assert DisconnectReason.SERVER_CLOSED is DisconnectReason.PEER_CLOSED
     assert [DisconnectReason(number).name for number in (1, 2, 3)] == ["PEER_CLOSED", "ERROR", "MANUAL"]
+
+
+# Whole sentences
+
+CHURN = ConnectionError("it broke")
+WHOLE = {
+    NotReady(): "the handshake is not complete: nothing can be sent yet",
+    MessageTooLarge(1001, 1000): "the message has 1001 bytes with its header, over max_message_size 1000",
+    QueueFull(9, 10): "9 bytes wait for the peer to read, and at most 10 may: wait for when_writable()",
+    FrameTooLarge(1001, 1000): "the peer declared a frame of 1001 bytes, over the limit of 1000",
+    TooManyStrikes(32): (
+        "the peer sent over 32 frames that had to be refused: "
+        "bad checksums, garbage, unknown types, malformed errors, pongs never asked for"
+    ),
+    TooManyPings(): "the peer sent more pings than limits.pings and limits.ping_burst allow",
+    FrameTimeout(5000, 30.5): "a message of about 5000 bytes was begun and not finished within 30.5 s",
+    EarlyMessage(200): "a message of type 200 came before the handshake was complete",
+    VersionRefused("9.9", "pv 1.x"): "the peer announces version '9.9', and this side accepts pv 1.x",
+    HandshakeTimeout(2.5): "the handshake was not complete after 2.5 s",
+    HandshakeTimeout(2.5, "TLS was not through"): "the handshake was not complete after 2.5 s: TLS was not through",
+    ServerFull("full"): "the server refuses the connection: 'full'",
+    RequestTimeout(5): "no reply within 5 s",
+    TooManyRequests(10): "10 requests are waiting for their replies already, as many as limits.pending allows",
+    RemoteError(): "the peer could not answer",
+    RemoteError(b"", "no_route", "no"): "the peer could not answer: 'no' (no_route)",
+    SettingsError("port", -1, "a port"): "port is -1: it must be a port",
+    InvalidContent(b"x", "JSON"): "b'x' is not JSON",
+    SessionClosed(DisconnectReason.PEER_CLOSED): "the peer closed the connection",
+    SessionClosed(DisconnectReason.PEER_CLOSED, HandshakeError("the server closed the connection before it said a word")): (
+        "the server closed the connection before it said a word"
+    ),
+    SessionClosed(DisconnectReason.ERROR): "the connection failed",
+    SessionClosed(DisconnectReason.ERROR, CHURN): "the connection failed: it broke",
+    SessionClosed(DisconnectReason.MANUAL): "this side closed the connection",
+    SessionClosed(DisconnectReason.RESET): "the connection was reset",
+    SessionClosed(DisconnectReason.RESET, CHURN): "the connection was reset: it broke",
+    SessionClosed(DisconnectReason.SERVER_FULL): "this side closed the connection because it has as many as it may",
+    SessionClosed(DisconnectReason.STALLED): "this side closed the connection because its peer did not read what it was sent",
+    SessionClosed(DisconnectReason.SILENT): (
+        "this side closed the connection because its peer was silent, and did not answer a ping either"
+    ),
+    SessionClosed(DisconnectReason.OVERLOAD): (
+        "this side closed the connection because all together kept too much, and this one the most"
+    ),
+    SessionClosed(DisconnectReason.PROTOCOL_ERROR, EarlyMessage(5)): (
+        "the connection was closed: a message of type 5 came before the handshake was complete"
+    ),
+}
+
+
+@pytest.mark.parametrize("error", WHOLE, ids=lambda error: f"{type(error).__name__} {error.args}")
+def test_an_error_read_by_itself_is_a_sentence(error: VeltixError) -> None:
+    """What str() gives has a subject and a verb, whether it is read alone, in a line of the log or as another error's cause."""
+    assert str(error) == WHOLE[error]
+
+
+def test_every_error_is_among_them() -> None:
+    """Of the errors whose words are their class's, and of the reasons that have no cause, none is left out."""
+    worded = {kind for kind in map(errors.__dict__.get, errors.__all__) if isinstance(kind, type) and "__str__" in vars(kind)}
+    assert worded - {type(error) for error in WHOLE} == set()
+    without_cause = {error.reason for error in WHOLE if isinstance(error, SessionClosed) and error.cause is None}
+    has_cause = {"PROTOCOL_ERROR", "HANDSHAKE_TIMEOUT", "VERSION_REFUSED", "TLS_FAILED"}
+    assert {reason.name for reason in DisconnectReason} - {reason.name for reason in without_cause} == has_cause
+
+
+SUBJECTS = ("the ", "a ", "only a ", "too many ", "request id ", "TLS with ")
+"""How a sentence begins here."""
+
+
+def test_words_given_where_an_error_is_raised_are_sentences() -> None:
+    """HandshakeError and its kind say what they are given: that, too, begins with its subject, wherever it is written."""
+    found = 0
+    package = Path(errors.__file__).parent
+    for path in (*package.glob("wire/*.py"), *package.glob("net/*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id
+            if named in ("HandshakeError", "MalformedHello", "TlsFailed", "LocalProtocolError"):
+                for text in said_by(call.args[0]):
+                    found += 1
+                    assert text.startswith(SUBJECTS), f"{path.name}: {text!r}"
+    assert found > 15
+
+
+def said_by(node: ast.expr) -> list[str]:
+    """The literal beginnings of a text; of a name or a call, which is read elsewhere, none."""
+    if isinstance(node, ast.Constant):
+        return [str(node.value)]
+    if isinstance(node, ast.JoinedStr):
+        first = node.values[0]
+        return [str(first.value)] if isinstance(first, ast.Constant) else ["the "]
+    return said_by(node.left) if isinstance(node, ast.BinOp) else []

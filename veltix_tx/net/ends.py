@@ -16,6 +16,17 @@ SILENT_SERVER = "is it a Veltix server, and one without TLS?"
 """What to ask of a server that has not said a word."""
 
 
+def _left(role: Role, first: bytes) -> str:
+    """Say that the peer closed the connection before the handshake was complete."""
+    if role is Role.SERVER:
+        if not first:
+            return "the client closed the connection before it said a word"
+        return "the client closed the connection in the middle of the handshake, as clients do that refuse a server's version"
+    if not first:
+        return f"the server closed the connection before it said a word: {SILENT_SERVER}"
+    return "the server closed the connection in the middle of the handshake, as servers do that refuse a client's version"
+
+
 def why_ended(
     reason: Failure, role: Role, first: bytes, *, ready: bool, secure: bool, fault: HandshakeError | None = None
 ) -> SessionClosed:
@@ -38,12 +49,7 @@ def why_ended(
         if failed is not None:
             return SessionClosed(failed.reason, failed)
     if reason.check(ConnectionDone):
-        if not ready and role is Role.CLIENT and not first:
-            return SessionClosed(DisconnectReason.PEER_CLOSED, HandshakeError(f"before it said a word: {SILENT_SERVER}"))
-        if not ready:
-            cause = fault or HandshakeError("in the middle of the handshake, as it does to a version it refuses")
-            return SessionClosed(DisconnectReason.PEER_CLOSED, cause)
-        return SessionClosed(DisconnectReason.PEER_CLOSED)
+        return SessionClosed(DisconnectReason.PEER_CLOSED, None if ready else fault or HandshakeError(_left(role, first)))
     if reason.check(ConnectionLost):
         return SessionClosed(DisconnectReason.RESET, reason.value)
     return SessionClosed(DisconnectReason.ERROR, reason.value)

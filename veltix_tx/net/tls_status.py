@@ -51,7 +51,10 @@ _SAYINGS: tuple[tuple[str, Callable[[Role], str]], ...] = (
     ("alert bad certificate", lambda role: _refused(role, "it is bad, or missing")),
     ("alert unsupported certificate", lambda role: _refused(role, "it is not for this use")),
     ("alert certificate revoked", lambda role: _refused(role, "it was revoked")),
-    ("alert handshake failure", lambda role: _ASKS if role is Role.CLIENT else "the client finds no common ground"),
+    (
+        "alert handshake failure",
+        lambda role: _ASKS if role is Role.CLIENT else "the client has no TLS version or cipher in common with this side",
+    ),
     ("alert protocol version", lambda role: _NO_VERSION),
     ("unsupported protocol", lambda role: _NO_VERSION),
     ("no shared cipher", lambda role: "the two sides have no cipher in common"),

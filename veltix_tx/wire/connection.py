@@ -359,7 +359,7 @@ class VeltixConnection:
     def _move(self, trigger: Trigger) -> None:
         moved = STATES[self.state].get(trigger)
         if moved is None:
-            raise LocalProtocolError(f"a connection that is {self.state.name} cannot {trigger.name.lower()}")
+            raise LocalProtocolError(f"a connection in the state {self.state.name} cannot take the step {trigger.name}")
         self.state = moved
 
     def _fail(self, error: RemoteProtocolError) -> Failed:

@@ -242,7 +242,7 @@ class Handshake:
         assert self._layout is not None
         offered = self._offered.get((self._layout, header.request_id))
         if offered is None:
-            raise MalformedHello("the HELLO_ACK carries another id than any HELLO sent")
+            raise MalformedHello("the peer's HELLO_ACK carries another id than any HELLO it was sent")
         version = _version_in(content)
         if not offered.welcomes(version):
             raise VersionRefused(version, " ".join(sorted(offered.welcome)))
@@ -351,9 +351,9 @@ class Handshake:
     def _check_json(self, message: Mapping[str, object], release: Release | None) -> None:
         version, protocol, meta = message.get("v"), message.get("pv"), message.get("meta")
         if not (isinstance(version, str) and 0 < len(version) <= 64 and version.isascii() and version.isprintable()):
-            raise MalformedHello(f"the JSON hello's version is {excerpt(version)}")
+            raise MalformedHello(f"the peer's JSON hello gives {excerpt(version)} as its version, which is none")
         if release is None and not is_version(version):
-            raise MalformedHello(f"the JSON hello's version is {excerpt(version)}")
+            raise MalformedHello(f"the peer's JSON hello gives {excerpt(version)} as its version, which is none")
         if release is not None and not release.accepts(version, protocol):
             raise VersionRefused(version if protocol is None else f"{version} (pv {excerpt(protocol)})", release.rule)
         self._version = version
@@ -373,9 +373,9 @@ class Handshake:
         try:
             message = json.loads(text)
         except (ValueError, RecursionError):
-            raise MalformedHello(f"the handshake is not JSON: {excerpt(text)}") from None
+            raise MalformedHello(f"the peer's part of the handshake is not JSON: {excerpt(text)}") from None
         if not isinstance(message, dict):
-            raise MalformedHello(f"the handshake is not a JSON object: {excerpt(text)}")
+            raise MalformedHello(f"the peer's part of the handshake is not a JSON object: {excerpt(text)}")
         return message
 
     def _take_frame(self, expected: MessageType) -> tuple[Header, bytes] | None:
@@ -399,7 +399,7 @@ class Handshake:
                 self._layout = layout
                 del self._buffer[:stop]
                 return header, content
-        raise MalformedHello(f"the {expected.name} frame has a bad checksum")
+        raise MalformedHello(f"the peer's {expected.name} frame has a bad checksum")
 
 
 _ACTIONS: Mapping[Step, Callable[[Handshake], bool]] = {
@@ -445,5 +445,5 @@ def _version_in(content: bytes) -> str:
     text = content[2 : 2 + size]
     version = text.decode("latin-1")
     if len(text) != size or not is_version(version.removeprefix("v")):
-        raise MalformedHello(f"the version is not one: {excerpt(text)}")
+        raise MalformedHello(f"the peer's HELLO gives {excerpt(text)} as its version, which is none")
     return version
