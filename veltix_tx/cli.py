@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime
 from functools import wraps
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import click
 from twisted.internet import task
+from twisted.internet.abstract import isIPv6Address
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.python.failure import Failure
 
 from veltix_tx._version import __version__
 from veltix_tx.client import Client
-from veltix_tx.errors import VeltixError
+from veltix_tx.errors import SettingsError, VeltixError
+from veltix_tx.net.factory import check_wire
 from veltix_tx.net.plain import escaped
 from veltix_tx.net.reconnect import DisconnectState
-from veltix_tx.settings import RetryPolicy
+from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.stdio import INTERRUPTED, OutputFailed, command_output, is_broken_pipe
 from veltix_tx.wire import codec
 from veltix_tx.wire.messages import MessageRegistry, Response
 from veltix_tx.wire.releases import AUTO
 
-__all__ = ["main"]
+__all__ = ["STATUSES", "main"]
+
+STATUSES = {
+    0: "done",
+    1: "failed: no connection, no answer in time, output that cannot be written",
+    2: "wrong usage: an argument or option that cannot be, or the file it names",
+    130: "interrupted by Ctrl-C (SIGINT)",
+    141: "nobody reads its output any more (SIGPIPE)",
+    143: "ended by SIGTERM",
+}
+"""Exit status -> what it says."""
 
 _Command = Callable[..., None]
 
@@ -44,15 +59,54 @@ _LATER = 0.05
 _Talk = Callable[[Client], Coroutine[Deferred[Any], Any, None]]
 
 
-def _parse(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, int]:
+class _Where(NamedTuple):
+    """Where a server is.
+
+    Attributes:
+        shown: how errors name it.
+        host: its name or address; None where it has a path.
+        port: its TCP port.
+        path: its UNIX socket.
+    """
+
+    shown: str
+    host: str | None = None
+    port: int = 0
+    path: str = ""
+
+
+def _parse(ctx: click.Context, param: click.Parameter, value: str) -> _Where:
+    kind, _, path = value.partition(":")
+    if kind == "unix":
+        if not path:
+            raise click.BadParameter("unix needs a path: unix:veltix.sock")
+        return _Where(escaped(value), path=path)
     host, _, port = value.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080")
-    return host.strip("[]"), int(port)
+    if isIPv6Address(host) or isIPv6Address(value):
+        host, port = (host, port) if isIPv6Address(host) else (value, "8080")
+        raise click.BadParameter(f"an IPv6 address needs brackets: [{host}]:{port}")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        known = isIPv6Address(host.partition("%")[0])
+    else:
+        known = bool(host) and not set(host) & set(":[]/")
+    if not known or not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65536:
+        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080, nor unix:PATH")
+    return _Where(value, host, int(port))
 
 
-_address = click.argument("address", callback=_parse, metavar="HOST:PORT")
-_wire = click.option("--wire", default=AUTO, show_default=True, help="The upstream release to speak, such as 1.6.3.")
+def _check_release(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        check_wire(value)
+    except SettingsError as error:
+        raise click.BadParameter(f"{value!r} is not {error.rule}") from None
+    return value
+
+
+_server = click.argument("server", callback=_parse, metavar="SERVER")
+_wire = click.option(
+    "--wire", default=AUTO, show_default=True, callback=_check_release, help="The upstream release to speak, such as 1.6.3."
+)
 
 
 def _timeout(bounds: str) -> Callable[[_Command], _Command]:
@@ -87,10 +141,15 @@ def _over_tls(command: Callable[..., None]) -> Callable[..., None]:
     return with_settings
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_EPILOG = "\b\nExit status:\n" + "\n".join(f"  {status:<3}  {meaning}" for status, meaning in STATUSES.items())
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
 @click.version_option(__version__, prog_name="veltix", message=f"%(prog)s (veltix_tx) %(version)s ({codec.description()})")
 def _veltix() -> None:
     """Talk to a Veltix server of any release.
+
+    SERVER is HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080, or unix:PATH.
 
     To serve, use twistd: twistd -n veltix --port 8080
     """
@@ -110,14 +169,14 @@ def main() -> NoReturn:
             sys.exit(INTERRUPTED)
 
 
-@_veltix.command()
-@_address
+@_veltix.command(epilog=_EPILOG, short_help="Measure the round trip to a server.")
+@_server
 @click.option("-c", "--count", type=click.IntRange(1), default=4, show_default=True, help="How many pings.")
 @_wire
 @_timeout_for_answers
 @_over_tls
-def ping(address: tuple[str, int], count: int, wire: str, timeout: float, tls: dict[str, Any]) -> None:
-    """Measure the round trip to a server."""
+def ping(server: _Where, count: int, wire: str, timeout: float, tls: dict[str, Any]) -> None:
+    """Measure the round trip to SERVER, which is HOST:PORT or unix:PATH."""
 
     async def talk(client: Client) -> None:
         times = []
@@ -127,47 +186,67 @@ def ping(address: tuple[str, int], count: int, wire: str, timeout: float, tls: d
                 click.echo(f"{number}: {times[-1]:.3f} ms")
         finally:
             mean = f": {min(times):.3f} ms least, {sum(times) / len(times):.3f} mean, {max(times):.3f} most" if times else ""
-            click.echo(f"{len(times)} pings{mean}")
+            click.echo(f"{len(times)} ping{'s' * (len(times) != 1)}{mean}")
 
-    _Conversation(address, wire, timeout, **tls).run(talk)
+    _Conversation(server, wire, timeout, **tls).run(talk)
 
 
-@_veltix.command()
-@_address
+@_veltix.command(epilog=_EPILOG, short_help="Send a message, and print the reply.")
+@_server
 @click.argument("code", type=click.IntRange(200, 65535), metavar="TYPE")
-@click.argument("text")
+@click.argument("text", required=False)
+@click.option("--file", type=click.File("rb"), help="Send what a file holds, in place of TEXT.")
+@click.option(
+    "--hex", "digits", metavar="DIGITS", help="Send the bytes that hexadecimal digits say, such as 00ff, in place of TEXT."
+)
 @click.option("--wait", is_flag=True, help="Wait for the reply and print it.")
 @_wire
 @_timeout_for_answers
 @_over_tls
-def send(address: tuple[str, int], code: int, text: str, wait: bool, wire: str, timeout: float, tls: dict[str, Any]) -> None:
-    """Send TEXT as a message of TYPE, a code from 200 to 65535."""
+def send(
+    server: _Where,
+    code: int,
+    text: str | None,
+    file: BinaryIO | None,
+    digits: str | None,
+    wait: bool,
+    wire: str,
+    timeout: float,
+    tls: dict[str, Any],
+) -> None:
+    """Send a message of TYPE, a code from 200 to 65535, to SERVER, which is HOST:PORT or unix:PATH.
+
+    Its content is TEXT, or all of standard input where TEXT is a single dash.
+    """
+    content = _content(text, file, digits)
     types = MessageRegistry(open=True)
     message_type = types.get(code)
     assert message_type is not None
 
     async def talk(client: Client) -> None:
         if wait:
-            reply = await client.send_and_wait(message_type, text.encode(), timeout=timeout)
+            reply = await client.send_and_wait(message_type, content, timeout=timeout)
             click.echo(_readable(reply.content))
         else:
-            client.send(message_type, text.encode())
+            client.send(message_type, content)
 
-    _Conversation(address, wire, timeout, types=types, **tls).run(talk)
+    _Conversation(server, wire, timeout, types=types, **tls).run(talk)
 
 
-@_veltix.command()
-@_address
+@_veltix.command(epilog=_EPILOG, short_help="Print what a server sends.")
+@_server
 @click.option("--retry", is_flag=True, help="Try again, without end, when there is no connection or it is lost.")
 @_wire
 @_timeout_for_tries
 @_over_tls
-def listen(address: tuple[str, int], retry: bool, wire: str, timeout: float, tls: dict[str, Any]) -> None:
-    """Print what a server sends, until interrupted or, without --retry, the connection is lost.
+def listen(server: _Where, retry: bool, wire: str, timeout: float, tls: dict[str, Any]) -> None:
+    """Print what SERVER sends, until interrupted or, without --retry, the connection is lost.
+
+    SERVER is HOST:PORT or unix:PATH.
 
     Standard error gets a line for each connection, and for each try that fails.
     """
-    conversation = _Conversation(address, wire, timeout, retry=RetryPolicy() if retry else 0, **tls)
+    conversation = _Conversation(server, wire, timeout, retry=RetryPolicy() if retry else 0, **tls)
     output, forever = conversation.guarded, Deferred[None]()
 
     @output
@@ -207,6 +286,30 @@ def bench(arguments: tuple[str, ...]) -> None:
     sys.exit(benchmark(arguments, prog="veltix bench"))
 
 
+def _content(text: str | None, file: BinaryIO | None, digits: str | None) -> bytes:
+    """Return the content to send, from what the command line says."""
+    if sum(given is not None for given in (text, file, digits)) != 1:
+        raise click.UsageError("What is to be sent? Give one of TEXT, - (standard input), --file and --hex.")
+    if digits is not None:
+        try:
+            return bytes.fromhex(digits)
+        except ValueError:
+            raise click.UsageError(f"--hex {digits}: it must be hexadecimal digits in pairs, such as 00ff") from None
+    if text is not None and text != "-":
+        return os.fsencode(text)
+    if file is None and sys.stdin is None:
+        raise click.UsageError("Standard input is closed.")
+    source, name = (sys.stdin.buffer, "standard input") if file is None else (file, file.name)
+    limit = ClientConfig().max_message_size
+    try:
+        content = source.read(limit + 1)
+    except OSError as error:
+        raise click.UsageError(f"{name} cannot be read: {error.strerror}") from None
+    if len(content) > limit:
+        raise _Failed(f"{name} has more than the {limit} bytes that a message can have")
+    return content
+
+
 def _readable(content: bytes) -> str:
     """Return content as text a terminal can be trusted with."""
     text = content.decode("utf-8", "backslashreplace")
@@ -233,11 +336,27 @@ class _Interrupted(Exception):
         self.status = 128 + number
 
 
+_TLS_SETTING = re.compile(r"\btls_(ca|name|cert|key)\b")
+
+
+def _with_options(text: str) -> str:
+    """Return an error's text with the command's options in place of the package's settings."""
+    text = _TLS_SETTING.sub(r"--tls-\1", text)
+    return text.replace("wire='auto'", "--wire auto").replace("tls=True", "--tls").replace("an endpoint is", "unix:PATH is")
+
+
+def _usage_error(error: SettingsError) -> click.UsageError:
+    """Return a setting's error as one of the option that set it."""
+    option = _with_options(error.name) if error.name != "tls" else "--tls"
+    given = f" {error.value}" if isinstance(error.value, str) else ""
+    return click.UsageError(f"{option}{given}: it must be {_with_options(error.rule)}")
+
+
 class _Conversation:
     """A command's connection to a server, from the first try to the end.
 
     Args:
-        address: the server's.
+        server: where it is.
         wire: the release to speak.
         timeout: seconds for the connection with its handshake, for each of both where ``retry`` is given.
         types: the message types known; all of them by default.
@@ -249,10 +368,8 @@ class _Conversation:
 
     client: Client
 
-    def __init__(
-        self, address: tuple[str, int], wire: str, timeout: float, *, types: MessageRegistry | None = None, **settings: Any
-    ) -> None:
-        self._address = address
+    def __init__(self, server: _Where, wire: str, timeout: float, *, types: MessageRegistry | None = None, **settings: Any) -> None:
+        self._server = server
         self._timeout = timeout
         self._settings = {"types": types or MessageRegistry(open=True), "wire": wire, **settings}
         self._settings |= {"connect_timeout": timeout, "handshake_timeout": timeout}
@@ -273,15 +390,17 @@ class _Conversation:
             task.react(lambda reactor: self._run(reactor, talk, prepare, watched))
         error = self._error
         if isinstance(error, ConnectTimeout):
-            raise _Failed(f"{self._where}: no connection within {self._timeout:g} s")
-        if isinstance(error, (VeltixError, ConnectError, DNSLookupError, ValueError, TimeoutError)):
-            raise _Failed(f"{self._where}: {error}")
+            raise _Failed(f"{self._server.shown}: no connection within {self._timeout:g} s")
+        if isinstance(error, SettingsError):
+            raise _usage_error(error)
+        if isinstance(error, (VeltixError, ConnectError, DNSLookupError, ValueError, OSError)):
+            raise _Failed(f"{self._server.shown}: {_with_options(str(error))}")
         if error is not None:
             raise error
 
     def tell(self, what: str) -> None:
         """Write a line about the connection to standard error."""
-        click.echo(f"veltix: {self._where}: {what}", err=True)
+        click.echo(f"veltix: {self._server.shown}: {_with_options(what)}", err=True)
 
     def end(self, error: BaseException) -> None:
         """End it early, failed, unless it has ended."""
@@ -300,14 +419,9 @@ class _Conversation:
 
         return call
 
-    @property
-    def _where(self) -> str:
-        host, port = self._address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
     def _run(self, reactor: Any, talk: _Talk, prepare: Callable[[Client], None], watched: bool) -> Deferred[None]:
         async def converse() -> None:
-            self.client = client = Client(*self._address, reactor=reactor, **self._settings)
+            self.client = client = self._client(reactor)
             prepare(client)
             if watched:
                 watch = task.LoopingCall(self._end_unless_read)
@@ -332,6 +446,12 @@ class _Conversation:
         reactor.callWhenRunning(signal.signal, signal.SIGTERM, self._interrupt)  # by then the reactor has set its own
         self._running = Deferred.fromCoroutine(converse())
         return self._running.addErrback(failed)
+
+    def _client(self, reactor: Any) -> Client:
+        where = self._server
+        if where.host is not None:
+            return Client(where.host, where.port, reactor=reactor, **self._settings)
+        return Client(endpoint=UNIXClientEndpoint(reactor, where.path, self._timeout), reactor=reactor, **self._settings)
 
     def _too_late(self, _: object, seconds: float) -> NoReturn:
         raise TimeoutError(f"no connection with a complete handshake within {self._timeout:g} s")

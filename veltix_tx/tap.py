@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions
 
+from veltix_tx._version import __version__
 from veltix_tx.app.applications import Echo, Relay
 from veltix_tx.app.plugins import declared, event_names, find_plugins
 from veltix_tx.app.signals import Signals
@@ -30,6 +31,7 @@ from veltix_tx.net.keepalive import Clocks
 from veltix_tx.server import Server
 from veltix_tx.settings import ServerConfig
 from veltix_tx.stdio import command_output
+from veltix_tx.wire import codec
 from veltix_tx.wire.releases import AUTO, RELEASES
 
 __all__ = ["Options", "makeService"]
@@ -105,6 +107,12 @@ class Options(UsageOptions):
     def opt_plugin(self, plugin: str) -> None:
         """Plugin to enable, by its name; can be given several times. NAME=on_connect,on_recv lets it see only these of the events it asks for, NAME= none."""  # noqa: E501 (shown by --help)
         self["plugin"].append(plugin)
+
+    def opt_version(self) -> NoReturn:
+        """Show the version of veltix_tx and exit."""
+        with command_output("twistd veltix"):
+            sys.stdout.write(f"twistd veltix (veltix_tx) {__version__} ({codec.description()})\n")
+        sys.exit(0)
 
     def opt_list_plugins(self) -> NoReturn:
         """Show the plugins that are installed and what they ask for, and exit."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from veltix_tx.cli import STATUSES
+
 from .conftest import shell_lines
 from .not_run import NOT_RUN
 
@@ -112,6 +114,12 @@ def test_links_lead_somewhere(page):
             continue
         headings = re.findall(r"^#+ (.*)", file.read_text(encoding="utf-8"), re.MULTILINE)
         assert not anchor or anchor in [heading.lower().replace(" ", "-") for heading in headings], target
+
+
+def test_the_table_of_statuses_is_the_commands():
+    """The page of the command lists every exit status as ``veltix --help`` does."""
+    page = (ROOT / "docs" / "howto" / "command.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE)) == {str(key): said for key, said in STATUSES.items()}
 
 
 def test_every_page_is_reached():

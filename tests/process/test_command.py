@@ -22,6 +22,7 @@ from twisted.internet.threads import deferToThread
 
 from veltix_tx import MessageRegistry, MessageType, Server, Session
 from veltix_tx._version import __version__
+from veltix_tx.cli import STATUSES
 from veltix_tx.wire import codec
 
 pytestmark = pytest.mark.deadline(20)
@@ -88,6 +89,73 @@ async def test_send_without_waiting_delivers(server: Any, veltix: Any) -> None:
     assert await process.exited == 0, process.err
     assert await arrived == b"x" * 50_000
     assert process.out + process.err == b""
+
+
+CONTENT = bytes(range(256)) * 300
+
+
+@pytest.fixture
+def received(server: Any) -> Deferred[bytes]:
+    """Return a Deferred of the next content that the server gets; it answers with its size."""
+    here: Deferred[bytes] = Deferred()
+
+    def handle(client: Any, message: Any) -> bytes:
+        here.callback(message.content)
+        return b"%d bytes" % len(message.content)
+
+    server.router.unregister_route(server.chat)
+    server.route(server.chat)(handle)
+    return here
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed", "content"),
+    [
+        (("-",), CONTENT, CONTENT),
+        (("-",), b"", b""),
+        (("--file", "-"), CONTENT, CONTENT),
+        (("--file", "content.bin"), None, CONTENT),
+        (("--hex", "00 fF0a"), None, b"\x00\xff\x0a"),
+        (("--hex", ""), None, b""),
+        (("--", "-1"), None, b"-1"),
+        ((os.fsdecode(b"\xff\xfe"),), None, b"\xff\xfe"),
+    ],
+    ids=["stdin", "empty stdin", "file -", "file", "hex", "empty hex", "dash", "no utf-8"],
+)
+async def test_send_takes_content_from_where_it_is_told(
+    arguments: tuple[str, ...], typed: bytes | None, content: bytes, received: Any, server: Any, veltix: Any, tmp_path: Path
+) -> None:
+    """The content is the argument, all of standard input, a file's bytes, or what hexadecimal digits say: byte by byte."""
+    (tmp_path / "content.bin").write_bytes(CONTENT)
+    process = veltix("send", "--wait", server.where, "200", *arguments)
+    if typed is not None:
+        process.transport.write(typed)
+        process.transport.closeStdin()
+    assert await process.exited == 0, process.err
+    assert await received == content
+    assert process.out == b"%d bytes\n" % len(content)
+
+
+async def test_more_than_a_message_can_have_is_not_read(server: Any, veltix: Any, tmp_path: Path) -> None:
+    """A file or standard input without end is given up at the limit of a message, with one line and status 1."""
+    process = veltix("send", server.where, "200", "--file", "/dev/zero")
+    assert await process.exited == 1
+    assert process.err == b"veltix: /dev/zero has more than the 10485760 bytes that a message can have\n"
+
+
+async def test_a_server_may_be_a_unix_socket(server: Any, veltix: Any, tmp_path: Path) -> None:
+    """unix:PATH is a server as HOST:PORT is, for every command; a colon in it needs no care."""
+    await server.stopService()
+    server.configure(endpoints=(f"unix:{tmp_path / 'a'}\\:b",))
+    server.startService()
+    process = veltix("send", "--wait", "unix:a:b", "200", "hello")
+    assert (await process.exited, process.out) == (0, b"hello\n"), process.err
+    process = veltix("ping", "-c", "1", f"unix:{tmp_path / 'a:b'}")
+    assert await process.exited == 0, process.err
+    process = veltix("listen", "unix:a:b")
+    await process.says(rb"veltix: unix:a:b: connected")
+    server.broadcast(server.chat, b"one")
+    await process.says(rb" 200 one\n")
 
 
 async def test_listen_prints_what_comes(server: Any, veltix: Any) -> None:
@@ -333,7 +401,7 @@ def free_port() -> int:
         (("ping", "{free}"), "refused"),
         (("send", "{free}", "200", "x"), "refused"),
         (("ping", "{server}", "--wire", "1.9.0"), "accepted here: 1.9.0"),
-        (("ping", "{server}", "--wire", "7.0"), "a release"),
+        (("ping", "unix:nowhere.sock"), "unix:nowhere.sock: "),
         (("ping", "a..b:8080"), "a..b"),
         (("ping", "fe80::1%nosuch:8080"), "no network interface 'nosuch'"),
         (("send", "{server}", "201", "x", "--wait", "--timeout", "0.2"), "no reply within 0.2 s"),
@@ -422,22 +490,48 @@ async def test_connection_and_handshake_have_one_timeout(full_queue: socket.sock
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("line", "said"),
     [
-        ("ping",),
-        ("ping", "nowhere"),
-        ("ping", "127.0.0.1:0"),
-        ("ping", "127.0.0.1:1", "--timeout", "0"),
-        ("send", "127.0.0.1:1", "5", "x"),
-        ("fly",),
+        ("ping", "SERVER"),
+        ("ping nowhere", "'nowhere' is not HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080, nor unix:PATH"),
+        ("ping 127.0.0.1:0", "'127.0.0.1:0' is not HOST:PORT"),
+        ("ping localhost:65536", "'localhost:65536' is not HOST:PORT"),
+        ("ping http://localhost:1/", "'http://localhost:1/' is not HOST:PORT"),
+        ("ping [localhost]:1", "'[localhost]:1' is not HOST:PORT"),
+        ("ping ::1:8080", "an IPv6 address needs brackets: [::1]:8080"),
+        ("ping fe80::1%lo:99", "an IPv6 address needs brackets: [fe80::1%lo]:99"),
+        ("ping ::1", "an IPv6 address needs brackets: [::1]:8080"),
+        ("ping unix:", "unix needs a path: unix:veltix.sock"),
+        ("ping 127.0.0.1:1 --timeout 0", "--timeout"),
+        ("ping 127.0.0.1:1 --wire 9.9", "'9.9' is not 'auto' or a release: 1.0, 1.2.0"),
+        ("ping 127.0.0.1:1 --tls-ca absent.pem", "--tls-ca absent.pem: it must be a file that can be read"),
+        ("ping 127.0.0.1:1 --tls-key absent.pem", "--tls-cert: it must be given where --tls-key is"),
+        ("ping 127.0.0.1:1 --tls-name \u00fc..de", "--tls-name \u00fc..de: it must be a host name or an address"),
+        ("ping unix:s --tls", "--tls-name: it must be given where unix:PATH is"),
+        ("send 127.0.0.1:1 5 x", "200<=x<=65535"),
+        ("send 127.0.0.1:1 200", "Give one of TEXT, - (standard input), --file and --hex"),
+        ("send 127.0.0.1:1 200 x --hex 00", "Give one of TEXT, - (standard input), --file and --hex"),
+        ("send 127.0.0.1:1 200 --hex 0x", "--hex 0x: it must be hexadecimal digits in pairs"),
+        ("send 127.0.0.1:1 200 --file absent.bin", "absent.bin"),
+        ("send 127.0.0.1:1 200 --file .", "directory"),
+        ("fly", "fly"),
     ],
 )
-def test_wrong_usage_is_told(arguments: tuple[str, ...], run: Any, scripts: str) -> None:
-    """Wrong arguments end with status 2 and a usage line."""
-    ended = run(os.path.join(scripts, "veltix"), *arguments)
+def test_wrong_usage_is_told(line: str, said: str, run: Any, scripts: str) -> None:
+    """Wrong arguments, and files that cannot be used, end with status 2, a line on usage and one on what is wrong."""
+    ended = run(os.path.join(scripts, "veltix"), *line.split())
     assert ended.returncode == 2
-    assert "Usage" in ended.stderr
+    assert ended.stderr.startswith("Usage: veltix ")
+    assert said in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["ping"], ["send"], ["listen"]])
+def test_the_help_says_what_a_status_means(command: list[str], run: Any, scripts: str) -> None:
+    """--help has the table of exit statuses."""
+    shown = run(os.path.join(scripts, "veltix"), *command, "--help").stdout
+    for status, meaning in STATUSES.items():
+        assert f"  {status:<3}  {meaning}\n" in shown
 
 
 @pytest.mark.parametrize("command", [["veltix"], [sys.executable, "-m", "veltix_tx"]])

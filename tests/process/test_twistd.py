@@ -16,6 +16,7 @@ from twisted.internet.threads import deferToThread
 from tests.burst import Burst
 from veltix_tx import Client, MessageRegistry, MessageType
 from veltix_tx._version import __version__
+from veltix_tx.wire import codec
 
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)
@@ -217,6 +218,15 @@ def test_the_command_is_listed_with_its_help(run: Any, scripts: str) -> None:
     ended = run(twistd, "veltix", "--help")
     for option in ("--port", "--interface", "--wire", "--app", "--listen", "--max-connections", "--handshake-timeout", "--plugin"):
         assert option in ended.stdout
+
+
+def test_the_command_tells_its_own_version(run: Any, scripts: str) -> None:
+    """``twistd veltix --version`` tells the package's version and the codec in use; ``twistd --version`` stays Twisted's."""
+    twistd = os.path.join(scripts, "twistd")
+    ended = run(twistd, "veltix", "--version")
+    assert (ended.returncode, ended.stdout) == (0, f"twistd veltix (veltix_tx) {__version__} ({codec.description()})\n")
+    assert run(twistd, "--version").stdout.startswith("twistd (the Twisted daemon) ")
+    assert run(sys.executable, "-m", "twisted", "veltix", "--version").stdout == ended.stdout
 
 
 # Its end.
