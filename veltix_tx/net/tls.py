@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
+from service_identity.cryptography import extract_patterns
 from service_identity.exceptions import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
-from service_identity.pyopenssl import extract_patterns
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -161,7 +161,7 @@ class ClientTls:
 
         def check(certificate: X509) -> str | None:
             try:
-                verify_service_identity(extract_patterns(certificate), [wanted], [])
+                verify_service_identity(extract_patterns(certificate.to_cryptography()), [wanted], [])
             except (VerificationError, CertificateError):
                 return f"it is not for {name}: connect by a name that it has, or give that as tls_name"
             return None
