@@ -6,6 +6,7 @@ import faulthandler
 import functools
 import gc
 import inspect
+import os
 import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -18,18 +19,26 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
 DEADLINE = 5.0
+LONGEST = ("reliability", "packaging")
+"""Folders of the longest tests: a worker that came to them at the end would keep everybody waiting."""
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Without workers for a few files, and for ``-s``: their start takes longer, and they show no output."""
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return one worker more than processors: many tests wait. None for a few files and for ``-s``: workers show no output."""
     files = [argument for argument in config.args if "::" in argument or argument.endswith(".py")]
-    return 0 if len(files) == len(config.args) or config.option.capture == "no" else None
+    return 0 if len(files) == len(config.args) or config.option.capture == "no" else _processors() + 1
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every coroutine test a deadline; a test that hangs fails instead."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give every coroutine test a deadline; a test that hangs fails instead. Workers begin with the longest tests."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.parent.name not in LONGEST)
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             marker = item.get_closest_marker("deadline")

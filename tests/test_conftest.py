@@ -131,7 +131,7 @@ def test_it(): print("worker:", os.environ.get("PYTEST_XDIST_WORKER"))
 
 @pytest.mark.parametrize(
     ("what", "options", "workers"),
-    [(".", (), True), (".", ("-s",), False), (".", ("-n0",), False), ("test_it.py", (), False), ("test_it.py::test_it", (), False)],
+    [(".", (), True), (".", ("-s",), False), ("test_it.py::test_it", (), False)],
 )
 def test_a_folder_has_workers(what: str, options: tuple[str, ...], workers: bool, run_pytest: Pytest) -> None:
     """Tests of folders run in a worker for each processor; a single file's, and those whose output is wanted, in pytest itself."""
