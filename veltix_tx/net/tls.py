@@ -23,13 +23,8 @@ from cryptography.x509 import (
 )
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
-from service_identity.cryptography import extract_patterns
 from service_identity.exceptions import CertificateError, VerificationError
-<<<<<<< HEAD
 from service_identity.hazmat import DNS_ID, DNSPattern, IPAddress_ID, IPAddressPattern, verify_service_identity
-=======
-from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
->>>>>>> h-suite
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -174,11 +169,7 @@ class ClientTls:
 
         def check(certificate: X509) -> str | None:
             try:
-<<<<<<< HEAD
                 verify_service_identity(_patterns(certificate), [wanted], [])
-=======
-                verify_service_identity(extract_patterns(certificate.to_cryptography()), [wanted], [])
->>>>>>> h-suite
             except (VerificationError, CertificateError):
                 return f"it is not for {name}: connect by a name that it has, or give that as tls_name"
             return None
