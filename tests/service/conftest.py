@@ -74,7 +74,7 @@ class Loopback:
 
     def client(self, port: int = 1, **settings: Any) -> Client:
         """Make a client that does not connect yet."""
-        client = Client("127.0.0.1", port, types=self.types, **settings)
+        client = Client(settings.pop("server_addr", "127.0.0.1"), port, types=self.types, **settings)
         self._ends.append(client.disconnect)
         return client
 
