@@ -39,6 +39,18 @@ def test_a_broadcast_can_be_told_to_whom(town: Any) -> None:
     assert place.heard == {"a": [b"2", b"3"], "b": [b"1", b"2"], "c": [b"1"]}
 
 
+@pytest.mark.parametrize("argument", ["to", "exclude"])
+def test_a_broadcast_to_what_are_no_sessions_is_named(argument: str, town: Any) -> None:
+    """One session in place of several, or the name of one, is a SettingsError; it is sent to nobody."""
+    place = town()
+    place.client("a")
+    for wrong in (place.server.clients[0], "a", b"a", 1):
+        with pytest.raises(SettingsError, match=rf"^{argument} is .*: it must be several sessions, such as \[client\]"):
+            place.server.broadcast(place.chat, b"lost", **{argument: wrong})
+    place.network.pump()
+    assert place.heard["a"] == []
+
+
 def test_a_broadcast_can_be_a_request(town: Any) -> None:
     """A whole Request is broadcast as its type and content."""
     place = town()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from veltix_tx import MessageRegistry, MessageType, Server
+import pytest
+
+from veltix_tx import MessageRegistry, MessageType, Server, SettingsError
 from veltix_tx.app.hub import Hub
 from veltix_tx.client import Client
 from veltix_tx.net.tags import Tagged, Tags
@@ -131,3 +133,22 @@ def test_two_hubs_know_the_same_tags() -> None:
     assert server.select(["late"]) == second.select(["late"]) == []
     session.add_tag("afterwards")
     assert session.watchers == ()
+
+
+@pytest.mark.parametrize("wrong", ["admin", b"admin", "", None, 5])
+def test_one_tag_where_several_are_due_is_named(wrong: Any) -> None:
+    """A text would be taken for its letters, and find nobody: SettingsError says what it must be."""
+    network, server = MemoryNetwork(), Server(types=MessageRegistry())
+    network.serve(server)
+    network.connect(Client(types=MessageRegistry()))
+    (session,) = server.clients
+    session.add_tag("admin")
+    for argument in ("all_of", "any_of"):
+        with pytest.raises(SettingsError, match=f"^{argument} is .*: it must be several tags"):
+            server.select(**{argument: wrong})
+    for method in (session.has_all_tags, session.has_any_tags):
+        with pytest.raises(SettingsError, match=r"^names is .*: it must be several tags"):
+            method(wrong)
+    with pytest.raises(SettingsError, match=r"such as \['admin'\]"):
+        server.select("admin")
+    assert server.select({"admin"}, iter(["admin"])) == [session]

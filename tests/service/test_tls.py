@@ -681,6 +681,30 @@ async def test_names_beyond_ascii(loopback: Any, authority: Authority) -> None:
         secure(loopback, server, authority, tls_name="b\u00fc cher.example").connect()
 
 
+@pytest.mark.parametrize(
+    ("name", "told"), [("localhost.", "localhost"), ("::1", None), ("[::1]", None), ("::1%lo", None), ("[::1%lo]", None)]
+)
+async def test_names_as_certificates_do_not_have_them(name: str, told: str | None, loopback: Any, authority: Authority) -> None:
+    """Brackets, an address's zone and the dot at a name's end are in no certificate: what is left counts, and is told."""
+    server = await loopback.server(tls_cert=authority.issue("server", "localhost", "::1").both)
+    client = secure(loopback, server, authority, tls_name=name)
+    await client.connect()
+    assert client.session._link.transport.getHandle().get_servername() == (None if told is None else told.encode())
+    other = await loopback.server(tls_cert=authority.issue("other", "elsewhere").both)
+    assert "it is not for " in str(await refused(secure(loopback, other, authority, tls_name=name)))
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "::1%lo"])
+async def test_an_address_of_ipv6_is_connected_to_with_tls(host: str, loopback: Any, authority: Authority) -> None:
+    """A server on ::1 is found by that address as people write it, and its certificate is for it."""
+    server = loopback.made_server(host="[::1]", tls_cert=authority.issue("server", "::1").both)
+    server.route(loopback.chat)(lambda client, message: message.content)
+    server.startService()
+    client = secure(loopback, server, authority, host)
+    await client.connect()
+    assert (await client.send_and_wait(loopback.chat, b"by address")).content == b"by address"
+
+
 @pytest.mark.parametrize("age", [timedelta(days=2), timedelta(days=29, hours=23)])
 async def test_a_certificate_is_good_to_its_last_day(age: timedelta, loopback: Any, authority: Authority) -> None:
     """A certificate that is still valid is accepted, however near its end."""

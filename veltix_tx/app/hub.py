@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from veltix_tx.errors import QueueFull, SessionClosed, SettingsError
 from veltix_tx.net.session import Session
-from veltix_tx.net.tags import Watcher
+from veltix_tx.net.tags import Watcher, check_names
 from veltix_tx.wire.messages import MessageType, Request, parts_of
 
 __all__ = ["Hub"]
@@ -56,7 +56,12 @@ class Hub:
         Args:
             all_of: tags that must all be set; none excludes nobody.
             any_of: tags of which one must be set; none excludes nobody.
+
+        Raises:
+            SettingsError: one of them is a text, or no iterable.
         """
+        check_names("all_of", all_of)
+        check_names("any_of", any_of)
         required, either = list(all_of), list(any_of)
         rarest = min((self._tagged.get(name, {}) for name in required), key=len, default=None)
         some = [self._tagged.get(name, {}) for name in either]
@@ -101,8 +106,11 @@ class Hub:
         Raises:
             MessageTooLarge: it is over ``max_message_size``; it was sent to nobody.
             TypeError: the content is not bytes.
-            SettingsError: ``slow`` is neither.
+            SettingsError: ``slow`` is neither, or ``to`` or ``exclude`` is no iterable of sessions.
         """
+        if to is not None:
+            _check_sessions("to", to)
+        _check_sessions("exclude", exclude)
         if slow not in ("close", "drop"):
             raise SettingsError("slow", slow, "'close' or 'drop'")
         message_type, body, _ = parts_of(message, content)
@@ -153,6 +161,11 @@ class Hub:
         """
         finished = DeferredList([session.drain() for session in self], consumeErrors=True)
         return finished.addCallback(lambda _: None)
+
+
+def _check_sessions(argument: str, sessions: object) -> None:
+    if isinstance(sessions, (str, bytes)) or not isinstance(sessions, Iterable):
+        raise SettingsError(argument, sessions, "several sessions, such as [client]")
 
 
 def _keep(index: dict[Any, dict[Session, None]], name: object, session: Session, present: bool) -> None:

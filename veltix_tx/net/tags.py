@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from veltix_tx.errors import SettingsError, excerpt
 from veltix_tx.net.threads import Home, from_any_thread
 
-__all__ = ["Tagged", "Tags", "Watcher"]
+__all__ = ["Tagged", "Tags", "Watcher", "check_names"]
 
 Watcher = Callable[[Any, str, bool], None]
 """Called with a session, a tag's name, and whether it is there now."""
+
+
+def check_names(argument: str, names: object) -> None:
+    """Raise SettingsError for what is one tag, or none, where several are due: a text would be taken for its letters.
+
+    Args:
+        argument: what it was given as.
+        names: what was given.
+    """
+    if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
+        raise SettingsError(argument, names, f"several tags, such as [{excerpt(names)}]" if names else "several tags")
 
 
 class Tags:
@@ -110,12 +122,14 @@ class Tagged:
 
     @from_any_thread
     def has_all_tags(self, names: Iterable[str]) -> bool:
-        """Whether all of these tags are set; True for none."""
+        """Whether all of these tags are set; True for none. One tag alone, in place of several, is a SettingsError."""
+        check_names("names", names)
         return self.tags.has_all(names)
 
     @from_any_thread
     def has_any_tags(self, names: Iterable[str]) -> bool:
-        """Whether any of these tags is set; False for none."""
+        """Whether any of these tags is set; False for none. One tag alone, in place of several, is a SettingsError."""
+        check_names("names", names)
         return self.tags.has_any(names)
 
     @from_any_thread

@@ -160,6 +160,7 @@ class ClientTls:
     """
 
     def __init__(self, name: str, ca: Path | None = None, cert: Path | None = None, key: Path | None = None) -> None:
+        name = _as_in_certificates(name)
         self._is_address = isIPAddress(name) or isIPv6Address(name)
         self._name = name if self._is_address else _ascii(name)
         try:
@@ -267,6 +268,12 @@ def _wrong(certificate: X509, number: int, ca_name: str) -> str:
 def _day(time: bytes | None) -> str:
     text = (time or b"").decode("ascii", "replace")
     return f"{text[:4]}-{text[4:6]}-{text[6:8]}"
+
+
+def _as_in_certificates(name: str) -> str:
+    """Return a name or an address as certificates have it: without brackets, the zone of an address or the dot at a name's end."""
+    host = name[1:-1] if name.startswith("[") and name.endswith("]") else name
+    return host.partition("%")[0] if isIPv6Address(host) else host.removesuffix(".")
 
 
 def _ascii(name: str) -> str:
