@@ -341,15 +341,15 @@ _TLS_SETTING = re.compile(r"\btls_(ca|name|cert|key)\b")
 
 def _with_options(text: str) -> str:
     """Return an error's text with the command's options in place of the package's settings."""
-    text = _TLS_SETTING.sub(r"--tls-\1", text)
-    return text.replace("wire='auto'", "--wire auto").replace("tls=True", "--tls").replace("an endpoint is", "unix:PATH is")
+    return _TLS_SETTING.sub(r"--tls-\1", text).replace("wire='auto'", "--wire auto").replace("tls=True", "--tls")
 
 
 def _usage_error(error: SettingsError) -> click.UsageError:
     """Return a setting's error as one of the option that set it."""
     option = _with_options(error.name) if error.name != "tls" else "--tls"
     given = f" {error.value}" if isinstance(error.value, str) else ""
-    return click.UsageError(f"{option}{given}: it must be {_with_options(error.rule)}")
+    rule = _with_options(error.rule).replace("an endpoint is", "unix:PATH is")
+    return click.UsageError(f"{option}{given}: it must be {rule}")
 
 
 class _Conversation:
@@ -434,8 +434,7 @@ class _Conversation:
                 await connecting
                 await talk(client)
             except BaseException:
-                with suppress(TimeoutError):
-                    await client.disconnect().addTimeout(_POLITE, reactor)
+                await client.disconnect().addTimeout(_POLITE, reactor, lambda result, seconds: None)
                 raise
             await client.disconnect()
 

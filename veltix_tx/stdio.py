@@ -40,14 +40,19 @@ class OutputFailed(Exception):
 
 
 class _Stream:
-    """A text stream whose failed writes raise :class:`OutputFailed`."""
+    """A stream whose failed writes raise :class:`OutputFailed`; a text stream's buffer is another one."""
 
     def __init__(self, stream: Any, name: str) -> None:
         self._stream = stream
         self._name = name
 
-    def write(self, text: str) -> int:
-        """Write text."""
+    @property
+    def buffer(self) -> _Stream:
+        """What a text stream writes to, which click does itself where the encoding is ASCII."""
+        return _Stream(self._stream.buffer, self._name)
+
+    def write(self, text: Any) -> int:
+        """Write text, or bytes."""
         try:
             return int(self._stream.write(text))
         except OSError as error:

@@ -368,6 +368,15 @@ async def test_a_full_disk_for_errors_is_a_status(line: str, start: Any, full: i
     assert (await process.exited, process.out) == (1, b"")
 
 
+@pytest.mark.parametrize(("name", "status"), [("unread", -signal.SIGPIPE), ("full", 1)])
+async def test_an_ascii_terminal_is_no_other_case(name: str, status: int, start: Any, request: Any, monkeypatch: Any) -> None:
+    """The same is so where output is ASCII, and click writes around the text stream."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    process = start("veltix ping {server} --count 100000", out=request.getfixturevalue(name))
+    assert await process.exited == status
+    assert process.err.splitlines() == [b"veltix: cannot write to standard output: No space left on device"] * (status == 1)
+
+
 async def test_listen_ends_when_its_reader_has(server: Any, veltix: Any) -> None:
     """``veltix listen | head -1`` ends after the line, though no other message comes."""
     reads, writes = os.pipe()
@@ -487,6 +496,20 @@ async def test_connection_and_handshake_have_one_timeout(full_queue: socket.sock
     full_queue.listen(16)  # the system tries the connection again, after a second
     assert await process.exited == 1
     assert process.err.decode().endswith("no connection with a complete handshake within 2.5 s\n")
+
+
+async def test_a_server_that_hangs_is_not_waited_for(spawn: Any, scripts: str, tmp_path: Path) -> None:
+    """An answer that does not come in time is told as ever where the server cannot even close the connection."""
+    (tmp_path / "stuck.py").write_text(
+        "import time\nfrom veltix_tx import MessageType, Server\n"
+        "server = Server(port=0, host='127.0.0.1')\n"
+        "server.route(MessageType(200, 'chat'))(lambda client, message: time.sleep(5))\n"
+    )
+    twistd = spawn(os.path.join(scripts, "twistd"), "-n", "--pidfile=", "veltix", "--app", "stuck:server")
+    where = f"127.0.0.1:{await twistd.port()}"
+    process = spawn(os.path.join(scripts, "veltix"), "send", "--wait", where, "200", "x", "--timeout", "0.5")
+    assert await process.exited == 1
+    assert process.err.decode() == f"veltix: {where}: no reply within 0.5 s\n"
 
 
 @pytest.mark.parametrize(
