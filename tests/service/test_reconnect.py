@@ -563,6 +563,23 @@ def test_a_request_that_fails_waits_for_the_tries_that_follow() -> None:
     assert story.server.counters["accepted"] == 2
 
 
+def test_connecting_after_stop_retry_while_the_connection_closes() -> None:
+    """stop_retry() makes the connection that is closing the last one: connect() after it begins anew."""
+    story = Story(retry=2)
+    story.connect()
+    again: list[Any] = []
+
+    def once_more(_: object) -> None:
+        story.client.stop_retry()
+        story.client.connect().addBoth(again.append)
+
+    story.client.ping_server().addErrback(once_more)
+    rule_is_broken(story)
+    story.network.pump()
+    assert again == [story.client.session]
+    assert story.told == [(0, "P", 0, 2, "PROTOCOL_ERROR"), "connected"]
+
+
 def test_retry_with_no_more_tries_while_the_connection_closes() -> None:
     """retry(max_=0) on hearing of the end tries once, though no try may follow a failed one any more."""
     story = Story(retry=2)

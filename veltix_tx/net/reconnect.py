@@ -199,6 +199,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self.stopTrying()
         if waiting:
             self._conclude(Failure(self._last))
+        elif self._protocol is not None and self._closed is not None:
+            self._give_up_unless_tries_follow(self._closed)
 
     def try_now(self, policy: RetryPolicy) -> None:
         """Try at once instead of waiting, and count the tries from 0, by another policy from now on."""
@@ -296,6 +298,10 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._closed = closed
         if isinstance(closed.cause, VersionRefused) or closed.reason is DisconnectReason.MANUAL:
             self.continueTrying = 0
+        self._give_up_unless_tries_follow(closed)
+
+    def _give_up_unless_tries_follow(self, closed: SessionClosed) -> None:
+        """Be finished at once where no try follows the connection that is closing."""
         most = self.policy.max_retries
         if not self.continueTrying or (most is not None and self.retries >= most):
             self._note(_error_of(closed), closed.reason, lost=self._admitted_at is not None)

@@ -80,13 +80,13 @@ class Telling:
     def _log_failure(self, failure: Failure, who: str, end: str = "", **fields: object) -> None:
         if not self._link.may_log():
             return
-        text, overdue = "{who} failed for {session}", failure.value
+        text, overdue = "{who} failed for {session}{end}", failure.value
         if isinstance(overdue, Overdue):
-            text, fields["seconds"] = "{who} was not done after {seconds:g} s, for {session}", overdue.seconds
+            text, fields["seconds"] = "{who} was not done after {seconds:g} s, for {session}{end}", overdue.seconds
             failure = overdue.stopped or failure
         if isinstance(failure.value, StepFailed):
             who, failure = failure.value.who, failure.value.failure
-        _log.failure(text + end, PlainFailure(failure), LogLevel.critical, who=who, session=self._session, **fields)
+        _log.failure(text, PlainFailure(failure), LogLevel.critical, who=who, end=end, session=self._session, **fields)
 
     def _log_rejected(self, error: Rejected) -> None:
         if self._link.may_log():
