@@ -16,6 +16,7 @@ from veltix_tx.errors import (
     SessionClosed,
     TooManyPings,
     TooManyStrikes,
+    excerpt,
 )
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.addresses import shown
@@ -27,6 +28,7 @@ from veltix_tx.net.session import Session
 from veltix_tx.net.shared import Shared
 from veltix_tx.net.side import Side
 from veltix_tx.wire.connection import VeltixConnection
+from veltix_tx.wire.foreign import looks_like
 from veltix_tx.wire.handshake import Role
 
 __all__ = ["Conduct"]
@@ -147,7 +149,7 @@ class Conduct(Protocol):
         if self._frame_begun is not None:
             seconds += self.connection.buffered / _SLOWEST_FRAME
             if self._frame_begun + seconds <= self.clocks.uptime() + ROUNDING:
-                self._frame_timed_out(seconds, "while all connections together keep more than half of limits.inbound")
+                self._frame_timed_out(seconds, "all connections together keep more than half of limits.inbound")
                 self.account()
 
     def overloaded(self, direction: str, most: int) -> None:
@@ -185,6 +187,8 @@ class Conduct(Protocol):
             hint = "TLS was not through"
         elif self.side.role is Role.CLIENT and not self._first:
             hint = f"the server has not said a word: {SILENT_SERVER}"
+        elif self.connection.beginning:
+            hint = f"the peer's part is not finished, it begins with {excerpt(self.connection.beginning)}"
         error = HandshakeTimeout(self.side.config.handshake_timeout, hint)
         if self.may_log():
             _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
@@ -201,7 +205,9 @@ class Conduct(Protocol):
         elif left > ROUNDING:
             self.deadlines.set("frame", left, self._frame_late)
         else:
-            self._frame_timed_out(seconds)
+            first = self.connection.beginning
+            other = looks_like(first)
+            self._frame_timed_out(seconds, f"it begins with {excerpt(first)}, which looks like {other}" if other else "")
 
     def _frame_timed_out(self, seconds: float, hint: str = "") -> None:
         self.shared.counters["frames_timed_out"] += 1

@@ -19,7 +19,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from veltix_tx.errors import DisconnectReason, RemoteProtocolError, SessionClosed, TlsFailed
+from veltix_tx.errors import (
+    DisconnectReason,
+    EarlyMessage,
+    FrameTooLarge,
+    NotVeltix,
+    RemoteProtocolError,
+    SessionClosed,
+    TlsFailed,
+)
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.closing import CloseWatch
 from veltix_tx.net.conduct import Conduct
@@ -35,6 +43,7 @@ from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.settings import BufferSize
 from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready
+from veltix_tx.wire.foreign import QUOTED
 from veltix_tx.wire.frames import Refusal, Refused
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.releases import SUPERSET
@@ -139,7 +148,7 @@ class VeltixProtocol(Conduct):
         uptime = self.side.clocks.uptime
         now = uptime()
         if self.session is None:
-            self._first = (self._first + data[:2])[:2]
+            self._first = (self._first + data[:QUOTED])[:QUOTED]
             self._dispatch(events)
             if connection.wake_after is None:
                 self.deadlines.clear("wake")
@@ -390,6 +399,7 @@ class VeltixProtocol(Conduct):
 
     def _on_ready(self, event: Ready) -> None:
         self.deadlines.clear("handshake")
+        self._first = b""
         session = self.session = Session(self, event.peer, self.side.application)
         self.shared.counters["ready"] += 1
         self.shared.heartbeat.begin(self)
@@ -415,7 +425,10 @@ class VeltixProtocol(Conduct):
 
     def _on_failed(self, event: Failed) -> None:
         failed = beginning_of_tls(self._first, self.side.role) if self.session is None else None
-        self._fault(failed or event.error)
+        error = event.error
+        if self.session is None and isinstance(error, (EarlyMessage, FrameTooLarge, NotVeltix)):
+            error.first = self._first  # which may be more than it took to refuse them
+        self._fault(failed or error)
 
     def _all_read(self) -> None:
         self._last_reads = None
