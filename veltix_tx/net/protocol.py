@@ -38,7 +38,17 @@ from veltix_tx.net.last_reads import QUIET, LastReads
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
 from veltix_tx.net.side import Side
-from veltix_tx.net.sockets import acknowledged, has_unwritten, notice_dead_peers, read_at_once, reset, round_trip, unread, untaken
+from veltix_tx.net.sockets import (
+    acknowledged,
+    has_socket,
+    has_unwritten,
+    notice_dead_peers,
+    read_at_once,
+    reset,
+    round_trip,
+    unread,
+    untaken,
+)
 from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.settings import BufferSize
@@ -352,8 +362,9 @@ class VeltixProtocol(Conduct):
     def _abort_transport(self) -> None:
         transport = self.transport
         if hasattr(transport, "abortConnection"):
+            if has_socket(transport):  # just before Twisted closes it, a turn later: its protocol hears of it before the peer does
+                self.clocks.reactor.callLater(0, reset, transport)
             transport.abortConnection()
-            reset(transport)
         else:  # ITransport does not ask for it
             transport.loseConnection()
 
