@@ -89,6 +89,14 @@ class Options(UsageOptions):
         ["tls-client-ca", None, None, "PEM file with issuers: clients must show a certificate of one of them."],
     ]
 
+    optFlags = [  # noqa: N815, RUF012 (Twisted's class attribute)
+        [
+            "log-connections",
+            None,
+            "Log a line at each connection's begin, and one at its end with its reason, duration, messages and bytes.",
+        ],
+    ]
+
     def __init__(self) -> None:
         super().__init__()
         self["listen"] = []
@@ -227,6 +235,8 @@ def _line(error: CannotListenError | SettingsError | OSError) -> str:
 
 def _settings(options: Options) -> dict[str, Any]:
     given: dict[str, Any] = {"endpoints": tuple(options["listen"])} if options["listen"] else {}
+    if options["log-connections"]:
+        given["log_connections"] = True
     for option, (field, read, rule) in _SETTINGS.items():
         if options[option] is not None:
             try:

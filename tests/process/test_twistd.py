@@ -121,6 +121,19 @@ async def test_python_m_twisted_serves_as_well(spawn: Any) -> None:
     assert b"Traceback" not in process.out + process.err
 
 
+async def test_connections_are_logged_where_that_is_wanted(twistd: Any) -> None:
+    """--log-connections logs a line at a connection's begin and one at its end."""
+    process = twistd(*HERE, "--log-connections")
+    client = Client("127.0.0.1", await process.port(), types=TYPES)
+    await client.connect()
+    await process.says(rb"connection \d+-1 from 127\.0\.0\.1:\d+ on 127\.0\.0\.1:\d+")
+    assert (await client.send_and_wait(CHAT, b"hello")).content == b"hello"
+    await client.disconnect()
+    await process.says(rb"connection \d+-1 from .* ended after \d+\.\d+ s: PEER_CLOSED .* received 1 messages, .* sent 1 messages,")
+    process.signal(signal.SIGTERM)
+    await process.exited
+
+
 # Mistakes.
 
 
@@ -201,7 +214,17 @@ def test_the_command_is_listed_with_its_help(run: Any, scripts: str) -> None:
     twistd = os.path.join(scripts, "twistd")
     assert "veltix" in run(twistd, "--help").stdout
     ended = run(twistd, "veltix", "--help")
-    for option in ("--port", "--interface", "--wire", "--app", "--listen", "--max-connections", "--handshake-timeout", "--plugin"):
+    for option in (
+        "--port",
+        "--interface",
+        "--wire",
+        "--app",
+        "--listen",
+        "--max-connections",
+        "--handshake-timeout",
+        "--plugin",
+        "--log-connections",
+    ):
         assert option in ended.stdout
 
 

@@ -31,6 +31,7 @@ from veltix_tx.errors import (
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.closing import CloseWatch
 from veltix_tx.net.conduct import Conduct
+from veltix_tx.net.connection_log import ConnectionLog
 from veltix_tx.net.ends import why_ended
 from veltix_tx.net.flow import SLOWEST, Flow
 from veltix_tx.net.keepalive import Deadlines, TokenBucket
@@ -53,6 +54,7 @@ from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.settings import BufferSize
 from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready
+from veltix_tx.wire.counting import CountingConnection
 from veltix_tx.wire.foreign import QUOTED
 from veltix_tx.wire.frames import Refusal, Refused
 from veltix_tx.wire.handshake import Role
@@ -92,7 +94,9 @@ class VeltixProtocol(Conduct):
     """
 
     transport: Any
-    _last_reads: LastReads | None = None  # none of an instance's own, until it is needed; nor is the next
+    # None of an instance's own, until they are needed:
+    _last_reads: LastReads | None = None
+    _connection_log: ConnectionLog | None = None
     _lingers = False
 
     def __init__(self, side: Side, *, full: bool = False) -> None:
@@ -197,6 +201,8 @@ class VeltixProtocol(Conduct):
         self._gone = True
         self.account()
         self.shared.counters[f"closed_{closed.reason.name.lower()}"] += 1
+        if self._connection_log is not None:
+            self._connection_log.end(closed)
         if self.side.lost is not None:
             self.side.lost(self, closed)
         when_lost, self._when_lost = self._when_lost, None
@@ -349,6 +355,9 @@ class VeltixProtocol(Conduct):
         if release is None and side.role is Role.SERVER and ISSLTransport.providedBy(transport):
             release = SUPERSET  # no older release speaks TLS, and its handshake upsets the stages' timing
         self.connection = side.connect(release, gap)
+        if isinstance(self.connection, CountingConnection):
+            where, uptime = transport.getHost(), self.clocks.uptime
+            self._connection_log = ConnectionLog(self.shared.next_connection_id(), self.address, where, self.connection, uptime)
         self.flow = Flow(self, OWN_REQUESTS_FACTOR * config.max_message_size, acknowledged)
 
     def _fit_reads(self, unfinished: int) -> None:
