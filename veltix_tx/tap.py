@@ -151,15 +151,14 @@ class _Served(MultiService):
         self._stops = False
 
     def privilegedStartService(self) -> None:
+        self._mind_hangups()
         self._report(super().privilegedStartService)
 
     def startService(self) -> None:
+        self._mind_hangups()
         self._report(super().startService)
         self._collector.start()
-        self._reactor = resolve_clocks(self._server.reactor).reactor
         if current_thread() is main_thread():
-            if hasattr(signal, "SIGHUP"):
-                self._handle(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
             self._reactor.callWhenRunning(self._mind_signals)  # by then it has handlers of its own
 
     def stopService(self) -> Deferred[Any]:
@@ -168,9 +167,18 @@ class _Served(MultiService):
 
     def _stopped(self, result: Any) -> Any:
         if not self._stops:  # the process goes on
-            for number in list(self._handlers):
-                signal.signal(number, self._handlers.pop(number))
+            self._let_signals_be()
         return result
+
+    def _let_signals_be(self) -> None:
+        for number in list(self._handlers):
+            signal.signal(number, self._handlers.pop(number))
+
+    def _mind_hangups(self) -> None:
+        """Handle SIGHUP from before the first port is open, when somebody may send it: without a handler it ends the process."""
+        self._reactor = resolve_clocks(self._server.reactor).reactor
+        if hasattr(signal, "SIGHUP") and signal.SIGHUP not in self._handlers and current_thread() is main_thread():
+            self._handle(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
 
     def _handle(self, number: int, handler: Callable[[int, Any], None]) -> None:
         self._handlers[number] = signal.signal(number, handler)
@@ -210,6 +218,7 @@ class _Served(MultiService):
         try:
             start()
         except (CannotListenError, SettingsError, OSError) as error:
+            self._let_signals_be()
             shown, usual = error, sys.excepthook
 
             def hook(kind: Any, value: BaseException, trace: Any) -> None:

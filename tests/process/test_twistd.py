@@ -277,3 +277,40 @@ async def test_what_had_arrived_at_the_signal_is_answered(number: int, twistd: A
     assert burst.ended == "FIN"
     await process.exited
     assert b"Traceback" not in process.out + process.err
+
+
+HASTY = """
+import os
+import signal
+
+from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.interfaces import IStreamServerEndpoint
+from zope.interface import implementer
+
+from veltix_tx import MessageRegistry, Server
+
+
+@implementer(IStreamServerEndpoint)
+class Hasty:
+    def listen(self, factory):
+        listening = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+        os.kill(os.getpid(), signal.SIGHUP)
+        return listening
+
+
+server = Server(endpoint=Hasty(), types=MessageRegistry())
+"""
+
+
+async def test_a_hangup_as_soon_as_the_port_is_open_is_minded(twistd: Any, tmp_path: Path) -> None:
+    """A SIGHUP in the moment in which the port opens does not end the process: it is done when the server runs."""
+    (tmp_path / "hasty_app.py").write_text(HASTY)
+    process = twistd("--app", "hasty_app:server")
+    client = Client("127.0.0.1", await process.port(), types=TYPES)
+    await process.says(rb"SIGHUP: 0 TLS certificates were read again")
+    await client.connect()
+    await client.disconnect()
+    process.signal(signal.SIGTERM)
+    assert await process.exited in (0, -signal.SIGTERM)
+    assert b"Traceback" not in process.out + process.err

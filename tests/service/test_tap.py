@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -299,3 +300,25 @@ def test_a_busy_port_is_shown_as_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     assert line.startswith("twistd veltix: ")
     assert "8080" in line
     assert "--port, --interface or --listen" in line
+
+
+def test_a_service_that_cannot_start_leaves_the_signals_as_they_were(capsys: Any) -> None:
+    """SIGHUP is minded before the ports open, and no longer when one of them cannot be."""
+
+    class Busy(MemoryReactorClock):
+        minded: Any = None
+
+        def listenTCP(self, port: int, *arguments: Any, **settings: Any) -> Any:  # noqa: N802
+            self.minded = signal.getsignal(signal.SIGHUP)
+            raise CannotListenError("127.0.0.1", port, OSError("busy"))
+
+    before, reactor = signal.getsignal(signal.SIGHUP), Busy()
+    service: Any = makeService(options(), reactor)
+    hook = sys.excepthook
+    try:
+        with pytest.raises(CannotListenError):
+            service.privilegedStartService()
+    finally:
+        sys.excepthook = hook
+    assert reactor.minded is not before
+    assert signal.getsignal(signal.SIGHUP) is before
