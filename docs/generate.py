@@ -515,6 +515,7 @@ _UNITS = {
     "tls_cert": "a file",
     "tls_key": "a file",
     "tls_client_ca": "a file",
+    "log_connections": "yes or no",
     "buffer_size": "bytes",
     "max_workers": "threads",
     "performance_mode": "a `PerformanceMode`",

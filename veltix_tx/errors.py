@@ -19,6 +19,7 @@
     │       ├── FrameTimeout
     │       └── HandshakeError
     │           ├── MalformedHello
+    │           │   └── NotVeltix           it speaks another protocol
     │           ├── EarlyMessage
     │           ├── VersionRefused
     │           ├── HandshakeTimeout
@@ -54,6 +55,7 @@ __all__ = [
     "MessageTooLarge",
     "MessageTypeError",
     "NotReady",
+    "NotVeltix",
     "ProtocolError",
     "QueueFull",
     "Rejected",
@@ -202,15 +204,18 @@ class FrameTooLarge(RemoteProtocolError):
     Attributes:
         size: bytes declared, header included.
         limit: the most bytes accepted, header included.
+        first: the peer's first bytes, where it may be that it does not speak Veltix; empty elsewhere.
     """
 
-    def __init__(self, size: int, limit: int) -> None:
-        super().__init__(size, limit)
+    def __init__(self, size: int, limit: int, first: bytes = b"") -> None:
+        super().__init__(size, limit, first)
         self.size = size
         self.limit = limit
+        self.first = first
 
     def __str__(self) -> str:
-        return f"the peer declared a frame of {self.size} bytes, over the limit of {self.limit}"
+        said = f"the peer declared a frame of {self.size} bytes, over the limit of {self.limit}"
+        return f"{said}: it begins with {excerpt(self.first)}" if self.first else said
 
 
 class TooManyStrikes(RemoteProtocolError):
@@ -244,7 +249,7 @@ class FrameTimeout(RemoteProtocolError):
     Attributes:
         size: bytes of its content, or of what has come of a short one.
         seconds: the time it had.
-        hint: why that was less than usual; empty where it was not.
+        hint: why that was less than usual, or what the message begins with; empty where there is nothing to say.
     """
 
     def __init__(self, size: int, seconds: float, hint: str = "") -> None:
@@ -255,7 +260,7 @@ class FrameTimeout(RemoteProtocolError):
 
     def __str__(self) -> str:
         said = f"a message of about {self.size} bytes was begun and not finished within {self.seconds:.3g} s"
-        return f"{said}, the time there is {self.hint}" if self.hint else said
+        return f"{said}: {self.hint}" if self.hint else said
 
 
 class HandshakeError(RemoteProtocolError):
@@ -266,19 +271,42 @@ class MalformedHello(HandshakeError):
     """The peer's part of the handshake is not one of any known release."""
 
 
+class NotVeltix(MalformedHello):
+    """The peer speaks another protocol.
+
+    Attributes:
+        peer: ``"client"`` or ``"server"``.
+        looks_like: the protocol.
+        first: the peer's first bytes.
+    """
+
+    def __init__(self, peer: str, looks_like: str, first: bytes) -> None:
+        super().__init__(peer, looks_like, first)
+        self.peer = peer
+        self.looks_like = looks_like
+        self.first = first
+
+    def __str__(self) -> str:
+        said = f"the {self.peer} does not speak Veltix: it begins with {excerpt(self.first)}, which looks like {self.looks_like}"
+        return f"{said}: is this the right port?" if self.peer == "server" else said
+
+
 class EarlyMessage(HandshakeError):
     """The peer sent a message before the handshake was complete.
 
     Attributes:
         code: the message's type code.
+        first: its first bytes, which tell whether it is one.
     """
 
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
+    def __init__(self, code: int, first: bytes = b"") -> None:
+        super().__init__(code, first)
         self.code = code
+        self.first = first
 
     def __str__(self) -> str:
-        return f"a message of type {self.code} came before the handshake was complete"
+        said = f"a message of type {self.code} came before the handshake was complete"
+        return f"{said}: it begins with {excerpt(self.first)}" if self.first else said
 
 
 class VersionRefused(HandshakeError):

@@ -248,6 +248,8 @@ class ServerConfig(_Common):
             ``port`` are served with TLS, and so are endpoints ``"tls:PORT"``.
         tls_key: a PEM file with its private key, without a passphrase; ``tls_cert`` has it, too, where this is None.
         tls_client_ca: a PEM file with the certificates of issuers: a client must show a certificate of one of them.
+        log_connections: log a line at each connection's begin, and one at its end with its reason, duration, messages
+            and bytes.
     """
 
     host: str = "0.0.0.0"
@@ -258,6 +260,7 @@ class ServerConfig(_Common):
     tls_cert: str | PurePath | None = None
     tls_key: str | PurePath | None = None
     tls_client_ca: str | PurePath | None = None
+    log_connections: bool = False
 
     def __post_init__(self, max_connection: int | None) -> None:
         if isinstance(max_connection, _ReadBack):
@@ -271,6 +274,8 @@ class ServerConfig(_Common):
         if isinstance(most, bool) or not isinstance(most, int) or (most < 1 and most != -1):
             name = "max_connections" if max_connection is None else "max_connection"
             raise SettingsError(name, most, "a whole number from 1, or -1 for no limit")
+        if not isinstance(self.log_connections, bool):
+            raise SettingsError("log_connections", self.log_connections, "True or False")
         if not isinstance(self.endpoints, tuple):
             raise SettingsError("endpoints", self.endpoints, "a tuple of endpoints")
         if "" in self.endpoints or b"" in self.endpoints:

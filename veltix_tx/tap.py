@@ -93,6 +93,14 @@ class Options(UsageOptions):
         ["tls-client-ca", None, None, "PEM file with issuers: clients must show a certificate of one of them."],
     ]
 
+    optFlags = [  # noqa: N815, RUF012 (Twisted's class attribute)
+        [
+            "log-connections",
+            None,
+            "Log a line at each connection's begin, and one at its end with its reason, duration, messages and bytes.",
+        ],
+    ]
+
     def __init__(self) -> None:
         super().__init__()
         self["listen"] = []
@@ -155,26 +163,36 @@ class _Served(MultiService):
         self._signals: Signals | None = None
 
     def privilegedStartService(self) -> None:
+        self._mind_hangups()
         self._report(super().privilegedStartService)
 
     def startService(self) -> None:
+        self._mind_hangups()
         self._report(super().startService)
         self._collector.start()
-        if current_thread() is main_thread():
+        if self._signals is not None:
             reactor: Any = self._server.reactor
-            self._signals = Signals(reactor, self._server.abort)
-            if hasattr(signal, "SIGHUP"):
-                self._signals.handle(signal.SIGHUP, self._reload)
-            reactor.callWhenRunning(self._mind_signals)
+            reactor.callWhenRunning(self._mind_signals)  # by then it has handlers of its own
 
     def stopService(self) -> Deferred[Any]:
         self._collector.stop()
         return maybeDeferred(super().stopService).addBoth(self._stopped)
 
     def _stopped(self, result: Any) -> Any:
+        self._restore_signals()
+        return result
+
+    def _restore_signals(self) -> None:
         if self._signals is not None:
             self._signals.restore()
-        return result
+            self._signals = None
+
+    def _mind_hangups(self) -> None:
+        """Handle SIGHUP from before the first port is open, when somebody may send it: without a handler it ends the process."""
+        if self._signals is None and current_thread() is main_thread():
+            self._signals = Signals(self._server.reactor, self._server.abort)
+            if hasattr(signal, "SIGHUP"):
+                self._signals.handle(signal.SIGHUP, self._reload)
 
     def _mind_signals(self) -> None:
         if self.running and self._signals is not None:
@@ -192,6 +210,7 @@ class _Served(MultiService):
         try:
             start()
         except (CannotListenError, SettingsError, OSError) as error:
+            self._restore_signals()
             shown, usual = error, sys.excepthook
 
             def hook(kind: Any, value: BaseException, trace: Any) -> None:
@@ -222,6 +241,8 @@ def _line(error: CannotListenError | SettingsError | OSError, options: Options) 
 
 def _settings(options: Options) -> dict[str, Any]:
     given: dict[str, Any] = {"endpoints": tuple(options["listen"])} if options["listen"] else {}
+    if options["log-connections"]:
+        given["log_connections"] = True
     for option, (field, read, rule) in _SETTINGS.items():
         if options[option] is not None:
             try:

@@ -23,6 +23,7 @@ from veltix_tx.errors import (
     HandshakeError,
     HandshakeTimeout,
     MalformedHello,
+    NotVeltix,
     SessionClosed,
     TooManyPings,
     TooManyStrikes,
@@ -296,7 +297,7 @@ CHAT = MessageType(200, "chat", registry=TYPES)
 @pytest.mark.parametrize(
     ("wire", "data", "kind"),
     [
-        ("auto", b"GET / HTTP/1.1\r\n\r\n", FrameTooLarge),
+        ("auto", b"GET / HTTP/1.1\r\n\r\n", NotVeltix),
         ("auto", b"\0\x05hello", MalformedHello),
         ("auto", b"\0\x02[]", MalformedHello),
         ("auto", b'\0\x0d{"v":"9.9.9"}', VersionRefused),

@@ -151,7 +151,7 @@ def test_the_oldest_half_messages_give_way_sooner_where_room_is_scarce(server_li
     assert crowd.shared.counters["frames_timed_out"] == 2
     texts = [formatEvent(event) for event in log_events]
     assert len(texts) == 2
-    assert all("while all connections together keep more than half of limits.inbound" in text for text in texts)
+    assert all("all connections together keep more than half of limits.inbound" in text for text in texts)
     closed = crowd.lines[0].protocol._closed
     assert (closed.reason, type(closed.cause)) == (DisconnectReason.PROTOCOL_ERROR, FrameTimeout)
     crowd.pass_time(15)

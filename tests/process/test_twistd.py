@@ -122,6 +122,19 @@ async def test_python_m_twisted_serves_as_well(spawn: Any) -> None:
     assert b"Traceback" not in process.out + process.err
 
 
+async def test_connections_are_logged_where_that_is_wanted(twistd: Any) -> None:
+    """--log-connections logs a line at a connection's begin and one at its end."""
+    process = twistd(*HERE, "--log-connections")
+    client = Client("127.0.0.1", await process.port(), types=TYPES)
+    await client.connect()
+    await process.says(rb"connection \d+-1 from 127\.0\.0\.1:\d+ on 127\.0\.0\.1:\d+")
+    assert (await client.send_and_wait(CHAT, b"hello")).content == b"hello"
+    await client.disconnect()
+    await process.says(rb"connection \d+-1 from .* ended after \d+\.\d+ s: PEER_CLOSED .* received 1 messages, .* sent 1 messages,")
+    process.signal(signal.SIGTERM)
+    await process.exited
+
+
 # Mistakes.
 
 
@@ -216,7 +229,17 @@ def test_the_command_is_listed_with_its_help(run: Any, scripts: str) -> None:
     twistd = os.path.join(scripts, "twistd")
     assert "veltix" in run(twistd, "--help").stdout
     ended = run(twistd, "veltix", "--help")
-    for option in ("--port", "--interface", "--wire", "--app", "--listen", "--max-connections", "--handshake-timeout", "--plugin"):
+    for option in (
+        "--port",
+        "--interface",
+        "--wire",
+        "--app",
+        "--listen",
+        "--max-connections",
+        "--handshake-timeout",
+        "--plugin",
+        "--log-connections",
+    ):
         assert option in ended.stdout
 
 
@@ -277,4 +300,41 @@ async def test_what_had_arrived_at_the_signal_is_answered(number: int, twistd: A
     assert await deferToThread(burst.answers) == list(range(2000))
     assert burst.ended == "FIN"
     await process.exited
+    assert b"Traceback" not in process.out + process.err
+
+
+HASTY = """
+import os
+import signal
+
+from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.interfaces import IStreamServerEndpoint
+from zope.interface import implementer
+
+from veltix_tx import MessageRegistry, Server
+
+
+@implementer(IStreamServerEndpoint)
+class Hasty:
+    def listen(self, factory):
+        listening = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+        os.kill(os.getpid(), signal.SIGHUP)
+        return listening
+
+
+server = Server(endpoint=Hasty(), types=MessageRegistry())
+"""
+
+
+async def test_a_hangup_as_soon_as_the_port_is_open_is_minded(twistd: Any, tmp_path: Path) -> None:
+    """A SIGHUP in the moment in which the port opens does not end the process: it is done when the server runs."""
+    (tmp_path / "hasty_app.py").write_text(HASTY)
+    process = twistd("--app", "hasty_app:server")
+    client = Client("127.0.0.1", await process.port(), types=TYPES)
+    await process.says(rb"SIGHUP: 0 TLS certificates were read again")
+    await client.connect()
+    await client.disconnect()
+    process.signal(signal.SIGTERM)
+    assert await process.exited in (0, -signal.SIGTERM)
     assert b"Traceback" not in process.out + process.err

@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, succ
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.logger import formatEvent
 from zope.interface import implementer
 
 from veltix_tx import (
@@ -29,9 +30,12 @@ from veltix_tx import (
     Timeouts,
 )
 from veltix_tx.app.applications import Echo
+from veltix_tx.errors import NotVeltix
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.protocol import VeltixProtocol
 from veltix_tx.testing import MemoryNetwork
+
+from .conftest import Raw
 
 
 async def echoes(client: Client, message_type: MessageType) -> bool:
@@ -561,3 +565,72 @@ async def test_a_server_and_a_client_say_what_and_where(loopback: Any) -> None:
     assert repr(Server("[::1]:8080")) == "<Server for [::1]:8080, not listening>"
     assert repr(Server(endpoints=("tcp:8080", "unix:s"))) == "<Server for tcp:8080, unix:s, not listening>"
     assert repr(Client(endpoint="unix:s")) == "<Client of unix:s, not connected>"
+
+
+# Peers that speak something else.
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"GET /admin HTTP/1.1\r\nHost: x\r\n\r\n", "it begins with b'GET /admin HTTP/1.1\\r', which looks like HTTP"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "it begins with b'SSH-2.0-OpenSSH_9.6\\r', which looks like SSH"),
+        (b"\xff" * 64, "declared a frame of 65535 bytes, over the limit of 4096: it begins with b'\\xff\\xff"),
+        (
+            b"hello, is there anybody?",
+            "declared a frame of 26725 bytes, over the limit of 4096: it begins with b'hello, is",
+        ),
+    ],
+)
+async def test_a_server_quotes_who_speaks_something_else(data: bytes, said: str, loopback: Any, log_events: Any) -> None:
+    """The one line of the log quotes the first bytes, harmlessly, and says what they look like."""
+    server = await loopback.server()
+    raw = await loopback.raw(server.port)
+    raw.transport.write(data)
+    await raw.gone
+    (line,) = [text for text in map(formatEvent, log_events) if "closing 127.0.0.1:" in text]
+    assert said in line
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("wire", ["auto", "3.3.0", "1.6.3"])
+async def test_a_client_says_what_the_server_speaks(wire: str, loopback: Any) -> None:
+    """connect() fails with the server's first bytes quoted, and what they look like."""
+
+    class Ssh(Raw):
+        def connectionMade(self) -> None:
+            super().connectionMade()
+            self.transport.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+    port = await loopback.raw_server(Ssh)
+    client = loopback.client(port.getHost().port, wire=wire)
+    with pytest.raises(NotVeltix) as caught:
+        await client.connect()
+    assert str(caught.value) == (
+        "the server does not speak Veltix: it begins with b'SSH-2.0-OpenSSH_9.6\\r', which looks like SSH: is this the right port?"
+    )
+
+
+async def test_a_client_says_what_a_server_speaks_that_waits_for_it(loopback: Any) -> None:
+    """A server of HTTP, which says nothing by itself, is told by its answer to the client's question."""
+
+    class Http(Raw):
+        def dataReceived(self, data: bytes) -> None:
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            self.transport.loseConnection()
+
+    port = await loopback.raw_server(Http)
+    client = loopback.client(port.getHost().port)
+    with pytest.raises(NotVeltix, match="looks like HTTP"):
+        await client.connect()
+
+
+@pytest.mark.parametrize(("wire", "hint"), [("1.6.3", "it begins with b'hello'"), ("1.3.0", "b'GET / HTTP/1.1\\r\\nHost'")])
+async def test_what_never_becomes_a_message_is_quoted(wire: str, hint: str, loopback: Any, log_events: Any) -> None:
+    """Where too little comes for anything to be told by its header, the deadline's line quotes it."""
+    server = await loopback.server(wire=wire, handshake_timeout=0.2, timeouts=Timeouts(frame=0.2))
+    raw = await loopback.raw(server.port)
+    raw.transport.write(b"hello" if wire == "1.6.3" else b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await raw.gone
+    (line,) = [text for text in map(formatEvent, log_events) if "closing 127.0.0.1:" in text]
+    assert hint in line

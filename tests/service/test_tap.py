@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,9 @@ def test_options_reach_the_settings() -> None:
     reactor = started("--max-connections=5", "--max-message-size=1000", "--handshake-timeout=2.5", "--wire=3.3.0")
     config = reactor.tcpServers[0][1].config
     assert (config.max_connections, config.max_message_size, config.handshake_timeout) == (5, 1000, 2.5)
-    assert config.wire == "3.3.0"
+    assert (config.wire, config.log_connections) == ("3.3.0", False)
     assert started().tcpServers[0][1].config.wire == "auto"
+    assert started("--log-connections").tcpServers[0][1].config.log_connections is True
 
 
 @pytest.mark.parametrize(
@@ -314,3 +316,25 @@ def test_a_busy_port_is_shown_as_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     assert line.startswith("twistd veltix: ")
     assert "8080" in line
     assert "--port, --interface or --listen" in line
+
+
+def test_a_service_that_cannot_start_leaves_the_signals_as_they_were(capsys: Any) -> None:
+    """SIGHUP is minded before the ports open, and no longer when one of them cannot be."""
+
+    class Busy(MemoryReactorClock):
+        minded: Any = None
+
+        def listenTCP(self, port: int, *arguments: Any, **settings: Any) -> Any:  # noqa: N802
+            self.minded = signal.getsignal(signal.SIGHUP)
+            raise CannotListenError("127.0.0.1", port, OSError("busy"))
+
+    before, reactor = signal.getsignal(signal.SIGHUP), Busy()
+    service: Any = makeService(options(), reactor)
+    hook = sys.excepthook
+    try:
+        with pytest.raises(CannotListenError):
+            service.privilegedStartService()
+    finally:
+        sys.excepthook = hook
+    assert reactor.minded is not before
+    assert signal.getsignal(signal.SIGHUP) is before

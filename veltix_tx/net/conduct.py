@@ -18,6 +18,7 @@ from veltix_tx.errors import (
     TooManyPings,
     TooManyStrikes,
     VersionRefused,
+    excerpt,
 )
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.addresses import shown
@@ -30,6 +31,7 @@ from veltix_tx.net.shared import Shared
 from veltix_tx.net.side import Side
 from veltix_tx.wire.connection import VeltixConnection
 from veltix_tx.wire.extensions import ERRORS, UNKNOWN_TYPE
+from veltix_tx.wire.foreign import looks_like
 from veltix_tx.wire.frames import Refused
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import FIRST_USER_CODE
@@ -179,7 +181,7 @@ class Conduct(Protocol):
         if self._frame_begun is not None:
             seconds += self.connection.buffered / _SLOWEST_FRAME
             if self._frame_begun + seconds <= self.clocks.uptime() + ROUNDING:
-                self._frame_timed_out(seconds, "while all connections together keep more than half of limits.inbound")
+                self._frame_timed_out(seconds, "all connections together keep more than half of limits.inbound")
                 self.account()
 
     def overloaded(self, direction: str, most: int) -> None:
@@ -232,6 +234,8 @@ class Conduct(Protocol):
             hint = str(fault)
         elif self.side.role is Role.CLIENT and not self._first:
             hint = f"the server has not said a word: {SILENT_SERVER}"
+        elif self.connection.beginning:
+            hint = f"the peer's part is not finished, it begins with {excerpt(self.connection.beginning)}"
         error: HandshakeError = HandshakeTimeout(self.side.config.handshake_timeout, hint)
         if isinstance(fault, VersionRefused):
             error = fault
@@ -250,7 +254,9 @@ class Conduct(Protocol):
         elif left > ROUNDING:
             self.deadlines.set("frame", left, self._frame_late)
         else:
-            self._frame_timed_out(seconds)
+            first = self.connection.beginning
+            other = looks_like(first)
+            self._frame_timed_out(seconds, f"it begins with {excerpt(first)}, which looks like {other}" if other else "")
 
     def _frame_timed_out(self, seconds: float, hint: str = "") -> None:
         self.shared.counters["frames_timed_out"] += 1

@@ -19,10 +19,20 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from veltix_tx.errors import DisconnectReason, RemoteError, RemoteProtocolError, SessionClosed, TlsFailed
+from veltix_tx.errors import (
+    DisconnectReason,
+    EarlyMessage,
+    FrameTooLarge,
+    NotVeltix,
+    RemoteError,
+    RemoteProtocolError,
+    SessionClosed,
+    TlsFailed,
+)
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.closing import CloseWatch
 from veltix_tx.net.conduct import Conduct
+from veltix_tx.net.connection_log import ConnectionLog
 from veltix_tx.net.ends import why_ended
 from veltix_tx.net.flow import SLOWEST, Flow
 from veltix_tx.net.keepalive import Deadlines, TokenBucket
@@ -30,11 +40,23 @@ from veltix_tx.net.last_reads import QUIET, LastReads
 from veltix_tx.net.listeners import Listeners
 from veltix_tx.net.session import Session
 from veltix_tx.net.side import Side
-from veltix_tx.net.sockets import acknowledged, has_unwritten, notice_dead_peers, read_at_once, reset, round_trip, unread, untaken
+from veltix_tx.net.sockets import (
+    acknowledged,
+    has_socket,
+    has_unwritten,
+    notice_dead_peers,
+    read_at_once,
+    reset,
+    round_trip,
+    unread,
+    untaken,
+)
 from veltix_tx.net.tls_status import beginning_of_tls, tells_when_secure
 from veltix_tx.net.turns import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.settings import BufferSize
 from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready
+from veltix_tx.wire.counting import CountingConnection
+from veltix_tx.wire.foreign import QUOTED
 from veltix_tx.wire.frames import Refusal, Refused
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import Response
@@ -75,7 +97,9 @@ class VeltixProtocol(Conduct):
     """
 
     transport: Any
-    _last_reads: LastReads | None = None  # none of an instance's own, until it is needed; nor is the next
+    # None of an instance's own, until they are needed:
+    _last_reads: LastReads | None = None
+    _connection_log: ConnectionLog | None = None
     _lingers = False
 
     def __init__(self, side: Side, *, full: bool = False) -> None:
@@ -142,7 +166,7 @@ class VeltixProtocol(Conduct):
         uptime = self.side.clocks.uptime
         now = uptime()
         if self.session is None:
-            self._first = (self._first + data[:2])[:2]
+            self._first = (self._first + data[:QUOTED])[:QUOTED]
             self._dispatch(events)
             if connection.wake_after is None:
                 self.deadlines.clear("wake")
@@ -184,6 +208,8 @@ class VeltixProtocol(Conduct):
         self._end(closed)
         self.flow.end()
         self.account()
+        if self._connection_log is not None:
+            self._connection_log.end(closed)
         if self.side.lost is not None:
             self.side.lost(self, closed)
         when_lost, self._when_lost = self._when_lost, None
@@ -344,6 +370,9 @@ class VeltixProtocol(Conduct):
         if release is None and side.role is Role.SERVER and ISSLTransport.providedBy(transport):
             release = SUPERSET  # no older release speaks TLS, and its handshake upsets the stages' timing
         self.connection = side.connect(release, gap)
+        if isinstance(self.connection, CountingConnection):
+            where, uptime = transport.getHost(), self.clocks.uptime
+            self._connection_log = ConnectionLog(self.shared.next_connection_id(), self.address, where, self.connection, uptime)
         self.flow = Flow(self, OWN_REQUESTS_FACTOR * config.max_message_size, acknowledged)
 
     def _fit_reads(self, unfinished: int) -> None:
@@ -357,8 +386,9 @@ class VeltixProtocol(Conduct):
     def _abort_transport(self) -> None:
         transport = self.transport
         if hasattr(transport, "abortConnection"):
+            if has_socket(transport):  # just before Twisted closes it, a turn later: its protocol hears of it before the peer does
+                self.clocks.reactor.callLater(0, reset, transport)
             transport.abortConnection()
-            reset(transport)
         else:  # ITransport does not ask for it
             transport.loseConnection()
 
@@ -409,6 +439,7 @@ class VeltixProtocol(Conduct):
 
     def _on_ready(self, event: Ready) -> None:
         self.deadlines.clear("handshake")
+        self._first = b""
         session = self.session = Session(self, event.peer, self.side.application)
         self.shared.counters["ready"] += 1
         self.shared.heartbeat.begin(self)
@@ -436,7 +467,10 @@ class VeltixProtocol(Conduct):
 
     def _on_failed(self, event: Failed) -> None:
         failed = beginning_of_tls(self._first, self.side.role) if self.session is None else None
-        self._fault(failed or event.error)
+        error = event.error
+        if self.session is None and isinstance(error, (EarlyMessage, FrameTooLarge, NotVeltix)):
+            error.first = self._first  # which may be more than it took to refuse them
+        self._fault(failed or error)
 
     def _all_read(self) -> None:
         self._last_reads = None

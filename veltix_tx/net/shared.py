@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import count
+from os import getpid
 from typing import Any
 
 from twisted.logger import Logger
@@ -154,11 +156,16 @@ class Shared:
         self.unhandled = Unhandled(self.counters)
         self._reactor = clocks.reactor
         self._unwritten: list[Any] = []
+        self._connection_ids = count(1)
         self.heartbeat = Heartbeat(clocks, timeouts.silence, timeouts.pong)
         self._uptime, self._frame = clocks.uptime, timeouts.frame
         self._relief = Deadlines(clocks.reactor, clocks.uptime)
         self.inbound = Budget(limits.inbound, lambda connection: connection.overloaded("inbound", limits.inbound), self._tighten)
         self.outbound = Budget(limits.outbound, lambda connection: connection.overloaded("outbound", limits.outbound))
+
+    def next_connection_id(self) -> str:
+        """Return an id for a new connection, ``<node>-<counter>``; the node is this process."""
+        return f"{getpid()}-{next(self._connection_ids)}"
 
     def _tighten(self, tight: bool) -> None:
         if tight:

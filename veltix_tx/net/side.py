@@ -15,6 +15,7 @@ from veltix_tx.net.shared import Shared
 from veltix_tx.net.threads import Home
 from veltix_tx.settings import ClientConfig, ServerConfig
 from veltix_tx.wire.connection import VeltixConnection
+from veltix_tx.wire.counting import CountingConnection
 from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
 from veltix_tx.wire.releases import AUTO, Release, find_release
@@ -78,6 +79,7 @@ class Side:
         self.context = copy_context() if context is None else context
         self.home = Home(clocks.reactor)
         self.role = Role.SERVER if isinstance(config, ServerConfig) else Role.CLIENT
+        self.logs_connections = isinstance(config, ServerConfig) and config.log_connections
         self.release = None if config.wire == AUTO else find_release(config.wire)
         # Bound once: each connection keeps them.
         self.calendar_ms, self.uptime_ms = TurnClock(clocks.calendar_ms), TurnClock(clocks.uptime_ms)
@@ -91,7 +93,8 @@ class Side:
             gap: seconds between the hellos of a server that finds out.
         """
         config = self.config
-        return VeltixConnection(
+        make = CountingConnection if self.logs_connections else VeltixConnection
+        return make(
             self.role,
             release,
             calendar_ms=self.calendar_ms,

@@ -20,6 +20,7 @@ with suppress(ImportError):  # Windows has neither
 __all__ = [
     "acknowledge",
     "acknowledged",
+    "has_socket",
     "has_unwritten",
     "is_plain",
     "lowest",
@@ -155,6 +156,11 @@ def read_at_once(transport: Any, size: int) -> None:
 def is_plain(transport: object) -> bool:
     """Whether a transport is one of Twisted's own connections, which :func:`write_straight` can write to."""
     return isinstance(transport, Connection)
+
+
+def has_socket(transport: object) -> bool:
+    """Whether there is a socket below a transport."""
+    return hasattr(lowest(transport), "getHandle")
 
 
 def has_unwritten(transport: Any) -> bool:

@@ -177,6 +177,12 @@ class VeltixConnection:
         return 0 if self._decoder is None else self._decoder.buffered
 
     @property
+    def beginning(self) -> bytes:
+        """The first bytes of the message of which only a part has come, where they are still apart; in the handshake, too."""
+        part = self._decoder or self._handshake
+        return b"" if part is None else part.beginning
+
+    @property
     def wake_after(self) -> float | None:
         """Seconds of silence after which :meth:`wake` wants to be called, None for never."""
         return self._handshake.wake_after if self._handshake is not None and self.state is State.HANDSHAKE else None

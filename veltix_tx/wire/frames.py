@@ -29,6 +29,7 @@ from math import inf
 from veltix_tx.errors import FrameTooLarge, RemoteProtocolError, TooManyStrikes
 from veltix_tx.wire import codec
 from veltix_tx.wire.filling import Filling
+from veltix_tx.wire.foreign import QUOTED, signature_of
 from veltix_tx.wire.layouts import Layout
 from veltix_tx.wire.messages import FIRST_USER_CODE, MessageType, Response
 from veltix_tx.wire.runs import uniform_decoder
@@ -162,6 +163,11 @@ class FrameDecoder:
         filling = self._filling
         return len(self._tail) if filling is None else filling.filled + filling.missing
 
+    @property
+    def beginning(self) -> bytes:
+        """The first bytes of an unfinished frame that is short, or of which little has come."""
+        return self._tail[:QUOTED]
+
     def feed(self, data: bytes, received_at: int) -> list[Response | Refused]:
         """Return what ``data`` completes, in the order of the stream.
 
@@ -232,10 +238,11 @@ class FrameDecoder:
                     self._in_garbage = False
                 else:
                     code, size, digest, timestamp, request_id = unpack(data, position)
-                if size > max_content:
-                    self.error = FrameTooLarge(size + header_size, max_content + header_size)
-                    break
                 start = position + header_size
+                if size > max_content:
+                    first = b"" if magic else signature_of(data[position:start])  # of a connection without a handshake
+                    self.error = FrameTooLarge(size + header_size, max_content + header_size, first)
+                    break
                 stop = start + size
                 if stop > end:
                     if size > _LONG:

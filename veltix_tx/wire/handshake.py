@@ -25,9 +25,19 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 
-from veltix_tx.errors import EarlyMessage, FrameTooLarge, HandshakeError, MalformedHello, ServerFull, VersionRefused, excerpt
+from veltix_tx.errors import (
+    EarlyMessage,
+    FrameTooLarge,
+    HandshakeError,
+    MalformedHello,
+    NotVeltix,
+    ServerFull,
+    VersionRefused,
+    excerpt,
+)
 from veltix_tx.settings import Limits
 from veltix_tx.wire.extensions import FEATURES, PARAMETER, agreed_features
+from veltix_tx.wire.foreign import QUOTED, looks_like, may_look_like, signature_of
 from veltix_tx.wire.layouts import W14, W15, W16, W22, W62, Header, Layout
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, MessageType
 from veltix_tx.wire.peer import Peer
@@ -121,6 +131,7 @@ class Handshake:
         self._skipped = b""
         self._refused: list[str] = []
         self._reply_json: dict[str, object] = {}
+        self._met = False  # whether a first message of the peer's has been understood
 
     def start(self) -> None:
         """Begin: a server says its first hello, a side without a handshake is done."""
@@ -145,6 +156,10 @@ class Handshake:
         """
         self.wake_after = None
         self._buffer += data
+        if not self._met:
+            self._check_first()
+            if may_look_like(bytes(self._buffer)):
+                return b""
         self._advance()
         if self.peer is None:
             return b""
@@ -161,10 +176,21 @@ class Handshake:
             return VersionRefused(self._refused[-1], self._release.rule)
         return self._foreign if self._skipped else None
 
+    @property
+    def beginning(self) -> bytes:
+        """The first bytes of the message of which only a part has come."""
+        return bytes(self._buffer[:QUOTED])
+
     def refuse_full(self) -> None:
         """Instead of :meth:`start`: tell the client that the server is full, where its release has words for it."""
         if self._release is None or self._release.protocol is not None:
             self._send_json({"error": "server_full"})
+
+    def _check_first(self) -> None:
+        """Refuse a peer whose first bytes are another protocol's. It is told by as few of them as it takes."""
+        signature = signature_of(bytes(self._buffer[:QUOTED]))
+        if signature:
+            raise NotVeltix("client" if self._role is Role.SERVER else "server", looks_like(signature), signature)
 
     def _advance(self) -> None:
         """Walk the steps as far as the bytes go."""
@@ -370,6 +396,7 @@ class Handshake:
             return None
         text = bytes(self._buffer[2 : 2 + size])
         del self._buffer[: 2 + size]
+        self._met = True
         try:
             message = json.loads(text)
         except (ValueError, RecursionError):
@@ -388,7 +415,7 @@ class Handshake:
                 shown = excerpt(bytes(self._buffer[:_SHOWN]))
                 raise MalformedHello(f"the peer does not begin as this wire does: {shown}")
             if header.code != expected.code:
-                raise EarlyMessage(header.code)
+                raise EarlyMessage(header.code, bytes(self._buffer[: W14.header_size]))
             if header.size > self._limits.hello_size:
                 raise FrameTooLarge(layout.header_size + header.size, layout.header_size + self._limits.hello_size)
             stop = layout.header_size + header.size
@@ -397,6 +424,7 @@ class Handshake:
             content = bytes(self._buffer[layout.header_size : stop])
             if layout.checksum(content) == header.digest:
                 self._layout = layout
+                self._met = True
                 del self._buffer[:stop]
                 return header, content
         raise MalformedHello(f"the peer's {expected.name} frame has a bad checksum")
