@@ -19,6 +19,8 @@ from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry
 from veltix_tx.wire.releases import AUTO, find_release
 
+from ..ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(sys.executable).parent
 PATIENCE = 20.0
@@ -186,13 +188,6 @@ def ping(where: tuple[str, int] | str, wire: str = AUTO) -> VeltixConnection:
 def _ping() -> Callable[..., VeltixConnection]:
     """Ask a server for a pong."""
     return ping
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Page:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +13,8 @@ import pytest
 from veltix_tx import MessageRegistry, MessageType, Server
 from veltix_tx._version import __version__
 from veltix_tx.wire import codec
+
+from ..ports import free_port
 
 pytestmark = pytest.mark.deadline(20)
 
@@ -82,14 +83,6 @@ async def test_listen_prints_what_comes(server: Any, veltix: Any) -> None:
     process.signal(signal.SIGINT)
     await process.exited
     assert b"Traceback" not in process.err
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize(
