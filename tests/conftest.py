@@ -86,6 +86,12 @@ def default_signals() -> None:
             signal.signal(number, lambda *_: None)
 
 
+@pytest.fixture
+def unhurried() -> None:
+    """Lift ``faulthandler_timeout``: for what ends by itself, but on a slow machine, or by command, after more than two minutes."""
+    faulthandler.cancel_dump_traceback_later()
+
+
 @pytest.fixture(scope="session")
 def finish() -> Callable[..., Any]:
     """Return a function that runs the reactor until a Deferred has fired: for fixtures, which a test's deadline does not reach."""

@@ -60,7 +60,7 @@ def failed():
 
 def test_an_error_nobody_handled_fails_the_test_that_leaves_it(run_pytest: Pytest) -> None:
     """Also if only a collection finds it: the reference cycle that it is in is garbage behind the test."""
-    ended = run_pytest(NOBODYS + "def test_it(): failed()\ndef test_next(): pass\n")
+    ended = run_pytest(NOBODYS + "def test_it(): failed()\ndef test_next(): pass\n", "--numprocesses=0")
     assert outcomes(ended) == {"passed": 2, "error": 1}
     assert re.search(r"^ERROR test_it.py::test_it - .*", ended.stdout, re.MULTILINE)
     assert "ValueError: nobody's" in ended.stdout

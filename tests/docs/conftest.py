@@ -20,6 +20,7 @@ from veltix_tx.wire.handshake import Role
 from veltix_tx.wire.messages import MessageRegistry
 from veltix_tx.wire.releases import AUTO, find_release
 
+from ..ports import free_port
 from .not_run import NOT_RUN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,13 +198,6 @@ def ping(where: tuple[str, int] | str, wire: str = AUTO) -> VeltixConnection:
 def _ping() -> Callable[..., VeltixConnection]:
     """Ask a server for a pong."""
     return ping
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 _SERVES = re.compile(r"\b(?:reactor|server)\.run\(\)")

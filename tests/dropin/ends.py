@@ -18,6 +18,8 @@ from veltix_tx.dropin import Client, ClientConfig, Events, MessageType, Server, 
 from veltix_tx.dropin.reactor import reactor_thread
 from veltix_tx.logs import Logger, LoggerConfig
 
+from ..ports import free_port
+
 __all__ = ["Ends", "Peer", "both_wires", "ends", "free_port", "log", "new_type", "run_script", "until", "wire"]
 
 T = TypeVar("T")
@@ -37,15 +39,6 @@ def until(look: Callable[[], T], seconds: float = 5.0) -> T:
         assert time.monotonic() < end, "it never became true"
         time.sleep(0.001)
     return found
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Peer:

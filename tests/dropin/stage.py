@@ -6,7 +6,6 @@ import ast
 import json
 import os
 import re
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +17,8 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
+
+from ..ports import free_port
 
 HERE = Path(__file__).parent
 OURS, REAL = "veltix_tx.dropin", "veltix"
@@ -266,12 +267,3 @@ class Stage:
         for each in self.scripts:
             if each.status is None:
                 await each.finish()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

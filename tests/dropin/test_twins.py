@@ -64,11 +64,14 @@ async def test_twins_of_a_client_that_is_dropped(stage: Stage, server: str, fold
         peer = await serve(stage, server)
         twin = stage.twin("dropped", package)
         await twin.says("start it again...\n")
+        again = stage.peer("server", package=server, pause="server.start()")
+        await again.pauses()  # ready to listen at once: the twin's attempts end after two seconds
         await peer.kill()
-        peer = await serve(stage, server)
+        await again.resume()
+        await again.listening
         twin.enter()
         await twin.says("Stop the server...\n")
-        await peer.kill()
+        await again.kill()
         twin.enter()
         said[package] = await twin.ends()
     assert_same(said)

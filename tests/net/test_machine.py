@@ -558,7 +558,7 @@ class ServerMachine(RuleBasedStateMachine):
         assert self.clock.getDelayedCalls() == []
 
 
-def test_a_server_survives_its_peers(logged_failures: Any) -> None:
+def test_a_server_survives_its_peers(logged_failures: Any, unhurried: None) -> None:
     """Whatever several peers do, in whatever order: honest ones are served in order and kept, and nothing is left of any."""
     try:
         run_state_machine_as_test(

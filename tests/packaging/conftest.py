@@ -35,7 +35,7 @@ _LEFT_OUT = (
 
 
 def _run(*command: str | Path, **options: Any) -> str:
-    faulthandler.cancel_dump_traceback_later()  # a download may take longer than pytest's faulthandler_timeout
+    faulthandler.cancel_dump_traceback_later()  # a download may take longer
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
     assert done.returncode == 0, f"{command} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout

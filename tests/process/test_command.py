@@ -25,6 +25,8 @@ from veltix_tx._version import __version__
 from veltix_tx.cli import STATUSES
 from veltix_tx.wire import codec
 
+from ..ports import free_port
+
 pytestmark = pytest.mark.deadline(20)
 
 
@@ -394,14 +396,6 @@ async def test_send_needs_no_reader(start: Any, unread: int) -> None:
     """A command that prints nothing does its work where nobody reads."""
     process = start("veltix send {server} 200 x", out=unread)
     assert await process.exited == 0, process.err
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize(

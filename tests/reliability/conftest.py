@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,10 +15,18 @@ HERE = Path(__file__).parent
 
 
 def run_command(name: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run one to its end; it is killed, by its id, if it takes nearly two minutes."""
+    """Run one to its end; it is killed, with all that it has started, if it takes nearly two minutes."""
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, str(HERE / name), *options]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            said, errors = process.communicate(timeout=110)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, said, errors)
 
 
 @pytest.fixture

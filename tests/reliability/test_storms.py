@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-HERE = Path(__file__).resolve().parent
+from .conftest import run_command
+
 SCALES = {
     "half-open": 0.1,
     "slow-drip": 0.2,
@@ -22,8 +19,7 @@ SCALES = {
 
 def _run(program: str, *arguments: str) -> str:
     """Run a program to its end; it must say that every bar held."""
-    command = [sys.executable, str(HERE / program), *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    ended = run_command(program, *arguments)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 

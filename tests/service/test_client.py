@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 from typing import Any
 
 import pytest
@@ -33,15 +32,9 @@ from veltix_tx import (
 from veltix_tx.app.applications import Echo
 from veltix_tx.testing import MemoryNetwork, _ClientEndpoint
 
+from ..ports import free_port
+
 QUICK = RetryPolicy(initial_delay=0.01, factor=1, jitter=False)
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 # Failing to connect.

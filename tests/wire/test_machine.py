@@ -542,7 +542,7 @@ class PairMachine(RuleBasedStateMachine):
                 assert self.sides[role].unfinished == 0
 
 
-def test_two_connections_survive_everything() -> None:
+def test_two_connections_survive_everything(unhurried: None) -> None:
     """Whatever is called, lost, changed or put between: typed errors, within limits; messages that nothing harmed arrive once."""
     run_state_machine_as_test(
         PairMachine,
