@@ -500,6 +500,10 @@ class BlockingClient(BlockingView):
         """Connect, unless that is done or under way; return the session."""
         return self._wait(self._client.connect)
 
+    def when_connected(self, timeout: float | None = None) -> Session:
+        """Wait for a session, without trying; return it."""
+        return self._wait(self._client.when_connected, timeout)
+
     def retry(self, max_: int | None = None) -> Session:
         """Try at once; return the session."""
         return self._wait(self._client.retry, max_)

@@ -421,7 +421,7 @@ class Rejected(VeltixError):
         self.detail = detail
 
     def __str__(self) -> str:
-        return str(self.detail) or "without a reason given"
+        return str(self.detail) or "the session was refused without a reason given"
 
 
 class RequestError(VeltixError):

@@ -564,6 +564,10 @@ class BlockingServer(BlockingView):
         """Begin to listen, and wait until every endpoint does."""
         self._wait(self._server.listen)
 
+    def when_stopping(self) -> None:
+        """Wait until a stop begins."""
+        self._wait(self._server.when_stopping)
+
     def stopService(self) -> None:
         """Stop, and wait until every connection is gone."""
         self._wait(self._server.stopService)

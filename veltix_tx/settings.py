@@ -389,6 +389,7 @@ class ServerSettings(_CommonSettings, total=False):
     tls_cert: str | PurePath | None
     tls_key: str | PurePath | None
     tls_client_ca: str | PurePath | None
+    log_connections: bool
 
 
 class ClientSettings(_CommonSettings, total=False):

@@ -22,7 +22,8 @@ OF_NO_PEER = {
     "server.py: {count} connections were cut off": "once when the service stops",
     "server.py: veltix_tx {version} speaks": "once for each port",
     "server.py: anyone who reaches": "once for each port",
-    "tap.py: a second signal": "the operator's",
+    "app/signals.py: a second signal": "the operator's",
+    "net/connection_log.py: connection {id}": "the operator has asked for a line of each connection",
     "tap.py: SIGHUP": "the operator's",
     "tap.py: {line}": "once when the process starts",
     "app/plugins.py: plugin {name} sees": "once for each registration",
@@ -133,7 +134,7 @@ def test_what_fails_in_its_thread_after_it_was_given_up(log_events: list[LogEven
     network.advance(1)
     logged_failures.flush()
     network.advance(5)
-    assert 5 <= len(lines(log_events, "had been given up failed in its thread")) <= AT_MOST
+    assert 5 <= len(lines(log_events, "a handler that had been given up failed")) <= AT_MOST
     assert len(logged_failures.flush(RequestTimeout)) <= AT_MOST
     network.result(client.disconnect())
 

@@ -50,6 +50,7 @@ BEFORE_THE_GATE = {"send", "send_and_wait", "route", "register_route", "set_call
 
 ENGINE_ROOM = {
     *("encode", "send_encoded", "tag_names", "may_log", "cut", "give_up", "drop", "probe"),
+    *("admit", "reject"),
     *("begin", "receive", "declined", "pong", "go_on", "end", "gone"),
 }
 """What the hub and the protocol call on a session: not for users, and ``encode`` and ``may_log`` are for any thread."""
@@ -149,6 +150,10 @@ CALLS: dict[str, tuple[Call, Check]] = {
     ),
     "Server.get_clients_by_tag": (lambda s: s.server.get_clients_by_tag("old", 1), lambda s, got: got == [s.session]),
     "Server.listen": (lambda s: s.new_server.listen(), lambda s, got: got is None and len(s.new_server.addresses) == 1),
+    "Server.when_stopping": (
+        lambda s: (s.server.stopService(), s.server.when_stopping())[1],
+        lambda s, got: got is None and not s.server.running,
+    ),
     "Server.ping_client": (lambda s: s.server.ping_client(s.session), lambda s, got: 0 <= got < 5000),
     "Server.privilegedStartService": (
         lambda s: s.new_server.privilegedStartService(),
@@ -186,6 +191,7 @@ CALLS: dict[str, tuple[Call, Check]] = {
         lambda s, got: got[1] is None,
     ),
     "Client.configure": (lambda s: s.new_client.configure(max_workers=7), lambda s, got: s.new_client.config.max_workers == 7),
+    "Client.when_connected": (lambda s: s.client.when_connected(5), lambda s, got: got is s.client.session),
     "Client.connect": (lambda s: s.new_client.connect(), lambda s, got: got is s.new_client.session is not None),
     "Client.disconnect": (lambda s: s.client.disconnect(), lambda s, got: got is None and s.client.session is None),
     "Client.disownServiceParent": (

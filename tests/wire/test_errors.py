@@ -19,8 +19,10 @@ from veltix_tx.errors import (
     MalformedHello,
     MessageTooLarge,
     NotReady,
+    NotVeltix,
     ProtocolError,
     QueueFull,
+    Rejected,
     RemoteError,
     RemoteProtocolError,
     RequestError,
@@ -195,6 +197,12 @@ def test_upstreams_reasons_keep_their_numbers() -> None:
 
 CHURN = ConnectionError("it broke")
 WHOLE = {
+    NotVeltix("server", "SSH", b"SSH-2.0-"): (
+        "the server does not speak Veltix: it begins with b'SSH-2.0-', which looks like SSH: is this the right port?"
+    ),
+    Rejected("the guest list is full"): "the guest list is full",
+    Rejected(): "the session was refused without a reason given",
+    SessionClosed(DisconnectReason.REJECTED): "this side closed the connection because on_connect refused the session",
     NotReady(): "the handshake is not complete: nothing can be sent yet",
     MessageTooLarge(1001, 1000): "the message has 1001 bytes with its header, over max_message_size 1000",
     QueueFull(9, 10): "9 bytes wait for the peer to read, and at most 10 may: wait for when_writable()",

@@ -66,6 +66,7 @@ WRONG |= {
     (ServerConfig, "host"): (*NOT_TEXT, *NOT_HOSTS),
     (ServerConfig, "port"): (-1, 65536, *NOT_WHOLE),
     (ServerConfig, "max_connections"): (0, -2, *NOT_WHOLE),
+    (ServerConfig, "log_connections"): (None, 1, "yes"),
     (ServerConfig, "max_connection"): (0, -2, True, 1.5, "5", math.nan),
     (ServerConfig, "endpoints"): ("tcp:1", ["tcp:1"], None, ("",)),
     (ClientConfig, "server_addr"): (*NOT_TEXT, *NOT_HOSTS),

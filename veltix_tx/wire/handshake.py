@@ -314,7 +314,7 @@ class Handshake:
     def _foreign(self) -> MalformedHello:
         assert self._release is not None
         return MalformedHello(
-            f"what the server says, beginning with {excerpt(self._skipped[:_SHOWN])}, is no HELLO of {self._release.name} "
+            f"the server says something that begins with {excerpt(self._skipped[:_SHOWN])} and is no HELLO of {self._release.name} "
             "(wire='auto' finds out what a server speaks)"
         )
 
