@@ -18,6 +18,7 @@ NOT_RUN = {
     ".venv/bin/pip install .": _INDEX,
     ".venv/bin/pip install '.[test]'": _INDEX,
     ".venv/bin/pytest": "is the tests themselves",
+    ".venv/bin/pytest tests/wire tests/net": "is a part of the tests themselves",
     "twistd -n veltix --port 8443 --tls-cert cert.pem --tls-key key.pem": "needs files; docs/howto/tls.md makes some",
     "pip install '.[fast]'": _INDEX,
     "veltix bench": _BENCH,
@@ -33,7 +34,8 @@ NOT_RUN = {
     "twistd veltix": _NAME,
     "twistd veltix --app": _NAME,
     # docs/benchmarks/method.md
-    "veltix bench --bars --json run.json --plot run.png": _PEERS,
+    "veltix bench --only table --wire 15 22 --peers compiled pure asyncio veltix-3.3.0 floor --rounds 3 --bars --json run.json --plot run.png --page run.md": _PEERS,  # noqa: E501
+    "veltix bench --compare ../another-checkout": _PEERS,
     "veltix bench --bars --only receive echo_64 --rounds 9": _PEERS,
     "veltix bench --only echo pipeline growth --peers veltix-3.3.0 asyncio uvloop --rounds 5": _PEERS,
     "veltix bench --show run.json --bars": _RESULTS,
