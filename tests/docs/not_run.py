@@ -26,6 +26,7 @@ NOT_RUN = {
     # CHANGELOG.md, docs
     "pip install '.[test]'": _INDEX,
     "pip install 'veltix-tx[bench]'": _INDEX,
+    "pip install -e": _NAME,
     "pip install 'veltix-tx[tls]'": _INDEX,
     "python -m veltix_tx.benchmark": _BENCH,
     "python docs/generate.py": "rewrites the checkout; tests/docs/test_docs.py calls it",
