@@ -5,9 +5,9 @@ from setuptools import Extension, setup
 setup(
     ext_modules=[
         Extension(
-            "veltix_tx.wire._codec",
-            ["veltix_tx/wire/_codec.c"],
-            depends=["veltix_tx/wire/_crc32.h"],
+            "veltix_tx.wire.veltix._codec",
+            ["veltix_tx/wire/veltix/_codec.c"],
+            depends=["veltix_tx/wire/veltix/_crc32.h"],
             optional=True,
         )
     ]

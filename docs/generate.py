@@ -22,20 +22,25 @@ from pathlib import Path
 from zope.interface.interface import InterfaceClass, Method
 
 import veltix_tx
-from veltix_tx import dropin, errors, server, settings, testing
+from veltix_tx import errors, server, settings, testing
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
-from veltix_tx.net import accepting, conduct, connections, endpoints, flow, last_reads, protocol, remarks, shared, sockets, turns
-from veltix_tx.net.shared import COUNTERS
-from veltix_tx.wire import handshake, requests
-from veltix_tx.wire.connection import Event, VeltixConnection
-from veltix_tx.wire.extensions import ERROR_CODES
-from veltix_tx.wire.frames import Refusal
-from veltix_tx.wire.layouts import ALL_LAYOUTS, W15, Layout
+from veltix_tx.dropin import veltix
+from veltix_tx.net.connection import last_reads, policing, protocol
+from veltix_tx.net.session import dispatcher
+from veltix_tx.net.shared import admission, budgets, log_limiter
+from veltix_tx.net.shared.counters import COUNTERS
+from veltix_tx.net.transport import accept, endpoints, flow_control, sockets
+from veltix_tx.wire.events import Event, RejectReason
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import EXTENSION_TYPES, PING, SYSTEM_TYPES, CodeRange, MessageRegistry, MessageType
-from veltix_tx.wire.releases import AUTO_HELLOS, RELEASES, HandshakeKind, Release
-from veltix_tx.wire.states import OPENINGS, OTHERWISE, SCRIPTS, STATES, Role, State, Step, Trigger
+from veltix_tx.wire.veltix import handshake, request_ids
+from veltix_tx.wire.veltix.connection import VeltixConnection
+from veltix_tx.wire.veltix.extensions import ERROR_CODES
+from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W15, Layout
+from veltix_tx.wire.veltix.releases import AUTO_HELLOS, RELEASES, HandshakeKind, Release
+from veltix_tx.wire.veltix.states import OTHERWISE, SCRIPTS, SIGNATURES, STATES, State, Step, Trigger
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -191,9 +196,9 @@ def stage_times() -> list[float]:
     server = handshake.Handshake(Role.SERVER, None, lambda bits: 0, settings.Limits(), protocol._HELLO_GAP)
     server.start()
     times = [0.0]
-    while server.wake_after is not None:
-        times.append(times[-1] + server.wake_after)
-        server.wake()
+    while server.next_timeout is not None:
+        times.append(times[-1] + server.next_timeout)
+        server.handle_timeout()
     return times
 
 
@@ -244,11 +249,11 @@ def handshakes() -> str:
 _CALLS: dict[str, Callable[[VeltixConnection], object]] = {
     "start()": lambda side: side.start(),
     "refuse_full()": lambda side: side.refuse_full(),
-    "receive()": lambda side: side.receive(b"\0", 0),
-    "wake()": lambda side: side.wake(),
-    "end()": lambda side: side.end(),
+    "receive()": lambda side: side.receive_data(b"\0", 0),
+    "wake()": lambda side: side.handle_timeout(),
+    "end()": lambda side: side.connection_lost(),
     "data_to_send()": lambda side: side.data_to_send(),
-    "fresh_id()": lambda side: side.fresh_id(()),
+    "fresh_id()": lambda side: side.allocate_id(()),
     "encode()": lambda side: side.encode(PING, b""),
     "send()": lambda side: side.send(PING, b""),
     "send_encoded()": lambda side: side.send_encoded([b""]),
@@ -269,11 +274,11 @@ def _in_state(state: State) -> VeltixConnection:
     if state is not State.NEW:
         side.start()
     if state not in (State.NEW, State.HANDSHAKE):
-        side.receive(b'\0\x18{"v":"3.3.0","pv":"1.0"}', 0)
+        side.receive_data(b'\0\x18{"v":"3.3.0","pv":"1.0"}', 0)
     if state is State.FAILED:
-        side.receive(b"VX" + b"\xff" * 13, 0)
+        side.receive_data(b"VX" + b"\xff" * 13, 0)
     if state is State.CLOSED:
-        side.end()
+        side.connection_lost()
     assert side.state is state
     return side
 
@@ -302,8 +307,8 @@ def states() -> str:
 def openings() -> str:
     """What a side that finds out takes the peer's first two bytes for."""
     rows = []
-    for step, known in OPENINGS.items():
-        role = "server" if step is Step.FIND_CLIENT else "client" if step is Step.FIND_SERVER else "client that has sent a PING"
+    for step, known in SIGNATURES.items():
+        role = "server" if step is Step.DETECT_CLIENT else "client" if step is Step.DETECT_SERVER else "client that has sent a PING"
         for first, opening in [*known.items(), (b"", OTHERWISE[step])]:
             steps = "<br>".join(f"{number}. {_SAID[each]}" for number, each in enumerate(opening.steps, 1))
             layout = (
@@ -368,7 +373,7 @@ def _exchange(release: Release) -> str:
         if data:
             shown = f"{data[:2].hex()} {data[2:].decode()}" if raw else _spaced(release.layout, data)
             lines.append(f"{arrow} {what:<9} {shown}")
-            receiver.receive(data, 0)
+            receiver.receive_data(data, 0)
         return bool(data)
 
     server.start(), client.start()
@@ -379,12 +384,12 @@ def _exchange(release: Release) -> str:
             break
         deliver(client, server, "client", next(names, ""), raw=raw)
     deliver(server, client, "server", next(names, ""), raw=raw)
-    request_id = client.fresh_id(())
+    request_id = client.allocate_id(())
     client.send(chat, b"hello veltix", request_id)
     deliver(client, server, "client", "type 200", raw=False)
     server.send(chat, b"hello veltix", request_id)
     deliver(server, client, "server", "reply", raw=False)
-    server.send_ping(server.fresh_id(()))
+    server.send_ping(server.allocate_id(()))
     deliver(server, client, "server", "PING", raw=False)
     deliver(client, server, "client", "PONG", raw=False)
     body = "\n".join(lines)
@@ -404,13 +409,13 @@ def agreed() -> str:
         framed = data.startswith(W15.magic)
         shown = f"{_spaced(W15, data[:15])} {data[15:].decode()}" if framed else f"{data[:2].hex()} {data[2:].decode()}"
         lines.append(f"{what:<16} {shown}")
-        return receiver.receive(data, 0)
+        return receiver.receive_data(data, 0)
 
     server.start(), client.start()
     deliver(server, client, "server hello")
     deliver(client, server, "client hello")
     deliver(server, client, "server result")
-    client.send(chat, b"hello veltix", client.fresh_id(()))
+    client.send(chat, b"hello veltix", client.allocate_id(()))
     deliver(client, server, "client type 200")
     server.send_failure(0)
     deliver(server, client, "server FAILED")
@@ -440,7 +445,7 @@ def codes() -> str:
 
 def refusals() -> str:
     """Why frames are refused."""
-    return ", ".join(f"`{each.name}` ({each.value})" for each in Refusal)
+    return ", ".join(f"`{each.name}` ({each.value})" for each in RejectReason)
 
 
 def id_halves() -> str:
@@ -452,9 +457,9 @@ def id_halves() -> str:
     return table(
         ["side", "ids of its requests", "in hex", "id of a message that asks nothing"],
         [
-            row("server", requests.SERVER_IDS),
-            row("client", requests.CLIENT_IDS),
-            row("client, to a server of 2.0.0 - 3.0.0", requests.LEGACY_CLIENT_IDS),
+            row("server", request_ids.SERVER_IDS),
+            row("client", request_ids.CLIENT_IDS),
+            row("client, to a server of 2.0.0 - 3.0.0", request_ids.LEGACY_CLIENT_IDS),
         ],
     )
 
@@ -568,26 +573,26 @@ def fixed_limits() -> str:
     return table(
         ["what", "value"],
         [
-            ["replies a peer has not read, above which its next requests are not read", f"{flow._OWED // 1024} KiB"],
+            ["replies a peer has not read, above which its next requests are not read", f"{flow_control._OWED // 1024} KiB"],
             [
                 "slowest a peer may read when much waits for it before it is given up",
-                f"{flow.SLOWEST // 1024} KiB/s, looked at every `timeouts.stall` seconds",
+                f"{flow_control.SLOWEST // 1024} KiB/s, looked at every `timeouts.write` seconds",
             ],
-            ["frames of unknown types, and pongs never asked for, that are forgiven", f"{conduct._FORGIVEN:g} a second"],
+            ["frames of unknown types, and pongs never asked for, that are forgiven", f"{policing._FORGIVEN:g} a second"],
             [
                 "messages without a handler that are answered with an ERROR, where nothing tells whether they ask",
-                f"{conduct._REJECTIONS} in a row, and {conduct._FORGIVEN:g} more a second",
+                f"{policing._REJECTIONS} in a row, and {policing._FORGIVEN:g} more a second",
             ],
-            ["message types without a handler that are counted and named one by one", shared._MOST_TYPES],
-            ["bytes given to a transport at a time", f"{flow._HANDFUL // 1024} KiB"],
-            ["bytes sent while a read is handled that wait for its end to be written", f"{turns.MOST_CORKED // 1024} KiB"],
-            ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{conduct._SLOWEST_FRAME // 1024} KiB/s"],
-            ["age below which a half-open connection never gives way to a new one", f"{connections._YOUNG:g} s"],
+            ["message types without a handler that are counted and named one by one", budgets._MOST_TYPES],
+            ["bytes given to a transport at a time", f"{flow_control._HANDFUL // 1024} KiB"],
+            ["bytes sent while a read is handled that wait for its end to be written", f"{dispatcher.MOST_CORKED // 1024} KiB"],
+            ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{policing._SLOWEST_FRAME // 1024} KiB/s"],
+            ["age below which a half-open connection never gives way to a new one", f"{admission._YOUNG:g} s"],
             [
                 "connections of one source, unless `limits.per_source` says otherwise",
-                f"{connections._PER_SOURCE}; any number from this machine's own addresses",
+                f"{admission._PER_SOURCE}; any number from this machine's own addresses",
             ],
-            ["network whose IPv6 addresses are one source", f"{connections._NETWORK} bits"],
+            ["network whose IPv6 addresses are one source", f"{admission._NETWORK} bits"],
             ["how long a peer that has been sent everything may take to close, too", f"{protocol._LINGER:g} s"],
             [
                 "how long nothing more comes before a drain takes what had arrived for read",
@@ -595,29 +600,29 @@ def fixed_limits() -> str:
             ],
             [
                 "how long nothing is accepted after it could not be, twice in a row or more",
-                f"{accepting._FIRST_WAIT * 1000:g} ms, doubled each time up to {accepting._LONGEST_WAIT:g} s",
+                f"{accept._FIRST_WAIT * 1000:g} ms, doubled each time up to {accept._LONGEST_WAIT:g} s",
             ],
             [
                 "connections that wait to be accepted at a TCP port whose endpoint says no other `backlog`",
                 endpoints._BACKLOG.partition("=")[2],
             ],
-            ["connections taken from a port in one turn of the reactor", accepting._ACCEPTS],
+            ["connections taken from a port in one turn of the reactor", accept._ACCEPTS],
             [
                 "bytes the kernel keeps unsent for a TCP peer before it takes no more of this side (`TCP_NOTSENT_LOWAT`)",
                 f"{sockets._UNSENT // 1024} KiB",
             ],
             ["TCP keep-alive probes, unanswered, after which the kernel gives a peer up", sockets._PROBES],
-            ["connections over the limit that are told so at once", connections._REFUSED_AT_ONCE],
-            ["lines of the log about all peers together", f"{remarks._ALL} per second"],
-            ["sources whose share of the log is remembered", remarks._REMEMBERED],
+            ["connections over the limit that are told so at once", admission._REFUSED_AT_ONCE],
+            ["lines of the log about all peers together", f"{log_limiter._ALL} per second"],
+            ["sources whose share of the log is remembered", log_limiter._REMEMBERED],
             ["file descriptors left for everything but connections", server._OTHER_FILES],
             [
                 "how much more may wait for its turn while this side waits for a reply itself",
-                f"{turns.OWN_REQUESTS_FACTOR} times `inflight`",
+                f"{dispatcher.OWN_REQUESTS_FACTOR} times `inflight`",
             ],
             [
                 "requests given up, and pings, whose late replies are recognised and whose ids are not used again before them",
-                f"all of them where ids have 2 bytes, else the last {requests.MOST_GIVEN_UP} of each per connection",
+                f"all of them where ids have 2 bytes, else the last {request_ids.MOST_GIVEN_UP} of each per connection",
             ],
             ["gap between two hellos of the auto port", f"{protocol._HELLO_GAP:g} s and two round trips"],
             ["silence after which a client asks whether the server has no handshake", f"{handshake._SILENCE:g} s"],
@@ -776,7 +781,7 @@ def api() -> str:
         blocks.append(f"## {title}")
         for name in names or left:
             blocks += _documented("veltix_tx", name, getattr(veltix_tx, name))
-    for title, home, owner in (("Testing", testing, "veltix_tx.testing"), ("The drop-in", dropin, "veltix_tx.dropin")):
+    for title, home, owner in (("Testing", testing, "veltix_tx.testing"), ("The drop-in", veltix, "veltix_tx.dropin.veltix")):
         blocks.append(f"## {title}")
         own = [name for name in home.__all__ if getattr(getattr(home, name), "__module__", "").startswith(owner)]
         for name in own:

@@ -10,10 +10,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from veltix_tx.wire.connection import Ready, VeltixConnection
+from veltix_tx.wire.events import HandshakeCompleted
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
-from veltix_tx.wire.releases import find_release
-from veltix_tx.wire.states import Role
+from veltix_tx.wire.veltix.connection import VeltixConnection
+from veltix_tx.wire.veltix.releases import find_release
 
 PATIENCE = 10.0
 """Seconds after which a socket gives up."""
@@ -56,14 +57,14 @@ class Burst:
     def hear_hello(self) -> None:
         """Read the server's part of the handshake, and keep this side's answer to it."""
         self.far.start()
-        self.far.receive(self._socket.recv(4096), 0)
+        self.far.receive_data(self._socket.recv(4096), 0)
 
     def shake_hands(self) -> None:
         """Complete the handshake."""
-        ready = any(isinstance(event, Ready) for event in self.far.start())
+        ready = any(isinstance(event, HandshakeCompleted) for event in self.far.start())
         while not ready:
             self._socket.sendall(b"".join(self.far.data_to_send()))
-            ready = any(isinstance(event, Ready) for event in self.far.receive(self._socket.recv(4096), 0))
+            ready = any(isinstance(event, HandshakeCompleted) for event in self.far.receive_data(self._socket.recv(4096), 0))
 
     def ask(self, count: int, size: int, first: int = 0) -> int:
         """Send requests, as many as both kernels take now; return how many that were whole."""
@@ -113,6 +114,6 @@ class Burst:
             if not data:
                 self.ended = "FIN"
                 break
-            answered += [int(event.content.split()[0]) for event in self.far.receive(data, 0) if isinstance(event, Response)]
+            answered += [int(event.content.split()[0]) for event in self.far.receive_data(data, 0) if isinstance(event, Response)]
         self._socket.close()
         return answered

@@ -13,8 +13,8 @@ from veltix_tx._version import __version__
 
 if TYPE_CHECKING:
     from veltix_tx.app.plugins import Plugin, find_plugins, plugin_code
-    from veltix_tx.app.router import Events
     from veltix_tx.client import Client
+    from veltix_tx.disconnect import DisconnectReason, DisconnectState
     from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
     from veltix_tx.errors import (
         CannotBlock,
@@ -38,16 +38,15 @@ if TYPE_CHECKING:
         VeltixError,
         VersionRefused,
     )
-    from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
+    from veltix_tx.interfaces import Events, IVeltixApplication, IVeltixPlugin
     from veltix_tx.limits import Limits, Timeouts
     from veltix_tx.logs.config import LoggerConfig, LogLevel
-    from veltix_tx.logs.face import Logger
-    from veltix_tx.logs.lines import LineObserver
-    from veltix_tx.net.factory import VeltixServerFactory
-    from veltix_tx.net.protocol import VeltixProtocol
-    from veltix_tx.net.reconnect import DisconnectState, VeltixClientFactory
-    from veltix_tx.net.session import Session
-    from veltix_tx.reasons import DisconnectReason
+    from veltix_tx.logs.logger import Logger
+    from veltix_tx.logs.observer import LineObserver
+    from veltix_tx.net.connection.factory import VeltixServerFactory
+    from veltix_tx.net.connection.protocol import VeltixProtocol
+    from veltix_tx.net.connection.reconnect import VeltixClientFactory
+    from veltix_tx.net.session.session import Session
     from veltix_tx.server import Server
     from veltix_tx.settings import (
         BufferSize,
@@ -129,7 +128,7 @@ _HOMES = {
     "encode_json": "veltix_tx.encodings",
     "encode_utf8": "veltix_tx.encodings",
     "format_bytes": "veltix_tx.encodings",
-    "DisconnectReason": "veltix_tx.reasons",
+    "DisconnectReason": "veltix_tx.disconnect",
     "CannotBlock": "veltix_tx.errors",
     "HandshakeError": "veltix_tx.errors",
     "HandshakeTimeout": "veltix_tx.errors",
@@ -154,13 +153,13 @@ _HOMES = {
     "IVeltixPlugin": "veltix_tx.interfaces",
     "LogLevel": "veltix_tx.logs.config",
     "LoggerConfig": "veltix_tx.logs.config",
-    "Logger": "veltix_tx.logs.face",
-    "LineObserver": "veltix_tx.logs.lines",
-    "VeltixServerFactory": "veltix_tx.net.factory",
-    "VeltixProtocol": "veltix_tx.net.protocol",
-    "DisconnectState": "veltix_tx.net.reconnect",
-    "VeltixClientFactory": "veltix_tx.net.reconnect",
-    "Session": "veltix_tx.net.session",
+    "Logger": "veltix_tx.logs.logger",
+    "LineObserver": "veltix_tx.logs.observer",
+    "VeltixServerFactory": "veltix_tx.net.connection.factory",
+    "VeltixProtocol": "veltix_tx.net.connection.protocol",
+    "DisconnectState": "veltix_tx.net.connection.reconnect",
+    "VeltixClientFactory": "veltix_tx.net.connection.reconnect",
+    "Session": "veltix_tx.net.session.session",
     "Server": "veltix_tx.server",
     "BufferSize": "veltix_tx.settings",
     "ClientConfig": "veltix_tx.settings",

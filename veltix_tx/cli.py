@@ -23,15 +23,15 @@ from twisted.python.failure import Failure
 
 from veltix_tx._version import __version__
 from veltix_tx.client import Client
+from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import SettingsError, VeltixError
-from veltix_tx.net.factory import check_wire
-from veltix_tx.net.plain import escaped
-from veltix_tx.net.reconnect import DisconnectState
+from veltix_tx.sanitize import escape_controls
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.stdio import INTERRUPTED, OutputFailed, command_output, is_broken_pipe
-from veltix_tx.wire import codec
 from veltix_tx.wire.messages import MessageRegistry, Response
-from veltix_tx.wire.releases import AUTO
+from veltix_tx.wire.registry import check_wire
+from veltix_tx.wire.veltix import codec
+from veltix_tx.wire.veltix.releases import AUTO
 
 __all__ = ["STATUSES", "main"]
 
@@ -80,7 +80,7 @@ def _parse(ctx: click.Context, param: click.Parameter, value: str) -> _Where:
     if kind == "unix":
         if not path:
             raise click.BadParameter("unix needs a path: unix:veltix.sock")
-        return _Where(escaped(value), path=path)
+        return _Where(escape_controls(value), path=path)
     host, _, port = value.rpartition(":")
     if isIPv6Address(host) or isIPv6Address(value):
         host, port = (host, port) if isIPv6Address(host) else (value, "8080")
@@ -252,7 +252,7 @@ def listen(server: _Where, retry: bool, wire: str, timeout: float, tls: dict[str
     @output
     def connected() -> None:
         assert conversation.client.session is not None
-        conversation.tell(f"connected, it speaks Veltix {escaped(conversation.client.session.peer.version)}")
+        conversation.tell(f"connected, it speaks Veltix {escape_controls(conversation.client.session.peer.version)}")
 
     @output
     def show(message: Response) -> None:

@@ -16,27 +16,28 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from veltix_tx.app.router import Answer, Events, OnConnect, OnDisconnect, OnRecv
+from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv
 from veltix_tx.app.service import RoutedService
+from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
-from veltix_tx.interfaces import Application, IVeltixApplication
+from veltix_tx.interfaces import Application, Events, IVeltixApplication
 from veltix_tx.net.addresses import join_address
-from veltix_tx.net.connecting import tcp_endpoint
-from veltix_tx.net.endpoints import ClientEndpoint, open_client_endpoint
-from veltix_tx.net.factory import check_wire
-from veltix_tx.net.flow import Flow
-from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.listeners import Listeners
-from veltix_tx.net.questions import checked_seconds
-from veltix_tx.net.reconnect import DisconnectState, EndpointConnector, VeltixClientFactory
-from veltix_tx.net.session import Session
-from veltix_tx.net.setting_up import keep_context, sets_up
-from veltix_tx.net.shared import Shared
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.connection.reconnect import EndpointConnector, VeltixClientFactory
+from veltix_tx.net.session.requests import checked_seconds
+from veltix_tx.net.session.session import Session
+from veltix_tx.net.session.setting_up import keep_context, sets_up
+from veltix_tx.net.shared.context import SharedState
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
-from veltix_tx.net.tls_status import not_installed
-from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, changed, given_address
-from veltix_tx.wire.handshake import Role
+from veltix_tx.net.transport.connecting import tcp_endpoint
+from veltix_tx.net.transport.endpoints import ClientEndpoint, open_client_endpoint
+from veltix_tx.net.transport.flow_control import FlowControl
+from veltix_tx.net.transport.tls_errors import not_installed
+from veltix_tx.net.waiters import Waiters
+from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, evolve, given_address
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+from veltix_tx.wire.registry import check_wire
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -106,7 +107,7 @@ class Client(RoutedService):
             given["endpoint"] = endpoint
         self.config = ClientConfig()
         self._factory: VeltixClientFactory | None = None
-        self._first_session: Listeners[Session] = Listeners()  # until it first connects
+        self._first_session: Waiters[Session] = Waiters()  # until it first connects
         self._leaving: set[VeltixClientFactory] = set()  # whose last connections are still closing
         self._counters: Counter[str] = Counter()
         self._configure(server, given)
@@ -131,7 +132,7 @@ class Client(RoutedService):
     def _configure(self, config: ClientConfig | None, settings: dict[str, Any]) -> None:
         if self._factory is not None and not self._factory.finished:
             raise SettingsError("settings", sorted(settings), "given before the client connects, or after disconnect()")
-        wanted = changed(self.config if config is None else config, settings, ClientConfig)
+        wanted = evolve(self.config if config is None else config, settings, ClientConfig)
         check_wire(wanted.wire)
         self.config = wanted
 
@@ -248,7 +249,7 @@ class Client(RoutedService):
 
     @property
     def counters(self) -> Counter[str]:
-        """What has happened on all its connections: name -> how often; see :data:`~veltix_tx.net.shared.COUNTERS`."""
+        """What has happened on all its connections: name -> how often; see :data:`~veltix_tx.net.shared.budgets.COUNTERS`."""
         return Counter(self._counters)
 
     @at_home
@@ -271,8 +272,8 @@ class Client(RoutedService):
         if self._factory is None or self._factory.finished:
             clocks = self._clocks
             endpoint = self._endpoint(clocks)
-            shared = Shared(clocks, self.config.limits, self.config.timeouts, self._counters)
-            may_log = partial(shared.remarks.may_log, self._target)
+            shared = SharedState(clocks, self.config.limits, self.config.timeouts, self._counters)
+            may_log = partial(shared.log_limiter.allow, self._target)
             self._factory = VeltixClientFactory(
                 self._application,
                 self.config,
@@ -280,7 +281,7 @@ class Client(RoutedService):
                 reactor=clocks,
                 types=self._types,
                 random=self._random,
-                told=partial(self._router.lost, may_log=may_log) if self._router is not None else None,
+                on_disconnect=partial(self._router.lost, may_log=may_log) if self._router is not None else None,
                 shared=shared,
             )
             self._factory.when_ready().addBoth(self._first_session.fire)
@@ -354,7 +355,7 @@ class Client(RoutedService):
             policy = replace(policy, max_retries=max_)
         self.config = replace(self.config, retry=policy)
         if self._factory is not None and not self._factory.finished:
-            self._factory.try_now(policy)
+            self._factory.retry_now(policy)
         return self.connect()
 
     @from_any_thread
@@ -367,7 +368,7 @@ class Client(RoutedService):
         stopped = [factory.stop() for factory in (self._factory, *self._leaving) if factory is not None]
         return gatherResults(stopped).addCallback(lambda _: None)
 
-    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> Flow:
+    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> FlowControl:
         """Send a message; see :meth:`Session.send`.
 
         While ``on_connect`` is not done only that may send: what it calls, the coroutines it begins, and the callbacks
@@ -465,7 +466,7 @@ class Client(RoutedService):
         if not config.tls:
             return plain
         try:
-            from veltix_tx.net.tls import ClientTls, TlsEndpoint  # noqa: PLC0415 (not always installed)
+            from veltix_tx.net.transport.tls import ClientTls, TlsEndpoint  # noqa: PLC0415 (not always installed)
         except ImportError as error:
             raise not_installed("tls", True) from error
         name = config.tls_name or config.server_addr

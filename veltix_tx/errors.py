@@ -39,11 +39,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from veltix_tx.reasons import DisconnectReason
+from veltix_tx.disconnect import DisconnectReason
 
 __all__ = [
     "CannotBlock",
-    "DisconnectReason",
     "EarlyMessage",
     "FrameTimeout",
     "FrameTooLarge",
@@ -68,8 +67,8 @@ __all__ = [
     "SettingsError",
     "TlsFailed",
     "TooManyPings",
+    "TooManyProtocolErrors",
     "TooManyRequests",
-    "TooManyStrikes",
     "VeltixError",
     "VersionRefused",
     "excerpt",
@@ -218,20 +217,20 @@ class FrameTooLarge(RemoteProtocolError):
         return f"{said}: it begins with {excerpt(self.first)}" if self.first else said
 
 
-class TooManyStrikes(RemoteProtocolError):
+class TooManyProtocolErrors(RemoteProtocolError):
     """The peer sent too many frames that had to be refused.
 
     Attributes:
-        strikes: how many were refused.
+        count: how many were refused.
     """
 
     def __init__(self, strikes: int) -> None:
         super().__init__(strikes)
-        self.strikes = strikes
+        self.count = strikes
 
     def __str__(self) -> str:
         return (
-            f"the peer sent over {self.strikes} frames that had to be refused: "
+            f"the peer sent over {self.count} frames that had to be refused: "
             "bad checksums, garbage, unknown types, malformed errors, pongs never asked for"
         )
 
@@ -401,8 +400,8 @@ _WHY_CLOSED = {
     DisconnectReason.ERROR: "the connection failed",
     DisconnectReason.RESET: "the connection was reset",
     DisconnectReason.SERVER_FULL: "this side closed the connection because it has as many as it may",
-    DisconnectReason.STALLED: "this side closed the connection because its peer did not read what it was sent",
-    DisconnectReason.SILENT: "this side closed the connection because its peer was silent, and did not answer a ping either",
+    DisconnectReason.WRITE_TIMEOUT: "this side closed the connection because its peer did not read what it was sent",
+    DisconnectReason.PING_TIMEOUT: "this side closed the connection because its peer was silent, and did not answer a ping either",
     DisconnectReason.REJECTED: "this side closed the connection because on_connect refused the session",
     DisconnectReason.OVERLOAD: "this side closed the connection because all together kept too much, and this one the most",
 }

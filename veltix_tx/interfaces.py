@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from veltix_tx.app.router import Events
     from veltix_tx.errors import SessionClosed
-    from veltix_tx.net.session import Session
+    from veltix_tx.net.session.session import Session
     from veltix_tx.wire.messages import MessageType, Response
 
-__all__ = ["Application", "IHandlerTable", "IVeltixApplication", "IVeltixPlugin"]
+__all__ = ["Application", "Events", "IHandlerTable", "IVeltixApplication", "IVeltixPlugin"]
 
 
 class Application(Protocol):
@@ -126,3 +126,11 @@ class IVeltixPlugin(Interface):
 
     def disconnected(session: Session, reason: SessionClosed) -> object:
         """Take note that a session is gone. Called only where ``on_disconnect`` is granted, after the application."""
+
+
+class Events(Enum):
+    """What a callback can be set for."""
+
+    ON_RECV = "on_recv"
+    ON_CONNECT = "on_connect"
+    ON_DISCONNECT = "on_disconnect"

@@ -47,7 +47,7 @@ class Limits:
     Attributes:
         hello_size: bytes of a HELLO or HELLO_ACK frame's content.
         json_hello_size: bytes of one message of the JSON handshake.
-        strikes: refused frames after which the peer is closed: bad checksums and runs of garbage in all, and,
+        protocol_errors: refused frames after which the peer is closed: bad checksums and runs of garbage in all, and,
             counted apart and one forgiven each second, frames of unknown types and pongs never asked for.
         inflight: messages of one peer that wait for their turn or whose handlers run; beyond
             it reading from that peer pauses.
@@ -63,17 +63,17 @@ class Limits:
         write_high: bytes queued for a peer above which whoever sends is asked to wait.
         write_low: bytes queued at which sending goes on.
         write_hard: bytes queued above which nothing more is taken; one message always is.
-        inbound: bytes of all peers together that have come of unfinished messages, or wait for their
+        receive_buffers: bytes of all peers together that have come of unfinished messages, or wait for their
             turn; beyond it the peer with the most is closed. While less than half of it is free, messages that have come in part
             have less time than ``timeouts.frame``.
-        outbound: bytes queued for all peers together, those of broadcasts apart; the same.
+        send_buffers: bytes queued for all peers together, those of broadcasts apart; the same.
         log_lines: lines of the log per second that one source may cause, on average.
         log_burst: the same in a row; what is left out is counted.
     """
 
     hello_size: int = 256
     json_hello_size: int = 4096
-    strikes: int = 32
+    protocol_errors: int = 32
     inflight: int = 1024
     pending: int = 65536
     half_open: int = 256
@@ -84,8 +84,8 @@ class Limits:
     write_high: int = 1024 * 1024
     write_low: int = 256 * 1024
     write_hard: int = 11 * 1024 * 1024
-    inbound: int = 256 * 1024 * 1024
-    outbound: int = 256 * 1024 * 1024
+    receive_buffers: int = 256 * 1024 * 1024
+    send_buffers: int = 256 * 1024 * 1024
     log_lines: int = 5
     log_burst: int = 20
 
@@ -93,8 +93,8 @@ class Limits:
         check_whole("hello_size", self.hello_size, 32, 65535)
         check_whole("json_hello_size", self.json_hello_size, 64, 65535)
         for name in (
-            *("strikes", "inflight", "pending", "half_open", "half_open_per_source"),
-            *("pings", "ping_burst", "inbound", "outbound", "log_lines", "log_burst"),
+            *("protocol_errors", "inflight", "pending", "half_open", "half_open_per_source"),
+            *("pings", "ping_burst", "receive_buffers", "send_buffers", "log_lines", "log_burst"),
         ):
             check_whole(name, getattr(self, name), 1)
         if self.per_source is not None:
@@ -114,10 +114,10 @@ class Timeouts:
             a peer that reads on is given it all. Also for what handlers that are cancelled when their connection ends may
             still do before ``on_disconnect`` is called without waiting for them.
         drain: for accepted messages to be answered when the service stops.
-        stall: for a peer that does not read before its connection is aborted.
+        write: for a peer that does not read before its connection is aborted.
         frame: for the rest of a message that has begun, and a second more for each 64 KiB of it.
-        silence: without a byte from the peer before it is asked with a ping.
-        pong: for anything from the peer after that ping before it counts as dead.
+        ping_interval: without a byte from the peer before it is asked with a ping.
+        ping_timeout: for anything from the peer after that ping before it counts as dead.
         handler: for a handler's Deferred or coroutine before it is cancelled; ``math.inf`` for no end.
         slow_handler: that a handler may block before a warning names it; ``math.inf`` for no warning.
     """
@@ -125,10 +125,10 @@ class Timeouts:
     request: float = 5.0
     close: float = 5.0
     drain: float = 10.0
-    stall: float = 30.0
+    write: float = 30.0
     frame: float = 30.0
-    silence: float = 20.0
-    pong: float = 20.0
+    ping_interval: float = 20.0
+    ping_timeout: float = 20.0
     handler: float = 30.0
     slow_handler: float = 0.1
 

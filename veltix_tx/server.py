@@ -28,34 +28,36 @@ from zope.interface import implementer
 
 from veltix_tx._version import __version__
 from veltix_tx.app.hub import Hub
-from veltix_tx.app.router import Answer, Events, OnConnect, OnDisconnect, OnRecv
+from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv
 from veltix_tx.app.service import RoutedService
 from veltix_tx.app.signals import Signals
-from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
-from veltix_tx.interfaces import Application, IHandlerTable, IVeltixApplication
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.errors import SessionClosed, SettingsError
+from veltix_tx.interfaces import Application, Events, IHandlerTable, IVeltixApplication
 from veltix_tx.logs import LineObserver, LoggerConfig, LogLevel
 from veltix_tx.logs import Logger as VeltixLogger
-from veltix_tx.net.accepting import accept_in_turns, accept_patiently
 from veltix_tx.net.addresses import is_local, join_address, shown
-from veltix_tx.net.connections import Connections
-from veltix_tx.net.endpoints import Place, ServerEndpoint, open_endpoint, places
-from veltix_tx.net.factory import VeltixServerFactory, check_wire
-from veltix_tx.net.handlers import handler_table
-from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.listeners import Listeners
-from veltix_tx.net.protocol import VeltixProtocol
-from veltix_tx.net.session import Session
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.connection.factory import VeltixServerFactory
+from veltix_tx.net.connection.protocol import VeltixProtocol
+from veltix_tx.net.session.session import Session
+from veltix_tx.net.shared.admission import AdmissionControl
+from veltix_tx.net.shared.handlers import handler_table
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
-from veltix_tx.net.tls_status import not_installed
-from veltix_tx.settings import ServerChanges, ServerConfig, ServerSettings, changed, given_address
-from veltix_tx.wire.handshake import Role
+from veltix_tx.net.transport.accept import back_off_on_accept_error, limit_accepts
+from veltix_tx.net.transport.endpoints import ListenSpec, ServerEndpoint, listen_specs, open_endpoint
+from veltix_tx.net.transport.tls_errors import not_installed
+from veltix_tx.net.waiters import Waiters
+from veltix_tx.settings import ServerChanges, ServerConfig, ServerSettings, evolve, given_address
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
-from veltix_tx.wire.releases import AUTO, SUPERSET
+from veltix_tx.wire.registry import check_wire
+from veltix_tx.wire.veltix.releases import AUTO, SUPERSET
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from veltix_tx.net.tls import ServerTls
+    from veltix_tx.net.transport.tls import ServerTls
 
 with suppress(ImportError):  # Windows has no such limits
     from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
@@ -117,7 +119,7 @@ class Server(RoutedService):
         self._closing: Deferred[Any] = succeed(None)  # the ports of the latest stop
         self._cut: Callable[[], None] = lambda: None
         self._stopping = False
-        self._when_stopping: Listeners[None] = Listeners()
+        self._when_stopping: Waiters[None] = Waiters()
         self._announces = False
         given: dict[str, Any] = {**settings}
         if port is not None:
@@ -129,7 +131,7 @@ class Server(RoutedService):
             given["endpoints"] = (endpoint,)
         self.config = ServerConfig()
         self._listening: object = None  # a new one each time it begins to listen
-        self._connections: Connections | None = None  # until it listens
+        self._connections: AdmissionControl | None = None  # until it listens
         self._configure(config, given)
         super().__init__(Role.SERVER, application, types, reactor, random)
 
@@ -155,9 +157,9 @@ class Server(RoutedService):
     def _configure(self, config: ServerConfig | None, settings: dict[str, Any]) -> None:
         if self._listening is not None:
             raise SettingsError("settings", sorted(settings), "given before the server listens, or after its service has stopped")
-        wanted = changed(self.config if config is None else config, settings, ServerConfig)
+        wanted = evolve(self.config if config is None else config, settings, ServerConfig)
         check_wire(wanted.wire)
-        self._places = places(wanted)
+        self._places = listen_specs(wanted)
         self.config = wanted
 
     @overload
@@ -262,7 +264,7 @@ class Server(RoutedService):
 
     @property
     def counters(self) -> Counter[str]:
-        """What has happened since it began to listen: name -> how often; see :data:`~veltix_tx.net.shared.COUNTERS`."""
+        """What has happened since it began to listen: name -> how often; see :data:`~veltix_tx.net.shared.budgets.COUNTERS`."""
         return Counter() if self._connections is None else Counter(self._connections.shared.counters)
 
     @from_any_thread
@@ -319,8 +321,8 @@ class Server(RoutedService):
             raise SettingsError("listen", "called again", "called once until the service stops")
         clocks = self._clocks
         most, config = _affordable(self.config.max_connections), self.config
-        self._connections = Connections(most, config.limits, config.timeouts, clocks)
-        kept = _Kept(self._application, self._hub)
+        self._connections = AdmissionControl(most, config.limits, config.timeouts, clocks)
+        kept = _SessionTracking(self._application, self._hub)
         attempts = []
         endpoints = [open_endpoint(clocks, place) for place in self._places]
         self._tls = [_named(place, partial(_tls, *place.tls)) if place.tls else None for place in self._places]
@@ -459,7 +461,7 @@ class Server(RoutedService):
         def cut() -> None:
             drained.cancel()
             for session in dict.fromkeys([*sessions, *(each.session for each in ending if each.session is not None)]):
-                session.cut()
+                session._cancel_handlers()
             left = set(connections).intersection(ending)  # not those of a server that listens again
             lost = sum(protocol.cut_off(manual) for protocol in left)
             if lost:
@@ -514,16 +516,16 @@ class Server(RoutedService):
         self._stopping = True
         self._when_stopping.fire(None)
 
-    def _opened(self, port: IListeningPort, place: Place, current: object) -> None:
+    def _opened(self, port: IListeningPort, place: ListenSpec, current: object) -> None:
         if self._listening is not current:
             port.stopListening()  # stopped, or failed elsewhere, in the meantime
             return
-        accept_in_turns(port)
+        limit_accepts(port)
         self._ports.append(port)
         address = port.getHost()
         assert self._connections is not None
-        may_log = partial(self._connections.shared.remarks.may_log, shown(address))
-        accept_patiently(port, self.reactor, may_log)
+        may_log = partial(self._connections.shared.log_limiter.allow, shown(address))
+        back_off_on_accept_error(port, self.reactor, may_log)
         auto = f"Veltix {SUPERSET.name}" if place.encrypted else "Veltix 1.4 to 3.3 but 1.8 and 1.9"
         wire = f"{auto} (wire auto)" if place.wire == AUTO else f"Veltix {place.wire}"
         how = " over TLS" if place.encrypted else ""
@@ -578,7 +580,7 @@ class BlockingServer(BlockingView):
 
 
 @implementer(IVeltixApplication, IHandlerTable)
-class _Kept:
+class _SessionTracking:
     """An application whose sessions are kept in a hub."""
 
     def __init__(self, application: IVeltixApplication, hub: Hub) -> None:
@@ -622,13 +624,13 @@ def _finished(protocol: VeltixProtocol, closed: SessionClosed) -> Deferred[Any]:
 
 def _tls(*files: Any) -> ServerTls:
     try:
-        from veltix_tx.net.tls import ServerTls  # noqa: PLC0415 (not always installed)
+        from veltix_tx.net.transport.tls import ServerTls  # noqa: PLC0415 (not always installed)
     except ImportError as error:
         raise not_installed("tls_cert", files[0]) from error
     return ServerTls(*files)
 
 
-def _named(place: Place, read: Callable[[], T]) -> T:
+def _named(place: ListenSpec, read: Callable[[], T]) -> T:
     """Return what reading the files for TLS returns; raise its error under the name of what names them."""
     try:
         return read()

@@ -21,16 +21,13 @@ __all__ = [
     "ClientChanges",
     "ClientConfig",
     "ClientSettings",
-    "Limits",
     "PerformanceMode",
     "RetryPolicy",
     "ServerChanges",
     "ServerConfig",
     "ServerSettings",
     "SocketCore",
-    "Timeouts",
-    "changed",
-    "check_seconds",
+    "evolve",
     "given_address",
     "split_address",
 ]
@@ -423,7 +420,7 @@ class ClientChanges(ClientSettings, total=False):
 C = TypeVar("C", ServerConfig, ClientConfig)
 
 
-def changed(config: C, settings: dict[str, Any], kind: type[C]) -> C:
+def evolve(config: C, settings: dict[str, Any], kind: type[C]) -> C:
     """Return a config with some fields changed.
 
     Raises:

@@ -23,16 +23,15 @@ from veltix_tx._version import __version__
 from veltix_tx.app.applications import Echo, Relay
 from veltix_tx.app.plugins import declared, event_names, find_plugins
 from veltix_tx.app.signals import Signals
-from veltix_tx.collector import Collector
 from veltix_tx.errors import MessageTypeError, SettingsError
+from veltix_tx.gc_tuning import GcTuner
 from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
-from veltix_tx.net.factory import resolve_clocks
-from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.clock import Clocks, resolve_clocks
 from veltix_tx.server import Server
 from veltix_tx.settings import ServerConfig
 from veltix_tx.stdio import command_output
-from veltix_tx.wire import codec
-from veltix_tx.wire.releases import AUTO, RELEASES
+from veltix_tx.wire.veltix import codec
+from veltix_tx.wire.veltix.releases import AUTO, RELEASES
 
 __all__ = ["Options", "makeService"]
 
@@ -143,7 +142,7 @@ def makeService(options: Options, reactor: IReactorTime | Clocks | None = None) 
         _enable(server, options["plugin"])
     except SettingsError as error:
         raise SystemExit(_line(error, options)) from error
-    service = _Served(server, Collector(resolve_clocks(reactor)), options)
+    service = _Served(server, GcTuner(resolve_clocks(reactor)), options)
     server.setServiceParent(service)
     return service
 
@@ -155,7 +154,7 @@ class _Served(MultiService):
     A SIGINT or SIGTERM stops the process as ever; another one, while it stops, ends it at once.
     """
 
-    def __init__(self, server: Server, collector: Collector, options: Options) -> None:
+    def __init__(self, server: Server, collector: GcTuner, options: Options) -> None:
         super().__init__()
         self._server = server
         self._options = options

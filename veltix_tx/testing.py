@@ -26,11 +26,11 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from zope.interface import implementer
 
 from veltix_tx.client import Client
-from veltix_tx.clock import ThreadedClock
 from veltix_tx.errors import SettingsError
-from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.session import Session
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.session.session import Session
 from veltix_tx.server import Server
+from veltix_tx.threaded_clock import ThreadedClock
 
 __all__ = ["MemoryNetwork", "ScriptedPeer"]
 

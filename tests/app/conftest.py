@@ -9,7 +9,7 @@ import pytest
 
 from veltix_tx import Client, MessageRegistry, MessageType, Server, Session
 from veltix_tx.testing import MemoryNetwork, ScriptedPeer
-from veltix_tx.wire.layouts import W22
+from veltix_tx.wire.veltix.layouts import W22
 
 
 class Town:

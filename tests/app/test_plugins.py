@@ -32,10 +32,10 @@ from veltix_tx.app.applications import Echo
 from veltix_tx.app.plugins import Plugin, Plugins, declared, find_plugins, plugin_code
 from veltix_tx.app.router import Router
 from veltix_tx.interfaces import IHandlerTable, IVeltixApplication, IVeltixPlugin
-from veltix_tx.net.handlers import handler_table
+from veltix_tx.net.shared.handlers import handler_table
 from veltix_tx.testing import MemoryNetwork
-from veltix_tx.wire import codec
-from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.interface import Role
+from veltix_tx.wire.veltix import codec
 
 ALL = ("on_connect", "on_recv", "on_disconnect")
 
@@ -593,7 +593,7 @@ def test_a_failing_connected_ends_the_session(
     took = ["one", "two"] if which == "bad" else ["one", "two", "last"]
     assert calls == [*(f"{name} connected" for name in took), *(f"{name} disconnected" for name in reversed(took))]
     assert town.server.counters["sessions_rejected"] == 1
-    lines = [formatEvent(event) for event in log_events if event["log_namespace"] == "veltix_tx.net.telling"]
+    lines = [formatEvent(event) for event in log_events if event["log_namespace"] == "veltix_tx.net.session.handler_log"]
     assert len(lines) == 1
     if isinstance(error, ZeroDivisionError):
         (event,) = logged_failures.flush(ZeroDivisionError)
@@ -638,10 +638,10 @@ def test_slow_observers_are_bounded() -> None:
     for _ in range(4):
         client.send(town.chat)
     town.network.pump()
-    assert session._link.flow.paused
+    assert session._transport.flow.paused
     for each in waits:
         each.callback(None)
-    assert not session._link.flow.paused
+    assert not session._transport.flow.paused
 
 
 # Finding them.

@@ -11,12 +11,12 @@ from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from veltix_tx import Client, Server
-from veltix_tx.app.router import Events, Router
-from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
-from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.reconnect import DisconnectState
+from veltix_tx.app.router import Router
+from veltix_tx.disconnect import DisconnectReason, DisconnectState
+from veltix_tx.errors import SessionClosed, SettingsError
+from veltix_tx.interfaces import Events, IVeltixApplication
 from veltix_tx.net.threads import Workers
-from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
 
 TYPES = MessageRegistry()

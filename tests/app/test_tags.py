@@ -9,7 +9,7 @@ import pytest
 from veltix_tx import MessageRegistry, MessageType, Server, SettingsError
 from veltix_tx.app.hub import Hub
 from veltix_tx.client import Client
-from veltix_tx.net.tags import Tagged, Tags
+from veltix_tx.net.session.tags import Taggable, Tags
 from veltix_tx.testing import MemoryNetwork
 
 TYPES = MessageRegistry()
@@ -31,7 +31,7 @@ def crowd(count: int) -> tuple[MemoryNetwork, Server, list[list[bytes]]]:
 
 def test_a_tag_is_set_once() -> None:
     """Setting a tag again says False and leaves its value."""
-    tags = Tags(Tagged())
+    tags = Tags(Taggable())
     assert tags.add("role", "admin")
     assert not tags.add("role", "guest")
     assert tags.get("role") == "admin"
@@ -40,7 +40,7 @@ def test_a_tag_is_set_once() -> None:
 
 def test_none_of_no_tags_is_all_and_not_any() -> None:
     """All of no tags are always there, any of no tags never is, as upstream has it."""
-    tags = Tags(Tagged())
+    tags = Tags(Taggable())
     assert tags.has_all([])
     assert not tags.has_any([])
     tags.add("a")
@@ -52,7 +52,7 @@ def test_none_of_no_tags_is_all_and_not_any() -> None:
 
 def test_a_tag_goes_once() -> None:
     """Removing says whether there was something to remove; clearing takes all."""
-    tags = Tags(Tagged())
+    tags = Tags(Taggable())
     tags.add("a")
     assert tags.remove("a")
     assert not tags.remove("a")
@@ -132,7 +132,7 @@ def test_two_hubs_know_the_same_tags() -> None:
     network.pump()
     assert server.select(["late"]) == second.select(["late"]) == []
     session.add_tag("afterwards")
-    assert session.watchers == ()
+    assert session._tag_observers == ()
 
 
 @pytest.mark.parametrize("wrong", ["admin", b"admin", "", None, 5])

@@ -178,7 +178,7 @@ def test_laps_count_what_is_sent(number: int) -> None:
 @pytest.mark.parametrize("size", HEADERS)
 def test_the_headers_are_those_of_upstream(size: int) -> None:
     """Frames made here are frames of this package's wire, with the same type, content and id."""
-    from veltix_tx.wire.layouts import ALL_LAYOUTS
+    from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS
 
     layout = next(layout for layout in ALL_LAYOUTS if layout.header_size == size)
     frame = HEADERS[size].frame(b"hello", 201, 9)

@@ -15,7 +15,7 @@ from veltix_tx.benchmark.options import main, parse
 from veltix_tx.benchmark.peers import COMPILED, OWN, PEERS, PURE
 from veltix_tx.benchmark.results import Case, Outcome, Results
 from veltix_tx.benchmark.workloads import COMPARED, GROUPS, WORKLOADS
-from veltix_tx.wire import codec
+from veltix_tx.wire.veltix import codec
 
 UPSTREAM = {
     "latency_iterations": 2000,

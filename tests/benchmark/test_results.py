@@ -311,8 +311,8 @@ def test_samples_are_put_into_stages() -> None:
 
     from twisted.internet import defer
 
-    from veltix_tx.net import session
-    from veltix_tx.wire import frames
+    from veltix_tx.net.session import session
+    from veltix_tx.wire.veltix import frames
 
     counted = stages({f"{module.__file__}:f": number for number, module in enumerate((frames, session, defer, library), 1)})
     assert [counted[stage] for stage in ("Twisted", "the standard library")] == [3, 4]

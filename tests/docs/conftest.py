@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from veltix_tx.wire.connection import Pong, Ready, VeltixConnection
-from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.events import HandshakeCompleted, Pong
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry
-from veltix_tx.wire.releases import AUTO, find_release
+from veltix_tx.wire.veltix.connection import VeltixConnection
+from veltix_tx.wire.veltix.releases import AUTO, find_release
 
 from ..ports import free_port
 from .not_run import NOT_RUN
@@ -184,14 +185,14 @@ def ping(where: tuple[str, int] | str, wire: str = AUTO) -> VeltixConnection:
         events = connection.start()
         while True:
             for event in events:
-                if isinstance(event, Ready):
-                    connection.send_ping(connection.fresh_id(()))
+                if isinstance(event, HandshakeCompleted):
+                    connection.send_ping(connection.allocate_id(()))
                 elif isinstance(event, Pong):
                     return connection
             link.sendall(b"".join(connection.data_to_send()))
             data = link.recv(65536)
             assert data, f"{where} closed the connection"
-            events = connection.receive(data, 0)
+            events = connection.receive_data(data, 0)
 
 
 @pytest.fixture(name="ping")

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from veltix_tx.dropin import Client, ClientConfig, Events, MessageType, Server, ServerConfig
-from veltix_tx.dropin.reactor import reactor_thread
+from veltix_tx.dropin.veltix import Client, ClientConfig, Events, MessageType, Server, ServerConfig
+from veltix_tx.dropin.veltix.reactor import reactor_thread
 from veltix_tx.logs import Logger, LoggerConfig
 
 from ..ports import free_port

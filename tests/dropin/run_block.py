@@ -1,6 +1,6 @@
 """Runs a block of Veltix code as a script. Run, never imported.
 
-``python run_block.py BLOCK.py PORT [--package veltix_tx.dropin]``: of the block's source only the import
+``python run_block.py BLOCK.py PORT [--package veltix_tx.dropin.veltix]``: of the block's source only the import
 lines are changed, from ``veltix`` to the package. The package's two configurations are told where to go
 instead of the block: port 8080 becomes PORT, every host becomes loopback.
 
@@ -147,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("block")
     parser.add_argument("port", type=int)
-    parser.add_argument("--package", default="veltix_tx.dropin")
+    parser.add_argument("--package", default="veltix_tx.dropin.veltix")
     parser.add_argument("--prelude", help="code to run before the block, in its namespace")
     parser.add_argument("--pause", action="append", default=[], help="wait before the statements that begin so")
     parser.add_argument("--retry-delay", type=float, help="instead of the configured one")

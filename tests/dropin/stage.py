@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from ..ports import free_port
 
 HERE = Path(__file__).parent
-OURS, REAL = "veltix_tx.dropin", "veltix"
+OURS, REAL = "veltix_tx.dropin.veltix", "veltix"
 RELEASE = "1.6.3"
 """The real one: the drop-in is its twin."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import veltix_tx
-from veltix_tx import dropin
+from veltix_tx.dropin import veltix
 from veltix_tx.errors import SettingsError
 
 HERE = Path(__file__).parent
@@ -60,19 +60,19 @@ def same_parameters(ours: Any, theirs: str) -> None:
 
 def test_every_name_can_be_imported() -> None:
     """What 1.6.3 exports is exported, and what the package calls its own is there."""
-    assert not set(API) - set(dropin.__all__)
-    assert all(hasattr(dropin, name) for name in dropin.__all__)
+    assert not set(API) - set(veltix.__all__)
+    assert all(hasattr(veltix, name) for name in veltix.__all__)
 
 
 def test_version_is_ours() -> None:
     """The version is this package's own, not upstream's."""
-    assert dropin.__version__ == veltix_tx.__version__
+    assert veltix.__version__ == veltix_tx.__version__
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_class_takes_what_upstreams_takes(name: str) -> None:
     """A class is made, and each of its methods called, as in 1.6.3."""
-    ours, theirs = getattr(dropin, name), API[name]
+    ours, theirs = getattr(veltix, name), API[name]
     if "signature" in theirs:
         same_parameters(ours, theirs["signature"])
     for method, signature in theirs.get("methods", {}).items():
@@ -92,7 +92,7 @@ def test_class_takes_what_upstreams_takes(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in CLASSES if "fields" in API[name]])
 def test_dataclass_has_upstreams_fields(name: str) -> None:
     """A dataclass has 1.6.3's fields in their order, with their defaults, and can be changed."""
-    ours, theirs = getattr(dropin, name), API[name]
+    ours, theirs = getattr(veltix, name), API[name]
     found = {each.name: "required" if each.default is MISSING else shown(each.default) for each in fields(ours)}
     first = dict(list(found.items())[: len(theirs["fields"])])
     if name == "LoggerConfig":
@@ -103,7 +103,7 @@ def test_dataclass_has_upstreams_fields(name: str) -> None:
 @pytest.mark.parametrize("name", ENUMS)
 def test_enum_has_upstreams_members(name: str) -> None:
     """An enum has 1.6.3's members with their values (a socket backend's value was its class)."""
-    ours, theirs = getattr(dropin, name), API[name]
+    ours, theirs = getattr(veltix, name), API[name]
     assert issubclass(ours, Enum)
     for member, value in theirs["members"].items():
         assert name == "SocketCore" or ours[member].value == value
@@ -113,7 +113,7 @@ def test_enum_has_upstreams_members(name: str) -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_function_takes_what_upstreams_takes(name: str) -> None:
     """A function takes one argument, as in 1.6.3; its name may differ."""
-    assert len(taken(getattr(dropin, name))) == len(parameters(API[name]["signature"])) == 1
+    assert len(taken(getattr(veltix, name))) == len(parameters(API[name]["signature"])) == 1
 
 
 def test_attributes_that_programs_use(ends: Any) -> None:
@@ -144,9 +144,9 @@ def test_attributes_that_programs_use(ends: Any) -> None:
 )
 def test_submodules(module: str, names: list[str]) -> None:
     """The submodules that documents and programs import from have upstream's names, and they are the same objects."""
-    found = importlib.import_module(f"veltix_tx.dropin.{module}")
+    found = importlib.import_module(f"veltix_tx.dropin.veltix.{module}")
     for name in names:
-        assert getattr(found, name) is getattr(dropin, name, getattr(found, name))
+        assert getattr(found, name) is getattr(veltix, name, getattr(found, name))
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_submodules(module: str, names: list[str]) -> None:
 )
 def test_a_setting_that_cannot_be_is_refused(config: str, settings: dict[str, Any]) -> None:
     """A setting that makes no sense is refused with its name when the server or client is made; upstream takes anything."""
-    made = getattr(dropin, config)(**settings)
-    owner = dropin.Server if config == "ServerConfig" else dropin.Client
+    made = getattr(veltix, config)(**settings)
+    owner = veltix.Server if config == "ServerConfig" else veltix.Client
     with pytest.raises(SettingsError, match=next(iter(settings))):
         owner(made)
 
@@ -175,17 +175,17 @@ def test_a_setting_that_cannot_be_is_refused(config: str, settings: dict[str, An
 def test_config_without_defaults_is_required() -> None:
     """A server or client is not made without its config."""
     with pytest.raises(TypeError):
-        dropin.Server()  # type: ignore[call-arg]
+        veltix.Server()  # type: ignore[call-arg]
     with pytest.raises(TypeError):
-        dropin.Client()  # type: ignore[call-arg]
+        veltix.Client()  # type: ignore[call-arg]
 
 
 def test_configs_are_compared_by_value() -> None:
     """Two configs with the same settings are equal, and can be changed until they are used."""
-    assert dropin.ServerConfig(port=1) == dropin.ServerConfig(port=1)
-    config = dropin.ClientConfig()
+    assert veltix.ServerConfig(port=1) == veltix.ServerConfig(port=1)
+    config = veltix.ClientConfig()
     config.port = 9000
-    assert config == dropin.ClientConfig(port=9000)
+    assert config == veltix.ClientConfig(port=9000)
 
 
 def test_first_documents_setting(ends: Any) -> None:
@@ -197,10 +197,10 @@ def test_first_documents_setting(ends: Any) -> None:
 
 def test_exceptions_are_the_packages_own() -> None:
     """One ``except VeltixError`` catches what either API raises; two names are Python's as well."""
-    assert dropin.VeltixError is veltix_tx.VeltixError
-    assert issubclass(dropin.TimeoutError, TimeoutError)
-    exceptions = importlib.import_module("veltix_tx.dropin.exceptions")
+    assert veltix.VeltixError is veltix_tx.VeltixError
+    assert issubclass(veltix.TimeoutError, TimeoutError)
+    exceptions = importlib.import_module("veltix_tx.dropin.veltix.exceptions")
     assert issubclass(exceptions.ConnectionError, ConnectionError)
-    assert issubclass(exceptions.ConnectionError, dropin.VeltixError)
+    assert issubclass(exceptions.ConnectionError, veltix.VeltixError)
     for name in ("SenderError", "NetworkError", "MessageError", "MessageTypeError", "RequestError", "TimeoutError"):
-        assert issubclass(getattr(dropin, name), dropin.VeltixError)
+        assert issubclass(getattr(veltix, name), veltix.VeltixError)

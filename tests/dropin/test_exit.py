@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from veltix_tx.dropin import MessageType, MessageTypeRegistry, Request
+from veltix_tx.dropin.veltix import MessageType, MessageTypeRegistry, Request
 
 from .ends import Ends, run_script, until
 
@@ -23,7 +23,7 @@ KIND = MessageTypeRegistry.get(CODE) or MessageType(CODE, "scripts")
 
 HEAD = f"""
 import os, signal, sys, threading, time
-from veltix_tx.dropin import *
+from veltix_tx.dropin.veltix import *
 KIND = MessageType({CODE})
 PORT = int(sys.argv[1])
 def client(**settings):
@@ -199,8 +199,8 @@ server.get_sender().broadcast(Request(KIND, b"goodbye"), server.get_all_clients_
         "Server(ServerConfig(port=1))\nClient(ClientConfig(port=1))",
         "c = Client(ClientConfig(port=1, retry=1000, retry_delay=1000))\nc.retry()",
         """
-import socket, veltix_tx.dropin.reactor
-veltix_tx.dropin.reactor._EXIT = 0.5
+import socket, veltix_tx.dropin.veltix.reactor
+veltix_tx.dropin.veltix.reactor._EXIT = 0.5
 socket.getaddrinfo = lambda *_: threading.Event().wait()
 threading.Thread(target=Client(ClientConfig("a.name.that.takes.its.time", 1, timeout=60)).connect, daemon=True).start()
 """,
@@ -362,7 +362,9 @@ assert mine.get_sender().send(Request(KIND, b"parent"))
 
 def test_importing_starts_nothing(tmp_path: Path) -> None:
     """Importing the drop-in starts no thread and imports no reactor."""
-    code = "import sys, threading, veltix_tx.dropin; print(threading.active_count(), 'twisted.internet.reactor' in sys.modules)"
+    code = (
+        "import sys, threading, veltix_tx.dropin.veltix; print(threading.active_count(), 'twisted.internet.reactor' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "1 False\n"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from veltix_tx.dropin import DisconnectReason, DisconnectState, Request
+from veltix_tx.dropin.veltix import DisconnectReason, DisconnectState, Request
 
 from .ends import Ends, Peer, new_type, until
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from veltix_tx.dropin import (
+from veltix_tx.dropin.veltix import (
     Logger,
     LoggerConfig,
     LogLevel,

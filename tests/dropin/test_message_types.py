@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from veltix_tx.dropin import HELLO, HELLO_ACK, PING, PONG, MessageType, MessageTypeError, MessageTypeRegistry
+from veltix_tx.dropin.veltix import HELLO, HELLO_ACK, PING, PONG, MessageType, MessageTypeError, MessageTypeRegistry
 from veltix_tx.wire.messages import MessageRegistry
 from veltix_tx.wire.messages import MessageType as Unregistered
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from veltix_tx.dropin import PING, PONG, Request
+from veltix_tx.dropin.veltix import PING, PONG, Request
 
 from .ends import Ends, Lines, Peer, both_wires, new_type, until
 

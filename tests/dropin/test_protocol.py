@@ -8,9 +8,9 @@ import zlib
 
 import pytest
 
-from veltix_tx.dropin import HELLO, HELLO_ACK, PING, PONG, MessageType, MessageTypeRegistry, Request, RequestError, Response
-from veltix_tx.dropin.network import request as request_module
-from veltix_tx.dropin.network.request import id_as_bytes, id_as_int, parse_all
+from veltix_tx.dropin.veltix import HELLO, HELLO_ACK, PING, PONG, MessageType, MessageTypeRegistry, Request, RequestError, Response
+from veltix_tx.dropin.veltix.network import request as request_module
+from veltix_tx.dropin.veltix.network.request import id_as_bytes, id_as_int, parse_all
 
 from .ends import new_type
 

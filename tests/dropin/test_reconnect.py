@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from veltix_tx.dropin import Client, DisconnectReason, DisconnectState, Request, Server
+from veltix_tx.dropin.veltix import Client, DisconnectReason, DisconnectState, Request, Server
 from veltix_tx.errors import SettingsError
 
 from .ends import Ends, both_wires, free_port, new_type, until
@@ -334,7 +334,7 @@ def test_clients_that_have_ended_are_not_kept(ends: Ends) -> None:
     import gc
     import weakref
 
-    from veltix_tx.dropin import ClientConfig
+    from veltix_tx.dropin.veltix import ClientConfig
 
     server = ends.server()
     clients = [Client(ClientConfig(port=port)) for port in (server.port, server.port, free_port())]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from veltix_tx.dropin import ClientConfig, Request, Response, ServerConfig
+from veltix_tx.dropin.veltix import ClientConfig, Request, Response, ServerConfig
 
 from .ends import Ends, Lines, both_wires, new_type, until
 
@@ -122,7 +122,7 @@ def test_types_nobody_knows_are_dropped(ends: Ends) -> None:
 
 def test_codes_below_200(ends: Ends) -> None:
     """Upstream allows every code that it does not use itself; here, too."""
-    from veltix_tx.dropin import MessageType
+    from veltix_tx.dropin.veltix import MessageType
 
     kind, seen = MessageType(199), []  # type: ignore[var-annotated]
     server, client = ends.pair()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from veltix_tx.dropin import MessageType, Request, Response, Server
+from veltix_tx.dropin.veltix import MessageType, Request, Response, Server
 
 from .ends import Ends, Lines, both_wires, new_type, until
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from veltix_tx.dropin import Mode, Request, Sender, SenderError
-from veltix_tx.dropin.reactor import reactor_thread
-from veltix_tx.wire.layouts import W22
+from veltix_tx.dropin.veltix import Mode, Request, Sender, SenderError
+from veltix_tx.dropin.veltix.reactor import reactor_thread
+from veltix_tx.wire.veltix.layouts import W22
 
 from .ends import Ends, Lines, Peer, both_wires, new_type, until
 
@@ -205,7 +205,7 @@ def test_a_full_queue_is_told(ends: Ends, log: Lines) -> None:
     reactor_thread().call(session._flow.pauseProducing)
     content = bytes(9 * 1024 * 1024)
     assert server.get_sender().broadcast(Request(kind, content), server.clients) is True
-    until(lambda: session.queued > len(content))
+    until(lambda: session.write_buffer_size > len(content))
     assert server.get_sender().broadcast(Request(kind, content), server.clients) is False
     assert log.about("does not read")
     seen: list[int] = []

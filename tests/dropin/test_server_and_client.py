@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from veltix_tx.dropin import DisconnectReason, DisconnectState, Events, Request, Server
-from veltix_tx.dropin.exceptions import ConnectionError, MessageError  # noqa: A004 (upstream's names)
+from veltix_tx.dropin.veltix import DisconnectReason, DisconnectState, Events, Request, Server
+from veltix_tx.dropin.veltix.exceptions import ConnectionError, MessageError  # noqa: A004 (upstream's names)
 
 from .ends import Ends, Lines, Peer, both_wires, free_port, new_type, until
 
@@ -517,6 +517,6 @@ def test_ipv6(ends: Ends) -> None:
 
 def test_server_is_a_server() -> None:
     """A server that was made and never started opens nothing and needs no closing."""
-    from veltix_tx.dropin import ServerConfig
+    from veltix_tx.dropin.veltix import ServerConfig
 
     assert Server(ServerConfig(port=free_port())).clients == []

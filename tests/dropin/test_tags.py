@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from veltix_tx.dropin import ClientInfo, Request
+from veltix_tx.dropin.veltix import ClientInfo, Request
 
 from .ends import Ends, new_type, until
 

@@ -15,9 +15,9 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.selectreactor import SelectReactor
 
-from veltix_tx.dropin import Client, Request, Response, Server, reactor
-from veltix_tx.dropin.callbacks import Crew, Strand
-from veltix_tx.dropin.reactor import reactor_thread
+from veltix_tx.dropin.veltix import Client, Request, Response, Server, reactor
+from veltix_tx.dropin.veltix.callbacks import Strand, ThreadPool
+from veltix_tx.dropin.veltix.reactor import reactor_thread
 
 from .ends import Ends, both_wires, new_type, until
 
@@ -230,10 +230,10 @@ def test_a_slow_handler_blocks_nobody_else(ends: Ends) -> None:
 
 def test_threads_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are made when there is work and end when there is none, and others come with the next."""
-    from veltix_tx.dropin import callbacks
+    from veltix_tx.dropin.veltix import callbacks
 
     monkeypatch.setattr(callbacks, "_LINGER", 0.05)
-    crew, seen = Crew(4), []  # type: ignore[var-annotated]
+    crew, seen = ThreadPool(4), []  # type: ignore[var-annotated]
     before = threading.active_count()
     for _ in range(2):
         for number in range(100):
@@ -245,7 +245,7 @@ def test_threads_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def client_queue(client: Any) -> int:
     """Bytes that wait in a client's session."""
-    return int(client.socket.session.queued)
+    return int(client.socket.session.write_buffer_size)
 
 
 def test_a_fast_sender_and_a_slow_handler(ends: Ends) -> None:
@@ -273,7 +273,7 @@ def test_a_fast_sender_and_a_slow_handler(ends: Ends) -> None:
     assert session is not None
     for _ in range(50):
         assert client.is_connected
-        most.append(len(strand._calls) + len(session.turns._inbox))
+        most.append(len(strand._calls) + len(session._dispatcher._inbox))
         time.sleep(0.005)
         assert client_queue(client) < 4 * 1024 * 1024
     assert 1000 < max(most) < 5000
@@ -288,7 +288,7 @@ def test_a_fast_sender_and_a_slow_handler(ends: Ends) -> None:
 def test_a_strand_makes_room() -> None:
     """A strand asks to wait when many calls wait, once, and fires when few are left."""
     thread = reactor_thread()
-    strand, go, seen = Strand(Crew(1), thread.reactor), threading.Event(), []  # type: ignore[var-annotated]
+    strand, go, seen = Strand(ThreadPool(1), thread.reactor), threading.Event(), []  # type: ignore[var-annotated]
     strand.put(go.wait, 10)
     rooms = [strand.put(seen.append, number) for number in range(1100)]
     waiting = [room for room in rooms if room is not None]
@@ -334,7 +334,7 @@ def test_a_call_that_is_put_at_a_strands_end() -> None:
 def test_a_cleared_strand_lets_go() -> None:
     """What has been forgotten is not called, and who waits for room goes on."""
     thread = reactor_thread()
-    strand, go, seen = Strand(Crew(1), thread.reactor), threading.Event(), []  # type: ignore[var-annotated]
+    strand, go, seen = Strand(ThreadPool(1), thread.reactor), threading.Event(), []  # type: ignore[var-annotated]
     begun = threading.Event()
     strand.put(lambda: (begun.set(), go.wait(10)))
     assert begun.wait(5)
@@ -523,7 +523,7 @@ def test_disconnect_inside_callbacks(ends: Ends) -> None:
 def test_callbacks_in_one_thread_leave_no_context_variables() -> None:
     """What a callback sets with a ContextVar is not seen by another connection's, which has the same thread after it."""
     user: ContextVar[str] = ContextVar("user", default="nobody")
-    crew, seen, done = Crew(1), [], threading.Event()
+    crew, seen, done = ThreadPool(1), [], threading.Event()
     crew.submit(lambda: seen.append((threading.get_ident(), user.get(), user.set("first"))))
     crew.submit(lambda: (seen.append((threading.get_ident(), user.get(), None)), done.set()))
     assert done.wait(5)

@@ -19,12 +19,13 @@ from typing import Any
 
 from veltix_tx.encodings import decode_json, decode_utf8
 from veltix_tx.errors import InvalidContent, RemoteProtocolError, VeltixError
-from veltix_tx.wire.connection import Event, Failed, Ready, State, VeltixConnection
-from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
-from veltix_tx.wire.layouts import ALL_LAYOUTS, W62, Layout
+from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, RejectReason
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, Response
-from veltix_tx.wire.releases import RELEASES, SUPERSET, HandshakeKind, Release
-from veltix_tx.wire.states import Role
+from veltix_tx.wire.veltix.connection import State, VeltixConnection
+from veltix_tx.wire.veltix.frames import FrameDecoder
+from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W62, Layout
+from veltix_tx.wire.veltix.releases import RELEASES, SUPERSET, HandshakeKind, Release
 
 __all__ = ["CHOSEN_BY", "DICTIONARY", "TARGETS", "Target", "seeds"]
 
@@ -63,7 +64,7 @@ def _facts(event: Event) -> Any:
     if isinstance(event, Response):
         assert event.latency is None or event.latency >= 0
         return event.type.code, event.content, event.request_id, event.hash, event.timestamp
-    if isinstance(event, Failed):
+    if isinstance(event, ConnectionFailed):
         text = str(event.error)
         assert isinstance(event.error, RemoteProtocolError), repr(event.error)
         assert len(text) < 500, text
@@ -113,24 +114,24 @@ def frames(data: bytes) -> None:
     expected = _fed(whole, [_Weighed(stream)], limit)
     assert _Weighed.copied <= 4 * len(stream), f"{_Weighed.copied} bytes were copied for {len(stream)}"
     assert checked <= 18 * len(stream), f"{checked} bytes were checked for {len(stream)}"
-    garbage = sum(event == Refused(Refusal.GARBAGE) for event in expected)
+    garbage = sum(event == FrameRejected(RejectReason.GARBAGE) for event in expected)
     assert len(expected) - garbage <= len(stream) // layout.header_size
     assert garbage <= (len(expected) - garbage) + len(stream) // limit + 2
-    assert whole.strikes <= strikes
+    assert whole.violations <= strikes
     parts = FrameDecoder(layout, _types().get, limit, strikes)
     assert _fed(parts, _cut(stream, data[2]), limit) == expected
-    assert (str(parts.error), parts.strikes) == (str(whole.error), whole.strikes)
+    assert (str(parts.error), parts.violations) == (str(whole.error), whole.violations)
     if whole.error is None:
-        assert (parts.buffered, parts.unfinished) == (whole.buffered, whole.unfinished)
+        assert (parts.buffered_size, parts.incoming_size) == (whole.buffered_size, whole.incoming_size)
 
 
 def _fed(decoder: FrameDecoder, chunks: Iterable[bytes], limit: int) -> list[Any]:
     found: list[Any] = []
     for chunk in chunks:
         before = decoder.error
-        events = decoder.feed(chunk, 0)
+        events = decoder.receive_data(chunk, 0)
         assert before is None or not events, "something was decoded after an error"
-        assert decoder.error is not None or decoder.buffered <= decoder.unfinished <= limit
+        assert decoder.error is not None or decoder.buffered_size <= decoder.incoming_size <= limit
         found += _seen(events)
     assert decoder.error is None or isinstance(decoder.error, RemoteProtocolError)
     return found
@@ -155,17 +156,17 @@ def _heard(side: VeltixConnection, chunks: Iterable[bytes], limit: int, ready: i
     """Yield what a connection makes of the reads, and check what must hold after each."""
     failed = False
     for chunk in chunks:
-        events = side.receive(chunk, 1_795_000_000_000)
+        events = side.receive_data(chunk, 1_795_000_000_000)
         for event in events:
             assert not failed, "something happened after Failed"
-            failed = isinstance(event, Failed)
-            ready += isinstance(event, Ready)
+            failed = isinstance(event, ConnectionFailed)
+            ready += isinstance(event, HandshakeCompleted)
             assert ready == 1 or failed, "something happened before Ready, or Ready twice"
         assert failed == (side.state is State.FAILED)
         assert (ready == 1) == (side.peer is not None)
         assert side._handshake is None or len(side._handshake._buffer) <= 4098 + len(chunk)
-        assert failed or side.unfinished <= limit
-        assert side._decoder is None or side._decoder.buffered <= limit
+        assert failed or side.incoming_size <= limit
+        assert side._decoder is None or side._decoder.buffered_size <= limit
         yield from _seen(events)
 
 
@@ -181,14 +182,14 @@ def _connection(role: Role, data: bytes, *, ready: bool) -> None:
         side = _side(role, release, limit, long_headers=data[1] >= 128)
         begun = _seen(side.start())
         for _ in range(wakes):
-            side.wake()
+            side.handle_timeout()
         if ready and not begun:
             begun += _heard(side, [_agreeing(role, release)], limit, 0)
         said = b"".join(side.data_to_send())
         heard = list(_heard(side, chunks, limit, len(begun)))
         out = b"".join(side.data_to_send())
         assert len(out) <= len(stream) + _ROOM_FOR_HELLOS, "it says more than it hears"
-        results.append((said, begun, heard, out, side.state, side.pings, side.unfinished if side.state is State.READY else 0))
+        results.append((said, begun, heard, out, side.state, side.pings, side.incoming_size if side.state is State.READY else 0))
     assert results[0] == results[1], "the chunking makes a difference"
 
 

@@ -27,7 +27,7 @@ async def test_pinned_server_serves_the_real_client(release: str, folders: dict[
         assert await ours.disconnected.get() is session
         assert session.closed is not None
         assert session.closed.reason is DisconnectReason.PEER_CLOSED
-        assert session.refused == 0
+        assert session.frames_rejected == 0
 
 
 @pytest.mark.parametrize("release", each_release(*(each for each in RELEASES if each not in OWN_PORT_ONLY)))
@@ -43,7 +43,7 @@ async def test_auto_server_serves_the_real_client(release: str, folders: dict[st
         assert await ours.disconnected.get() is session
         assert session.closed is not None
         assert session.closed.reason is DisconnectReason.MANUAL
-        assert (session.refused, session.peer.features) == (0, ())
+        assert (session.frames_rejected, session.peer.features) == (0, ())
 
 
 @pytest.mark.parametrize("release", each_release(*RELEASES))
@@ -56,7 +56,7 @@ async def test_pinned_client_talks_to_the_real_server(release: str, folders: dic
         await ours.client.disconnect()
         assert (await ours.disconnected.get()).reason is DisconnectReason.MANUAL
         await real.next("disconnected")
-        assert session.refused == 0
+        assert session.frames_rejected == 0
 
 
 @pytest.mark.parametrize("release", each_release(*RELEASES))
@@ -68,7 +68,7 @@ async def test_auto_client_talks_to_the_real_server(release: str, folders: dict[
         await converse(session, ours.noted, real)
         await real.call("disconnect")
         assert (await ours.disconnected.get()).reason is DisconnectReason.PEER_CLOSED
-        assert (session.refused, session.peer.features) == (0, ())
+        assert (session.frames_rejected, session.peer.features) == (0, ())
 
 
 @pytest.mark.parametrize("release", each_release(*(each for each in RELEASES if each >= "2.")))
@@ -110,7 +110,7 @@ async def test_a_real_client_survives_errors(release: str, folders: dict[str, Pa
         ours.server.route(ECHO)(lambda client, message: message.content)
         ours.server.route(NOTE)(lambda client, message: ours.noted.put(message.content))
         await converse(session, ours.noted, real)
-        assert (session.refused, session.late_replies) == (0, 0)
+        assert (session.frames_rejected, session.late_replies) == (0, 0)
 
 
 @pytest.mark.parametrize("release", each_release(*WITH_ERROR))
@@ -127,7 +127,7 @@ async def test_a_real_server_survives_errors(release: str, folders: dict[str, Pa
         ours.client.route(ECHO)(lambda message: message.content)
         ours.client.route(NOTE)(lambda message: ours.noted.put(message.content))
         await converse(session, ours.noted, real)
-        assert (session.refused, session.late_replies) == (0, 0)
+        assert (session.frames_rejected, session.late_replies) == (0, 0)
 
 
 @pytest.mark.parametrize("release", each_release("2.0.3", "3.3.0"))
@@ -172,18 +172,18 @@ async def test_a_client_can_be_pinged_in_on_connect(release: str, pinned: bool, 
 
 # The heartbeat.
 
-HEARTBEAT = Timeouts(silence=0.2, pong=0.5, close=0.5)
+HEARTBEAT = Timeouts(ping_interval=0.2, ping_timeout=0.5, close=0.5)
 
 
 async def stay_connected(session: Session, noted: DeferredQueue[bytes], real: Real) -> None:
     """Let several heartbeats pass in which nobody says anything else; both ends are there as before."""
     from twisted.internet import reactor
 
-    before = session._link.heard  # type: ignore[attr-defined]
+    before = session._transport.last_received  # type: ignore[attr-defined]
     await deferLater(reactor, 1.5, lambda: None)
     assert session.closed is None
-    assert (session.late_replies, session.refused) == (0, 0)
-    assert session._link.heard - before > 1  # type: ignore[attr-defined]
+    assert (session.late_replies, session.frames_rejected) == (0, 0)
+    assert session._transport.last_received - before > 1  # type: ignore[attr-defined]
     await converse(session, noted, real)
 
 

@@ -16,7 +16,7 @@ import veltix_tx
 from veltix_tx import Client, MessageRegistry, MessageType, Server
 from veltix_tx.logs import LineObserver
 from veltix_tx.testing import MemoryNetwork
-from veltix_tx.wire.layouts import W22
+from veltix_tx.wire.veltix.layouts import W22
 
 NASTY = "1.6.3\r\n[-] root logged in\x1b[2J{log_source}{log_namespace!r}%s\u2028\x00"
 

@@ -643,10 +643,10 @@ def test_no_logger_is_left_by_a_config_that_fails(stream: io.StringIO, tmp_path:
 def test_it_shows_the_packages_own_messages_and_no_others(stream: io.StringIO) -> None:
     """What the package logs is shown, under its namespace; what others log is not."""
     logger(stream, show_timestamp=False)
-    for namespace in ("veltix_tx.net.session", "veltix_tx", "veltix_txt", "twisted.web"):
+    for namespace in ("veltix_tx.net.session.session", "veltix_tx", "veltix_txt", "twisted.web"):
         TwistedLogger(namespace=namespace).warn("from {name}", name=namespace)
     assert stream.getvalue().splitlines() == [
-        "WARN  [veltix_tx.net.session] from veltix_tx.net.session",
+        "WARN  [veltix_tx.net.session.session] from veltix_tx.net.session.session",
         "WARN  [veltix_tx] from veltix_tx",
     ]
     assert Logger().get_stats()[LogLevel.WARNING] == 2

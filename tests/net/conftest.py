@@ -16,15 +16,17 @@ from zope.interface import implementer
 
 from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.protocol import VeltixProtocol
-from veltix_tx.net.session import Session
-from veltix_tx.net.side import Side
-from veltix_tx.settings import ClientConfig, Limits, RetryPolicy, ServerConfig, Timeouts
-from veltix_tx.wire.connection import Event, VeltixConnection
-from veltix_tx.wire.handshake import Role
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.connection.protocol import VeltixProtocol
+from veltix_tx.net.session.session import Session
+from veltix_tx.net.shared.context import ConnectionContext
+from veltix_tx.settings import ClientConfig, RetryPolicy, ServerConfig
+from veltix_tx.wire.events import Event
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
-from veltix_tx.wire.releases import find_release
+from veltix_tx.wire.veltix.connection import VeltixConnection
+from veltix_tx.wire.veltix.releases import find_release
 
 from .tries import POLICY, ByConnector, ByEndpoint, Network
 
@@ -121,7 +123,9 @@ class Line:
             wire=wire if pinned else "auto", limits=limits or Limits(), timeouts=timeouts or Timeouts(), **settings
         )
         full = protocol_settings.pop("full", False)
-        self.side = Side(self.application, self.config, self.clocks, types=self.types, random=Random(1), **protocol_settings)
+        self.side = ConnectionContext(
+            self.application, self.config, self.clocks, types=self.types, random=Random(1), **protocol_settings
+        )
         self.protocol = VeltixProtocol(self.side, full=full)
         self.transport = CountingTransport()
         self.far = VeltixConnection(
@@ -153,7 +157,7 @@ class Line:
         self.clock.advance(0)  # the end of the reactor's turn, when what was sent in it is written
         said = self.transport.value()
         self.transport.clear()
-        return self.far.receive(said, 0)
+        return self.far.receive_data(said, 0)
 
     def deliver(self) -> None:
         """Let the protocol read what the far end has to send, in one piece."""

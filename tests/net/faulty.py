@@ -21,15 +21,17 @@ from zope.interface import implementer
 
 from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.protocol import VeltixProtocol
-from veltix_tx.net.session import Session
-from veltix_tx.net.side import Side
-from veltix_tx.settings import ClientConfig, Limits, ServerConfig, Timeouts
-from veltix_tx.wire.connection import Event, VeltixConnection
-from veltix_tx.wire.handshake import Role
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.connection.protocol import VeltixProtocol
+from veltix_tx.net.session.session import Session
+from veltix_tx.net.shared.context import ConnectionContext
+from veltix_tx.settings import ClientConfig, ServerConfig
+from veltix_tx.wire.events import Event
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
-from veltix_tx.wire.releases import find_release
+from veltix_tx.wire.veltix.connection import VeltixConnection
+from veltix_tx.wire.veltix.releases import find_release
 
 END = b""
 """What a socket receives when the peer has closed."""
@@ -220,7 +222,7 @@ class FaultyLine:
         self.witness = Witness()
         made = ServerConfig if role is Role.SERVER else ClientConfig
         config = made(wire=wire, limits=limits or Limits(), timeouts=timeouts or Timeouts())
-        self.protocol: Any = VeltixProtocol(Side(self.witness, config, clocks, types=self.types, random=Random(1)))
+        self.protocol: Any = VeltixProtocol(ConnectionContext(self.witness, config, clocks, types=self.types, random=Random(1)))
         self.socket = FaultySocket()
         self.transport: Any = FaultyTransport(self.socket, self.protocol, self.reactor)
         other = Role.CLIENT if role is Role.SERVER else Role.SERVER
@@ -254,7 +256,7 @@ class FaultyLine:
         self.reactor.turn()
         said = bytes(self.socket.sent)
         self.socket.sent.clear()
-        events = self.far.receive(said, 0) if said else []
+        events = self.far.receive_data(said, 0) if said else []
         data = b"".join(self.far.data_to_send())
         if data:
             self.socket.inbox.append(data)

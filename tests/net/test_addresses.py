@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 
-from veltix_tx.net.addresses import host_of, is_local, shown
-from veltix_tx.net.connections import source_of
+from veltix_tx.net.addresses import host_of, is_local, shown, source_of
 
 
 @pytest.mark.parametrize(

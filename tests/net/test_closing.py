@@ -8,10 +8,10 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent
 
-from veltix_tx.net.closing import CloseWatch
-from veltix_tx.net.keepalive import Deadlines
-from veltix_tx.settings import Timeouts
-from veltix_tx.wire.handshake import Role
+from veltix_tx.limits import Timeouts
+from veltix_tx.net.clock import Timers
+from veltix_tx.net.connection.closing import CloseWatch
+from veltix_tx.wire.interface import Role
 
 from .faulty import FaultyLine
 
@@ -24,7 +24,7 @@ class Close:
         self.left = left
         self.given_up: list[float] = []
         CloseWatch(
-            *(Deadlines(self.clock), self.clock.seconds, lambda: self.left),
+            *(Timers(self.clock), self.clock.seconds, lambda: self.left),
             seconds=5,
             stall=30,
             least=1_000,

@@ -19,8 +19,8 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from veltix_tx import Client, RetryPolicy, SessionClosed
-from veltix_tx.net.connecting import HostEndpoint, tcp_endpoint
-from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.transport.connecting import HostEndpoint, tcp_endpoint
 
 from .names import Reactor
 from .tries import HELLO
@@ -205,7 +205,7 @@ class Story:
         self.client.disconnect()
         session = self.client.session
         if session is not None:
-            session._link.connectionLost()
+            session._transport.connectionLost()
         self.reactor.advance(10)
         assert self.reactor.getDelayedCalls() == []
 

@@ -11,12 +11,14 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, formatEvent
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import DisconnectReason
-from veltix_tx.net.connections import _REFUSED_AT_ONCE, _YOUNG, Connections, source_of
-from veltix_tx.net.factory import VeltixServerFactory
-from veltix_tx.net.keepalive import Clocks
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.addresses import source_of
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.connection.factory import VeltixServerFactory
+from veltix_tx.net.shared.admission import _REFUSED_AT_ONCE, _YOUNG, AdmissionControl
 from veltix_tx.server import _OTHER_FILES
-from veltix_tx.settings import Limits, ServerConfig, Timeouts
+from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.messages import MessageRegistry
 
 from .conftest import CountingTransport, Recorder
@@ -28,7 +30,7 @@ class Door:
     def __init__(self, most: int = 1000, **limits: int | None) -> None:
         self.clock = Clock()
         clocks = Clocks(self.clock, self.clock.seconds, self.clock.seconds)
-        self.connections = Connections(most, Limits(**limits), Timeouts(), clocks)
+        self.connections = AdmissionControl(most, Limits(**limits), Timeouts(), clocks)
         self.factory = VeltixServerFactory(
             Recorder(),
             ServerConfig(wire="3.3.0", handshake_timeout=1000),
@@ -77,7 +79,7 @@ def test_too_many_half_open_ones_let_the_oldest_go(log_events: list[Any]) -> Non
     """Over the limit the oldest of more than three seconds is aborted for the new one, counted and logged; ready ones never are."""
     door = Door(half_open=3)
     ready = door.come("10.0.0.9")
-    door.connections.ready(ready)
+    door.connections.handshake_completed(ready)
     first = door.come("10.0.0.1")
     others = [door.come(f"10.0.0.{number}") for number in (2, 3)]
     door.clock.advance(_YOUNG)
@@ -103,7 +105,7 @@ def test_this_machine_is_no_source_like_others(host: str, given: int | None, mos
     peers = []
     for _ in range((most or 1500) + 1):
         peers.append(door.come(host))
-        door.connections.ready(peers[-1])
+        door.connections.handshake_completed(peers[-1])
     assert [refused(each) for each in peers] == [False] * (len(peers) - 1) + [most is not None]
 
 
@@ -169,7 +171,7 @@ def test_a_full_source_is_refused_and_others_are_not() -> None:
     door = Door(per_source=2)
     mine = [door.come() for _ in range(2)]
     for each in mine:
-        door.connections.ready(each)
+        door.connections.handshake_completed(each)
     assert refused(door.come())
     assert not refused(door.come("10.0.0.2"))
     door.leave(mine[0])
@@ -177,7 +179,7 @@ def test_a_full_source_is_refused_and_others_are_not() -> None:
     for _ in range(3):
         protocol = door.factory.buildProtocol(UNIXAddress(None))
         assert protocol in set(door.connections)
-        assert not protocol._full
+        assert not protocol._refusing
 
 
 @pytest.mark.parametrize("limits", [{"most": 3}, {"per_source": 3}])
@@ -196,7 +198,7 @@ def test_half_open_ones_do_not_fill_the_server(limits: dict[str, int]) -> None:
 def test_only_so_many_are_told_that_the_server_is_full() -> None:
     """The first connections over the limit are refused with a word, further ones are closed at once, and all are counted."""
     door = Door(most=1)
-    door.connections.ready(door.come())
+    door.connections.handshake_completed(door.come())
     told = [door.come() for _ in range(_REFUSED_AT_ONCE)]
     assert all(refused(each) for each in told)
     assert door.come() is None
@@ -219,7 +221,7 @@ def test_nothing_is_kept_of_those_that_are_gone() -> None:
             continue
         alive.append(protocol)
         if number % 2 == 0:
-            door.connections.ready(protocol)
+            door.connections.handshake_completed(protocol)
         if number % 5 == 0:
             door.leave(alive.pop(0))
     for each in alive:

@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 from veltix_tx.app.plugins import Plugin
 from veltix_tx.app.router import Router
 from veltix_tx.net.threads import Workers, wait_for
-from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.interface import Role
 
 from .test_threads import WithPool, with_pool  # noqa: F401 (a fixture)
 

@@ -6,8 +6,8 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from veltix_tx.errors import SettingsError
-from veltix_tx.net.endpoints import open_client_endpoint, open_endpoint, places
-from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.transport.endpoints import listen_specs, open_client_endpoint, open_endpoint
 from veltix_tx.settings import ServerConfig
 
 
@@ -41,7 +41,7 @@ from veltix_tx.settings import ServerConfig
 )
 def test_what_a_server_endpoint_lacks_is_said(description: str, said: str) -> None:
     """The error quotes the description as it was given, and says what is missing, unknown or no number in it."""
-    (place,) = places(ServerConfig(endpoints=(description,)))
+    (place,) = listen_specs(ServerConfig(endpoints=(description,)))
     with pytest.raises(SettingsError) as caught:
         open_endpoint(Clocks(MemoryReactorClock()), place)
     assert (caught.value.name, caught.value.value) == ("endpoint", description)

@@ -9,12 +9,15 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from veltix_tx.errors import DisconnectReason, SessionClosed, SettingsError
-from veltix_tx.net.connections import Connections
-from veltix_tx.net.factory import VeltixServerFactory, check_wire, resolve_clocks
-from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.reconnect import VeltixClientFactory
-from veltix_tx.settings import ClientConfig, Limits, ServerConfig, Timeouts
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.errors import SessionClosed, SettingsError
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.clock import Clocks, resolve_clocks
+from veltix_tx.net.connection.factory import VeltixServerFactory
+from veltix_tx.net.connection.reconnect import VeltixClientFactory
+from veltix_tx.net.shared.admission import AdmissionControl
+from veltix_tx.settings import ClientConfig, ServerConfig
+from veltix_tx.wire.registry import check_wire
 
 
 def test_clocks_are_those_given_or_the_reactors() -> None:
@@ -59,7 +62,7 @@ def test_connections_are_counted_until_they_are_gone(recorder: Any) -> None:
 def test_the_limit_is_for_all_factories_together(recorder: Any) -> None:
     """Factories that share their connections refuse the one over the limit, and accept again when one is gone."""
     clock = Clock()
-    connections = Connections(2, Limits(), Timeouts(), Clocks(clock, clock.seconds, clock.seconds))
+    connections = AdmissionControl(2, Limits(), Timeouts(), Clocks(clock, clock.seconds, clock.seconds))
     one, two = (
         VeltixServerFactory(recorder, reactor=clock, connections=connections)  # type: ignore[arg-type]
         for _ in range(2)

@@ -10,10 +10,11 @@ import pytest
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import DisconnectReason, SessionClosed, VeltixError
-from veltix_tx.net.session import Session
-from veltix_tx.settings import Limits, Timeouts
-from veltix_tx.wire.handshake import Role
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.errors import SessionClosed, VeltixError
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.session.session import Session
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import Response
 
 from .faulty import BROKEN, END, FaultyLine
@@ -54,7 +55,7 @@ def life(line: FaultyLine) -> Iterator[str]:
         session.send(line.chat, b"x" * 100_000)
     line.watch(session.when_writable())
     line.reactor.turn()
-    assert session.queued
+    assert session.write_buffer_size
     yield "with the queue full"
     line.watch(session.drain())
     yield "draining, with handlers busy"
@@ -172,7 +173,7 @@ def test_a_connection_may_break_inside_what_a_reply_calls(role: Role, then: str)
         elif then == "disconnect":
             line.watch(line.session.disconnect())
         elif then == "abort":
-            line.session.give_up()
+            line.session._abort_slow_reader()
         else:
             line.break_off("gone at once")
             line.watch(line.session.ping())
@@ -231,7 +232,7 @@ def test_what_a_transport_says_after_the_end_changes_nothing(way: str) -> None:
         flow.stopProducing()
     assert [step for step in producer.told if step == "stop"] == ["stop"]
     assert producer.told[-2:] in (["stop", "resume"], ["pause", "stop"])
-    assert session.queued == 0
+    assert session.write_buffer_size == 0
     with pytest.raises(SessionClosed):
         session.register_producer(Producer())
     with pytest.raises(SessionClosed):
@@ -249,7 +250,7 @@ def test_a_transport_that_is_gone_takes_no_producer() -> None:
     line.transport.registerProducer(stopped, True)
     assert stopped.told == ["stop"]
     line.protocol.flow.start()
-    assert not line.protocol.flow._producing
+    assert not line.protocol.flow._registered
     del session
     line.check_nothing_is_left()
 
@@ -277,7 +278,7 @@ def test_this_side_closes_when_the_peer_has(role: Role, paused: bool) -> None:
     assert line.witness.contents == []
     assert not line.socket.closed
     assert not line.socket.inbox
-    assert [sorted(line.protocol.deadlines._calls)] == [["close"]]
+    assert [sorted(line.protocol.timers._calls)] == [["close"]]
     line.socket.inbox.append(END)
     line.reactor.turn()
     assert line.socket.closed
@@ -461,7 +462,7 @@ def test_deadlines_of_requests_and_frames_do_not_run_out_when_the_clock_is_set_f
 @pytest.mark.parametrize("role", Role)
 def test_no_deadline_runs_out_when_the_clock_is_set_forward(role: Role) -> None:
     """A handshake, an answer to a ping, a slow reader and a close have as much time as without the jump, and no more."""
-    times = Timeouts(silence=20, pong=20, stall=30, close=5)
+    times = Timeouts(ping_interval=20, ping_timeout=20, write=30, close=5)
 
     def jumping(line: FaultyLine) -> FaultyLine:
         line.jump(DAY)

@@ -9,11 +9,12 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from veltix_tx.errors import DisconnectReason, QueueFull
-from veltix_tx.net.flow import Flow
-from veltix_tx.net.keepalive import Clocks, Deadlines
-from veltix_tx.net.shared import Shared
-from veltix_tx.settings import Limits, Timeouts
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.errors import QueueFull
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.clock import Clocks, Timers
+from veltix_tx.net.shared.context import SharedState
+from veltix_tx.net.transport.flow_control import FlowControl
 
 MIB = 1024 * 1024
 
@@ -35,9 +36,9 @@ class Link:
         self.clock = Clock()
         self.transport = transport
         self.limits = limits
-        self.timeouts = Timeouts(stall=30)
-        self.deadlines = Deadlines(self.clock)
-        self.shared = Shared(Clocks(self.clock, self.clock.seconds, self.clock.seconds), limits, self.timeouts)
+        self.timeouts = Timeouts(write=30)
+        self.deadlines = Timers(self.clock)
+        self.shared = SharedState(Clocks(self.clock, self.clock.seconds, self.clock.seconds), limits, self.timeouts)
         self.asking, self.unwritten = False, 0
         self.told: list[str] = []
 
@@ -58,10 +59,10 @@ class Link:
         self.told.append("room")
 
 
-def make() -> tuple[Transport, Clock, Flow, list[str]]:
+def make() -> tuple[Transport, Clock, FlowControl, list[str]]:
     """Make what is tested, on a clock."""
     link = Link(transport := Transport(), Limits())
-    flow = Flow(link)
+    flow = FlowControl(link)
     flow.start()
     transport.calls.clear()
     return transport, link.clock, flow, link.told
@@ -93,7 +94,7 @@ def test_replies_count_only_while_writing_is_blocked() -> None:
     assert not flow.paused
     flow.write([b"x"], 1, 1)
     assert flow.paused
-    assert flow.full
+    assert flow.backlogged
     assert len(clock.getDelayedCalls()) == 1
 
 
@@ -108,7 +109,7 @@ def test_a_peer_that_reads_again_is_read_again() -> None:
         assert flow.paused
         flow.resumeProducing()
         assert not flow.paused
-        assert not flow.full
+        assert not flow.backlogged
         assert flow.queued == 0
         assert clock.getDelayedCalls() == []
     assert told == ["resumed", "room"] * 2
@@ -130,7 +131,7 @@ def test_stopping_lets_go_of_the_transport_once() -> None:
 
 def test_unread_replies_pause_reading_and_then_abort(server_line: Any, log_events: list[Any]) -> None:
     """A peer that asks and does not read its replies is not read any more, and aborted and logged when it stalls."""
-    line = server_line(timeouts=Timeouts(stall=5.0))
+    line = server_line(timeouts=Timeouts(write=5.0))
     session = line.shake()
     line.application.on_message = lambda session, message: b"x" * (600 * 1024)
     line.transport.producer.pauseProducing()
@@ -142,7 +143,7 @@ def test_unread_replies_pause_reading_and_then_abort(server_line: Any, log_event
     assert line.transport.aborted == 0
     line.clock.advance(0.2)
     assert line.transport.aborted == 1
-    assert session.closed.reason is DisconnectReason.STALLED
+    assert session.closed.reason is DisconnectReason.WRITE_TIMEOUT
     assert "does not read" in next(each for each in log_events if each["log_level"].name == "warn")["log_format"]
     line.lose()
     assert line.clock.getDelayedCalls() == []
@@ -150,7 +151,7 @@ def test_unread_replies_pause_reading_and_then_abort(server_line: Any, log_event
 
 def test_drained_replies_resume_reading(server_line: Any) -> None:
     """When the peer has read its replies, it is read again and nothing is pending."""
-    line = server_line(timeouts=Timeouts(silence=10_000))
+    line = server_line(timeouts=Timeouts(ping_interval=10_000))
     line.shake()
     line.application.on_message = lambda session, message: b"x" * (600 * 1024)
     line.transport.producer.pauseProducing()
@@ -249,10 +250,10 @@ class Narrow:
 
 def narrow(
     high: int = MIB, low: int = 256 * 1024, acknowledged: Callable[[Any], int | None] = lambda _: None, **limits: Any
-) -> tuple[Narrow, Clock, Flow, list[str]]:
+) -> tuple[Narrow, Clock, FlowControl, list[str]]:
     """Make a flow on a narrow transport."""
     link = Link(transport := Narrow(), Limits(write_high=high, write_low=min(low, high), **limits))
-    flow = Flow(link, acknowledged=acknowledged)
+    flow = FlowControl(link, acknowledged=acknowledged)
     flow.start()
     return transport, link.clock, flow, link.told
 
@@ -359,7 +360,7 @@ def test_senders_wait_between_the_marks() -> None:
     """Above the high mark when_low() waits and the producer is paused, once; at the low mark both go on."""
     transport, _, flow, _ = narrow(high=500_000, low=200_000)
     source, fired = Source(), list[Any]()
-    flow.feed_from(source)
+    flow.set_producer(source)
     flow.pauseProducing()
     transport.blocked = True
     flow.write([b"x" * 500_000], 500_000, 0)
@@ -377,7 +378,7 @@ def test_senders_wait_between_the_marks() -> None:
     assert flow.queued > 0
 
 
-async def _wait(flow: Flow) -> None:
+async def _wait(flow: FlowControl) -> None:
     await flow
 
 
@@ -387,11 +388,11 @@ def test_a_producer_registered_late_is_paused_at_once() -> None:
     flow.pauseProducing()
     flow.write([b"x" * 1001], 1001, 0)
     source = Source()
-    flow.feed_from(source)
+    flow.set_producer(source)
     assert source.steps == ["pause"]
     with pytest.raises(RuntimeError):
-        flow.feed_from(Source())
-    flow.feed_from(None)
+        flow.set_producer(Source())
+    flow.set_producer(None)
     flow.resumeProducing()
     assert source.steps == ["pause"]
 
@@ -405,7 +406,7 @@ def test_the_end_stops_the_producer_and_tells_who_waits(how: str, logged_failure
 
     _, _, flow, _ = narrow(high=1000)
     source, fired = Source(fail), list[Any]()
-    flow.feed_from(source)
+    flow.set_producer(source)
     flow.pauseProducing()
     flow.write([b"x" * 1001], 1001, 0)
     flow.when_low().addCallback(fired.append)
@@ -502,12 +503,12 @@ def test_requests_wait_while_replies_are_unread(apart: bool, server_line: Any) -
 
     So it is where they are answered apart from their turns, as those of concurrent routes are.
     """
-    line = server_line(timeouts=Timeouts(silence=10_000))
+    line = server_line(timeouts=Timeouts(ping_interval=10_000))
     line.shake()
 
     def answer(session: Any, message: Any) -> bytes | None:
         result = message.content + b"x" * (300 * 1024)
-        return (session.answer(message, result), None)[1] if apart else result
+        return (session.reply(message, result), None)[1] if apart else result
 
     line.application.on_message = answer
     line.transport.producer.pauseProducing()

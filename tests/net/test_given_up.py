@@ -8,13 +8,13 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from veltix_tx.errors import TooManyRequests
-from veltix_tx.settings import Limits, Timeouts
-from veltix_tx.wire import requests
-from veltix_tx.wire.layouts import Header
+from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.wire.messages import ERROR, PING, Response
-from veltix_tx.wire.requests import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS
+from veltix_tx.wire.veltix import request_ids
+from veltix_tx.wire.veltix.layouts import Header
+from veltix_tx.wire.veltix.request_ids import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS
 
-NEVER = Timeouts(silence=1_000_000)
+NEVER = Timeouts(ping_interval=1_000_000)
 WHOLE_HALVES = pytest.mark.parametrize(
     ("role", "wire", "half"),
     [("client", "2.0.3", LEGACY_CLIENT_IDS), ("client", "3.3.0", CLIENT_IDS), ("server", "3.3.0", SERVER_IDS)],
@@ -94,7 +94,7 @@ def test_a_late_reply_reaches_no_other_request(how: str, role: str, wire: str, h
     for question in asked(line):
         line.say(b"B", request_id=question.request_id)
     assert {reply[0].content for reply in waiting} == {b"B"}
-    assert (session.late_replies, session.waiting) == (1, 0)
+    assert (session.late_replies, session.pending_requests) == (1, 0)
 
 
 def test_with_every_id_given_up_requests_are_refused(either: Any) -> None:
@@ -141,7 +141,7 @@ def test_a_new_connection_knows_nothing_of_the_old_ones_ids(either: Any) -> None
 @pytest.mark.parametrize("how", ["timeout", "cancel"])
 def test_a_late_pong_settles_no_other_ping(how: str, role: str, wire: str, half: range, either: Any) -> None:
     """However many pings follow a given-up one, none is settled by its late pong, which is no strike either."""
-    line = either(role, wire, limits=Limits(strikes=1))
+    line = either(role, wire, limits=Limits(protocol_errors=1))
     session = line.shake()
     give_up(line, session.ping(timeout=1), how)
     late = b"".join(line.far.data_to_send())
@@ -157,20 +157,20 @@ def test_a_late_pong_settles_no_other_ping(how: str, role: str, wire: str, half:
     line.clock.advance(0.5)
     line.deliver()
     assert trips == [[500.0]] * 1000
-    assert (session.late_replies, session.waiting, session.closed) == (1, 0, None)
+    assert (session.late_replies, session.pending_requests, session.closed) == (1, 0, None)
 
 
 @pytest.mark.parametrize("wire", ["1.3.0", "1.6.3", "1.6.10", "1.7.5", "3.3.0"])
 @pytest.mark.parametrize("role", ["server", "client"])
 def test_late_pongs_are_no_strikes(role: str, wire: str, either: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that answers late, be it to more pings than are remembered, breaks no rule; one that answers twice does."""
-    monkeypatch.setattr(requests, "MOST_GIVEN_UP", 512)
-    line = either(role, wire, limits=Limits(strikes=2))
+    monkeypatch.setattr(request_ids, "MOST_GIVEN_UP", 512)
+    line = either(role, wire, limits=Limits(protocol_errors=2))
     session = line.shake()
     for _ in range(2000):
         session.ping(timeout=1).addErrback(lambda _: None)
     line.clock.advance(1)
-    assert len(session.questions.pings.given_up) <= 512
+    assert len(session._requests.pings.given_up) <= 512
     line.take()
     pongs = b"".join(line.far.data_to_send())
     line.protocol.dataReceived(pongs)
@@ -184,13 +184,13 @@ def test_late_pongs_are_no_strikes(role: str, wire: str, either: Any, monkeypatc
 @pytest.mark.parametrize("role", ["server", "client"])
 def test_the_heartbeats_pings_and_the_programs_are_kept_apart(role: str, wire: str, probes_first: bool, either: Any) -> None:
     """The pong of a heartbeat's ping settles none of the program's, and a late one of those does not count as the heartbeat's."""
-    line = either(role, wire, limits=Limits(strikes=1))
+    line = either(role, wire, limits=Limits(protocol_errors=1))
     session = line.shake()
     can_ping = wire != "1.0"
     pings = [give_up(line, session.ping(timeout=1), "timeout")] if can_ping else []
     trip = collect(session.ping()) if can_ping else []
     for _ in range(3):
-        session.probe()
+        session._send_probe()
     said = headers(line)
     line.take()
     pings, probes = pings + said[:-3], said[-3:]
@@ -204,10 +204,10 @@ def test_the_heartbeats_pings_and_the_programs_are_kept_apart(role: str, wire: s
         line.protocol.dataReceived(some)
         assert bool(trip) == (can_ping and not (probes_first and some is of_probes))
     assert (session.late_replies, session.closed) == (int(can_ping), None)
-    assert line.protocol._strikes is None
+    assert line.protocol._violations is None
     line.protocol.dataReceived(of_probes[:size])  # one too many
     assert session.late_replies == int(can_ping) + 1
-    assert line.protocol._strikes is not None
+    assert line.protocol._violations is not None
 
 
 @pytest.mark.parametrize("wire", ["1.3.0", "1.6.3", "1.6.10", "1.7.5"])
@@ -218,7 +218,7 @@ def test_a_late_error_frees_the_id_too(wire: str, either: Any) -> None:
     late = give_up(line, session.send_and_wait(line.chat, b"A", timeout=1, request_id=77), "timeout")
     line.say(b"", request_id=late.request_id, message_type=ERROR)
     assert session.late_replies == 1
-    assert len(session.questions.requests.given_up) == 0
+    assert len(session._requests.requests.given_up) == 0
     collect(session.send_and_wait(line.chat, b"B", request_id=77))
     assert asked(line)[0].request_id == 77
 

@@ -6,13 +6,15 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from veltix_tx.net.keepalive import Clocks, Deadlines, Heartbeat, TokenBucket
+from veltix_tx.net.clock import Clocks, Timers
+from veltix_tx.net.rate import TokenBucket
+from veltix_tx.net.shared.keepalive import Heartbeat
 
 
 def test_a_deadline_acts_once_at_its_time() -> None:
     """A deadline acts at its time, once, and is gone then."""
     clock, acts = Clock(), []
-    deadlines = Deadlines(clock)
+    deadlines = Timers(clock)
     deadlines.set("a", 2, lambda: acts.append("a" in deadlines))
     clock.advance(1.999)
     assert acts == []
@@ -25,7 +27,7 @@ def test_a_deadline_acts_once_at_its_time() -> None:
 def test_setting_a_deadline_again_replaces_it() -> None:
     """A deadline set again acts at the new time only; another name is not touched."""
     clock, acts = Clock(), []
-    deadlines = Deadlines(clock)
+    deadlines = Timers(clock)
     deadlines.set("a", 1, lambda: acts.append("old"))
     deadlines.set("b", 1, lambda: acts.append("b"))
     deadlines.set("a", 2, lambda: acts.append("new"))
@@ -37,7 +39,7 @@ def test_setting_a_deadline_again_replaces_it() -> None:
 def test_clearing_is_always_allowed() -> None:
     """A cleared deadline does not act; clearing what is not set does nothing; clear_all clears all."""
     clock = Clock()
-    deadlines = Deadlines(clock)
+    deadlines = Timers(clock)
     deadlines.clear("a")
     for name in "abc":
         deadlines.set(name, 1, lambda: 1 / 0)
@@ -51,7 +53,7 @@ def test_clearing_is_always_allowed() -> None:
 def test_a_deadline_may_set_itself_again() -> None:
     """Acting may set the same name anew."""
     clock, acts = Clock(), []
-    deadlines = Deadlines(clock)
+    deadlines = Timers(clock)
 
     def act() -> None:
         acts.append(clock.seconds())
@@ -88,7 +90,7 @@ def test_a_deadline_that_is_late_lets_what_has_arrived_be_read_first() -> None:
                 call.func(*call.args, **call.kw)
 
     clock, acts = Held(), []
-    deadlines = Deadlines(clock)
+    deadlines = Timers(clock)
     deadlines.set("a", 1, lambda: acts.append("a"))
     deadlines.set("b", 1, lambda: acts.append("b"))
     clock.turn(60)
@@ -116,7 +118,7 @@ class Patient:
         self.heard = 0.0
         self.asked: float | None = None
         self.heartbeat = Heartbeat(Clocks(self.clock, self.clock.seconds, self.clock.seconds), silence, pong)
-        self.heartbeat.begin(self)
+        self.heartbeat.add(self)
 
     def may_log(self) -> bool:
         """Let everything be logged."""
@@ -129,7 +131,7 @@ class Patient:
     def dead(self) -> None:
         """Be given up."""
         self.did.append((self.clock.seconds(), "dead"))
-        self.heartbeat.end(self)
+        self.heartbeat.discard(self)
 
     def wait(self, seconds: float, *, heard: bool = False) -> None:
         """Let time pass by the second."""
@@ -175,7 +177,7 @@ def test_a_paused_peer_is_pinged_but_never_dead() -> None:
     assert patient.did == [(20, "ping"), (30, "ping"), (50, "ping"), (70, "ping"), (90, "ping"), (110, "ping")]
     patient.did.clear()
     patient.paused = False
-    patient.heartbeat.resumed(patient)
+    patient.heartbeat.reading_resumed(patient)
     patient.wait(60)
     assert patient.did == [(145, "ping"), (155, "dead")]
 
@@ -188,7 +190,7 @@ def test_many_connections_are_looked_after_by_one_timer() -> None:
     for _ in range(50):
         patient = Patient()
         patient.clock, patient.heartbeat, patient.did = clock, heartbeat, []
-        heartbeat.begin(patient)
+        heartbeat.add(patient)
         patients.append((clock.seconds(), patient))
         clock.advance(0.1)
         assert len(clock.getDelayedCalls()) == 1
@@ -234,7 +236,7 @@ class Fragile(Patient):
         """Take the other one along."""
         super().dead()
         if self.other is not None:
-            self.heartbeat.end(self.other)
+            self.heartbeat.discard(self.other)
 
     def probe(self) -> None:
         """Fail, where there is no other."""
@@ -251,7 +253,7 @@ def test_an_end_or_an_error_of_one_connection_is_not_that_of_the_others(logged_f
     first.other = second
     for each in (first, second, broken, last):
         each.clock, each.heartbeat, each.did = clock, heartbeat, []
-        heartbeat.begin(each)
+        heartbeat.add(each)
     second.heard, last.heard = 10, 12
     clock.pump([1] * 60)
     assert first.did == [(20, "ping"), (30, "dead")]
@@ -282,7 +284,7 @@ def test_pings_that_waited_while_reading_was_paused_may_come_at_once() -> None:
     clock = Clock()
     budget = TokenBucket(clock.seconds, 50, 200)
     clock.advance(60)
-    budget.resumed()
+    budget.reading_resumed()
     assert budget.spend(3200)
     assert not budget.spend(1)
     clock.advance(1000)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from veltix_tx.net import last_reads, protocol
-from veltix_tx.settings import Limits, Timeouts
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.connection import last_reads, protocol
 
 from .test_turns import outcome
 
@@ -102,7 +102,7 @@ def test_reading_ends_after_one_messages_worth(kernel: Kernel, server_line: Any)
 
 def test_reading_pauses_as_ever(kernel: Kernel, server_line: Any) -> None:
     """What is unread waits while handlers are busy, and is taken when they have gone on."""
-    line = server_line(limits=Limits(inflight=2), timeouts=Timeouts(silence=1000))
+    line = server_line(limits=Limits(inflight=2), timeouts=Timeouts(ping_interval=1000))
     session = line.shake()
     gates: list[Deferred[bytes]] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from veltix_tx.net.listeners import Listeners
+from veltix_tx.net.waiters import Waiters
 
 
 def outcome(deferred: Deferred[str]) -> list[object]:
@@ -17,7 +17,7 @@ def outcome(deferred: Deferred[str]) -> list[object]:
 
 def test_everyone_who_waits_is_told_once() -> None:
     """Each caller has a Deferred of its own, and one who comes later waits for the next time."""
-    listeners: Listeners[str] = Listeners()
+    listeners: Waiters[str] = Waiters()
     first, second = listeners.wait(), listeners.wait()
     assert first is not second
     seen = [outcome(first), outcome(second)]
@@ -29,7 +29,7 @@ def test_everyone_who_waits_is_told_once() -> None:
 
 def test_a_failure_reaches_everyone() -> None:
     """Firing with a Failure errbacks."""
-    listeners: Listeners[str] = Listeners()
+    listeners: Waiters[str] = Waiters()
     error = ValueError("no")
     seen = outcome(listeners.wait())
     listeners.fire(Failure(error))
@@ -38,7 +38,7 @@ def test_a_failure_reaches_everyone() -> None:
 
 def test_cancelling_one_leaves_the_others() -> None:
     """A cancelled Deferred errbacks with CancelledError and is not fired any more."""
-    listeners: Listeners[str] = Listeners()
+    listeners: Waiters[str] = Waiters()
     cancelled, other = listeners.wait(), listeners.wait()
     seen = [outcome(cancelled), outcome(other)]
     cancelled.cancel()
@@ -49,7 +49,7 @@ def test_cancelling_one_leaves_the_others() -> None:
 
 def test_one_listener_may_cancel_another_while_they_are_told() -> None:
     """The Deferred cancelled in the middle is skipped, and those behind it are told."""
-    listeners: Listeners[str] = Listeners()
+    listeners: Waiters[str] = Waiters()
     first, second, third = listeners.wait(), listeners.wait(), listeners.wait()
     first.addCallback(lambda _: second.cancel())
     seen = [outcome(second), outcome(third)]

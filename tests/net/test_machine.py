@@ -18,13 +18,15 @@ from zope.interface import implementer
 from veltix_tx import Server
 from veltix_tx.errors import SessionClosed, VeltixError
 from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.session import Session
-from veltix_tx.settings import Limits, Timeouts
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.session.session import Session
 from veltix_tx.testing import MemoryNetwork
-from veltix_tx.wire.connection import Failed, Pong, Ready, VeltixConnection
+from veltix_tx.wire.events import ConnectionFailed, HandshakeCompleted, Pong
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
-from veltix_tx.wire.releases import RELEASES
-from veltix_tx.wire.states import Role, State
+from veltix_tx.wire.veltix.connection import VeltixConnection
+from veltix_tx.wire.veltix.releases import RELEASES
+from veltix_tx.wire.veltix.states import State
 
 EXAMPLES = int(os.environ.get("VELTIX_EXAMPLES", "300"))
 """How many runs of the state machine; more for a long run by hand."""
@@ -32,8 +34,8 @@ EXAMPLES = int(os.environ.get("VELTIX_EXAMPLES", "300"))
 MOST_PEERS = 4
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)
-LIMITS = Limits(strikes=3, inflight=4, pending=5, write_low=1000, write_high=4000, write_hard=20_000)
-TIMEOUTS = Timeouts(request=2, close=2, drain=3, stall=10, frame=8, silence=6, pong=4)
+LIMITS = Limits(protocol_errors=3, inflight=4, pending=5, write_low=1000, write_high=4000, write_hard=20_000)
+TIMEOUTS = Timeouts(request=2, close=2, drain=3, write=10, frame=8, ping_interval=6, ping_timeout=4)
 HANDSHAKE = 5.0
 FULL = 2000
 """Bytes a peer has not read at which its transport asks to wait."""
@@ -301,14 +303,14 @@ class ServerMachine(RuleBasedStateMachine):
             peer.honest = False  # it was not listening
         if not peer.honest:
             return
-        for event in peer.far.receive(data, 0):
-            if isinstance(event, Ready):
+        for event in peer.far.receive_data(data, 0):
+            if isinstance(event, HandshakeCompleted):
                 peer.ready = True
             elif isinstance(event, Pong):
                 peer.pongs += 1
             elif isinstance(event, Response) and event.content == b"?":
                 peer.questions.append(event.request_id)
-            elif isinstance(event, Failed):
+            elif isinstance(event, ConnectionFailed):
                 peer.honest = False
                 assert "full" in str(event.error) or not peer.ready, event.error
 
@@ -319,7 +321,7 @@ class ServerMachine(RuleBasedStateMachine):
 
     # What peers do.
 
-    @precondition(lambda self: sum(not each.gone for each in self.peers) < MOST_PEERS)
+    @precondition(lambda self: sum(not each._connection_lost for each in self.peers) < MOST_PEERS)
     @rule(greet=st.sampled_from(["at once", "later", "badly"]), junk=st.binary(min_size=1, max_size=30))
     def connect(self, greet: str, junk: bytes) -> None:
         """A peer connects; it says its part of the handshake, not yet, or never."""
@@ -332,7 +334,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.peers.append(peer)
         peer.line.protocol = protocol
         if greet == "at once":
-            peer.ready = any(isinstance(event, Ready) for event in peer.far.start())
+            peer.ready = any(isinstance(event, HandshakeCompleted) for event in peer.far.start())
         peer.line.reading = greet != "later"
         protocol.makeConnection(peer.line)
         self.settle()
@@ -365,7 +367,7 @@ class ServerMachine(RuleBasedStateMachine):
         """A peer pings."""
         peer = self.chosen(number)
         if peer is not None and peer.honest:
-            peer.far.send_ping(peer.far.fresh_id(()))
+            peer.far.send_ping(peer.far.allocate_id(()))
             peer.expected_pongs += 1
             self.settle()
 
@@ -373,7 +375,7 @@ class ServerMachine(RuleBasedStateMachine):
     def say_something_else(self, number: int, code: int) -> None:
         """A peer sends a pong to nobody, an error for nothing, a hello too late, or a type that is unknown, as often as it may."""
         peer = self.chosen(number)
-        if peer is not None and peer.honest and peer.strikes < LIMITS.strikes:
+        if peer is not None and peer.honest and peer.strikes < LIMITS.protocol_errors:
             peer.strikes += code != 20
             layout = RELEASES[self.release].layout
             rest, peer.rest = peer.rest, b""
@@ -526,10 +528,10 @@ class ServerMachine(RuleBasedStateMachine):
                     assert peer.pongs == peer.expected_pongs
             if peer.session is not None and peer.line.lost:
                 assert peer.session.closed is not None
-                assert peer.session.waiting == 0
+                assert peer.session.pending_requests == 0
             if peer.session is not None:
-                assert peer.session.waiting <= LIMITS.pending
-                assert peer.session.queued <= LIMITS.write_hard + 20_000
+                assert peer.session.pending_requests <= LIMITS.pending
+                assert peer.session.write_buffer_size <= LIMITS.write_hard + 20_000
         for _, outcomes in self.watched:
             assert len(outcomes) <= 1
             for outcome in outcomes:

@@ -15,8 +15,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport, StringTransportWithDisconnection
 
+from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import (
-    DisconnectReason,
     EarlyMessage,
     FrameTimeout,
     FrameTooLarge,
@@ -26,17 +26,18 @@ from veltix_tx.errors import (
     NotVeltix,
     SessionClosed,
     TooManyPings,
-    TooManyStrikes,
+    TooManyProtocolErrors,
     VersionRefused,
 )
-from veltix_tx.net.factory import VeltixServerFactory
-from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.sockets import acknowledged, round_trip
-from veltix_tx.settings import Limits, ServerConfig, Timeouts
-from veltix_tx.wire.events import Ready
-from veltix_tx.wire.layouts import W15, W22
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.connection.factory import VeltixServerFactory
+from veltix_tx.net.transport.sockets import acknowledged, round_trip
+from veltix_tx.settings import ServerConfig
+from veltix_tx.wire.events import HandshakeCompleted
 from veltix_tx.wire.messages import MessageRegistry, MessageType
-from veltix_tx.wire.releases import AUTO_HELLOS
+from veltix_tx.wire.veltix.layouts import W15, W22
+from veltix_tx.wire.veltix.releases import AUTO_HELLOS
 
 
 def warnings_of(log_events: list[Any]) -> list[str]:
@@ -121,7 +122,7 @@ def test_the_handshake_deadline_is_absolute(role: str, server_line: Any, client_
 
 def test_the_handshake_deadline_is_lifted_when_it_is_complete(server_line: Any) -> None:
     """A ready connection whose peer may be silent is not closed."""
-    line = server_line(timeouts=Timeouts(silence=1_000_000))
+    line = server_line(timeouts=Timeouts(ping_interval=1_000_000))
     line.shake()
     line.clock.advance(100_000)
     assert not line.transport.disconnecting
@@ -234,10 +235,10 @@ def test_an_auto_server_reads_before_it_says_the_next_hello(server_line: Any) ->
     due.func(*due.args, **due.kw)  # the reactor's turn: timers, then reading
     assert line.transport.value() == said
     line.transport.clear()
-    line.far.receive(said, 0)
+    line.far.receive_data(said, 0)
     line.deliver()
     line.clock.pump([0.2] * 10)
-    assert [type(event) for event in line.take()] == [Ready]
+    assert [type(event) for event in line.take()] == [HandshakeCompleted]
 
 
 def test_an_auto_server_says_each_hello_once(server_line: Any) -> None:
@@ -361,15 +362,15 @@ def test_an_oversized_frame_closes_before_it_is_buffered(
 
 def test_strikes_close_when_there_are_too_many(server_line: Any, log_events: list[Any]) -> None:
     """Frames with a bad checksum are dropped whole and counted; the last strike closes, logged once."""
-    line = server_line("3.3.0", limits=Limits(strikes=3))
+    line = server_line("3.3.0", limits=Limits(protocol_errors=3))
     session = line.shake()
     bad = W15.pack(200, b"right", 1, 0) + b"wrong"
     line.protocol.dataReceived(bad + bad)
     line.say(b"good")
     assert line.application.contents == [b"good"]
-    assert session.refused == 2
+    assert session.frames_rejected == 2
     line.protocol.dataReceived(bad)
-    assert isinstance(session.closed.cause, TooManyStrikes)
+    assert isinstance(session.closed.cause, TooManyProtocolErrors)
     assert line.transport.lost == 1
     assert len(warnings_of(log_events)) == 1
     line.lose()
@@ -377,10 +378,10 @@ def test_strikes_close_when_there_are_too_many(server_line: Any, log_events: lis
 
 def test_what_comes_behind_the_last_strike_is_not_logged(server_line: Any, log_events: list[Any]) -> None:
     """Frames of the same read as the one that closes are refused without a word: one line for one close."""
-    line = server_line("3.3.0", limits=Limits(strikes=3))
+    line = server_line("3.3.0", limits=Limits(protocol_errors=3))
     session = line.shake()
     line.protocol.dataReceived(W15.pack(300, b"", 1, 0) * 4 + b"".join(W15.pack(code, b"", 1, 0) for code in range(301, 340)))
-    assert isinstance(session.closed.cause, TooManyStrikes)
+    assert isinstance(session.closed.cause, TooManyProtocolErrors)
     named, closing = warnings_of(log_events)
     assert "type 300" in named
     assert "closing" in closing
@@ -393,7 +394,7 @@ def test_garbage_between_frames_is_scanned_over(server_line: Any) -> None:
     session = line.shake()
     line.protocol.dataReceived(b"garbage" + W15.pack(300, b"", 1, 0) + W15.pack(200, b"x", 1, 0) + b"x")
     assert line.application.contents == [b"x"]
-    assert session.refused == 2
+    assert session.frames_rejected == 2
 
 
 def test_bytes_behind_a_close_are_not_read(server_line: Any) -> None:
@@ -570,7 +571,7 @@ def test_a_long_read_is_handled_in_portions(server_line: Any) -> None:
     seen = bytearray()
     line = server_line()
     line.shake()
-    line.protocol.session.turns._received = lambda session, message: seen.extend(message.content)
+    line.protocol.session._dispatcher._received = lambda session, message: seen.extend(message.content)
     for number in range(16_000):
         line.far.send(line.chat, number.to_bytes(2, "big") * 32)
     read = b"".join(line.far.data_to_send())
@@ -611,7 +612,7 @@ def test_a_message_that_is_begun_has_its_time(
     role: str, cut: int, server_line: Any, client_line: Any, log_events: list[Any]
 ) -> None:
     """A message must be finished in timeouts.frame and a second for each 64 KiB, wherever it stops, however it drips."""
-    line = (server_line if role == "server" else client_line)(timeouts=Timeouts(frame=10, silence=10_000))
+    line = (server_line if role == "server" else client_line)(timeouts=Timeouts(frame=10, ping_interval=10_000))
     session = line.shake()
     line.clock.advance(100)
     first, rest = half_of(line, b"x" * 655_360, cut)
@@ -635,7 +636,7 @@ def test_a_message_that_is_begun_has_its_time(
 
 def test_the_time_counts_from_the_whole_size_though_the_header_came_in_two(server_line: Any) -> None:
     """A header cut in the middle does not shorten the time of its message."""
-    line = server_line(timeouts=Timeouts(frame=10, silence=10_000))
+    line = server_line(timeouts=Timeouts(frame=10, ping_interval=10_000))
     session = line.shake()
     first, rest = half_of(line, b"x" * 655_360, 3)
     line.protocol.dataReceived(first)
@@ -652,7 +653,7 @@ def test_the_time_counts_from_the_whole_size_though_the_header_came_in_two(serve
 @pytest.mark.parametrize("kind", ["messages", "pings"])
 def test_each_message_has_its_own_time(kind: str, server_line: Any) -> None:
     """A peer whose every read ends in the middle of a message is served for ever, pings included."""
-    line = server_line(timeouts=Timeouts(frame=10, silence=10_000))
+    line = server_line(timeouts=Timeouts(frame=10, ping_interval=10_000))
     session = line.shake()
     kept = b""
     for number in range(100):
@@ -670,7 +671,7 @@ def test_each_message_has_its_own_time(kind: str, server_line: Any) -> None:
 
 def test_time_does_not_run_while_reading_is_paused(server_line: Any) -> None:
     """A message whose rest we do not read is not late; when reading goes on its time begins anew."""
-    line = server_line(timeouts=Timeouts(frame=10, silence=10_000))
+    line = server_line(timeouts=Timeouts(frame=10, ping_interval=10_000))
     session = line.shake()
     first, _ = half_of(line, b"x" * 5000, 100)
     line.protocol.dataReceived(first)
@@ -741,7 +742,7 @@ def test_a_silent_peer_is_pinged_then_dropped(
     role: str, wire: str, server_line: Any, client_line: Any, log_events: list[Any]
 ) -> None:
     """In both roles and every generation: a peer that answers pings lives, one that does not is aborted in silence + pong."""
-    line = (server_line if role == "server" else client_line)(wire, timeouts=Timeouts(silence=20, pong=10))
+    line = (server_line if role == "server" else client_line)(wire, timeouts=Timeouts(ping_interval=20, ping_timeout=10))
     session = line.shake()
     closed = outcome(session.when_closed())
     for _ in range(200):
@@ -749,7 +750,7 @@ def test_a_silent_peer_is_pinged_then_dropped(
         line.take()
         line.deliver()
     assert session.closed is None
-    assert (session.late_replies, session.waiting) == (0, 0)
+    assert (session.late_replies, session.pending_requests) == (0, 0)
     line.clock.advance(20)
     assert line.transport.value()
     line.clock.advance(9.9)
@@ -757,7 +758,7 @@ def test_a_silent_peer_is_pinged_then_dropped(
     line.clock.advance(0.2)
     assert line.transport.aborted == 1
     line.lose(ConnectionLost())
-    assert closed[0].reason is DisconnectReason.SILENT
+    assert closed[0].reason is DisconnectReason.PING_TIMEOUT
     (said,) = warnings_of(log_events)
     assert "54321" in said
     assert "silent" in said
@@ -766,7 +767,7 @@ def test_a_silent_peer_is_pinged_then_dropped(
 
 def test_a_peer_we_do_not_read_is_pinged_and_kept(server_line: Any) -> None:
     """While a handler is busy and reading is paused, pings go out, nobody is dropped, and reading is not resumed by them."""
-    line = server_line(timeouts=Timeouts(silence=20, pong=10, handler=math.inf), limits=Limits(inflight=2))
+    line = server_line(timeouts=Timeouts(ping_interval=20, ping_timeout=10, handler=math.inf), limits=Limits(inflight=2))
     session = line.shake()
     gate: Deferred[None] = Deferred()
     line.application.on_message = lambda session, message: gate
@@ -782,12 +783,12 @@ def test_a_peer_we_do_not_read_is_pinged_and_kept(server_line: Any) -> None:
     line.clock.pump([1] * 29)
     assert session.closed is None
     line.clock.pump([1] * 3)
-    assert session.closed.reason is DisconnectReason.SILENT
+    assert session.closed.reason is DisconnectReason.PING_TIMEOUT
 
 
 def test_a_pong_that_we_did_not_read_in_time_counts(server_line: Any) -> None:
     """A peer whose pong came while reading was paused is not dropped in the moment reading goes on."""
-    line = server_line(timeouts=Timeouts(silence=20, pong=10))
+    line = server_line(timeouts=Timeouts(ping_interval=20, ping_timeout=10))
     session = line.shake()
     line.clock.advance(20)
     line.take()
@@ -803,11 +804,11 @@ def test_a_pong_that_we_did_not_read_in_time_counts(server_line: Any) -> None:
 
 def test_the_heartbeat_is_not_a_request_of_ours(server_line: Any) -> None:
     """A heartbeat's ping does not count as a request that waits, which would let far more messages pile up."""
-    line = server_line(timeouts=Timeouts(silence=20, pong=10))
+    line = server_line(timeouts=Timeouts(ping_interval=20, ping_timeout=10))
     session = line.shake()
     line.clock.advance(20)
     assert len(line.transport.value()) == W15.header_size
-    assert session.waiting == 0
+    assert session.pending_requests == 0
     line.take()
     line.deliver()
     assert session.late_replies == 0
@@ -815,7 +816,7 @@ def test_the_heartbeat_is_not_a_request_of_ours(server_line: Any) -> None:
 
 def test_a_slow_reader_that_never_speaks_is_no_silent_peer(server_line: Any) -> None:
     """While it takes some of what waits for it, the ping among that, a silent peer lives; when it stops, it is dead."""
-    line = server_line(timeouts=Timeouts(silence=20, pong=10, stall=10_000))
+    line = server_line(timeouts=Timeouts(ping_interval=20, ping_timeout=10, write=10_000))
     session, flow = line.shake(), line.protocol.flow
     flow.pauseProducing()
     for _ in range(60):
@@ -825,10 +826,10 @@ def test_a_slow_reader_that_never_speaks_is_no_silent_peer(server_line: Any) -> 
     for _ in range(20):
         line.clock.advance(5)
         flow.resumeProducing()
-    assert session.queued > 1_000_000
+    assert session.write_buffer_size > 1_000_000
     assert line.transport.aborted == 0
     line.clock.pump([5] * 4)
-    assert session.closed.reason is DisconnectReason.SILENT
+    assert session.closed.reason is DisconnectReason.PING_TIMEOUT
 
 
 def test_an_idle_connection_keeps_only_what_it_needs(server_line: Any) -> None:
@@ -836,7 +837,7 @@ def test_an_idle_connection_keeps_only_what_it_needs(server_line: Any) -> None:
     line = server_line()
     line.shake()
     connection = line.protocol.connection
-    assert (connection._handshake, connection._beginning) == (None, None)
+    assert (connection._handshake, connection._setup) == (None, None)
     assert connection._decoder._lookup is line.types.lookup
-    assert not any(hasattr(each, "__dict__") for each in (connection, line.protocol.flow, line.protocol.session.turns))
+    assert not any(hasattr(each, "__dict__") for each in (connection, line.protocol.flow, line.protocol.session._dispatcher))
     assert not {"limits", "timeouts", "clocks", "shared"} & vars(line.protocol).keys()

@@ -17,12 +17,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from veltix_tx.errors import DisconnectReason, HandshakeError, HandshakeTimeout, SessionClosed, VersionRefused
-from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.reconnect import EndpointConnector, VeltixClientFactory
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.errors import HandshakeError, HandshakeTimeout, SessionClosed, VersionRefused
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.connection.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.settings import RetryPolicy
-from veltix_tx.wire.layouts import W22
 from veltix_tx.wire.messages import PING
+from veltix_tx.wire.veltix.layouts import W22
 
 from .tries import HELLO, POLICY
 

@@ -9,8 +9,8 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 
+from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import (
-    DisconnectReason,
     LocalProtocolError,
     MessageTooLarge,
     NotReady,
@@ -20,9 +20,9 @@ from veltix_tx.errors import (
     SessionClosed,
     TooManyRequests,
 )
-from veltix_tx.settings import Limits, Timeouts
-from veltix_tx.wire.layouts import W22
+from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.wire.messages import ERROR, INVALID_REQUEST, PONG, Request, Response
+from veltix_tx.wire.veltix.layouts import W22
 
 from .test_flow import Source
 
@@ -59,7 +59,7 @@ def test_nothing_is_sent_before_the_handshake(role: str, either: Any) -> None:
     before = line.transport.value()
     for attempt in (
         lambda: line.protocol.connection.send(line.chat, b"x"),
-        lambda: line.protocol.connection.fresh_id(()),
+        lambda: line.protocol.connection.allocate_id(()),
     ):
         with pytest.raises(NotReady, match="handshake is not complete"):
             attempt()
@@ -80,7 +80,7 @@ def test_nothing_is_sent_after_the_close(role: str, either: Any) -> None:
         assert caught.value.reason is DisconnectReason.MANUAL
         assert caught.value is not session.closed
         with pytest.raises(SessionClosed):
-            session.send_encoded([b"bytes"])
+            session._send_encoded([b"bytes"])
         assert isinstance(outcome(session.send_and_wait(line.chat, b"x"))[0], SessionClosed)
         assert isinstance(outcome(session.ping())[0], SessionClosed)
         assert line.transport.writes == 0
@@ -119,7 +119,7 @@ def test_a_message_over_the_limit_is_refused_before_a_byte_leaves(role: str, eit
     with pytest.raises(MessageTooLarge, match="1001 bytes"):
         session.send(line.chat, b"x" * 986)
     assert isinstance(outcome(session.send_and_wait(line.chat, b"x" * 986))[0], MessageTooLarge)
-    assert session.waiting == 0
+    assert session.pending_requests == 0
     assert line.transport.writes == 0
     session.send(line.chat, b"x" * 985)
     assert line.answers() == [b"x" * 985]
@@ -151,12 +151,12 @@ def test_a_reply_settles_its_request(role: str, wire: str, either: Any) -> None:
     second = outcome(session.send_and_wait(Request(line.chat, b"2", 99)))
     one, two = asked(line)
     assert one.request_id != two.request_id
-    assert session.waiting == 2
+    assert session.pending_requests == 2
     line.say(b"re 2", request_id=two.request_id, message_type=line.news)
     line.say(b"re 1", request_id=one.request_id)
     assert (first[0].content, second[0].content) == (b"re 1", b"re 2")
     assert second[0].type is line.news
-    assert session.waiting == 0
+    assert session.pending_requests == 0
     assert line.application.contents == []
 
 
@@ -197,7 +197,7 @@ def test_a_request_times_out_at_exactly_its_time(role: str, either: Any) -> None
     line.clock.advance(0.001)
     assert isinstance(reply[0], RequestTimeout)
     assert reply[0].seconds == 2.5
-    assert session.waiting == 0
+    assert session.pending_requests == 0
     line.say(b"late", request_id=question.request_id)
     assert session.late_replies == 1
     assert line.application.contents == []
@@ -220,7 +220,7 @@ def test_each_of_several_requests_has_its_own_time(server_line: Any) -> None:
 
 def test_a_request_may_wait_for_ever(server_line: Any) -> None:
     """math.inf as timeout means no end and no timer."""
-    line = server_line(timeouts=Timeouts(silence=1_000_000))
+    line = server_line(timeouts=Timeouts(ping_interval=1_000_000))
     session = line.shake()
     heartbeat = line.clock.getDelayedCalls()
     assert len(heartbeat) == 1
@@ -253,7 +253,7 @@ def test_a_cancelled_request_is_given_up(server_line: Any) -> None:
     (question,) = asked(line)
     waiting.cancel()
     assert isinstance(reply[0], CancelledError)
-    assert session.waiting == 0
+    assert session.pending_requests == 0
     line.say(b"late", request_id=question.request_id)
     assert (session.late_replies, line.application.contents) == (1, [])
     line.clock.advance(10)
@@ -344,7 +344,7 @@ def test_a_request_from_inside_a_handler_is_answered_while_it_waits(server_line:
     line.say(b"that", request_id=question.request_id)
     (answer,) = asked(line)
     assert (answer.content, answer.request_id) == (b"so that", 3)
-    assert session.waiting == 0
+    assert session.pending_requests == 0
 
 
 @pytest.mark.parametrize(("detail", "said"), [(b"", "could not answer"), (b"because", "because")])
@@ -369,7 +369,7 @@ def test_other_system_messages_never_reach_the_application(client_line: Any) -> 
     reply = outcome(session.send_and_wait(line.chat, b"?"))
     (question,) = asked(line)
     line.say(b"", request_id=question.request_id, message_type=INVALID_REQUEST)
-    assert (reply, session.refused, line.application.contents) == ([], 1, [])
+    assert (reply, session.frames_rejected, line.application.contents) == ([], 1, [])
     line.lose()
 
 
@@ -482,10 +482,10 @@ def test_the_same_bytes_serve_sessions_of_the_same_encoding(server_line: Any) ->
     """encode() and send_encoded() carry a message to every session with an equal encoding."""
     one, two, old = server_line("3.3.0"), server_line("3.0.0"), server_line("1.6.3")
     sessions = [line.shake() for line in (one, two, old)]
-    assert sessions[0].encoding == sessions[1].encoding != sessions[2].encoding
-    buffers = sessions[0].encode(one.chat, b"all")
+    assert sessions[0]._encoding_key == sessions[1]._encoding_key != sessions[2]._encoding_key
+    buffers = sessions[0]._encode(one.chat, b"all")
     for session in sessions[:2]:
-        session.send_encoded(buffers)
+        session._send_encoded(buffers)
     assert one.answers() == two.answers() == [b"all"]
 
 
@@ -508,7 +508,7 @@ NARROW = Limits(write_high=100_000, write_low=10_000, write_hard=200_000)
 
 def blocked(server_line: Any) -> tuple[Any, Any]:
     """Make a session whose peer reads nothing."""
-    line = server_line(limits=NARROW, timeouts=Timeouts(silence=10_000, stall=1000))
+    line = server_line(limits=NARROW, timeouts=Timeouts(ping_interval=10_000, write=1000))
     session = line.shake()
     line.transport.producer.pauseProducing()
     return line, session
@@ -518,19 +518,19 @@ def test_a_full_queue_takes_nothing_more(server_line: Any) -> None:
     """Beyond write_hard every kind of send says QueueFull, nothing having been queued; when there is room all go on."""
     line, session = blocked(server_line)
     session.send(line.chat, b"x" * 150_000)
-    assert session.queued == 150_015
+    assert session.write_buffer_size == 150_015
     with pytest.raises(QueueFull) as caught:
         session.send(line.chat, b"x" * 50_000)
     assert (caught.value.queued, caught.value.limit) == (150_015, 200_000)
     assert "150015 bytes wait" in str(caught.value)
     with pytest.raises(QueueFull):
-        session.send_encoded([b"x" * 50_000])
+        session._send_encoded([b"x" * 50_000])
     (failed,) = outcome(session.send_and_wait(line.chat, b"x" * 50_000))
     assert isinstance(failed, QueueFull)
-    assert (session.queued, session.waiting) == (150_015, 0)
+    assert (session.write_buffer_size, session.pending_requests) == (150_015, 0)
     session.send(line.chat, b"x" * 40_000)
     line.transport.producer.resumeProducing()
-    assert session.queued == 0
+    assert session.write_buffer_size == 0
     session.send(line.chat, b"x" * 50_000)
     assert [len(each) for each in line.answers()] == [150_000, 40_000, 50_000]
 
@@ -539,7 +539,7 @@ def test_one_message_is_always_taken(server_line: Any) -> None:
     """A message longer than write_hard can be sent while nothing waits."""
     line, session = blocked(server_line)
     session.send(line.chat, b"x" * 300_000)
-    assert session.queued == 300_015
+    assert session.write_buffer_size == 300_015
     with pytest.raises(QueueFull):
         session.send(line.chat)
 
@@ -591,7 +591,7 @@ def test_who_waits_to_send_hears_of_the_end(how: str, server_line: Any) -> None:
         line.transport.producer.resumeProducing()
         assert len(line.answers()) == 4
         line.lose()
-    assert session.queued == 0
+    assert session.write_buffer_size == 0
 
 
 def test_a_producer_is_paused_and_resumed(server_line: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from veltix_tx.net.setting_up import begin_set_up, keep_context, sets_up
+from veltix_tx.net.session.setting_up import begin_set_up, keep_context, sets_up
 
 
 def test_the_right_is_the_calls_alone() -> None:

@@ -8,10 +8,12 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
 
-from veltix_tx.errors import DisconnectReason, FrameTimeout
-from veltix_tx.net.connections import Connections
-from veltix_tx.net.shared import COUNTERS, Budget
-from veltix_tx.settings import Limits, Timeouts
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.errors import FrameTimeout
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.shared.admission import AdmissionControl
+from veltix_tx.net.shared.budgets import MemoryBudget
+from veltix_tx.net.shared.counters import COUNTERS
 from veltix_tx.wire.messages import MessageRegistry, MessageType
 
 from .conftest import Line
@@ -22,24 +24,24 @@ MIB = 1024 * 1024
 def test_the_one_that_keeps_the_most_is_ended() -> None:
     """Within the budget nobody is; beyond it the heaviest, as many as it takes, and they count no more."""
     ended: list[str] = []
-    budget = Budget(100, ended.append)
+    budget = MemoryBudget(100, ended.append)
     for name, size in {"a": 30, "b": 50, "c": 20}.items():
-        budget.keep(name, size)
-    assert (budget.kept, ended) == (100, [])
-    budget.keep("c", 21)
-    assert (budget.kept, ended) == (51, ["b"])
-    budget.keep("b", 0)
-    assert budget.kept == 51
-    budget.keep("d", 200)
-    assert (budget.kept, ended) == (51, ["b", "d"])
-    budget.keep("a", 0)
-    budget.keep("c", 0)
-    assert (budget.kept, ended) == (0, ["b", "d"])
+        budget.charge(name, size)
+    assert (budget.used, ended) == (100, [])
+    budget.charge("c", 21)
+    assert (budget.used, ended) == (51, ["b"])
+    budget.charge("b", 0)
+    assert budget.used == 51
+    budget.charge("d", 200)
+    assert (budget.used, ended) == (51, ["b", "d"])
+    budget.charge("a", 0)
+    budget.charge("c", 0)
+    assert (budget.used, ended) == (0, ["b", "d"])
 
 
 def together(server_line: Any, count: int, **limits: int) -> list[Line]:
     """Make lines whose protocols share what those of one server do, their handshakes complete."""
-    lines = [server_line(limits=Limits(**limits), timeouts=Timeouts(silence=10_000))]
+    lines = [server_line(limits=Limits(**limits), timeouts=Timeouts(ping_interval=10_000))]
     lines += [server_line(limits=Limits(**limits), shared=lines[0].side.shared) for _ in range(count - 1)]
     for line in lines:
         line.shake()
@@ -56,7 +58,7 @@ def test_half_received_messages_of_all_peers_have_a_budget(server_line: Any, log
         line.protocol.dataReceived(header)
         for at in range(0, size, 65536):
             line.protocol.dataReceived(body[at : min(at + 65536, size)])
-    assert 2.4 * MIB < lines[0].side.shared.inbound.kept < 2.6 * MIB
+    assert 2.4 * MIB < lines[0].side.shared.receive_budget.used < 2.6 * MIB
     assert [line.transport.aborted for line in lines] == [0, 0, 0, 0]
     lines[3].protocol.dataReceived(body[: MIB // 2 + 200])
     assert [line.transport.aborted for line in lines] == [1, 0, 0, 0]
@@ -66,15 +68,15 @@ def test_half_received_messages_of_all_peers_have_a_budget(server_line: Any, log
     assert [event["direction"] for event in log_events if "direction" in event] == ["inbound"]
     for line in lines[1:]:
         line.lose()
-    assert lines[0].side.shared.inbound.kept == 0
+    assert lines[0].side.shared.receive_budget.used == 0
 
 
 def test_a_budget_tells_when_it_is_tight() -> None:
     """Once when less than half is free, once when half is again, whoever kept it."""
     told: list[bool] = []
-    budget = Budget(100, lambda name: None, told.append)
+    budget = MemoryBudget(100, lambda name: None, told.append)
     for name, size in [("a", 50), ("b", 1), ("b", 20), ("b", 0), ("a", 60), ("c", 50), ("a", 0)]:
-        budget.keep(name, size)
+        budget.charge(name, size)
     assert told == [True, False, True, False]
     assert budget.is_tight is False
 
@@ -83,7 +85,7 @@ class Crowd:
     """Peers of one server that each begin a message of 1 MiB; ``begin`` lets one send the first part of it."""
 
     def __init__(self, server_line: Any, count: int, inbound: int) -> None:
-        settings = {"limits": Limits(inbound=inbound), "timeouts": Timeouts(frame=30, silence=10_000)}
+        settings = {"limits": Limits(receive_buffers=inbound), "timeouts": Timeouts(frame=30, ping_interval=10_000)}
         self.lines: list[Line] = [server_line(**settings)]
         self.shared, self.clock = self.lines[0].side.shared, self.lines[0].clock
         for _ in range(count - 1):
@@ -91,8 +93,8 @@ class Crowd:
             line.clock = self.clock
             self.lines.append(line)
         for line in self.lines:
-            line.protocol.deadlines = type(line.protocol.deadlines)(self.clock)
-            line.protocol.side.clocks = self.lines[0].clocks
+            line.protocol.timers = type(line.protocol.timers)(self.clock)
+            line.protocol.context.clocks = self.lines[0].clocks
             line.shake()
         self._rest: dict[Line, bytes] = {}
 
@@ -118,7 +120,7 @@ class Crowd:
         for line in self.lines:
             line.lose()
         self.clock.advance(0)
-        assert self.shared.inbound.kept == 0
+        assert self.shared.receive_budget.used == 0
         assert self.clock.getDelayedCalls() == []
 
 
@@ -147,11 +149,11 @@ def test_the_oldest_half_messages_give_way_sooner_where_room_is_scarce(server_li
     assert crowd.closed == [True] + [False] * 5
     crowd.pass_time(8)
     assert crowd.closed == [True] * 2 + [False] * 4
-    assert crowd.shared.inbound.kept <= MIB
+    assert crowd.shared.receive_budget.used <= MIB
     assert crowd.shared.counters["frames_timed_out"] == 2
     texts = [formatEvent(event) for event in log_events]
     assert len(texts) == 2
-    assert all("all connections together keep more than half of limits.inbound" in text for text in texts)
+    assert all("all connections together keep more than half of limits.receive_buffers" in text for text in texts)
     closed = crowd.lines[0].protocol._closed
     assert (closed.reason, type(closed.cause)) == (DisconnectReason.PROTOCOL_ERROR, FrameTimeout)
     crowd.pass_time(15)
@@ -208,7 +210,7 @@ def test_a_message_that_is_complete_is_not_kept(server_line: Any) -> None:
         for at in range(0, len(data), 65536):
             line.protocol.dataReceived(data[at : at + 65536])
     assert len(line.application.contents) == 5
-    assert (line.side.shared.inbound.kept, line.transport.aborted) == (0, 0)
+    assert (line.side.shared.receive_budget.used, line.transport.aborted) == (0, 0)
 
 
 def test_messages_that_wait_for_their_turn_count(server_line: Any) -> None:
@@ -217,9 +219,9 @@ def test_messages_that_wait_for_their_turn_count(server_line: Any) -> None:
     busy: Deferred[None] = Deferred()
     line.application.on_message = lambda session, message: busy if message.content == b"first" else None
     line.say(b"first", b"x" * 1000, b"y" * 500)
-    assert line.side.shared.inbound.kept == 1500
+    assert line.side.shared.receive_budget.used == 1500
     busy.callback(None)
-    assert line.side.shared.inbound.kept == 0
+    assert line.side.shared.receive_budget.used == 0
     assert len(line.application.contents) == 3
 
 
@@ -231,13 +233,13 @@ def test_messages_of_peers_that_have_gone_count(server_line: Any, log_events: li
         line.application.on_message = lambda session, message: busy
         line.say(b"first", b"x" * size)
         line.lose()
-    assert lines[0].side.shared.inbound.kept == MIB * 3 // 2
-    assert [line.protocol.session.inbox_bytes for line in lines] == [0, MIB // 2, MIB]
+    assert lines[0].side.shared.receive_budget.used == MIB * 3 // 2
+    assert [line.protocol.session._inbox_bytes for line in lines] == [0, MIB // 2, MIB]
     assert [event["direction"] for event in log_events if "direction" in event] == ["inbound"]
     busy.callback(None)
     assert [len(line.application.contents) for line in lines] == [1, 2, 2]
     assert [line.application.calls[-1][0] for line in lines] == ["disconnected"] * 3
-    assert lines[0].side.shared.inbound.kept == 0
+    assert lines[0].side.shared.receive_budget.used == 0
 
 
 def test_what_waits_for_all_peers_has_a_budget(server_line: Any) -> None:
@@ -253,7 +255,7 @@ def test_what_waits_for_all_peers_has_a_budget(server_line: Any) -> None:
     assert lines[1].protocol.session.closed.reason is DisconnectReason.OVERLOAD
     for line in lines:
         line.lose()
-    assert lines[0].side.shared.outbound.kept == 0
+    assert lines[0].side.shared.send_budget.used == 0
 
 
 def test_what_is_read_again_does_not_count(server_line: Any) -> None:
@@ -261,24 +263,24 @@ def test_what_is_read_again_does_not_count(server_line: Any) -> None:
     (line,) = together(server_line, 1)
     line.protocol.flow.pauseProducing()
     line.protocol.session.send(line.chat, b"x" * MIB)
-    assert line.side.shared.outbound.kept > MIB
+    assert line.side.shared.send_budget.used > MIB
     line.protocol.flow.resumeProducing()
-    assert line.side.shared.outbound.kept == 0
+    assert line.side.shared.send_budget.used == 0
 
 
 def test_the_bytes_of_a_broadcast_do_not_count(server_line: Any) -> None:
     """All queues share them: however many peers do not read, they are there once."""
     lines = together(server_line, 3, outbound=MIB)
     sessions = [line.protocol.session for line in lines]
-    buffers = sessions[0].encode(lines[0].chat, b"x" * MIB)
+    buffers = sessions[0]._encode(lines[0].chat, b"x" * MIB)
     for line in lines:
         line.protocol.flow.pauseProducing()
-        line.protocol.session.send_encoded(buffers)
-    assert [session.queued for session in sessions] == [MIB + 15] * 3
-    assert lines[0].side.shared.outbound.kept == 0
+        line.protocol.session._send_encoded(buffers)
+    assert [session.write_buffer_size for session in sessions] == [MIB + 15] * 3
+    assert lines[0].side.shared.send_budget.used == 0
     sessions[0].send(lines[0].chat, b"own")
     lines[0].clock.advance(0)
-    assert lines[0].side.shared.outbound.kept == 18
+    assert lines[0].side.shared.send_budget.used == 18
 
 
 # Sends that are gathered.
@@ -334,7 +336,7 @@ def test_a_late_pong_is_no_strike(server_line: Any) -> None:
     for _ in range(5):
         session.ping(timeout=1).addErrback(lambda _: None)
         line.clock.advance(2)
-        session.probe()
+        session._send_probe()
         line.take()
         line.deliver()
     assert line.transport.lost == 0
@@ -364,4 +366,4 @@ def test_counters_have_known_names(server_line: Any, logged_failures: Any) -> No
 def test_a_server_counts_who_comes_and_goes(server_line: Any) -> None:
     """Shared by all its factories, a server's counters begin at nothing."""
     line = server_line()
-    assert not Connections(5, Limits(), Timeouts(), line.clocks).shared.counters
+    assert not AdmissionControl(5, Limits(), Timeouts(), line.clocks).shared.counters

@@ -14,12 +14,13 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from veltix_tx.errors import DisconnectReason, HandshakeTimeout, SessionClosed, VersionRefused
-from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.reconnect import DisconnectState, EndpointConnector, VeltixClientFactory
+from veltix_tx.disconnect import DisconnectReason, DisconnectState
+from veltix_tx.errors import HandshakeTimeout, SessionClosed, VersionRefused
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.connection.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.settings import ClientConfig, RetryPolicy
-from veltix_tx.wire.layouts import W22
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType, Response
+from veltix_tx.wire.veltix.layouts import W22
 
 from .tries import HELLO, Network
 
@@ -81,7 +82,7 @@ def other_version(net: Network) -> None:
 def stalled(net: Network) -> None:
     """Give up a session whose peer does not read."""
     net.ready()
-    net.protocol.abort(SessionClosed(DisconnectReason.STALLED))
+    net.protocol.abort(SessionClosed(DisconnectReason.WRITE_TIMEOUT))
     net.wait(0)
 
 
@@ -267,7 +268,7 @@ def test_try_now_while_waiting(network: Any) -> None:
     net.wait(1)
     net.refuse()
     net.wait(0.25)
-    net.factory.try_now(times(1))
+    net.factory.retry_now(times(1))
     assert net.trying
     net.refuse()
     net.wait(1)
@@ -281,7 +282,7 @@ def test_try_now_while_connected(network: Any) -> None:
     net = network(times(0))
     net.ready()
     net.factory.stop_retry()
-    net.factory.try_now(times(1))
+    net.factory.retry_now(times(1))
     net.drop()
     assert net.states == [(0, "no", 0, 1, "PEER_CLOSED")]
     net.wait(1)
@@ -295,7 +296,7 @@ def test_try_now_while_a_try_is_under_way(network: Any) -> None:
     net = network(times(1))
     dropped(net)
     net.wait(1)
-    net.factory.try_now(times(2))
+    net.factory.retry_now(times(2))
     assert net.times == [0, 1]
     net.refuse()
     assert net.states[-1] == (1, "no", 0, 2, "ERROR")
@@ -335,7 +336,7 @@ def test_a_new_session_does_not_overtake_the_loss_of_the_old(network: Any, recor
     net.ready()
     busy: Deferred[None] = Deferred()
     busy.cancel = lambda: None  # type: ignore[method-assign]
-    net.factory.session.answer(Response(MessageType(200, registry=MessageRegistry()), b"", 0, 0, 0), busy)
+    net.factory.session.reply(Response(MessageType(200, registry=MessageRegistry()), b"", 0, 0, 0), busy)
     net.drop()
     net.wait(1)
     net.refuse()
@@ -359,7 +360,7 @@ def test_who_is_told_may_fail(late: bool, network: Any, logged_failures: Any) ->
     net.when_told = lambda state: [][state.attempt]
     net.ready()
     if late:
-        net.factory.session.answer(Response(MessageType(200, registry=MessageRegistry()), b"", 0, 0, 0), busy)
+        net.factory.session.reply(Response(MessageType(200, registry=MessageRegistry()), b"", 0, 0, 0), busy)
     net.drop()
     net.wait(1)
     net.ready()
@@ -386,7 +387,7 @@ def test_a_connection_that_is_refused_before_its_endpoint_knows_ends_once(record
             return attempt
 
     clocks = Clocks(clock, clock.seconds, clock.seconds)
-    factory = VeltixClientFactory(recorder, ClientConfig(wire="1.6.3"), retry=times(3), reactor=clocks, told=states.append)
+    factory = VeltixClientFactory(recorder, ClientConfig(wire="1.6.3"), retry=times(3), reactor=clocks, on_disconnect=states.append)
     EndpointConnector(Endpoint(), factory).connect()
     clock.pump([1, 1, 1, 1])
     assert states == [DisconnectState(True, 0, 3, DisconnectReason.VERSION_REFUSED)]

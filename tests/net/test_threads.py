@@ -16,16 +16,17 @@ from twisted.internet.threads import deferToThread
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from veltix_tx.errors import DisconnectReason, RequestTimeout, SessionClosed
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.errors import RequestTimeout, SessionClosed
 from veltix_tx.net import threads
-from veltix_tx.net.threads import Home, Workers, from_any_thread, wait_for
+from veltix_tx.net.threads import OwnerThread, Workers, from_any_thread, wait_for
 
 
 class Thing:
     """Lives in one thread; its methods tell in which one they ran."""
 
     def __init__(self, reactor: Any = None) -> None:
-        self.home = Home(reactor) if reactor is not None else None
+        self.home = OwnerThread(reactor) if reactor is not None else None
 
     @from_any_thread
     def where(self, *args: object, **kwargs: object) -> tuple[Any, ...]:

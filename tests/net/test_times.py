@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from veltix_tx.settings import Timeouts
-from veltix_tx.wire import codec
+from veltix_tx.limits import Timeouts
 from veltix_tx.wire.messages import Response
+from veltix_tx.wire.veltix import codec
 
 from .conftest import NOW
 
@@ -59,7 +59,7 @@ def watched(request: Any, server_line: Any, client_line: Any) -> Callable[[str],
     """Make a line in both roles, ready, with its clock counted."""
 
     def make(wire: str) -> tuple[Any, Any, Watch]:
-        line = (server_line if request.param == "server" else client_line)(wire, timeouts=Timeouts(silence=1_000_000))
+        line = (server_line if request.param == "server" else client_line)(wire, timeouts=Timeouts(ping_interval=1_000_000))
         line.clock.advance(1000)
         watch = Watch(line, wire)  # before the handshake, at whose end each connection takes the clock
         session = line.shake()
@@ -135,14 +135,14 @@ def test_an_encoded_message_has_the_time_of_its_making(wire: str, watched: Any) 
     for read in range(1, 4):
         line.clock.advance(10)
         expected = watch.now
-        buffers = session.encode(line.chat, b"x")
+        buffers = session._encode(line.chat, b"x")
         assert watch.read == read
-        session.send_encoded(buffers)
+        session._send_encoded(buffers)
         assert stamps(line) == [expected]
     session.send(line.chat, b"x")
     assert watch.read == 4
     line.clock.advance(0)
-    session.encode(line.chat, b"never sent")
+    session._encode(line.chat, b"never sent")
     line.take()
     line.clock.advance(10)
     session.send(line.chat, b"x")

@@ -18,17 +18,18 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from tests.authority import Authority, Files
-from veltix_tx.errors import DisconnectReason, HandshakeError, HandshakeTimeout, SettingsError, TlsFailed
-from veltix_tx.net import tls
-from veltix_tx.net.endpoints import Place, TlsFiles, places
-from veltix_tx.net.ends import why_ended
-from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.protocol import VeltixProtocol
-from veltix_tx.net.side import Side
-from veltix_tx.net.tls import ClientTls, ServerTls, TlsEndpoint
-from veltix_tx.net.tls_status import beginning_of_tls, tls_failure
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.errors import HandshakeError, HandshakeTimeout, SettingsError, TlsFailed
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.connection.close_reason import classify_close
+from veltix_tx.net.connection.protocol import VeltixProtocol
+from veltix_tx.net.shared.context import ConnectionContext
+from veltix_tx.net.transport import tls
+from veltix_tx.net.transport.endpoints import ListenSpec, TlsFiles, listen_specs
+from veltix_tx.net.transport.tls import ClientTls, ServerTls, TlsEndpoint
+from veltix_tx.net.transport.tls_errors import beginning_of_tls, tls_failure
 from veltix_tx.settings import ClientConfig, ServerConfig
-from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.interface import Role
 
 from .conftest import Recorder
 
@@ -46,8 +47,8 @@ class Pair:
         self.clock = Clock()
         clocks = Clocks(self.clock, self.clock.seconds, self.clock.seconds)
         client_tls = ClientTls(name, authority.ca)
-        self.server = VeltixProtocol(Side(Recorder(), ServerConfig(wire=wire), clocks, random=Random(1)))
-        self.client = VeltixProtocol(Side(Recorder(), ClientConfig(wire=wire, **client), clocks, random=Random(2)))
+        self.server = VeltixProtocol(ConnectionContext(Recorder(), ServerConfig(wire=wire), clocks, random=Random(1)))
+        self.client = VeltixProtocol(ConnectionContext(Recorder(), ClientConfig(wire=wire, **client), clocks, random=Random(2)))
         below_server = ServerTls(files.both).below(Factory.forProtocol(lambda: self.server), self.clock)
         self.ends = [
             self._end(below_server),
@@ -269,37 +270,37 @@ def test_other_errors_are_none_of_tls() -> None:
 )
 def test_why_a_connection_ended(role: Role, first: bytes, ready: bool, secure: bool, kind: type, reason: DisconnectReason) -> None:
     """A close before the handshake is complete is TLS's where TLS was not through or the peer's first bytes are its."""
-    closed = why_ended(Failure(ConnectionDone()), role, first, ready=ready, secure=secure)
+    closed = classify_close(Failure(ConnectionDone()), role, first, ready=ready, secure=secure)
     assert type(closed.cause) is kind
     assert closed.reason is reason
 
 
 def test_an_openssl_error_after_the_handshake_is_the_connections() -> None:
     """Once a session is ready, a failure of TLS is told as an error of the connection."""
-    closed = why_ended(Failure(SSL.Error([("", "", "bad record mac")])), Role.CLIENT, b"", ready=True, secure=True)
+    closed = classify_close(Failure(SSL.Error([("", "", "bad record mac")])), Role.CLIENT, b"", ready=True, secure=True)
     assert closed.reason is DisconnectReason.ERROR
 
 
 @pytest.mark.parametrize(
     ("endpoint", "place"),
     [
-        ("tls:8443", Place("auto", "tcp:8443:backlog=1024", TlsFiles("own.pem", None, None))),
-        ("1.6.3@tls:1:cert=c", Place("1.6.3", "tcp:1:backlog=1024", TlsFiles("c", None, None))),
+        ("tls:8443", ListenSpec("auto", "tcp:8443:backlog=1024", TlsFiles("own.pem", None, None))),
+        ("1.6.3@tls:1:cert=c", ListenSpec("1.6.3", "tcp:1:backlog=1024", TlsFiles("c", None, None))),
         (
             r"tls:1:interface=\:\:1:cert=C\:\\c\=1.pem:backlog=5:key=k:client_ca=a",
-            Place("auto", r"tcp:1:interface=\:\:1:backlog=5", TlsFiles(r"C:\c=1.pem", "k", "a")),
+            ListenSpec("auto", r"tcp:1:interface=\:\:1:backlog=5", TlsFiles(r"C:\c=1.pem", "k", "a")),
         ),
-        ("tls:folder:port=1", Place("auto", "tls:folder:port=1", None)),
-        ("ssl:1:privateKey=k", Place("auto", "ssl:1:privateKey=k", None)),
-        ("tcp:1", Place("auto", "tcp:1:backlog=1024", None)),
-        (r"tcp6:1:interface=\:\:1", Place("auto", r"tcp6:1:interface=\:\:1:backlog=1024", None)),
-        ("tcp:1:backlog=7", Place("auto", "tcp:1:backlog=7", None)),
-        ("tcp:1:localhost:7", Place("auto", "tcp:1:localhost:7", None)),
-        ("tcp:1::7", Place("auto", "tcp:1::7", None)),
-        ("unix:1", Place("auto", "unix:1", None)),
+        ("tls:folder:port=1", ListenSpec("auto", "tls:folder:port=1", None)),
+        ("ssl:1:privateKey=k", ListenSpec("auto", "ssl:1:privateKey=k", None)),
+        ("tcp:1", ListenSpec("auto", "tcp:1:backlog=1024", None)),
+        (r"tcp6:1:interface=\:\:1", ListenSpec("auto", r"tcp6:1:interface=\:\:1:backlog=1024", None)),
+        ("tcp:1:backlog=7", ListenSpec("auto", "tcp:1:backlog=7", None)),
+        ("tcp:1:localhost:7", ListenSpec("auto", "tcp:1:localhost:7", None)),
+        ("tcp:1::7", ListenSpec("auto", "tcp:1::7", None)),
+        ("unix:1", ListenSpec("auto", "unix:1", None)),
     ],
 )
-def test_where_a_description_leads(endpoint: str, place: Place) -> None:
+def test_where_a_description_leads(endpoint: str, place: ListenSpec) -> None:
     """``tls:`` and a port is TCP with the files it names, or with tls_cert; others are Twisted's; TCP waits for many."""
-    assert places(ServerConfig(endpoints=(endpoint, "tls:1"), tls_cert="own.pem"))[0][:3] == place[:3]
+    assert listen_specs(ServerConfig(endpoints=(endpoint, "tls:1"), tls_cert="own.pem"))[0][:3] == place[:3]
     assert place.encrypted == ("tls" in endpoint or "ssl" in endpoint)

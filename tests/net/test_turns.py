@@ -11,10 +11,11 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import formatEvent
 
 from veltix_tx.app.router import Router
-from veltix_tx.errors import DisconnectReason, Rejected, RemoteError, SessionClosed
-from veltix_tx.settings import Limits, Timeouts
-from veltix_tx.wire.connection import Declined
-from veltix_tx.wire.handshake import Role
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.errors import Rejected, RemoteError, SessionClosed
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.wire.events import RequestFailed
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import Request, Response
 
 OLD = ["1.3.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0"]
@@ -139,7 +140,7 @@ def test_older_peers_are_told_of_a_failure(wire: str, server_line: Any, logged_f
     line.application.on_message = lambda session, message: 1 / 0
     line.say(b"?", request_id=9)
     logged_failures.flush(ZeroDivisionError)
-    assert line.take() == [Declined(9, b"")]
+    assert line.take() == [RequestFailed(9, b"")]
 
 
 @pytest.mark.parametrize("wire", ["2.0.0", "3.3.0"])
@@ -230,8 +231,8 @@ def test_a_session_whose_connected_fails_is_closed(
     line.lose()
     assert line.application.calls == [("connected",)]
     assert line.side.shared.counters["sessions_rejected"] == line.side.shared.counters["closed_rejected"] == 1
-    assert line.protocol.session.inbox_bytes == 0
-    (event,) = [event for event in log_events if event["log_namespace"] == "veltix_tx.net.telling"]
+    assert line.protocol.session._inbox_bytes == 0
+    (event,) = [event for event in log_events if event["log_namespace"] == "veltix_tx.net.session.handler_log"]
     if isinstance(error, Rejected):
         assert formatEvent(event).endswith("(3.3.0)>: banned") or formatEvent(event).endswith("(closed)>: banned")
         assert "log_failure" not in event
@@ -252,7 +253,7 @@ def test_what_a_refused_peer_said_stays_on_one_line(server_line: Any, log_events
 
     line.application.on_connected = refuse
     line.shake()
-    (event,) = [event for event in log_events if event["log_namespace"] == "veltix_tx.net.telling"]
+    (event,) = [event for event in log_events if event["log_namespace"] == "veltix_tx.net.session.handler_log"]
     text = formatEvent(event)
     assert "unknown user a\\nb" in text
     assert len(text) < 600
@@ -381,7 +382,7 @@ def test_a_failing_concurrent_handler_is_logged(server_line: Any, logged_failure
     line.shake()
     line.say(b"1", request_id=1)
     logged_failures.flush(ZeroDivisionError)
-    assert line.take() == [Declined(1, b"")]
+    assert line.take() == [RequestFailed(1, b"")]
 
 
 def test_concurrent_handlers_are_bounded(server_line: Any) -> None:
@@ -725,7 +726,7 @@ def test_a_handler_that_is_never_done_is_cancelled(style: str, server_line: Any,
     assert "was not done after 30 s" in formatEvent(event)
     assert "the handler Recorder.received of chat" in formatEvent(event)
     assert ("await deferred" in event["log_failure"].getTraceback()) is (style == "coroutine")
-    assert line.take() == [Declined(9, b"")]
+    assert line.take() == [RequestFailed(9, b"")]
     assert line.application.contents == [b"1", b"2"]
     slow.running[1].callback(b"fine")
     assert line.answers() == [b"fine"]
@@ -733,7 +734,7 @@ def test_a_handler_that_is_never_done_is_cancelled(style: str, server_line: Any,
 
 def test_a_handler_that_ignores_its_cancellation_holds_up_nothing(server_line: Any, logged_failures: Any, log_events: Any) -> None:
     """It is given up all the same; what it brings later is dropped, counted and logged, once each."""
-    line = server_line("1.6.3", timeouts=Timeouts(silence=1000))
+    line = server_line("1.6.3", timeouts=Timeouts(ping_interval=1000))
     session = line.shake()
     running = [deaf(), deaf()]
     line.application.on_message = lambda session, message: running[len(line.application.contents) - 1]
@@ -741,11 +742,11 @@ def test_a_handler_that_ignores_its_cancellation_holds_up_nothing(server_line: A
     line.clock.advance(31)
     line.clock.advance(31)
     assert len(logged_failures.flush()) == 2
-    assert line.take() == [Declined(9, b""), Declined(9, b"")]
+    assert line.take() == [RequestFailed(9, b""), RequestFailed(9, b"")]
     running[0].callback(b"late")
     running[1].errback(ZeroDivisionError())
     assert line.transport.value() == b""
-    assert session.turns.late_results == 2
+    assert session._dispatcher.late_results == 2
     assert [formatEvent(event) for event in log_events].count(
         f"a handler that had been given up is done after all, for {session}"
     ) == 1
@@ -765,7 +766,7 @@ def test_a_canceller_that_raises_is_the_handlers_failure(server_line: Any, logge
 
 def test_handlers_have_no_end_where_none_is_wanted(server_line: Any) -> None:
     """With math.inf nothing is cancelled, and no timer is set."""
-    line = server_line(timeouts=Timeouts(handler=math.inf, silence=10**6))
+    line = server_line(timeouts=Timeouts(handler=math.inf, ping_interval=10**6))
     line.shake()
     line.application.on_message = slow = Slow()
     line.say(b"1")
@@ -789,13 +790,13 @@ def test_one_timer_serves_all_handlers(server_line: Any, logged_failures: Any) -
     line.say(b"", request_id=99, message_type=line.news)
     assert len(line.clock.getDelayedCalls()) == before + 1
     line.clock.advance(2.01)
-    assert line.take() == [Declined(99, b"")]
+    assert line.take() == [RequestFailed(99, b"")]
     declined = []
     for _ in range(40):
         line.clock.advance(0.5)
         declined += line.take()
     line.clock.advance(10)
-    assert declined + line.take() == [Declined(number, b"") for number in range(10)]
+    assert declined + line.take() == [RequestFailed(number, b"") for number in range(10)]
     logged_failures.flush(CancelledError)
 
 
@@ -842,7 +843,7 @@ def test_a_connected_that_is_cut_off_admits_nobody(server_line: Any, logged_fail
     line = server_line()
     line.application.on_connected = lambda session: Deferred()
     session = line.shake()
-    session.cut()
+    session._cancel_handlers()
     line.lose()
     assert (session.closed.reason, session.admitted) == (DisconnectReason.MANUAL, False)
     assert line.application.calls == [("connected",)]
@@ -857,7 +858,7 @@ def test_an_answer_given_up_by_who_waits_is_cancelled(server_line: Any, logged_f
     line.application.on_message = lambda session, message: kept.append(message)
     line.say(b"?")
     result: Deferred[Any] = Deferred()
-    done = session.answer(kept[0], result)
+    done = session.reply(kept[0], result)
     done.cancel()
     logged_failures.flush(CancelledError)
     assert outcome(done) == [None]
@@ -899,7 +900,7 @@ def test_one_deferred_that_fails_fails_every_message(server_line: Any, logged_fa
         line.say(b"", request_id=request_id)
     shared[0].errback(ZeroDivisionError())
     line.say(b"", request_id=3)
-    assert line.take() == [Declined(1, b""), Declined(2, b""), Declined(3, b"")]
+    assert line.take() == [RequestFailed(1, b""), RequestFailed(2, b""), RequestFailed(3, b"")]
     shared.clear()
     gc.collect()
     assert [event["type"] for event in logged_failures.flush(ZeroDivisionError)] == ["chat"] * 3
@@ -909,7 +910,7 @@ def test_a_message_given_up_leaves_the_deferred_to_the_others(server_line: Any, 
     """When one message's time is over, the Deferred goes on for the others; with the last of them it is cancelled."""
     router, cancelled = Router(Role.SERVER), []
     shared: Deferred[Any] = Deferred(cancelled.append)
-    lines = [server_line("1.6.3", application=router, timeouts=Timeouts(handler=30, silence=1000)) for _ in range(2)]
+    lines = [server_line("1.6.3", application=router, timeouts=Timeouts(handler=30, ping_interval=1000)) for _ in range(2)]
     router.register_route(lines[0].chat, lambda session, message: shared)
     for line in lines:
         line.shake()
@@ -917,11 +918,11 @@ def test_a_message_given_up_leaves_the_deferred_to_the_others(server_line: Any, 
     lines[0].clock.advance(20)
     lines[1].say(b"", request_id=2)
     lines[0].clock.advance(10.1)
-    assert lines[0].take() == [Declined(1, b"")]
+    assert lines[0].take() == [RequestFailed(1, b"")]
     assert cancelled == []
     assert lines[1].take() == []
     lines[1].clock.advance(30.1)
-    assert lines[1].take() == [Declined(2, b"")]
+    assert lines[1].take() == [RequestFailed(2, b"")]
     assert cancelled == [shared]
     assert len(logged_failures.flush(CancelledError)) == 2
 

@@ -8,14 +8,14 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from veltix_tx.errors import RequestTimeout
-from veltix_tx.net.keepalive import Deadlines
-from veltix_tx.net.waiting import Waiting
+from veltix_tx.net.clock import Timers
+from veltix_tx.net.session.reply_waiters import ReplyWaiters
 
 
-def make() -> tuple[Clock, Waiting]:
+def make() -> tuple[Clock, ReplyWaiters]:
     """Make what is tested, on a clock."""
     clock = Clock()
-    return clock, Waiting(clock.seconds, Deadlines(clock), "requests", Counter())
+    return clock, ReplyWaiters(clock.seconds, Timers(clock), "requests", Counter())
 
 
 def collect(deferred: Any) -> list[Any]:

@@ -15,11 +15,12 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.reconnect import DisconnectState, EndpointConnector, VeltixClientFactory
+from veltix_tx.disconnect import DisconnectState
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.connection.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.settings import ClientConfig, RetryPolicy
-from veltix_tx.wire.layouts import W22
 from veltix_tx.wire.messages import MessageRegistry
+from veltix_tx.wire.veltix.layouts import W22
 
 POLICY = RetryPolicy(initial_delay=1, factor=2, max_delay=10, jitter=False)
 HELLO = W22.pack(10, b"\0\x051.6.3", 1, 0) + b"\0\x051.6.3"
@@ -61,7 +62,7 @@ class Network:
         assert chat is not None
         self.chat = chat
         self.factory = VeltixClientFactory(
-            application, config, retry=retry, reactor=clocks, types=types, random=Random(1), told=self._told
+            application, config, retry=retry, reactor=clocks, types=types, random=Random(1), on_disconnect=self._told
         )
         self.states: list[tuple[Any, ...]] = []
         self.when_told: Callable[[DisconnectState], object] = lambda state: None

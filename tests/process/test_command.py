@@ -23,7 +23,7 @@ from twisted.internet.threads import deferToThread
 from veltix_tx import MessageRegistry, MessageType, Server, Session
 from veltix_tx._version import __version__
 from veltix_tx.cli import STATUSES
-from veltix_tx.wire import codec
+from veltix_tx.wire.veltix import codec
 
 from ..ports import free_port
 

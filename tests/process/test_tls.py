@@ -36,7 +36,7 @@ async def connected(port: int, authority: Authority, **settings: Any) -> Client:
 
 def certificate_of(client: Client) -> str:
     """Return the name in the certificate that a client was shown."""
-    transport: Any = client.session._link.transport  # type: ignore[union-attr]
+    transport: Any = client.session._transport.transport  # type: ignore[union-attr]
     return str(transport.getPeerCertificate().to_cryptography().subject.rfc4514_string())
 
 

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from tests.burst import Burst
 from veltix_tx import Client, MessageRegistry, MessageType
 from veltix_tx._version import __version__
-from veltix_tx.wire import codec
+from veltix_tx.wire.veltix import codec
 
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)

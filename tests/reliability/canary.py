@@ -118,7 +118,7 @@ class Canary:
 
     def _send(self, now: float) -> None:
         connection = self.caller.connection
-        request_id = connection.fresh_id(self._sent)
+        request_id = connection.allocate_id(self._sent)
         self._count += 1
         content = self._count.to_bytes(8, "big") * 8
         connection.send(ECHO, content, request_id)

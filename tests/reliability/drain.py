@@ -60,7 +60,7 @@ async def drain(
     for peer in [*peers, *deaf]:
         await peer.connect()
     for peer in deaf:
-        peer.session._link.transport.pauseProducing()
+        peer.session._transport.transport.pauseProducing()
     waiting: list[Deferred[None]] = []
 
     def send(peer: Client) -> None:
@@ -72,7 +72,7 @@ async def drain(
     def push(peer: Client) -> None:
         """Send requests without waiting for anything, until the connection ends."""
         if peer.is_connected:
-            if not peer.session.queued:
+            if not peer.session.write_buffer_size:
                 waiting.extend(ledger.ask(lambda content: peer.send_and_wait(ASK, content, timeout=60), size) for _ in range(8))
             reactor.callLater(0.002, push, peer)
 
@@ -103,7 +103,7 @@ async def drain(
         done = len(waiting)
         await gatherResults(waiting)
     for peer in deaf:
-        peer.session._link.transport.abortConnection()
+        peer.session._transport.transport.abortConnection()
     for peer in [*peers, *deaf]:
         await peer.disconnect()
     ledger.check()

@@ -19,11 +19,11 @@ from pathlib import Path
 from random import getrandbits
 from typing import Any
 
-from veltix_tx.wire.connection import State, VeltixConnection
-from veltix_tx.wire.events import Failed, Ready
-from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.events import ConnectionFailed, HandshakeCompleted
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
-from veltix_tx.wire.releases import find_release
+from veltix_tx.wire.veltix.connection import State, VeltixConnection
+from veltix_tx.wire.veltix.releases import find_release
 
 HERE = Path(__file__).resolve().parent
 
@@ -193,7 +193,7 @@ class Caller:
         data = self.socket.recv(most)
         if not data:
             raise ConnectionError("the server has closed the connection")
-        events = self.connection.receive(data, 0)
+        events = self.connection.receive_data(data, 0)
         self.write()
         return [event for event in events if isinstance(event, Response)]
 
@@ -204,7 +204,7 @@ class Caller:
 
     def ask(self, message_type: MessageType, content: bytes = b"") -> Response:
         """Send a request and return its reply; what comes before it is dropped."""
-        request_id = self.connection.fresh_id(())
+        request_id = self.connection.allocate_id(())
         self.connection.send(message_type, content, request_id)
         self.write()
         while True:
@@ -326,12 +326,12 @@ class RawPeer:
         """Bytes came."""
         if self._quiet:
             return
-        for event in self.connection.receive(data, 0):
-            if isinstance(event, Ready):
+        for event in self.connection.receive_data(data, 0):
+            if isinstance(event, HandshakeCompleted):
                 self.ready()
             elif isinstance(event, Response):
                 self.received(event)
-            elif isinstance(event, Failed):
+            elif isinstance(event, ConnectionFailed):
                 self.failed = True
                 self.close()
         self.write(b"".join(self.connection.data_to_send()))

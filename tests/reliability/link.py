@@ -53,7 +53,7 @@ class Run:
     def __init__(self, reactor: Any, link: Any, silence: float, pong: float) -> None:
         self.reactor, self.link = reactor, link
         self.limit = silence + pong
-        self.timeouts = Timeouts(silence=silence, pong=pong)
+        self.timeouts = Timeouts(ping_interval=silence, ping_timeout=pong)
         self.ledger = Ledger()
         self.ended: list[float] = []
         self.reasons: list[str] = []
@@ -71,7 +71,7 @@ class Run:
             host=link.server_host,
             python=link.server_python,
             fds=link.server_fds,
-            environment={"SILENCE": str(times.silence), "PONG": str(times.pong)},
+            environment={"SILENCE": str(times.ping_interval), "PONG": str(times.ping_timeout)},
         )
         host, port = await link.open(await self.server.listening)
         retry = RetryPolicy(initial_delay=0.1, max_delay=0.5)
@@ -189,8 +189,8 @@ async def main(reactor: Any, *arguments: str) -> None:
     """Read the arguments, run, print."""
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--link", choices=LINKS, default="namespaces")
-    parser.add_argument("--silence", type=float, default=3.5, help="both sides' timeouts.silence, seconds")
-    parser.add_argument("--pong", type=float, default=3.5, help="both sides' timeouts.pong, seconds")
+    parser.add_argument("--silence", type=float, default=3.5, help="both sides' timeouts.ping_interval, seconds")
+    parser.add_argument("--pong", type=float, default=3.5, help="both sides' timeouts.ping_timeout, seconds")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each phase that loses nothing")
     parser.add_argument("--seed", type=int, default=1, help="of the link's chance")
     parser.add_argument("--available", action="store_true", help="only tell whether there can be such a link here")

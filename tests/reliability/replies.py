@@ -30,13 +30,13 @@ from zope.interface import implementer
 
 from veltix_tx.errors import RequestTimeout, SessionClosed, TooManyRequests
 from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.protocol import VeltixProtocol
-from veltix_tx.net.session import Session
-from veltix_tx.net.side import Side
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.connection.protocol import VeltixProtocol
+from veltix_tx.net.session.session import Session
+from veltix_tx.net.shared.context import ConnectionContext
 from veltix_tx.settings import ClientConfig, ServerConfig
 from veltix_tx.wire.messages import PING, PONG, MessageRegistry, MessageType, Response
-from veltix_tx.wire.requests import CLIENT_IDS
+from veltix_tx.wire.veltix.request_ids import CLIENT_IDS
 
 PAIRS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "15 bytes": ({"wire": "3.3.0"}, {"wire": "3.3.0"}, 3),
@@ -96,7 +96,7 @@ class LoadedDice(Random):
 class Watched(VeltixProtocol):
     """A protocol whose heartbeat's pings are written down."""
 
-    def __init__(self, side: Side, ping_frames: deque[int | None]) -> None:
+    def __init__(self, side: ConnectionContext, ping_frames: deque[int | None]) -> None:
         super().__init__(side)
         self.ping_frames = ping_frames
 
@@ -121,7 +121,7 @@ class End:
         clocks = Clocks(clock, clock.seconds, clock.seconds)
         self.faults = faults
         self.ping_frames: deque[int | None] = deque()
-        self.protocol = Watched(Side(self, config, clocks, types=TYPES, random=random), self.ping_frames)
+        self.protocol = Watched(ConnectionContext(self, config, clocks, types=TYPES, random=random), self.ping_frames)
         self.transport = Transport()
         self.session: Session | None = None
         self.asked: list[int] = []
@@ -323,11 +323,11 @@ def converse(settings: tuple[dict[str, Any], dict[str, Any]], requests: int, see
             for _ in range(random.randrange(3)):
                 end.say()
             if random.random() < 0.1:
-                end.protocol.probe()
+                end.protocol.send_probe()
         go_on()
         step += 1
         if step % 64 == 0:
-            questions = [session.questions for session in sessions if session.questions is not None]
+            questions = [session._requests for session in sessions if session._requests is not None]
             most_held = max(most_held, *(len(each.requests.given_up) + len(each.pings.given_up) for each in questions))
     end_of_all = max(there.last_step(), back.last_step()) + 400
     while step < end_of_all or max(there.last_step(), back.last_step()) > step:
@@ -345,8 +345,8 @@ def converse(settings: tuple[dict[str, Any], dict[str, Any]], requests: int, see
             faults.append(f"{handled} of {expected} requests and messages were handled")
         if end.session.late_replies != end.late:
             faults.append(f"{end.session.late_replies} late replies were counted, {end.late} came")
-        if end.session.waiting:
-            faults.append(f"{end.session.waiting} questions still wait")
+        if end.session.pending_requests:
+            faults.append(f"{end.session.pending_requests} questions still wait")
         seen += end.ends
         seen.update(asked=len(end.asked) + len(end.pinged), said=end.said, late=end.late, lost=way.passed["lost"])
         seen["very late"] += way.passed["very late"]

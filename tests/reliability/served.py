@@ -18,8 +18,8 @@ _usual = Timeouts()
 server = Server(
     types=TYPES,
     timeouts=Timeouts(
-        silence=float(os.environ.get("SILENCE", _usual.silence)),
-        pong=float(os.environ.get("PONG", _usual.pong)),
+        ping_interval=float(os.environ.get("SILENCE", _usual.ping_interval)),
+        ping_timeout=float(os.environ.get("PONG", _usual.ping_timeout)),
     ),
 )
 _ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -76,7 +76,7 @@ def on_leave(client: Session, message: Response) -> bytes:
     first = _subscribers.pop(client)
     if not _subscribers:
         _news.pop().stop()
-    return json.dumps([_counts["news"] - first + 1 - client.dropped, client.dropped]).encode()
+    return json.dumps([_counts["news"] - first + 1 - client.broadcasts_dropped, client.broadcasts_dropped]).encode()
 
 
 def _tell() -> None:
@@ -87,7 +87,7 @@ def _tell() -> None:
 @server.route(KICK)
 def on_kick(client: Session, message: Response) -> None:
     """Reset the connection of whoever asks."""
-    client.give_up()
+    client._abort_slow_reader()
 
 
 @server.set_callback("on_recv")
@@ -99,12 +99,12 @@ def on_recv(client: Session, message: Response) -> None:
 @server.set_callback("on_disconnect")
 def on_disconnect(client: Session) -> None:
     """Count what was refused, and why it ended."""
-    _counts["refused"] += client.refused
+    _counts["refused"] += client.frames_rejected
     assert client.closed is not None
     _counts[f"ended {client.closed.reason.name}"] += 1
     first = _subscribers.pop(client, None)
     if first is not None:
-        _counts["news cut off"] += _counts["news"] - first + 1 - client.dropped
+        _counts["news cut off"] += _counts["news"] - first + 1 - client.broadcasts_dropped
         if not _subscribers:
             _news.pop().stop()
 

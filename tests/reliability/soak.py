@@ -163,7 +163,7 @@ def read_slowly(port: int, seconds: float) -> dict[str, int]:
     """Join, read a quarter of what comes for so long, then leave and read the rest; return what came, and what the server says."""
     caller = Caller(port)
     connection = caller.connection
-    joined, left = connection.fresh_id(()), None
+    joined, left = connection.allocate_id(()), None
     connection.send(JOIN, b"", joined)
     caller.write()
     end = time.monotonic() + seconds
@@ -187,7 +187,7 @@ def read_slowly(port: int, seconds: float) -> dict[str, int]:
         if time.monotonic() < end:
             time.sleep(SLOW_PAUSE)
         elif left is None:
-            left = connection.fresh_id((joined,))
+            left = connection.allocate_id((joined,))
             connection.send(LEAVE, b"", left)
             caller.write()
 

@@ -19,8 +19,8 @@ from zlib import crc32
 
 from ends import ECHO, STORM, Caller, Crowd, RawPeer, say, until
 
-from veltix_tx.wire.layouts import W15
 from veltix_tx.wire.messages import PING, Response
+from veltix_tx.wire.veltix.layouts import W15
 
 NICE = 10
 """Attackers give way to the server and the client by so much: on two cores they would be measured as well."""
@@ -79,7 +79,7 @@ class Guest(RawPeer):
 
     def ready(self) -> None:
         """Ask."""
-        self.connection.send(ECHO, b"hello", self.connection.fresh_id(()))
+        self.connection.send(ECHO, b"hello", self.connection.allocate_id(()))
 
     def received(self, message: Response) -> None:
         """Count the answer."""
@@ -129,7 +129,7 @@ def _rubbish(strikes: int, random: Random) -> bytes:
 
 
 STRIKES = 32
-"""The default of ``limits.strikes``."""
+"""The default of ``limits.protocol_errors``."""
 
 
 def garbage(crowd: Crowd, scale: float) -> Facts:

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogEvent, LogLevel
 
 import veltix_tx.server
-from veltix_tx.net.accepting import accept_patiently
+from veltix_tx.net.transport.accept import back_off_on_accept_error
 from veltix_tx.server import _affordable
 
 
@@ -137,7 +137,7 @@ def test_the_wait_doubles_up_to_a_second() -> None:
 
     clock, port = Clock(), Port()
     port.socket.error = errno.ENFILE
-    accept_patiently(port, clock)  # type: ignore[arg-type]
+    back_off_on_accept_error(port, clock)  # type: ignore[arg-type]
     waits = []
     for _ in range(2000):
         with pytest.raises(OSError, match="files"):
@@ -154,4 +154,4 @@ def test_the_wait_doubles_up_to_a_second() -> None:
 def test_what_has_no_socket_is_left_alone() -> None:
     """A listening port of another kind, as tests have, is not touched."""
     port = object()
-    accept_patiently(port, Clock())  # type: ignore[arg-type]
+    back_off_on_accept_error(port, Clock())  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from twisted.internet.selectreactor import SelectReactor
 from veltix_tx import CannotBlock, Client, DisconnectReason, MessageRegistry, NotReady, RequestTimeout, Response, Server, Session
 from veltix_tx.client import BlockingClient
 from veltix_tx.net import threads
-from veltix_tx.net.session import BlockingSession
+from veltix_tx.net.session.session import BlockingSession
 from veltix_tx.server import BlockingServer
 from veltix_tx.testing import MemoryNetwork
 
@@ -99,11 +99,11 @@ async def test_sending_waits_for_room(loopback: Any) -> None:
         most = 0
         for _ in range(40):
             client.blocking.send(loopback.news, bytes(512 * 1024))
-            most = max(most, session.queued)
+            most = max(most, session.write_buffer_size)
         client.blocking.ping_server()
         return most
 
-    assert await in_thread(send_much) <= session.limits.write_high
+    assert await in_thread(send_much) <= session._limits.write_high
     assert sum(got) == 40 * 512 * 1024
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from veltix_tx.collector import Collector
-from veltix_tx.net.keepalive import Clocks
+from veltix_tx.gc_tuning import GcTuner
+from veltix_tx.net.clock import Clocks
 
 
 class Looks:
@@ -20,7 +20,7 @@ class Looks:
         self.clock = Clock()
         self.took = 0.0
         self.at: list[float] = []
-        self.collector = Collector(Clocks(self.clock, self.clock.seconds, self._uptime))
+        self.collector = GcTuner(Clocks(self.clock, self.clock.seconds, self._uptime))
         self._uptimes = 0
 
     def _uptime(self) -> float:

@@ -11,20 +11,24 @@ from twisted.logger import formatEvent
 
 from veltix_tx import ServerFull, SettingsError
 from veltix_tx.settings import ServerConfig
-from veltix_tx.wire.connection import VeltixConnection
-from veltix_tx.wire.counting import CountingConnection
+from veltix_tx.wire.veltix.counting import CountingConnection
+from veltix_tx.wire.veltix.connection import VeltixConnection
 
 HELLO = b'\x00\x18{"v":"3.3.0","pv":"1.0"}'
 
 
 def lines(log_events: list[Any]) -> list[str]:
     """Return the lines about connections."""
-    return [formatEvent(event) for event in log_events if event.get("log_namespace") == "veltix_tx.net.connection_log"]
+    return [formatEvent(event) for event in log_events if event.get("log_namespace") == "veltix_tx.net.connection.connection_log"]
 
 
 def ends(log_events: list[Any]) -> list[dict[str, Any]]:
     """Return the events of ends."""
-    return [event for event in log_events if event.get("log_namespace") == "veltix_tx.net.connection_log" and "reason" in event]
+    return [
+        event
+        for event in log_events
+        if event.get("log_namespace") == "veltix_tx.net.connection.connection_log" and "reason" in event
+    ]
 
 
 async def until_ended(log_events: list[Any], count: int) -> None:

@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import formatEvent
 
 from veltix_tx import Client, Limits, MessageRegistry, MessageType, RemoteError, RequestTimeout, Server, Timeouts
-from veltix_tx.errors import TooManyStrikes
+from veltix_tx.errors import TooManyProtocolErrors
 from veltix_tx.testing import MemoryNetwork, ScriptedPeer
-from veltix_tx.wire.layouts import W15, W22
+from veltix_tx.wire.veltix.layouts import W15, W22
 
 TYPES = MessageRegistry()
 ORDER = MessageType(200, "order", registry=TYPES)
@@ -116,7 +116,7 @@ def test_a_message_that_asks_nothing_is_not_answered(logged_failures: Any) -> No
     client.send(ORDER, b"tea")
     network.pump()
     logged_failures.flush()
-    assert (client.session.late_replies, client.session.refused) == (0, 0)
+    assert (client.session.late_replies, client.session.frames_rejected) == (0, 0)
     assert server.counters["handlers_failed"] == 1
 
 
@@ -139,7 +139,7 @@ def test_a_late_failure_is_a_late_reply(logged_failures: Any) -> None:
     network.pump()
     logged_failures.flush()
     assert client.session.late_replies == 1
-    assert not client.session.questions.requests.given_up
+    assert not client.session._requests.requests.given_up
 
 
 # Peers that say what they like
@@ -169,14 +169,14 @@ def test_a_malformed_failure_is_counted_and_too_many_close() -> None:
     session = server.clients[0]
     for number in range(32):
         peer.send(frame(100, b"{", number))
-    assert (session.refused, server.counters["frames_refused"]) == (32, 32)
+    assert (session.frames_rejected, server.counters["frames_refused"]) == (32, 32)
     assert not peer.closed
     network.advance(5)
     for number in range(10):
         peer.send(frame(100, b"[]", number))
     assert peer.closed
     assert session.closed is not None
-    assert isinstance(session.closed.cause, TooManyStrikes)
+    assert isinstance(session.closed.cause, TooManyProtocolErrors)
 
 
 def test_a_failure_nobody_asked_for_is_counted_only() -> None:
@@ -186,7 +186,7 @@ def test_a_failure_nobody_asked_for_is_counted_only() -> None:
     received: list[Any] = []
     server.set_callback("on_recv", lambda client, message: received.append(message))
     peer.send(frame(100, b'{"code": "handler_failed", "message": "no"}', 0x9000))
-    assert (server.clients[0].late_replies, server.clients[0].refused, received, peer.received) == (1, 0, [], b"")
+    assert (server.clients[0].late_replies, server.clients[0].frames_rejected, received, peer.received) == (1, 0, [], b"")
 
 
 def test_from_one_that_did_not_agree_it_is_an_unknown_type() -> None:
@@ -201,7 +201,7 @@ def test_from_one_that_did_not_agree_it_is_an_unknown_type() -> None:
     peer.send(len(hello).to_bytes(2, "big") + hello)
     peer.received.clear()
     peer.send(frame(100, b'{"code": "handler_failed", "message": "no"}'))
-    assert (server.clients[0].refused, received, peer.received) == (1, [], b"")
+    assert (server.clients[0].frames_rejected, received, peer.received) == (1, [], b"")
 
 
 # Messages that nothing handles
@@ -334,7 +334,7 @@ def test_older_peers_get_an_error_but_not_for_ever(wire: str) -> None:
         client.send_and_wait(ORDER, b"tea", timeout=60).addErrback(lambda failure: told.append(failure.value))
     network.pump()
     assert [type(error) for error in told] == [RemoteError] * 32
-    assert client.session.waiting == 68
+    assert client.session.pending_requests == 68
     network.advance(10)
     for _ in range(100):
         client.send(ORDER, b"tea")

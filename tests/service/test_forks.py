@@ -16,8 +16,8 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 
 from tests.authority import Authority
 from veltix_tx import DisconnectReason, Timeouts
-from veltix_tx.net import sockets
-from veltix_tx.net.sockets import lowest
+from veltix_tx.net.transport import sockets
+from veltix_tx.net.transport.sockets import lowest
 
 from .conftest import Raw
 
@@ -42,7 +42,7 @@ def hold() -> Iterator[Callable[[int], None]]:
 
 def descriptor_of(session: Any) -> int:
     """Return a session's file descriptor."""
-    return int(lowest(session._link.transport).getHandle().fileno())
+    return int(lowest(session._transport.transport).getHandle().fileno())
 
 
 @pytest.mark.deadline(15)
@@ -71,7 +71,7 @@ async def test_a_peer_hears_of_the_end_though_a_child_lives(
     await began
     (session,) = server.clients
     if how == "abort":
-        session.give_up()
+        session._abort_slow_reader()
     elif how == "disconnect":
         session.disconnect()
     else:
@@ -92,7 +92,7 @@ async def test_a_peer_hears_of_an_abort_where_nothing_resets_a_held_socket(
     await client.ping_server()
     (session,) = server.clients
     hold(descriptor_of(session))
-    session.give_up()
+    session._abort_slow_reader()
     assert (await closed).reason in (DisconnectReason.PEER_CLOSED, DisconnectReason.RESET)
 
 

@@ -36,7 +36,7 @@ from veltix_tx import (
     SettingsError,
 )
 from veltix_tx.net import threads
-from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.clock import Clocks
 from veltix_tx.testing import MemoryNetwork
 
 GATE = {"call", "in_thread_of", "_wait"}
@@ -228,7 +228,7 @@ CALLS: dict[str, tuple[Call, Check]] = {
     # A session's.
     "Session.add_tag": (lambda s: s.session.add_tag("new", 2), lambda s, got: got and s.session.get_tag("new") == 2),
     "Session.answer": (
-        lambda s: s.session.answer(Response(s.other, b"", 0, 1, 0), b"an answer"),
+        lambda s: s.session.reply(Response(s.other, b"", 0, 1, 0), b"an answer"),
         lambda s, got: got is None,
     ),
     "Session.clear_tags": (lambda s: s.session.clear_tags(), lambda s, got: not s.session.has_tag("old")),
@@ -240,7 +240,7 @@ CALLS: dict[str, tuple[Call, Check]] = {
     "Session.get_tag": (lambda s: s.session.get_tag("old"), lambda s, got: got == 1),
     "Session.has_all_tags": (lambda s: s.session.has_all_tags(["old", "new"]), lambda s, got: got is False),
     "Session.has_any_tags": (lambda s: s.session.has_any_tags(["old", "new"]), lambda s, got: got is True),
-    "Session.has_room": (lambda s: s.session.has_room(100), lambda s, got: got is True),
+    "Session.has_room": (lambda s: s.session.can_send(100), lambda s, got: got is True),
     "Session.has_tag": (lambda s: s.session.has_tag("old"), lambda s, got: got is True),
     "Session.ping": (lambda s: s.session.ping(), lambda s, got: 0 <= got < 5000),
     "Session.register_producer": (lambda s: s.session.register_producer(Producer()), lambda s, got: got is None),

@@ -16,7 +16,7 @@ from twisted.logger import formatEvent, globalLogPublisher, textFileLogObserver
 
 from veltix_tx import Limits, RemoteError, Request, SessionClosed, Timeouts
 from veltix_tx.errors import QueueFull
-from veltix_tx.net.running import Overdue
+from veltix_tx.net.session.handler_timeouts import HandlerTimeout
 
 SECRET = "S3CRET"
 
@@ -145,7 +145,7 @@ async def test_no_word_of_a_failure_is_on_the_wire(handler: Any, loopback: Any, 
     client = loopback.client(server.port, wire="1.3.0")
     await client.connect()
     seen = bytearray()
-    protocol = client.session._link
+    protocol = client.session._transport
     received = protocol.dataReceived
     protocol.dataReceived = lambda data: (seen.extend(data), received(data))
     with pytest.raises(RemoteError):
@@ -231,7 +231,7 @@ async def test_a_thread_that_takes_too_long_frees_its_connection(loopback: Any, 
             await client.send_and_wait(loopback.news, content)
     assert (await client.send_and_wait(loopback.chat, b"on")).content == b"on"
     assert runs == [b"1"]
-    assert len(logged_failures.flush(Overdue, CancelledError)) == 2
+    assert len(logged_failures.flush(HandlerTimeout, CancelledError)) == 2
     gate.set()
     await sleep(0.05)
     assert runs == [b"1"], "what was given up before it had a thread never runs"
@@ -251,7 +251,7 @@ async def test_what_a_thread_raises_too_late_is_logged(loopback: Any, logged_fai
     await client.connect()
     with pytest.raises(RemoteError):
         await client.send_and_wait(loopback.news, b"")
-    logged_failures.flush(Overdue)
+    logged_failures.flush(HandlerTimeout)
     gate.set()
     await until(lambda: bool(logged_failures))
     assert len(logged_failures.flush(ZeroDivisionError)) == 1
@@ -279,7 +279,7 @@ async def test_peers_that_come_again_have_no_new_budget(loopback: Any) -> None:
     file = io.StringIO()
     observer = textFileLogObserver(file)
     globalLogPublisher.addObserver(observer)
-    server = await loopback.server(limits=Limits(strikes=1))
+    server = await loopback.server(limits=Limits(protocol_errors=1))
     for _ in range(300):
         raw = await loopback.raw(server.port)
         raw.transport.write(b"GET / HTTP/1.1\r\n\x1b[2J{log_source}\r\n\r\n" * 10)

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 
 from veltix_tx import Client, DisconnectReason, Limits, Server, Session, SessionClosed, Timeouts
 from veltix_tx.errors import FrameTimeout, TooManyPings
-from veltix_tx.wire.layouts import W15
+from veltix_tx.wire.veltix.layouts import W15
 
 MIB = 1024 * 1024
 
@@ -34,7 +34,7 @@ async def sleep(seconds: float) -> None:
 
 def deaf(client: Client) -> None:
     """Let a client read nothing from now on."""
-    client.session._link.transport.pauseProducing()  # type: ignore[union-attr]
+    client.session._transport.transport.pauseProducing()  # type: ignore[union-attr]
 
 
 def ended(server: Server) -> list[tuple[Session, SessionClosed]]:
@@ -61,19 +61,19 @@ async def crowd(loopback: Any, server: Server, count: int) -> list[Client]:
 @pytest.mark.parametrize("slow", ["close", "drop"])
 async def test_a_broadcast_storm_over_deaf_peers(slow: Any, loopback: Any) -> None:
     """Readers hear everything, memory is one queue's and not one for each deaf peer, who is closed or misses what is counted."""
-    server = await loopback.server(limits=Limits(write_high=MIB, write_hard=4 * MIB), timeouts=Timeouts(stall=1000))
+    server = await loopback.server(limits=Limits(write_high=MIB, write_hard=4 * MIB), timeouts=Timeouts(write=1000))
     ends = ended(server)
     clients = await crowd(loopback, server, 24)
     reader, *others = clients
     for client in others:
         deaf(client)
-    (reader_session,) = [each for each in server.clients if each.port == reader.session._link.transport.getHost().port]
+    (reader_session,) = [each for each in server.clients if each.port == reader.session._transport.transport.getHost().port]
     gc.collect()
     tracemalloc.start()
     rounds, most_queued = 400, 0
     for number in range(rounds):
         server.broadcast(loopback.news, number.to_bytes(4, "big") * 16384, slow=slow)
-        most_queued = max(most_queued, *(each.queued for each in server.clients))
+        most_queued = max(most_queued, *(each.write_buffer_size for each in server.clients))
         await reader_session.when_writable()
         if number % 10 == 0:
             await sleep(0)
@@ -87,46 +87,46 @@ async def test_a_broadcast_storm_over_deaf_peers(slow: Any, loopback: Any) -> No
     assert peak < 4 * MIB + 23 * (192 * 1024 + 65536 + 100_000) + 16 * MIB
     if slow == "close":
         await until(lambda: len(ends) == 23)
-        assert {closed.reason for _, closed in ends} == {DisconnectReason.STALLED}
+        assert {closed.reason for _, closed in ends} == {DisconnectReason.WRITE_TIMEOUT}
         assert len(server.clients) == 1
     else:
         assert ends == []
-        missed = [each.dropped for each in server.clients if each is not reader_session]
+        missed = [each.broadcasts_dropped for each in server.clients if each is not reader_session]
         assert all(each > 100 for each in missed)
         assert reader_session.dropped == 0
         heard = others[0]
-        heard.session._link.transport.resumeProducing()  # type: ignore[union-attr]
+        heard.session._transport.transport.resumeProducing()  # type: ignore[union-attr]
         await until(lambda: len(heard.heard) + min(missed) >= rounds - 1)
 
 
 @pytest.mark.deadline(20)
 async def test_a_peer_that_asks_and_does_not_read_is_closed(loopback: Any) -> None:
     """Its requests are not read any more, its replies are bounded, and it is given up after the stall time; others are served."""
-    server = loopback.made_server(timeouts=Timeouts(stall=0.5))
+    server = loopback.made_server(timeouts=Timeouts(write=0.5))
     server.route(loopback.chat)(lambda client, message: b"x" * 300_000)
     server.startService()
     ends = ended(server)
     (greedy, good) = await crowd(loopback, server, 2)
-    session = next(each for each in server.clients if each.port == greedy.session._link.transport.getHost().port)
+    session = next(each for each in server.clients if each.port == greedy.session._transport.transport.getHost().port)
     deaf(greedy)
     most = 0
     for number in range(3000):
         if session.closed is not None or greedy.session is None or greedy.session.closed is not None:
             break
         greedy.session.send(loopback.chat, b"?" * 1000)
-        most = max(most, session.queued)
+        most = max(most, session.write_buffer_size)
         if number % 50 == 0:
             assert len((await good.send_and_wait(loopback.chat)).content) == 300_000
     await until(lambda: len(ends) == 1)
-    assert ends[0][1].reason is DisconnectReason.STALLED
+    assert ends[0][1].reason is DisconnectReason.WRITE_TIMEOUT
     assert 300_000 < most < 2 * MIB
-    assert session.queued == 0
+    assert session.write_buffer_size == 0
 
 
 @pytest.mark.deadline(20)
 async def test_a_slow_but_steady_reader_is_kept(loopback: Any) -> None:
     """A peer that reads a little now and then, far less than it is sent, is not closed, and gets everything in order."""
-    server = loopback.made_server(timeouts=Timeouts(stall=0.4), limits=Limits(write_high=100_000, write_low=50_000))
+    server = loopback.made_server(timeouts=Timeouts(write=0.4), limits=Limits(write_high=100_000, write_low=50_000))
     done: Deferred[None] = Deferred()
 
     @server.route(loopback.chat)
@@ -139,7 +139,7 @@ async def test_a_slow_but_steady_reader_is_kept(loopback: Any) -> None:
     client, heard = loopback.client(server.port), []
     client.set_callback("on_recv", lambda message: heard.append(message.content))
     await client.connect()
-    transport = client.session._link.transport  # type: ignore[union-attr]
+    transport = client.session._transport.transport  # type: ignore[union-attr]
     transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     client.send(loopback.chat)
     transport.bufferSize = 16384
@@ -166,7 +166,7 @@ async def test_a_coroutine_that_awaits_its_sends_keeps_the_queue_short(loopback:
             while True:
                 await client.send(loopback.news, b"x" * 50_000)
                 sent[0] += 1
-                most[0] = max(most[0], client.queued)
+                most[0] = max(most[0], client.write_buffer_size)
         except SessionClosed as error:
             errors.append(error)
 
@@ -180,14 +180,14 @@ async def test_a_coroutine_that_awaits_its_sends_keeps_the_queue_short(loopback:
         before = sent[0]
         await sleep(0.1)
     assert most[0] <= 200_000 + 50_015
-    client.session._link.transport.abortConnection()  # type: ignore[union-attr]
+    client.session._transport.transport.abortConnection()  # type: ignore[union-attr]
     await until(lambda: len(errors) == 1)
 
 
 @pytest.mark.parametrize("role", ["server", "client"])
 async def test_a_dead_peer_is_noticed_in_time(role: str, loopback: Any) -> None:
     """A peer that keeps its socket open and says nothing is dropped after silence and pong, in both roles; a live one is not."""
-    times = Timeouts(silence=0.3, pong=0.3)
+    times = Timeouts(ping_interval=0.3, ping_timeout=0.3)
     server = await loopback.server(timeouts=times if role == "server" else Timeouts())
     ends = ended(server)
     client = loopback.client(server.port, timeouts=times if role == "client" else Timeouts())
@@ -201,18 +201,18 @@ async def test_a_dead_peer_is_noticed_in_time(role: str, loopback: Any) -> None:
         deaf(client)
         await sleep(0.5)
         await until(lambda: len(ends) == 1)
-        assert ends[0][1].reason is DisconnectReason.SILENT
+        assert ends[0][1].reason is DisconnectReason.PING_TIMEOUT
     else:
         server.clients[0]._flow.pause("a test")
         await sleep(0.5)
         await until(lambda: len(states) == 1)
-        assert states[0].reason is DisconnectReason.SILENT
+        assert states[0].reason is DisconnectReason.PING_TIMEOUT
 
 
 @pytest.mark.parametrize("role", ["server", "client"])
 async def test_the_kernel_looks_for_dead_peers_too(role: str, loopback: Any) -> None:
     """Where the system has them, TCP's own keep-alive and user timeout are set by the heartbeat's times."""
-    times = Timeouts(silence=3, pong=2)
+    times = Timeouts(ping_interval=3, ping_timeout=2)
     server = await loopback.server(timeouts=times if role == "server" else Timeouts())
     client = loopback.client(server.port, timeouts=times if role == "client" else Timeouts())
     session = await client.connect()
@@ -226,7 +226,7 @@ async def test_the_kernel_looks_for_dead_peers_too(role: str, loopback: Any) -> 
 
 async def test_a_paused_peer_that_is_gone_is_noticed(loopback: Any) -> None:
     """While a handler never ends and reading is paused, a peer whose connection is reset is noticed by the pings."""
-    server = loopback.made_server(timeouts=Timeouts(silence=0.2, pong=0.2, drain=0.2), limits=Limits(inflight=2))
+    server = loopback.made_server(timeouts=Timeouts(ping_interval=0.2, ping_timeout=0.2, drain=0.2), limits=Limits(inflight=2))
     server.route(loopback.chat)(lambda client, message: Deferred())
     server.startService()
     client = loopback.client(server.port)
@@ -238,7 +238,7 @@ async def test_a_paused_peer_that_is_gone_is_noticed(loopback: Any) -> None:
     await sleep(0.6)
     assert session.closed is None
     closed = session.when_closed()
-    client.session._link.transport.abortConnection()  # type: ignore[union-attr]
+    client.session._transport.transport.abortConnection()  # type: ignore[union-attr]
     assert (await closed).reason in (DisconnectReason.RESET, DisconnectReason.PEER_CLOSED, DisconnectReason.ERROR)
 
 
@@ -249,11 +249,11 @@ async def test_half_a_message_is_not_waited_for(loopback: Any) -> None:
     client = loopback.client(server.port)
     await client.connect()
     half = W15.pack(200, b"x" * 5000, 1, 0) + b"x"
-    client.session._link.transport.write(half)  # type: ignore[union-attr]
+    client.session._transport.transport.write(half)  # type: ignore[union-attr]
     for _ in range(8):
         await sleep(0.1)
         if client.session is not None and client.session.closed is None:
-            client.session._link.transport.write(b"x")
+            client.session._transport.transport.write(b"x")
     await until(lambda: len(ends) == 1)
     assert isinstance(ends[0][1].cause, FrameTimeout)
 
@@ -263,7 +263,7 @@ async def test_a_ping_flood_ends_and_steady_pings_do_not(loopback: Any) -> None:
     server = await loopback.server(limits=Limits(pings=1000, ping_burst=2000))
     ends = ended(server)
     flooder, steady = await crowd(loopback, server, 2)
-    flooder.session._link.transport.write(W15.pack(0, b"", 1, 0) * 100_000)
+    flooder.session._transport.transport.write(W15.pack(0, b"", 1, 0) * 100_000)
     for _ in range(50):
         assert await steady.ping_server() < 1000
         await sleep(0.01)

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock, deferLater
 from zope.interface.verify import verifyObject
 
 from veltix_tx import Client, MessageRegistry, MessageType, Server, SettingsError
-from veltix_tx.net.keepalive import Clocks
+from veltix_tx.net.clock import Clocks
 from veltix_tx.testing import MemoryNetwork
 
 MADE: dict[str, Callable[..., Server | Client]] = {

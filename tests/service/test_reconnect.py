@@ -488,7 +488,7 @@ def peer_closes(story: Story) -> None:
 
 def peer_resets(story: Story) -> None:
     """Break the connection off from the server's side."""
-    story.server.clients[0]._link.abort(SessionClosed(DisconnectReason.STALLED))
+    story.server.clients[0]._transport.abort(SessionClosed(DisconnectReason.WRITE_TIMEOUT))
 
 
 def session_disconnects(story: Story) -> None:
@@ -503,12 +503,12 @@ def client_disconnects(story: Story) -> None:
 
 def client_gives_up(story: Story) -> None:
     """Abort a server that does not read."""
-    story.client.session.give_up()
+    story.client.session._abort_slow_reader()
 
 
 def rule_is_broken(story: Story) -> None:
     """Close because of what the server sent."""
-    story.client.session._link._fault(FrameTooLarge(2, 1))
+    story.client.session._transport._terminate(FrameTooLarge(2, 1))
 
 
 ENDS = [peer_closes, peer_resets, session_disconnects, client_disconnects, client_gives_up, rule_is_broken]
@@ -555,7 +555,7 @@ def test_a_request_that_fails_waits_for_the_tries_that_follow() -> None:
     waiting = story.client.ping_server()
     joined: list[Any] = []
     waiting.addErrback(lambda _: story.client.connect().addBoth(joined.append))
-    story.server.clients[0]._link.abort(SessionClosed(DisconnectReason.STALLED))
+    story.server.clients[0]._transport.abort(SessionClosed(DisconnectReason.WRITE_TIMEOUT))
     story.network.pump()
     assert joined == []
     story.network.advance(0.5)
@@ -600,7 +600,7 @@ def test_disconnect_waits_for_an_earlier_connection_too() -> None:
     story.connect()
     old = story.client.session
     assert old is not None
-    old._link.transport.loseConnection = lambda: None  # type: ignore[attr-defined]  # its peer takes its time
+    old._transport.transport.loseConnection = lambda: None  # type: ignore[attr-defined]  # its peer takes its time
     gone: list[Any] = []
     old.disconnect().addCallback(gone.append)
     assert story.network.result(story.client.connect()) is not old

@@ -32,7 +32,7 @@ from veltix_tx import (
 from veltix_tx.app.applications import Echo
 from veltix_tx.errors import NotVeltix
 from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.protocol import VeltixProtocol
+from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.testing import MemoryNetwork
 
 from .conftest import Raw

@@ -25,7 +25,7 @@ from veltix_tx import (
     Timeouts,
     TlsFailed,
 )
-from veltix_tx.net import tls
+from veltix_tx.net.transport import tls
 
 MIB = 1024 * 1024
 
@@ -70,7 +70,7 @@ def secure(loopback: Any, server: Server, authority: Authority, name: str = "127
 
 def certificate_of(client: Client) -> str:
     """Return the common name of the certificate a client was shown."""
-    transport: Any = client.session._link.transport  # type: ignore[union-attr]
+    transport: Any = client.session._transport.transport  # type: ignore[union-attr]
     return common_name(transport)
 
 
@@ -100,7 +100,7 @@ async def test_everything_works_over_tls(
     await client.connect()
     assert (await client.send_and_wait(loopback.chat, b"x" * MIB)).content == b"x" * MIB
     assert await client.ping_server() > 0
-    transport: Any = client.session._link.transport  # type: ignore[union-attr]
+    transport: Any = client.session._transport.transport  # type: ignore[union-attr]
     assert transport.getHandle().get_protocol_version_name() == "TLSv1.3"
     assert logged("over TLS on 127.0.0.1:")
     closed = server.clients[0].when_closed()
@@ -486,14 +486,14 @@ async def test_a_client_reads_its_files_for_each_try(loopback: Any, authority: A
 
 def deaf(client: Client) -> None:
     """Let a client read nothing from now on."""
-    client.session._link.transport.pauseProducing()  # type: ignore[union-attr]
+    client.session._transport.transport.pauseProducing()  # type: ignore[union-attr]
 
 
 @pytest.mark.deadline(20)
 async def test_a_peer_that_does_not_read_is_bounded_and_given_up(loopback: Any, authority: Authority, files: Files) -> None:
     """What is queued for it stays within write_hard, and after the stall time it is closed; others are served."""
     limits = Limits(write_high=MIB, write_hard=2 * MIB)
-    server = await loopback.server(tls_cert=files.both, limits=limits, timeouts=Timeouts(stall=0.5))
+    server = await loopback.server(tls_cert=files.both, limits=limits, timeouts=Timeouts(write=0.5))
     ends: list[SessionClosed] = []
     server.set_callback("on_disconnect", lambda client: ends.append(client.closed))
     idle, good = secure(loopback, server, authority), secure(loopback, server, authority)
@@ -506,13 +506,13 @@ async def test_a_peer_that_does_not_read_is_bounded_and_given_up(loopback: Any, 
     await until(lambda: len(server.clients) == 2)
     deaf(idle)
     rounds = 0
-    while not silent.dropped:
+    while not silent.broadcasts_dropped:
         rounds += 1
         server.broadcast(loopback.news, b"x" * 65536, slow="drop")
-        assert silent.queued <= 2 * MIB
+        assert silent.write_buffer_size <= 2 * MIB
         await sleep(0)
     await until(lambda: len(ends) == 1)
-    assert ends[0].reason is DisconnectReason.STALLED
+    assert ends[0].reason is DisconnectReason.WRITE_TIMEOUT
     await until(lambda: len(heard) == rounds)
     assert (await good.send_and_wait(loopback.chat, b"and you?")).content == b"and you?"
 
@@ -542,7 +542,7 @@ async def test_reading_is_paused_for_a_peer_that_asks_and_does_not_read(loopback
         before = len(handled)
         await sleep(0.2)
     assert before < 400
-    client.session._link.transport.resumeProducing()  # type: ignore[union-attr]
+    client.session._transport.transport.resumeProducing()  # type: ignore[union-attr]
     await until(lambda: len(heard) == 400)
     assert heard == asked
 
@@ -558,7 +558,7 @@ async def test_a_polite_close_delivers_what_is_queued(loopback: Any, authority: 
     (session,) = server.clients
     for _ in range(100):
         session.send(loopback.news, b"x" * 100_000)
-    assert session.queued > 0
+    assert session.write_buffer_size > 0
     assert (await session.disconnect()).reason is DisconnectReason.MANUAL
     await until(lambda: len(heard) == 100)
 
@@ -689,7 +689,7 @@ async def test_names_as_certificates_do_not_have_them(name: str, told: str | Non
     server = await loopback.server(tls_cert=authority.issue("server", "localhost", "::1").both)
     client = secure(loopback, server, authority, tls_name=name)
     await client.connect()
-    assert client.session._link.transport.getHandle().get_servername() == (None if told is None else told.encode())
+    assert client.session._transport.transport.getHandle().get_servername() == (None if told is None else told.encode())
     other = await loopback.server(tls_cert=authority.issue("other", "elsewhere").both)
     assert "it is not for " in str(await refused(secure(loopback, other, authority, tls_name=name)))
 

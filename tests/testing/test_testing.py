@@ -25,7 +25,7 @@ from veltix_tx import (
     VersionRefused,
 )
 from veltix_tx.testing import MemoryNetwork
-from veltix_tx.wire.layouts import W15, W22
+from veltix_tx.wire.veltix.layouts import W15, W22
 
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)

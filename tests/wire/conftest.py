@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from veltix_tx.wire import codec
-from veltix_tx.wire.connection import Event, VeltixConnection
-from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.events import Event
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry
-from veltix_tx.wire.releases import RELEASES
+from veltix_tx.wire.veltix import codec
+from veltix_tx.wire.veltix.connection import VeltixConnection
+from veltix_tx.wire.veltix.releases import RELEASES
 
 collect_ignore = [] if "c" in codec.available() else ["test_compiled.py"]
 
@@ -54,7 +55,7 @@ def converse() -> Callable[..., tuple[list[Event], list[Event]]]:
                 data = b"".join(near.data_to_send())
                 if data:
                     quiet = False
-                    heard[far] += far.receive(data, CALENDAR_MS)
+                    heard[far] += far.receive_data(data, CALENDAR_MS)
         return heard[server], heard[client]
 
     return carry

@@ -21,11 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veltix_tx.errors import SettingsError
-from veltix_tx.wire import codec
-from veltix_tx.wire.frames import FrameDecoder, Refused, framer
-from veltix_tx.wire.layouts import ALL_LAYOUTS, W15, W22, Layout
+from veltix_tx.wire.events import FrameRejected
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
-from veltix_tx.wire.turn_clock import TurnClock
+from veltix_tx.wire.veltix import codec
+from veltix_tx.wire.veltix.frames import FrameDecoder, framer
+from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W15, W22, Layout
+from veltix_tx.wire.veltix.turn_clock import TurnClock
 
 TYPES = MessageRegistry()
 for _code in (200, 201, 208, 65535):
@@ -53,14 +54,14 @@ def decoded(name: str, layout: Layout, chunks: list[bytes]) -> list[Any]:
     with using(name):
         decoder = FrameDecoder(layout, TYPES.get, LIMIT, 4)
     for chunk in chunks:
-        for event in decoder.feed(chunk, MS + len(chunk)):
-            if isinstance(event, Refused):
+        for event in decoder.receive_data(chunk, MS + len(chunk)):
+            if isinstance(event, FrameRejected):
                 told.append(event)
                 continue
             assert type(event) is Response
             values = [event.type, event.content, event.request_id, event.digest, event.received_at, event.timestamp]
             told += [[(type(value), value) for value in values], event.hash, event.latency]
-        told.append((decoder.buffered, decoder.unfinished, decoder.system_seen, decoder.strikes, str(decoder.error)))
+        told.append((decoder.buffered_size, decoder.incoming_size, decoder.system_seen, decoder.violations, str(decoder.error)))
     return told
 
 
@@ -179,7 +180,7 @@ def test_the_checksum_is_right_for_every_length(layout: Layout) -> None:
         content = dice.randbytes(size)
         data = framer(layout, lambda: MS)(200, content, 3 if layout.id_size else 0)
         assert layout.unpack(data).digest == expected(content)
-        (message,) = FrameDecoder(layout, TYPES.get, 100_000).feed(data, MS)
+        (message,) = FrameDecoder(layout, TYPES.get, 100_000).receive_data(data, MS)
         assert isinstance(message, Response)
         assert message.content == content
 
@@ -194,7 +195,7 @@ def test_a_lookup_that_fails_fails_the_same_way() -> None:
         with using(name):
             decoder = FrameDecoder(W15, lookup, LIMIT)
         with pytest.raises(LookupError, match="no 200"):
-            decoder.feed(W15.pack(200, b"", 1, 0), MS)
+            decoder.receive_data(W15.pack(200, b"", 1, 0), MS)
 
 
 def test_a_decoder_keeps_the_codec_it_was_made_with() -> None:
@@ -203,9 +204,9 @@ def test_a_decoder_keeps_the_codec_it_was_made_with() -> None:
     for name in codec.available():
         with using(name):
             decoder = FrameDecoder(W15, TYPES.get, LIMIT)
-            assert decoder.feed(data[:-1], MS) == []
+            assert decoder.receive_data(data[:-1], MS) == []
         with using("python"):
-            assert len(decoder.feed(data[-1:] + data, MS)) == 2
+            assert len(decoder.receive_data(data[-1:] + data, MS)) == 2
 
 
 @pytest.mark.parametrize("name", codec.available())
@@ -227,16 +228,16 @@ def test_a_million_messages_leave_nothing_behind(name: str, layout: Layout) -> N
 
     def go(rounds: int) -> tuple[int, int]:
         for _ in range(rounds):
-            decoder.feed(sound, MS)
+            decoder.receive_data(sound, MS)
         for _ in range(1000):
             with pytest.raises(LookupError):
-                broken.feed(sound, MS)
+                broken.receive_data(sound, MS)
             with pytest.raises((struct.error, OverflowError)):
                 encode(200, b"", -1)
-            FrameDecoder(layout, TYPES.get, LIMIT).feed(unknown, MS)
+            FrameDecoder(layout, TYPES.get, LIMIT).receive_data(unknown, MS)
             framer(layout, lambda: MS)(201, b"y", 1)
             for _ in range(3):
-                decoder.feed(turned(201, b"y", 1) + turned(201, b"z", 1), MS)
+                decoder.receive_data(turned(201, b"y", 1) + turned(201, b"z", 1), MS)
             clock.ms = None
         gc.collect()
         return sys.getallocatedblocks(), sum(sys.getrefcount(known) for known in TYPES) + sys.getrefcount(Response)
@@ -273,13 +274,15 @@ def said(code: str, *, isal: Path | None = None, **environment: str) -> str:
     return (done.stdout + done.stderr).strip().splitlines()[-1]
 
 
-SHOW = "from veltix_tx.wire import codec; print(codec.description(), codec.available(), 'veltix_tx.wire._codec' in sys.modules)"
-NOT_BUILT = "sys.modules['veltix_tx.wire._codec'] = None\n"
+SHOW = (
+    "from veltix_tx.wire import codec; print(codec.description(), codec.available(), 'veltix_tx.wire.veltix._codec' in sys.modules)"
+)
+NOT_BUILT = "sys.modules['veltix_tx.wire.veltix._codec'] = None\n"
 
 
 def test_the_compiled_codec_is_used_where_it_is() -> None:
     """Without a word of the user the fastest codec there is works."""
-    there = find_spec("veltix_tx.wire._codec") is not None
+    there = find_spec("veltix_tx.wire.veltix._codec") is not None
     expected = "codec: c, CRC-32: zlib ('c', 'python') True" if there else "codec: python, CRC-32: zlib ('python',) False"
     assert said(SHOW) == expected
     assert said(SHOW, VELTIX_TX_CODEC="") == said(SHOW)
@@ -308,6 +311,6 @@ def test_the_crc_of_isal_is_picked_up_by_itself(tmp_path: Path) -> None:
     (tmp_path / "isal" / "__init__.py").touch()
     (tmp_path / "isal" / "isal_zlib.py").write_text("def crc32(data): return 7\n")
     show = SHOW.replace("codec.description()", "codec.description(), W15.checksum(b'x')")
-    assert said("from veltix_tx.wire.layouts import W15;" + show, isal=tmp_path, VELTIX_TX_CODEC="python") == (
+    assert said("from veltix_tx.wire.veltix.layouts import W15;" + show, isal=tmp_path, VELTIX_TX_CODEC="python") == (
         "codec: python, CRC-32: isal 7 ('python',) False"
     )

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from veltix_tx.wire._codec import Decoder, Encoder, call_each
-from veltix_tx.wire.layouts import W15
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
+from veltix_tx.wire.veltix._codec import Decoder, Encoder, call_each
+from veltix_tx.wire.veltix.layouts import W15
 
 TYPES = MessageRegistry()
 LIMIT = 6000

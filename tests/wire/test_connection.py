@@ -17,16 +17,17 @@ from veltix_tx.errors import (
     MessageTooLarge,
     NotReady,
     RemoteProtocolError,
+    TooManyProtocolErrors,
     TooManyRequests,
-    TooManyStrikes,
 )
-from veltix_tx.settings import Limits
-from veltix_tx.wire.connection import Declined, Event, Failed, Pong, Ready, State, VeltixConnection
-from veltix_tx.wire.frames import Refusal, Refused
-from veltix_tx.wire.layouts import W15, W22, W62, Layout
+from veltix_tx.limits import Limits
+from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, Pong, RejectReason, RequestFailed
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import ERROR, HELLO, HELLO_ACK, INVALID_REQUEST, PING, PONG, MessageRegistry, MessageType, Response
-from veltix_tx.wire.releases import RELEASES
-from veltix_tx.wire.states import STATES, Role, Trigger
+from veltix_tx.wire.veltix.connection import State, VeltixConnection
+from veltix_tx.wire.veltix.layouts import W15, W22, W62, Layout
+from veltix_tx.wire.veltix.releases import RELEASES
+from veltix_tx.wire.veltix.states import STATES, Trigger
 
 Make = Callable[..., VeltixConnection]
 Converse = Callable[..., tuple[list[Event], list[Event]]]
@@ -59,7 +60,7 @@ def seen(events: Iterable[Event]) -> list[Any]:
         (event.type.code, event.content, event.request_id, event.timestamp)
         if isinstance(event, Response)
         else str(event.error)
-        if isinstance(event, Failed)
+        if isinstance(event, ConnectionFailed)
         else event
         for event in events
     ]
@@ -108,13 +109,13 @@ def test_a_closed_connection_neither_reads_nor_speaks(make: Make, converse: Conv
     waiting.start()
     waiting.data_to_send()
     for side in (pair[0] if role is SERVER else pair[1], waiting):
-        side.end()
+        side.connection_lost()
         assert side.state is State.CLOSED
-        assert side.wake_after is None
-        assert side.receive(framed(RELEASES[release].layout, 0), 0) == []
-        assert side.receive(b"\xff" * 1000, 0) == []
+        assert side.next_timeout is None
+        assert side.receive_data(framed(RELEASES[release].layout, 0), 0) == []
+        assert side.receive_data(b"\xff" * 1000, 0) == []
         assert taken(side) == b""
-        side.end()
+        side.connection_lost()
 
 
 @both_roles
@@ -124,14 +125,14 @@ def test_what_came_before_a_fault_may_still_be_answered(make: Make, converse: Co
     pair = ready_pair(make, converse, release, max_message_size=1000)
     side, other = pair if role is SERVER else pair[::-1]
     layout = RELEASES[release].layout
-    message, failed = side.receive(framed(layout, 200, b"ask") + framed(layout, 200, bytes(1000)), 0)
+    message, failed = side.receive_data(framed(layout, 200, b"ask") + framed(layout, 200, bytes(1000)), 0)
     assert isinstance(message, Response)
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, ConnectionFailed)
     buffers = side.encode(CHAT, b"reply", message.request_id)
     side.send(CHAT, b"reply", message.request_id)
     side.send_encoded(buffers)
-    assert [event[1] for event in seen(other.receive(taken(side), 0))] == [b"reply", b"reply"]
-    side.end()
+    assert [event[1] for event in seen(other.receive_data(taken(side), 0))] == [b"reply", b"reply"]
+    side.connection_lost()
     for attempt in (
         lambda: side.send(CHAT, b"late"),
         lambda: side.send_encoded(buffers),
@@ -157,7 +158,7 @@ def test_nothing_is_sent_before_the_handshake_is_complete(make: Make, role: Role
         lambda: side.send(CHAT, b"early"),
         lambda: side.encode(CHAT, b"early"),
         lambda: side.send_ping(1),
-        lambda: side.fresh_id(()),
+        lambda: side.allocate_id(()),
     ):
         with pytest.raises(NotReady):
             attempt()
@@ -173,7 +174,7 @@ def test_a_message_arrives_as_it_was_sent(make: Make, converse: Converse, releas
     for near, far in ((server, client), (client, server)):
         for content in (b"", b"hi", bytes(70_000)):
             near.send(CHAT, content, 3 if layout.id_size else 0)
-            (event,) = far.receive(taken(near), 77)
+            (event,) = far.receive_data(taken(near), 77)
             assert isinstance(event, Response)
             assert seen([event]) == [(200, content, 3 if layout.id_size else 0, clock)]
             assert event.received_at == 77
@@ -201,7 +202,7 @@ def test_a_message_over_the_limit_is_refused_before_a_byte_leaves(make: Make, co
         assert (caught.value.size, caught.value.limit) == (1001, 1000)
         assert near.data_to_send() == []
         near.send(CHAT, bytes(room))
-        (event,) = far.receive(taken(near), 0)
+        (event,) = far.receive_data(taken(near), 0)
         assert isinstance(event, Response)
         assert len(event.content) == room
 
@@ -220,14 +221,14 @@ def test_what_is_encoded_once_can_be_sent_to_equals(make: Make, converse: Conver
     """Two connections of equal encoding take the same bytes; another release, clock or role is another encoding."""
     first, its_client = ready_pair(make, converse, "3.3.0")
     second, other_client = ready_pair(make, converse, "2.0.3")
-    assert first.encoding == second.encoding
+    assert first.encoding_key == second.encoding_key
     buffers = first.encode(CHAT, b"to all")
     second.send_encoded(buffers)
-    assert seen(other_client.receive(taken(second), 0)) == [(200, b"to all", 0xFFFF, None)]
+    assert seen(other_client.receive_data(taken(second), 0)) == [(200, b"to all", 0xFFFF, None)]
     kinds = [first, its_client] + [
         ready_pair(make, converse, release)[0] for release in ("1.6.3", "1.6.9", "1.7.5", "1.6.10", "1.4.0")
     ]
-    assert len({side.encoding for side in kinds}) == len(kinds)
+    assert len({side.encoding_key for side in kinds}) == len(kinds)
 
 
 @pytest.mark.parametrize(("release", "client", "server"), [("2.0.3", 0x7FFF, 0xFFFF), ("3.3.0", 0x7FFF, 0xFFFF)])
@@ -250,25 +251,25 @@ def test_an_unsolicited_message_answers_nothing(make: Make, converse: Converse, 
 def test_ids_stay_out_of_the_other_sides_way(make: Make, converse: Converse, release: str, first: int) -> None:
     """A client counts below 32768, past 30000 where the server numbers from 0; a server counts from 32768."""
     server, client = ready_pair(make, converse, release)
-    assert [client.fresh_id(()) for _ in range(3)] == [first, first + 1, first + 2]
-    assert [server.fresh_id(()) for _ in range(3)] == [0x8000, 0x8001, 0x8002]
+    assert [client.allocate_id(()) for _ in range(3)] == [first, first + 1, first + 2]
+    assert [server.allocate_id(()) for _ in range(3)] == [0x8000, 0x8001, 0x8002]
 
 
 def test_the_whole_half_is_used_with_our_own_auto_server(make: Make, converse: Converse) -> None:
     """A server of ours that finds out numbers its requests from 32768: its clients have ids from 0 on."""
     server, client = make(SERVER), make(CLIENT)
     converse(server, client)
-    assert (client.fresh_id(()), server.fresh_id(())) == (0, 0x8000)
+    assert (client.allocate_id(()), server.allocate_id(())) == (0, 0x8000)
 
 
 def test_ids_skip_what_is_taken_until_none_is_left(make: Make, converse: Converse) -> None:
     """A request that would need an id that waits already is refused."""
     server, client = ready_pair(make, converse, "3.3.0")
-    assert client.fresh_id({0, 1, 3}) == 2
+    assert client.allocate_id({0, 1, 3}) == 2
     with pytest.raises(TooManyRequests, match="32768 requests"):
-        client.fresh_id(range(0x8000))
+        client.allocate_id(range(0x8000))
     with pytest.raises(TooManyRequests):
-        server.fresh_id(range(0x8000, 0x10000))
+        server.allocate_id(range(0x8000, 0x10000))
 
 
 @pytest.mark.parametrize("release", ["1.3.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0"])
@@ -277,7 +278,7 @@ def test_wide_ids_fill_their_width(make: Make, converse: Converse, release: str)
     server, client = ready_pair(make, converse, release)
     bits = 8 * RELEASES[release].layout.id_size
     for side in (server, client):
-        drawn = [side.fresh_id(()) for _ in range(50)]
+        drawn = [side.allocate_id(()) for _ in range(50)]
         assert len(set(drawn)) == 50
         assert 2 ** (bits - 8) < max(drawn) < 2**bits
 
@@ -286,7 +287,7 @@ def test_the_46_byte_wire_has_no_requests(make: Make, converse: Converse) -> Non
     """The paper format carries no request id: asking is a local error."""
     server, _ = ready_pair(make, converse, "1.0")
     with pytest.raises(LocalProtocolError, match="no request ids"):
-        server.fresh_id(())
+        server.allocate_id(())
 
 
 # Receiving
@@ -297,8 +298,8 @@ def test_a_ping_is_answered_and_kept_from_the_user(make: Make, converse: Convers
     """A PING gets its PONG with the same id, both ways; the asking side hears of it once."""
     for near, far in (pair := ready_pair(make, converse, release), pair[::-1]):
         near.send_ping(0x1234)
-        assert far.receive(taken(near), 0) == []
-        assert near.receive(taken(far), 0) == [Pong(0x1234)]
+        assert far.receive_data(taken(near), 0) == []
+        assert near.receive_data(taken(far), 0) == [Pong(0x1234)]
         assert far.data_to_send() == []
 
 
@@ -310,16 +311,16 @@ def test_other_system_messages_are_kept_from_the_user(make: Make, converse: Conv
     side = pair[0] if role is SERVER else pair[1]
     layout = RELEASES[release].layout
     codes = (HELLO.code, 200, HELLO_ACK.code, INVALID_REQUEST.code, ERROR.code, PONG.code, PING.code, 201)
-    events = side.receive(b"".join(framed(layout, code, b"x" if code > 1 else b"") for code in codes), 0)
+    events = side.receive_data(b"".join(framed(layout, code, b"x" if code > 1 else b"") for code in codes), 0)
     assert [
-        event.code if isinstance(event, Refused) else event.type.code if isinstance(event, Response) else type(event)
+        event.code if isinstance(event, FrameRejected) else event.type.code if isinstance(event, Response) else type(event)
         for event in events
     ] == [
         HELLO.code,
         200,
         HELLO_ACK.code,
         INVALID_REQUEST.code,
-        Declined,
+        RequestFailed,
         Pong,
         201,
     ]
@@ -333,7 +334,7 @@ def test_unknown_system_codes_never_reach_the_user(make: Make, converse: Convers
     """Even an open registry makes no type of a reserved code."""
     pair = ready_pair(make, converse, release)
     side = pair[0] if role is SERVER else pair[1]
-    assert side.receive(framed(RELEASES[release].layout, code, b"x"), 0) == [Refused(Refusal.UNKNOWN_TYPE, code)]
+    assert side.receive_data(framed(RELEASES[release].layout, code, b"x"), 0) == [FrameRejected(RejectReason.UNKNOWN_TYPE, code)]
 
 
 @pytest.mark.parametrize(
@@ -343,8 +344,8 @@ def test_a_failure_is_told_where_there_is_a_word_for_it(make: Make, converse: Co
     """Up to 1.9.0 a failed request gets an ERROR with its id; later releases have none, and nothing is sent."""
     server, client = ready_pair(make, converse, release)
     assert server.send_failure(9) is told
-    events = client.receive(taken(server), 0)
-    assert events == ([Declined(9, b"")] if told else [])
+    events = client.receive_data(taken(server), 0)
+    assert events == ([RequestFailed(9, b"")] if told else [])
 
 
 @both_roles
@@ -354,45 +355,45 @@ def test_a_frame_over_the_limit_closes(make: Make, converse: Converse, release: 
     pair = ready_pair(make, converse, release, max_message_size=1000)
     side = pair[0] if role is SERVER else pair[1]
     layout = RELEASES[release].layout
-    events = side.receive(framed(layout, 200, b"before") + framed(layout, 200, bytes(1000)) + framed(layout, 200, b"after"), 0)
-    assert [type(event) for event in events] == [Response, Failed]
-    assert isinstance(events[-1], Failed)
+    events = side.receive_data(framed(layout, 200, b"before") + framed(layout, 200, bytes(1000)) + framed(layout, 200, b"after"), 0)
+    assert [type(event) for event in events] == [Response, ConnectionFailed]
+    assert isinstance(events[-1], ConnectionFailed)
     assert isinstance(events[-1].error, FrameTooLarge)
     assert side.state is State.FAILED
-    assert side.receive(framed(layout, 200, b"later"), 0) == []
+    assert side.receive_data(framed(layout, 200, b"later"), 0) == []
 
 
 @both_roles
 @every_release
 def test_too_many_strikes_close(make: Make, converse: Converse, release: str, role: Role) -> None:
     """Frames with bad checksums are counted over the whole connection; at the limit it has failed."""
-    pair = ready_pair(make, converse, release, limits=Limits(strikes=3))
+    pair = ready_pair(make, converse, release, limits=Limits(protocol_errors=3))
     side = pair[0] if role is SERVER else pair[1]
     layout = RELEASES[release].layout
     bad = framed(layout, 200, b"good")[:-1] + b"!"
     for _ in range(2):
-        assert side.receive(bad + framed(layout, 300, b"fine"), 0)[0] == Refused(Refusal.BAD_CHECKSUM, 200)
-    events = side.receive(bad, 0)
-    assert events[0] == Refused(Refusal.BAD_CHECKSUM, 200)
-    assert isinstance(events[1], Failed)
-    assert isinstance(events[1].error, TooManyStrikes)
-    assert events[1].error.strikes == 3
+        assert side.receive_data(bad + framed(layout, 300, b"fine"), 0)[0] == FrameRejected(RejectReason.BAD_CHECKSUM, 200)
+    events = side.receive_data(bad, 0)
+    assert events[0] == FrameRejected(RejectReason.BAD_CHECKSUM, 200)
+    assert isinstance(events[1], ConnectionFailed)
+    assert isinstance(events[1].error, TooManyProtocolErrors)
+    assert events[1].error.count == 3
     assert side.state is State.FAILED
 
 
 def test_unknown_types_are_no_strikes(make: Make, converse: Converse) -> None:
     """A peer may send any number of messages of types that are not known here."""
-    server, _ = ready_pair(make, converse, "3.3.0", limits=Limits(strikes=1), types=MessageRegistry())
-    events = server.receive(framed(W15, 777) * 1000, 0)
-    assert events == [Refused(Refusal.UNKNOWN_TYPE, 777)] * 1000
+    server, _ = ready_pair(make, converse, "3.3.0", limits=Limits(protocol_errors=1), types=MessageRegistry())
+    events = server.receive_data(framed(W15, 777) * 1000, 0)
+    assert events == [FrameRejected(RejectReason.UNKNOWN_TYPE, 777)] * 1000
     assert server.state is State.READY
 
 
 def test_nothing_behind_the_last_strike_is_delivered(make: Make, converse: Converse) -> None:
     """The strike that closes ends the stream there and then, however the bytes were cut into reads."""
-    server, _ = ready_pair(make, converse, "3.3.0", limits=Limits(strikes=2))
+    server, _ = ready_pair(make, converse, "3.3.0", limits=Limits(protocol_errors=2))
     bad = framed(W15, 200, b"good")[:-1] + b"!"
-    events = server.receive(bad + bad + framed(W15, 200, b"behind"), 0)
+    events = server.receive_data(bad + bad + framed(W15, 200, b"behind"), 0)
     assert not any(isinstance(event, Response) for event in events)
 
 
@@ -415,10 +416,10 @@ def session_bytes(make: Make, converse: Converse, release: str, messages: list[b
     for side in (server, client):
         side.start()
     for _ in range(3):
-        client.receive(taken(server), 0)
+        client.receive_data(taken(server), 0)
         heard = taken(client)
         said += heard
-        server.receive(heard, 0)
+        server.receive_data(heard, 0)
     for content in messages:
         client.send(CHAT, content, 1 if RELEASES[release].layout.id_size else 0)
     return said, said + taken(client)
@@ -440,10 +441,10 @@ def test_a_session_is_the_same_for_every_split(make: Make, converse: Converse, r
         server = make(SERVER, release)
         events = list(server.start())
         for chunk in chopped(said, cuts):
-            events += server.receive(chunk, 0)
+            events += server.receive_data(chunk, 0)
         result = seen(events)
         if expected is None:
-            assert isinstance(result[0], Ready)
+            assert isinstance(result[0], HandshakeCompleted)
             assert [event[1] for event in result[1:]] == messages
             expected = result
         assert result == expected
@@ -481,10 +482,10 @@ def conversations(draw: st.DrawFn) -> tuple[Role, str | None, bytes]:
 def replies(side: VeltixConnection, chunks: Iterable[bytes], *, awake: bool) -> Iterator[Any]:
     """What a connection does for the chunks: events and bytes, each event that is not a message as itself."""
     yield from seen(side.start())
-    if awake and side.wake_after is not None:
-        side.wake()
+    if awake and side.next_timeout is not None:
+        side.handle_timeout()
     for chunk in chunks:
-        yield from seen(side.receive(chunk, 0))
+        yield from seen(side.receive_data(chunk, 0))
 
 
 @settings(max_examples=500, deadline=None)
@@ -504,7 +505,7 @@ def test_any_bytes_are_events_whatever_the_chunking(
     assert events == expected
     assert (parts.state, taken(parts)) == (whole.state, taken(whole))
     assert sum(isinstance(event, str) for event in events) == (parts.state is State.FAILED)
-    assert parts._decoder is None or parts._decoder.buffered <= 1500
+    assert parts._decoder is None or parts._decoder.buffered_size <= 1500
 
 
 @settings(max_examples=300, deadline=None)
@@ -515,10 +516,10 @@ def test_noise_is_never_an_exception(make: Make, role: Role, release: str | None
     side.start()
     failed = False
     for at in range(len(data)):
-        for event in side.receive(data[at : at + 1], 0):
+        for event in side.receive_data(data[at : at + 1], 0):
             assert not failed
-            failed = isinstance(event, Failed)
-            assert not isinstance(event, Failed) or isinstance(event.error, RemoteProtocolError)
+            failed = isinstance(event, ConnectionFailed)
+            assert not isinstance(event, ConnectionFailed) or isinstance(event.error, RemoteProtocolError)
         assert side._handshake is None or len(side._handshake._buffer) <= 65537
-        assert side._decoder is None or side._decoder.buffered <= 300
+        assert side._decoder is None or side._decoder.buffered_size <= 300
     assert failed == (side.state is State.FAILED)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from veltix_tx import errors
+from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import (
-    DisconnectReason,
     EarlyMessage,
     FrameTimeout,
     FrameTooLarge,
@@ -32,8 +32,8 @@ from veltix_tx.errors import (
     SettingsError,
     TlsFailed,
     TooManyPings,
+    TooManyProtocolErrors,
     TooManyRequests,
-    TooManyStrikes,
     VeltixError,
     VersionRefused,
     excerpt,
@@ -45,7 +45,7 @@ SAID: list[tuple[VeltixError, dict[str, Any], list[str]]] = [
     (MessageTooLarge(1001, 1000), {"size": 1001, "limit": 1000}, ["1001", "max_message_size 1000"]),
     (FrameTooLarge(1001, 1000), {"size": 1001, "limit": 1000}, ["1001", "1000"]),
     (QueueFull(900, 1000), {"queued": 900, "limit": 1000}, ["900 bytes", "1000", "when_writable()"]),
-    (TooManyStrikes(32), {"strikes": 32}, ["over 32 frames"]),
+    (TooManyProtocolErrors(32), {"strikes": 32}, ["over 32 frames"]),
     (TooManyPings(), {}, ["pings"]),
     (FrameTimeout(5000, 30.5), {"size": 5000, "seconds": 30.5, "hint": ""}, ["5000 bytes", "30.5 s"]),
     (FrameTimeout(5000, 3, "much is kept"), {"hint": "much is kept"}, ["3 s: much is kept"]),
@@ -67,7 +67,7 @@ SAID: list[tuple[VeltixError, dict[str, Any], list[str]]] = [
     (SessionClosed(DisconnectReason.MANUAL), {"reason": DisconnectReason.MANUAL, "cause": None}, ["this side closed"]),
     (SessionClosed(DisconnectReason.PEER_CLOSED), {}, ["the peer closed"]),
     (SessionClosed(DisconnectReason.RESET), {}, ["was reset"]),
-    (SessionClosed(DisconnectReason.PROTOCOL_ERROR, TooManyStrikes(32)), {}, ["was closed: the peer sent over 32 frames"]),
+    (SessionClosed(DisconnectReason.PROTOCOL_ERROR, TooManyProtocolErrors(32)), {}, ["was closed: the peer sent over 32 frames"]),
     (RequestTimeout(5.0), {"seconds": 5.0, "held_up": 0}, ["no reply within 5 s"]),
     (RequestTimeout(5.0, 1), {"held_up": 1}, ["5 s, and 1 message of the peer waits here", "concurrent=True"]),
     (RequestTimeout(5.0, 3), {"held_up": 3}, ["3 messages of the peer wait here", "concurrent=True"]),
@@ -148,7 +148,7 @@ def test_every_error_of_the_package_has_its_root() -> None:
         (TooManyPings, (RemoteProtocolError,)),
         (FrameTimeout, (RemoteProtocolError,)),
         (FrameTooLarge, (RemoteProtocolError, ProtocolError)),
-        (TooManyStrikes, (RemoteProtocolError,)),
+        (TooManyProtocolErrors, (RemoteProtocolError,)),
         (MalformedHello, (errors.HandshakeError, RemoteProtocolError)),
         (errors.NotVeltix, (MalformedHello, errors.HandshakeError)),
         (EarlyMessage, (errors.HandshakeError,)),
@@ -171,7 +171,7 @@ def test_the_tree_is_the_documented_one(kind: type, bases: tuple[type, ...]) -> 
     ("kind", "reason"),
     [
         (FrameTooLarge, DisconnectReason.PROTOCOL_ERROR),
-        (TooManyStrikes, DisconnectReason.PROTOCOL_ERROR),
+        (TooManyProtocolErrors, DisconnectReason.PROTOCOL_ERROR),
         (TooManyPings, DisconnectReason.PROTOCOL_ERROR),
         (FrameTimeout, DisconnectReason.PROTOCOL_ERROR),
         (MalformedHello, DisconnectReason.PROTOCOL_ERROR),
@@ -207,7 +207,7 @@ WHOLE = {
     MessageTooLarge(1001, 1000): "the message has 1001 bytes with its header, over max_message_size 1000",
     QueueFull(9, 10): "9 bytes wait for the peer to read, and at most 10 may: wait for when_writable()",
     FrameTooLarge(1001, 1000): "the peer declared a frame of 1001 bytes, over the limit of 1000",
-    TooManyStrikes(32): (
+    TooManyProtocolErrors(32): (
         "the peer sent over 32 frames that had to be refused: "
         "bad checksums, garbage, unknown types, malformed errors, pongs never asked for"
     ),
@@ -234,8 +234,8 @@ WHOLE = {
     SessionClosed(DisconnectReason.RESET): "the connection was reset",
     SessionClosed(DisconnectReason.RESET, CHURN): "the connection was reset: it broke",
     SessionClosed(DisconnectReason.SERVER_FULL): "this side closed the connection because it has as many as it may",
-    SessionClosed(DisconnectReason.STALLED): "this side closed the connection because its peer did not read what it was sent",
-    SessionClosed(DisconnectReason.SILENT): (
+    SessionClosed(DisconnectReason.WRITE_TIMEOUT): "this side closed the connection because its peer did not read what it was sent",
+    SessionClosed(DisconnectReason.PING_TIMEOUT): (
         "this side closed the connection because its peer was silent, and did not answer a ping either"
     ),
     SessionClosed(DisconnectReason.OVERLOAD): (

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veltix_tx.errors import LocalProtocolError
-from veltix_tx.wire import codec
-from veltix_tx.wire.connection import Declined, Event, Failed, Ready, State, VeltixConnection
-from veltix_tx.wire.extensions import ERRORS, MAX_ERROR_SIZE, decode_error, encode_error
-from veltix_tx.wire.frames import Refusal, Refused
-from veltix_tx.wire.layouts import W15, W22
+from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, RejectReason, RequestFailed
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import EXTENSION_TYPES, FAILED, SYSTEM_TYPES, MessageRegistry, MessageType, Response
-from veltix_tx.wire.releases import RELEASES, SUPERSET
-from veltix_tx.wire.requests import CLIENT_IDS, PLAIN_IDS, SERVER_IDS
-from veltix_tx.wire.states import Role
+from veltix_tx.wire.veltix import codec
+from veltix_tx.wire.veltix.connection import State, VeltixConnection
+from veltix_tx.wire.veltix.extensions import ERRORS, MAX_ERROR_SIZE, decode_error, encode_error
+from veltix_tx.wire.veltix.layouts import W15, W22
+from veltix_tx.wire.veltix.releases import RELEASES, SUPERSET
+from veltix_tx.wire.veltix.request_ids import CLIENT_IDS, PLAIN_IDS, SERVER_IDS
 
 Make = Callable[..., VeltixConnection]
 Converse = Callable[..., tuple[list[Event], list[Event]]]
@@ -77,21 +77,21 @@ def test_the_handshake_and_a_failed_request_are_these_bytes(make: Make) -> None:
     )
     answer = bytes.fromhex("003d") + b'{"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors"]}}'
     assert taken(server) == hello
-    client.receive(hello, 0)
+    client.receive_data(hello, 0)
     assert taken(client) == answer
-    assert isinstance(server.receive(answer, 0)[0], Ready)
+    assert isinstance(server.receive_data(answer, 0)[0], HandshakeCompleted)
     result = taken(server)
     assert result == bytes.fromhex("0010") + b'{"result": "ok"}'
-    assert isinstance(client.receive(result, 0)[0], Ready)
-    client.send(CHAT, b"?", client.fresh_id(()))
+    assert isinstance(client.receive_data(result, 0)[0], HandshakeCompleted)
+    client.send(CHAT, b"?", client.allocate_id(()))
     request = bytes.fromhex("5658 00 00c8 00000001 6464c2b0 0000 3f".replace(" ", ""))
     assert taken(client) == request
-    (message,) = server.receive(request, 0)
+    (message,) = server.receive_data(request, 0)
     assert isinstance(message, Response)
     assert server.send_failure(message.request_id) is True
     failed = bytes.fromhex("5658 00 0064 0000003b 9562a069 0000".replace(" ", "")) + ERROR_CONTENT
     assert taken(server) == failed
-    assert client.receive(failed, 0) == [Declined(0, ERROR_CONTENT, "handler_failed", "the handler failed")]
+    assert client.receive_data(failed, 0) == [RequestFailed(0, ERROR_CONTENT, "handler_failed", "the handler failed")]
 
 
 @pytest.mark.parametrize("release", NEW)
@@ -136,7 +136,7 @@ def test_a_registry_with_system_codes_agrees_on_nothing(make: Make, converse: Co
         assert features(pair) == [(), ()]
     pair = met(make, converse, types=own)
     pair[0].send(hundred, b"hello", 5)
-    (message,) = pair[1].receive(taken(pair[0]), 0)
+    (message,) = pair[1].receive_data(taken(pair[0]), 0)
     assert (message.type, message.content) == (hundred, b"hello")
 
 
@@ -145,12 +145,12 @@ def test_what_is_no_list_with_a_known_feature_agrees_on_nothing(make: Make, said
     """An offer or an answer that is anything else leaves the connection as a real peer's is, and is no error."""
     client = make(CLIENT, types=TYPES)
     client.start()
-    client.receive(lengthed({"v": "2.0.0", "pv": "1.0", "meta": {"features": said}}), 0)
+    client.receive_data(lengthed({"v": "2.0.0", "pv": "1.0", "meta": {"features": said}}), 0)
     assert json.loads(taken(client)[2:])["meta"] == {}
-    client.receive(lengthed({"result": "ok"}), 0)
+    client.receive_data(lengthed({"result": "ok"}), 0)
     server = make(SERVER, types=TYPES)
     server.start()
-    server.receive(lengthed({"v": "3.3.0", "pv": "1.0", "meta": {"features": said}}), 0)
+    server.receive_data(lengthed({"v": "3.3.0", "pv": "1.0", "meta": {"features": said}}), 0)
     assert features([server, client]) == [(), ()]
 
 
@@ -158,11 +158,11 @@ def test_unknown_features_are_passed_over(make: Make) -> None:
     """Of what later versions of this package may say, each side takes what it knows."""
     client = make(CLIENT, types=TYPES)
     client.start()
-    client.receive(lengthed({"v": "2.0.0", "pv": "1.0", "meta": {"features": ["zstd", "errors", 5]}}), 0)
+    client.receive_data(lengthed({"v": "2.0.0", "pv": "1.0", "meta": {"features": ["zstd", "errors", 5]}}), 0)
     assert json.loads(taken(client)[2:])["meta"] == {"features": ["errors"]}
     server = make(SERVER, types=TYPES)
     server.start()
-    server.receive(lengthed({"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors", "zstd"]}}), 0)
+    server.receive_data(lengthed({"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors", "zstd"]}}), 0)
     assert features([server]) == [(ERRORS,)]
 
 
@@ -175,7 +175,7 @@ def test_peers_that_agreed_on_the_same_share_an_object(make: Make, converse: Con
     for extra in ("a", "b"):
         server = make(SERVER, types=TYPES)
         server.start()
-        server.receive(lengthed({"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors"], "extra": extra}}), 0)
+        server.receive_data(lengthed({"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors"], "extra": extra}}), 0)
         others.append(server.peer)
     assert [peer.meta["extra"] for peer in others if peer is not None] == ["a", "b"]
 
@@ -200,7 +200,7 @@ def test_without_an_agreement_it_is_an_unknown_type(make: Make, converse: Conver
         assert side.send_failure(5) is False
         assert taken(side) == b""
         frame = W15.pack(100, ERROR_CONTENT, 5, 0) + ERROR_CONTENT
-        assert side.receive(frame, 0) == [Refused(Refusal.UNKNOWN_TYPE, 100)]
+        assert side.receive(frame, 0) == [FrameRejected(RejectReason.UNKNOWN_TYPE, 100)]
 
 
 def test_releases_with_error_are_sent_error(make: Make, converse: Converse) -> None:
@@ -208,7 +208,7 @@ def test_releases_with_error_are_sent_error(make: Make, converse: Converse) -> N
     for release in ("1.3.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0"):
         server, client = met(make, converse, release, release)
         assert server.send_failure(5, "no_route", "type 200 has no route") is True
-        assert client.receive(taken(server), 0) == [Declined(5, b"")]
+        assert client._events_received(taken(server), 0) == [RequestFailed(5, b"")]
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -274,7 +274,7 @@ def test_a_malformed_one_is_refused(make: Make, converse: Converse, content: byt
     for side in met(make, converse):
         frames = W15.pack(100, content, 5, 0) + content + W15.pack(200, b"next", 6, 0) + b"next"
         refused, message = side.receive(frames, 0)
-        assert refused == Refused(Refusal.MALFORMED, 100)
+        assert refused == FrameRejected(RejectReason.MALFORMED, 100)
         assert message.content == b"next"
 
 
@@ -282,8 +282,8 @@ def test_unknown_keys_are_ignored(make: Make, converse: Converse) -> None:
     """Later versions may say more, and use other codes."""
     content = b'{"details": {"retry_after": 5}, "message": "\\u00e9\\n", "code": "rate_limited", "code2": null}'
     _, client = met(make, converse)
-    (declined,) = client.receive(W15.pack(100, content, 5, 0) + content, 0)
-    assert declined == Declined(5, content, "rate_limited", "é\n")
+    (declined,) = client._events_received(W15.pack(100, content, 5, 0) + content, 0)
+    assert declined == RequestFailed(5, content, "rate_limited", "é\n")
 
 
 def test_the_content_is_the_same_for_every_split(make: Make, converse: Converse) -> None:
@@ -291,8 +291,8 @@ def test_the_content_is_the_same_for_every_split(make: Make, converse: Converse)
     frame = W15.pack(100, ERROR_CONTENT, 5, 0) + ERROR_CONTENT
     for cut in range(1, len(frame)):
         _, client = met(make, converse)
-        assert client.receive(frame[:cut], 0) == []
-        assert client.receive(frame[cut:], 0) == [Declined(5, ERROR_CONTENT, "handler_failed", "the handler failed")]
+        assert client._events_received(frame[:cut], 0) == []
+        assert client._events_received(frame[cut:], 0) == [RequestFailed(5, ERROR_CONTENT, "handler_failed", "the handler failed")]
 
 
 @given(message=st.text(max_size=5000) | st.sampled_from(["\0" * 9000, "😀" * 9000, "x" * 4096]))
@@ -317,7 +317,7 @@ def test_any_content_is_understood_or_refused(content: bytes) -> None:
 def test_many_malformed_ones_do_not_fail_the_wire(make: Make, converse: Converse) -> None:
     """The wire counts them and goes on; how many are too many is decided above it, as for unknown types."""
     _, client = met(make, converse)
-    events = client.receive((W15.pack(100, b"!", 5, 0) + b"!") * 1000, 0)
-    assert events == [Refused(Refusal.MALFORMED, 100)] * 1000
-    assert not any(isinstance(event, Failed) for event in events)
+    events = client._events_received((W15.pack(100, b"!", 5, 0) + b"!") * 1000, 0)
+    assert events == [FrameRejected(RejectReason.MALFORMED, 100)] * 1000
+    assert not any(isinstance(event, ConnectionFailed) for event in events)
     assert client.state is State.READY

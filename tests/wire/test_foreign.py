@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from veltix_tx.errors import FrameTooLarge, NotVeltix
-from veltix_tx.wire import foreign
-from veltix_tx.wire.connection import Failed, VeltixConnection
-from veltix_tx.wire.handshake import Role
-from veltix_tx.wire.releases import RELEASES, HandshakeKind
+from veltix_tx.wire.events import ConnectionFailed
+from veltix_tx.wire.interface import Role
+from veltix_tx.wire.veltix import foreign
+from veltix_tx.wire.veltix.connection import VeltixConnection
+from veltix_tx.wire.veltix.releases import RELEASES, HandshakeKind
 
 Make = Callable[..., VeltixConnection]
 
@@ -48,9 +49,9 @@ def failed(side: VeltixConnection, data: bytes, step: int) -> Any:
     side.start()
     events: list[Any] = []
     for at in range(0, len(data), step):
-        events += side.receive(data[at : at + step], 0)
+        events += side.receive_data(data[at : at + step], 0)
     (event,) = events
-    assert isinstance(event, Failed)
+    assert isinstance(event, ConnectionFailed)
     return event.error
 
 
@@ -74,8 +75,8 @@ def test_a_client_that_has_asked_tells_them_too(make: Make) -> None:
     for data, name in OTHERS.items():
         client = make(Role.CLIENT)
         client.start()
-        client.wake()
-        (event,) = client.receive(data, 0)
+        client.handle_timeout()
+        (event,) = client.receive_data(data, 0)
         assert event.error.looks_like == name
 
 
@@ -86,7 +87,7 @@ def test_no_handshake_is_taken_for_another_protocol(release: str, make: Make, co
         side, other = make(role, release), make(Role.CLIENT if role is Role.SERVER else Role.SERVER, release)
         side.start()
         other.start()
-        other.receive(b"".join(side.data_to_send()), 0)
+        other.receive_data(b"".join(side.data_to_send()), 0)
         said = b"".join(other.data_to_send())
         assert not foreign.looks_like(said)
         assert not any(foreign.may_look_like(said[:length]) for length in range(3, len(said)))
@@ -107,10 +108,10 @@ def test_a_wire_without_a_handshake_tells_by_the_size(release: str, make: Make) 
     """Where there is no handshake, a size over the limit quotes what the header begins with, if that is another protocol's."""
     side = make(Role.SERVER, release)
     side.start()
-    (event,) = side.receive(b"GET / HTTP/1.1\r\nHost: example\r\nUser-Agent: something\r\nAccept: */*\r\n\r\n", 0)
+    (event,) = side.receive_data(b"GET / HTTP/1.1\r\nHost: example\r\nUser-Agent: something\r\nAccept: */*\r\n\r\n", 0)
     assert isinstance(event.error, FrameTooLarge)
     assert "it begins with b'GET '" in str(event.error)
     other = make(Role.SERVER, release)
     other.start()
-    (event,) = other.receive(b"\x00\xc8" + b"\xff" * 100, 0)
+    (event,) = other.receive_data(b"\x00\xc8" + b"\xff" * 100, 0)
     assert event.error.first == b""

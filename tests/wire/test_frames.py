@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veltix_tx.errors import FrameTooLarge, TooManyStrikes
-from veltix_tx.wire import codec
-from veltix_tx.wire.frames import FrameDecoder, Refusal, Refused
-from veltix_tx.wire.layouts import ALL_LAYOUTS, W14, W15, W16, W22, W46, W62, Layout
+from veltix_tx.errors import FrameTooLarge, TooManyProtocolErrors
+from veltix_tx.wire.events import FrameRejected, RejectReason
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
-from veltix_tx.wire.releases import RELEASES
+from veltix_tx.wire.veltix import codec
+from veltix_tx.wire.veltix.frames import FrameDecoder
+from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W14, W15, W16, W22, W46, W62, Layout
+from veltix_tx.wire.veltix.releases import RELEASES
 
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)
@@ -60,19 +61,19 @@ def decoder_of(layout: Layout, limit: int = LIMIT, strikes: int = 32) -> FrameDe
     return FrameDecoder(layout, TYPES.get, limit, strikes)
 
 
-def seen(events: Iterable[Response | Refused]) -> list[Seen]:
+def seen(events: Iterable[Response | FrameRejected]) -> list[Seen]:
     """Events in a form that compares equal."""
     return [
         (event.type.code, event.content, event.request_id, event.digest, event.timestamp)
         if isinstance(event, Response)
-        else (event.refusal, event.code)
+        else (event.reason, event.code)
         for event in events
     ]
 
 
 def fed(decoder: FrameDecoder, chunks: Iterable[bytes]) -> list[Seen]:
     """The events of all chunks."""
-    return [event for chunk in chunks for event in seen(decoder.feed(chunk, MS))]
+    return [event for chunk in chunks for event in seen(decoder.receive_data(chunk, MS))]
 
 
 def one_by_one(data: bytes) -> Iterator[bytes]:
@@ -98,12 +99,12 @@ def spoiled(data: bytes, layout: Layout) -> bytes:
 
 def contents(events: Iterable[Seen]) -> list[Any]:
     """The contents of the messages among the events."""
-    return [event[1] for event in events if not isinstance(event[0], Refusal)]
+    return [event[1] for event in events if not isinstance(event[0], RejectReason)]
 
 
 def refusals(events: Iterable[Seen]) -> list[Any]:
     """The refusals among the events."""
-    return [event for event in events if isinstance(event[0], Refusal)]
+    return [event for event in events if isinstance(event[0], RejectReason)]
 
 
 # Captured frames
@@ -127,9 +128,9 @@ def test_a_captured_frame_decodes_to_its_recorded_fields(layout: Layout, capture
     behind = decoder_of(layout)
     trailing = frame(layout, b"behind")
     assert fed(behind, [data + trailing[:-1]]) == expected
-    assert behind.buffered == len(trailing) - 1
+    assert behind.buffered_size == len(trailing) - 1
     assert contents(fed(behind, [trailing[-1:]])) == [b"behind"]
-    assert behind.buffered == 0
+    assert behind.buffered_size == 0
 
 
 @pytest.mark.parametrize(("layout", "captured"), CAPTURED)
@@ -159,7 +160,7 @@ def test_a_captured_session_decodes_in_order(release: str) -> None:
 @every_layout
 def test_a_message_carries_what_its_frame_did(layout: Layout) -> None:
     """A response has the frame's type, content, id, checksum and clock, and this side's time of arrival."""
-    (event,) = decoder_of(layout).feed(frame(layout, b"hi", NEWS, 0x1234), 99)
+    (event,) = decoder_of(layout).receive_data(frame(layout, b"hi", NEWS, 0x1234), 99)
     assert isinstance(event, Response)
     assert event.type is NEWS
     assert event.content == b"hi"
@@ -186,9 +187,9 @@ def test_content_of_any_size_arrives_whole(layout: Layout, size: int) -> None:
         events = []
         for chunk in chopped(data, cuts):
             events += fed(decoder, [chunk])
-            assert decoder.buffered <= header + size + header
+            assert decoder.buffered_size <= header + size + header
         assert contents(events) == [b"before", content, b"after", b"last"]
-        assert decoder.buffered == 0
+        assert decoder.buffered_size == 0
         assert decoder.error is None
 
 
@@ -217,9 +218,9 @@ def test_system_seen_speaks_of_the_last_batch(layout: Layout) -> None:
     """A batch says whether it holds a message with a system code."""
     ping = layout.pack(0, b"", 5, 0)
     decoder = decoder_of(layout)
-    decoder.feed(frame(layout) + ping + frame(layout), MS)
+    decoder.receive_data(frame(layout) + ping + frame(layout), MS)
     assert decoder.system_seen
-    decoder.feed(frame(layout), MS)
+    decoder.receive_data(frame(layout), MS)
     assert not decoder.system_seen
 
 
@@ -228,7 +229,7 @@ def test_a_message_type_can_be_registered_later(layout: Layout) -> None:
     """Whether a type is known is asked when its frame arrives."""
     types = MessageRegistry()
     decoder = FrameDecoder(layout, types.get, LIMIT)
-    assert fed(decoder, [frame(layout)]) == [(Refusal.UNKNOWN_TYPE, 200)]
+    assert fed(decoder, [frame(layout)]) == [(RejectReason.UNKNOWN_TYPE, 200)]
     MessageType(200, registry=types)
     assert contents(fed(decoder, [frame(layout, b"x")])) == [b"x"]
 
@@ -244,11 +245,11 @@ def test_a_bad_checksum_drops_the_frame_whole_and_counts_a_strike(layout: Layout
     for chunks in ([bad + frame(layout, b"next")], one_by_one(bad + frame(layout, b"next"))):
         decoder = decoder_of(layout, strikes=2)
         events = fed(decoder, chunks)
-        assert events[0] == (Refusal.BAD_CHECKSUM, 200)
+        assert events[0] == (RejectReason.BAD_CHECKSUM, 200)
         assert contents(events) == [b"next"]
         assert decoder.error is None
-        assert refusals(fed(decoder, [bad])) == [(Refusal.BAD_CHECKSUM, 200)]
-        assert isinstance(decoder.error, TooManyStrikes)
+        assert refusals(fed(decoder, [bad])) == [(RejectReason.BAD_CHECKSUM, 200)]
+        assert isinstance(decoder.error, TooManyProtocolErrors)
         assert decoder.error.strikes == 2
 
 
@@ -260,7 +261,7 @@ def test_an_unknown_type_drops_the_frame_whole_without_a_strike(layout: Layout, 
     for chunks in ([data], one_by_one(data)):
         decoder = decoder_of(layout, strikes=1)
         events = fed(decoder, chunks)
-        assert events[0] == (Refusal.UNKNOWN_TYPE, 300)
+        assert events[0] == (RejectReason.UNKNOWN_TYPE, 300)
         assert contents(events) == [b"next"]
         assert decoder.error is None
 
@@ -269,8 +270,8 @@ def test_an_unknown_type_drops_the_frame_whole_without_a_strike(layout: Layout, 
 def test_a_bad_checksum_of_an_unknown_type_is_a_strike(layout: Layout) -> None:
     """What the checksum does not vouch for is refused for that, whatever type it claims."""
     decoder = decoder_of(layout, strikes=1)
-    assert fed(decoder, [spoiled(frame(layout, b"x", UNKNOWN), layout)]) == [(Refusal.BAD_CHECKSUM, 300)]
-    assert isinstance(decoder.error, TooManyStrikes)
+    assert fed(decoder, [spoiled(frame(layout, b"x", UNKNOWN), layout)]) == [(RejectReason.BAD_CHECKSUM, 300)]
+    assert isinstance(decoder.error, TooManyProtocolErrors)
 
 
 @every_layout
@@ -283,7 +284,7 @@ def test_the_last_strike_ends_the_stream(layout: Layout) -> None:
         events = fed(decoder, chunks)
         assert contents(events) == [b"between"]
         assert len(refusals(events)) == 3
-        assert isinstance(decoder.error, TooManyStrikes)
+        assert isinstance(decoder.error, TooManyProtocolErrors)
         assert fed(decoder, [frame(layout, b"later")]) == []
 
 
@@ -309,9 +310,9 @@ def test_a_frame_over_the_limit_ends_the_stream_before_it_is_buffered(layout: La
     assert contents(events) == [b"before"]
     assert isinstance(decoder.error, FrameTooLarge)
     assert (decoder.error.size, decoder.error.limit) == (1001, 1000)
-    assert decoder.buffered == 0
+    assert decoder.buffered_size == 0
     assert fed(decoder, [frame(layout, b"later")]) == []
-    assert decoder.buffered == 0
+    assert decoder.buffered_size == 0
 
 
 @every_layout
@@ -336,8 +337,8 @@ def test_a_declared_size_costs_no_memory(layout: Layout) -> None:
     header = packed[:at] + (2**30).to_bytes(4, "big") + packed[at + 4 :]
     decoder = decoder_of(layout, 2**31)
     before = _resident()
-    decoder.feed(header + bytes(100), MS)
-    assert decoder.buffered == 100
+    decoder.receive_data(header + bytes(100), MS)
+    assert decoder.buffered_size == 100
     assert _resident() - before < 2**26
 
 
@@ -358,7 +359,7 @@ def test_a_long_message_in_single_bytes_takes_up_its_own_size(layout: Layout) ->
     tracemalloc.start()
     try:
         for chunk in chunks:
-            decoder.feed(chunk, MS)
+            decoder.receive_data(chunk, MS)
         kept = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -373,7 +374,7 @@ def test_a_declared_size_is_not_allocated(layout: Layout) -> None:
     decoder = decoder_of(layout)
     tracemalloc.start()
     try:
-        decoder.feed(data[:8192], MS)
+        decoder.receive_data(data[:8192], MS)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -389,7 +390,7 @@ def test_filling_in_place_copies_nothing_it_need_not(layout: Layout) -> None:
     decoder = decoder_of(layout)
     tracemalloc.start()
     try:
-        events = [event for chunk in chunks for event in decoder.feed(chunk, MS)]
+        events = [event for chunk in chunks for event in decoder.receive_data(chunk, MS)]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -411,7 +412,7 @@ def test_garbage_is_scanned_to_the_next_magic(layout: Layout, garbage: bytes) ->
         decoder = decoder_of(layout, strikes=2)
         events = fed(decoder, chunks)
         assert contents(events) == [b"before", b"after"]
-        assert refusals(events) == [(Refusal.GARBAGE, -1)]
+        assert refusals(events) == [(RejectReason.GARBAGE, -1)]
         assert decoder.error is None
 
 
@@ -422,7 +423,7 @@ def test_each_run_of_garbage_is_a_strike(layout: Layout) -> None:
     assert contents(fed(decoder_of(layout, strikes=3), [data])) == [b"1", b"2"]
     decoder = decoder_of(layout, strikes=2)
     assert contents(fed(decoder, [data])) == [b"1"]
-    assert isinstance(decoder.error, TooManyStrikes)
+    assert isinstance(decoder.error, TooManyProtocolErrors)
 
 
 @magic_layouts
@@ -430,8 +431,11 @@ def test_a_run_of_garbage_ends_with_the_read_that_brings_a_sound_frame(layout: L
     """Whether a whole frame comes in a read of its own or not, garbage behind it is another run."""
     decoder = decoder_of(layout)
     chunks = [b"#" * 50, frame(layout, b"1"), b"#" * 50, b"#" * 50, frame(layout, b"2") + frame(layout, b"3")[:-1], b"#" * 51]
-    assert refusals(fed(decoder, chunks)) == [(Refusal.GARBAGE, -1)] * 2 + [(Refusal.BAD_CHECKSUM, 200), (Refusal.GARBAGE, -1)]
-    assert decoder.strikes == 4
+    assert refusals(fed(decoder, chunks)) == [(RejectReason.GARBAGE, -1)] * 2 + [
+        (RejectReason.BAD_CHECKSUM, 200),
+        (RejectReason.GARBAGE, -1),
+    ]
+    assert decoder.violations == 4
 
 
 @magic_layouts
@@ -439,8 +443,8 @@ def test_a_lone_v_at_the_end_of_a_read_is_not_lost(layout: Layout) -> None:
     """The first byte of a magic that ends a read of garbage begins the next frame (real releases lose it)."""
     data = frame(layout, b"hi")
     decoder = decoder_of(layout)
-    assert fed(decoder, [b"#" * 50 + data[:1]]) == [(Refusal.GARBAGE, -1)]
-    assert decoder.buffered == 1
+    assert fed(decoder, [b"#" * 50 + data[:1]]) == [(RejectReason.GARBAGE, -1)]
+    assert decoder.buffered_size == 1
     assert contents(fed(decoder, [data[1:]])) == [b"hi"]
 
 
@@ -449,8 +453,8 @@ def test_garbage_is_not_kept(layout: Layout) -> None:
     """Endless garbage takes up no memory and makes one event."""
     decoder = decoder_of(layout)
     events = fed(decoder, [b"#" * 10000] * 100)
-    assert events == [(Refusal.GARBAGE, -1)]
-    assert decoder.buffered < layout.header_size
+    assert events == [(RejectReason.GARBAGE, -1)]
+    assert decoder.buffered_size < layout.header_size
 
 
 @bare_layouts
@@ -495,7 +499,7 @@ def test_any_bytes_are_events_and_the_chunking_does_not_matter(stream: tuple[Lay
     events: list[Seen] = []
     for chunk in chopped(data, (cut for cut in cuts if cut < len(data))):
         events += fed(parts, [chunk])
-        assert parts.buffered <= limit
+        assert parts.buffered_size <= limit
     assert events == expected
     assert str(parts.error) == str(whole.error)
 
@@ -508,7 +512,7 @@ def test_plain_noise_stays_within_the_limit(layout: Layout, data: bytes, limit: 
     events = []
     for byte in one_by_one(data):
         events += fed(decoder, [byte])
-        assert decoder.buffered <= limit
+        assert decoder.buffered_size <= limit
     assert events == fed(decoder_of(layout, limit), [data])
 
 
@@ -519,7 +523,7 @@ def test_garbage_is_one_event_for_each_run(layout: Layout, runs: list[bytes]) ->
     data = b"".join(run + frame(layout, b"mark") for run in runs)
     events = fed(decoder_of(layout), [data])
     for (kind, _), group in groupby(event[:2] for event in events):
-        if kind is Refusal.GARBAGE:
+        if kind is RejectReason.GARBAGE:
             assert len(list(group)) == 1
 
 
@@ -562,9 +566,9 @@ def test_a_message_sent_again_after_a_part_of_it_arrives(size: int, unsent: int,
         part = frame[:-unsent]
         stream = part + part + frame + after
         decoder = FrameDecoder(layout, MessageRegistry(open=True).get, 10**6)
-        events = [event for start in range(0, len(stream), step) for event in decoder.feed(stream[start : start + step], 0)]
+        events = [event for start in range(0, len(stream), step) for event in decoder.receive_data(stream[start : start + step], 0)]
         assert [event.content for event in events if isinstance(event, Response)] == [content, b"after"]
-        assert decoder.strikes == 0
+        assert decoder.violations == 0
 
 
 def test_a_frame_that_begins_again_without_end_is_given_up() -> None:
@@ -572,8 +576,8 @@ def test_a_frame_that_begins_again_without_end_is_given_up() -> None:
     header = W15.pack(200, bytes(60_000), 7, 0)
     decoder = FrameDecoder(W15, MessageRegistry(open=True).get, 10**6, 3)
     stream = (header + b"x" * 45) * 5000
-    events = decoder.feed(stream, 0)
-    again = [event for event in events if isinstance(event, Refused) and event.refusal is Refusal.REPEATED]
+    events = decoder.receive_data(stream, 0)
+    again = [event for event in events if isinstance(event, FrameRejected) and event.reason is RejectReason.REPEATED]
     assert len(again) <= 16 * 3
     assert not any(isinstance(event, Response) for event in events)
 
@@ -582,8 +586,8 @@ def test_garbage_without_end_is_more_than_one_strike() -> None:
     """Each max_message_size of one run of garbage is a strike, so that it comes to an end."""
     decoder = FrameDecoder(W15, MessageRegistry(open=True).get, 10_000, 4)
     for _ in range(100):
-        decoder.feed(b"z" * 1000, 0)
-    assert isinstance(decoder.error, TooManyStrikes)
+        decoder.receive_data(b"z" * 1000, 0)
+    assert isinstance(decoder.error, TooManyProtocolErrors)
 
 
 def test_the_strikes_of_garbage_do_not_depend_on_the_chunking() -> None:
@@ -597,7 +601,7 @@ def test_the_strikes_of_garbage_do_not_depend_on_the_chunking() -> None:
                 for step in (1, 2, 7, 99, len(stream)):
                     decoder = decoder_of(layout, 100, 3)
                     events = fed(decoder, (stream[at : at + step] for at in range(0, len(stream), step)))
-                    results.append((events, decoder.strikes, decoder.buffered, str(decoder.error)))
+                    results.append((events, decoder.violations, decoder.buffered_size, str(decoder.error)))
                 assert results.count(results[0]) == len(results)
                 assert results[0][1] == min(3, 1 + (length - 1) // 100)
 
@@ -626,8 +630,8 @@ def test_frames_that_begin_again_cost_no_copy_of_the_read() -> None:
     stream = (header + header + bytes(15)) * 2000
     for before in (b"", W15.pack(200, bytes(5000), 5, 0) + bytes(9)):
         decoder = FrameDecoder(W15, MessageRegistry(open=True).get, LIMIT)
-        decoder.feed(before, 0)
+        decoder.receive_data(before, 0)
         Weighed.copied = 0
-        events = decoder.feed(Weighed(stream), 0)
+        events = decoder.receive_data(Weighed(stream), 0)
         assert sum(isinstance(event, Response) for event in events) > 1800
         assert Weighed.copied < 4 * len(stream)

@@ -17,13 +17,15 @@ from veltix_tx.errors import (
     ServerFull,
     VersionRefused,
 )
-from veltix_tx.settings import Limits
-from veltix_tx.wire.connection import Event, Failed, Ready, State, VeltixConnection
-from veltix_tx.wire.handshake import _ACTIONS, Handshake
-from veltix_tx.wire.layouts import W14, W15, W16, W22, W46, W62, Layout
+from veltix_tx.limits import Limits
+from veltix_tx.wire.events import ConnectionFailed, Event, HandshakeCompleted
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, Response
-from veltix_tx.wire.releases import AUTO_HELLOS, PAD, RELEASES, HandshakeKind
-from veltix_tx.wire.states import FINDING, OPENINGS, OTHERWISE, SCRIPTS, WAKES, Role, Step
+from veltix_tx.wire.veltix.connection import State, VeltixConnection
+from veltix_tx.wire.veltix.handshake import _ACTIONS, Handshake
+from veltix_tx.wire.veltix.layouts import W14, W15, W16, W22, W46, W62, Layout
+from veltix_tx.wire.veltix.releases import AUTO_HELLOS, PAD, RELEASES, HandshakeKind
+from veltix_tx.wire.veltix.states import DETECTION, ON_TIMEOUT, OTHERWISE, SCRIPTS, SIGNATURES, Step
 
 Make = Callable[..., VeltixConnection]
 Converse = Callable[..., tuple[list[Event], list[Event]]]
@@ -67,14 +69,14 @@ def started(connection: VeltixConnection) -> VeltixConnection:
 def failure(events: list[Event]) -> RemoteProtocolError:
     """The error of a batch that failed and did nothing else."""
     (event,) = events
-    assert isinstance(event, Failed)
+    assert isinstance(event, ConnectionFailed)
     return event.error
 
 
-def readied(events: list[Event]) -> Ready:
+def readied(events: list[Event]) -> HandshakeCompleted:
     """The Ready that a batch begins with."""
     event = events[0]
-    assert isinstance(event, Ready)
+    assert isinstance(event, HandshakeCompleted)
     return event
 
 
@@ -85,9 +87,9 @@ def test_every_handshake_has_a_script_for_both_roles() -> None:
     """The script table is complete, and every step of it can be walked."""
     assert set(SCRIPTS) == {(kind, role) for kind in HandshakeKind for role in Role}
     assert set(_ACTIONS) == set(Step)
-    assert set(FINDING) == set(Role)
-    assert set(OPENINGS) == set(OTHERWISE) == {Step.FIND_CLIENT, Step.FIND_SERVER, Step.FIND_ASKED}
-    assert set(WAKES) <= set(OPENINGS)
+    assert set(DETECTION) == set(Role)
+    assert set(SIGNATURES) == set(OTHERWISE) == {Step.DETECT_CLIENT, Step.DETECT_SERVER, Step.DETECT_AFTER_PING}
+    assert set(ON_TIMEOUT) <= set(SIGNATURES)
 
 
 def test_the_server_speaks_first() -> None:
@@ -115,9 +117,9 @@ def test_long_headers_are_used_where_they_are_offered_and_wanted(make: Make, con
 def test_an_offer_that_is_none_is_not_taken(make: Make, offer: object) -> None:
     """A client answers any other ``layouts`` as a real one would: with an empty ``meta``, on the newest wire."""
     client = started(make(CLIENT, long_headers=True))
-    client.receive(lengthed({"v": "2.0.0", "pv": "1.0", "meta": {"layouts": offer}}), 0)
+    client.receive_data(lengthed({"v": "2.0.0", "pv": "1.0", "meta": {"layouts": offer}}), 0)
     assert json.loads(taken(client)[2:])["meta"] == {}
-    assert readied(client.receive(lengthed({"result": "ok"}), 0)).peer.layout is W15
+    assert readied(client.receive_data(lengthed({"result": "ok"}), 0)).peer.layout is W15
 
 
 @pytest.mark.parametrize("chosen", [None, "W16", "W62", ["W22"], 5])
@@ -126,7 +128,7 @@ def test_a_choice_that_was_not_offered_changes_nothing(make: Make, chosen: objec
     for release, layout in ((None, chosen), ("3.3.0", "W22")):
         server = started(make(SERVER, release))
         hello = {"v": "3.3.0", "pv": "1.0", "meta": {"layout": layout}}
-        assert readied(server.receive(lengthed(hello), 0)).peer.layout is W15
+        assert readied(server.receive_data(lengthed(hello), 0)).peer.layout is W15
 
 
 # Who talks to whom
@@ -154,7 +156,7 @@ def test_a_client_finds_out_what_a_pinned_server_speaks(make: Make, converse: Co
         assert peer.layout is RELEASES[release].layout
         assert peer.version == RELEASES[release].announces
     assert readied(heard_by_client).peer.meta == RELEASES[release].meta
-    assert client.wake_after is None
+    assert client.next_timeout is None
 
 
 def test_two_sides_that_find_out_agree_on_the_newest(make: Make, converse: Converse) -> None:
@@ -163,18 +165,18 @@ def test_two_sides_that_find_out_agree_on_the_newest(make: Make, converse: Conve
     for heard in converse(server, client):
         peer = readied(heard).peer
         assert (peer.layout, peer.version, peer.handshake) == (W15, "2.0.0", HandshakeKind.JSON)
-    assert server.wake_after is None
+    assert server.next_timeout is None
 
 
 @pytest.mark.parametrize("release", ["1.2.0", "1.2.1", "1.3.0"])
 def test_a_silent_server_is_asked(make: Make, converse: Converse, release: str) -> None:
     """Our auto client asks a server that says nothing with a W62 PING, and is ready with the PONG, not before."""
     server, client = make(SERVER, release), started(make(CLIENT))
-    assert isinstance(server.start()[0], Ready)
+    assert isinstance(server.start()[0], HandshakeCompleted)
     assert taken(server) == b""
-    assert client.wake_after == 1.5
-    client.wake()
-    assert client.wake_after is None
+    assert client.next_timeout == 1.5
+    client.handle_timeout()
+    assert client.next_timeout is None
     ping = taken(client)
     header = W62.unpack(ping)
     assert (len(ping), header.code, header.size) == (62, PING.code, 0)
@@ -182,36 +184,36 @@ def test_a_silent_server_is_asked(make: Make, converse: Converse, release: str) 
     assert server.receive(ping, 0) == []
     pong = taken(server)
     for at in range(len(pong) - 1):
-        assert client.receive(pong[at : at + 1], 0) == []
-    peer = readied(client.receive(pong[-1:], 0)).peer
+        assert client._events_received(pong[at : at + 1], 0) == []
+    peer = readied(client._events_received(pong[-1:], 0)).peer
     assert (peer.layout, peer.version, peer.handshake) == (W62, "", HandshakeKind.NONE)
 
 
 def test_another_pong_does_not_make_a_silent_server_ready(make: Make) -> None:
     """Only the PONG with the PING's id proves that the server understands."""
     client = started(make(CLIENT))
-    client.wake()
+    client.handle_timeout()
     request_id = W62.unpack(taken(client)).request_id
-    assert client.receive(framed(W62, PONG.code, b"", request_id ^ 1), 0) == []
+    assert client.receive_data(framed(W62, PONG.code, b"", request_id ^ 1), 0) == []
     assert client.state is State.HANDSHAKE
-    assert isinstance(client.receive(framed(W62, PONG.code, b"", request_id), 0)[0], Ready)
+    assert isinstance(client.receive_data(framed(W62, PONG.code, b"", request_id), 0)[0], HandshakeCompleted)
 
 
 def test_the_right_pong_behind_another_in_one_read_counts(make: Make) -> None:
     """How a silent server's PONGs are cut into reads makes no difference."""
     client = started(make(CLIENT))
-    client.wake()
+    client.handle_timeout()
     request_id = W62.unpack(taken(client)).request_id
     both = framed(W62, PONG.code, b"", request_id ^ 1) + framed(W62, PONG.code, b"", request_id)
-    assert any(isinstance(event, Ready) for event in client.receive(both, 0))
+    assert any(isinstance(event, HandshakeCompleted) for event in client.receive_data(both, 0))
 
 
 @pytest.mark.parametrize("answer", [b"\xff" * 62, lengthed([1]), b"VXgarbage that is no HELLO"], ids=["FF", "no object", "VX"])
 def test_a_silent_server_that_answers_otherwise_is_refused(make: Make, answer: bytes) -> None:
     """After the PING what is neither a PONG nor a hello ends the handshake."""
     client = started(make(CLIENT))
-    client.wake()
-    failure(client.receive(answer, 0))
+    client.handle_timeout()
+    failure(client.receive_data(answer, 0))
     assert client.state is State.FAILED
 
 
@@ -219,10 +221,10 @@ def test_a_silent_server_that_answers_otherwise_is_refused(make: Make, answer: b
 def test_a_hello_that_comes_after_the_question_still_counts(make: Make, release: str) -> None:
     """A server behind a slow link is found out although the client has asked it with a PING already."""
     client, server = started(make(CLIENT)), started(make(SERVER, release))
-    client.wake()
+    client.handle_timeout()
     taken(client)
-    client.receive(taken(server), 0)
-    assert any(isinstance(event, Ready) for event in server.receive(taken(client), 0))
+    client.receive_data(taken(server), 0)
+    assert any(isinstance(event, HandshakeCompleted) for event in server.receive_data(taken(client), 0))
 
 
 def stand_in(make: Make, release: str, server: VeltixConnection) -> tuple[VeltixConnection, list[Event]]:
@@ -230,13 +232,13 @@ def stand_in(make: Make, release: str, server: VeltixConnection) -> tuple[Veltix
     for _ in range(len(AUTO_HELLOS) + 1):
         hello = taken(server)
         client = started(make(CLIENT, release))
-        events = client.receive(hello, 0)
-        if not any(isinstance(event, Failed) for event in events) and client.state is not State.FAILED:
+        events = client.receive_data(hello, 0)
+        if not any(isinstance(event, ConnectionFailed) for event in events) and client.state is not State.FAILED:
             answer = taken(client)
             if answer:
-                return client, server.receive(answer, 0)
-        assert server.wake_after
-        server.wake()
+                return client, server.receive_data(answer, 0)
+        assert server.next_timeout
+        server.handle_timeout()
     raise AssertionError("no hello was understood")
 
 
@@ -248,9 +250,9 @@ def test_a_server_that_finds_out_is_understood_by_every_release(make: Make, rele
     peer = readied(events).peer
     assert peer.layout is RELEASES[release].layout
     assert peer.version == RELEASES[release].announces
-    assert server.wake_after is None
+    assert server.next_timeout is None
     if client.state is not State.READY:
-        assert isinstance(client.receive(taken(server), 0)[0], Ready)
+        assert isinstance(client.receive_data(taken(server), 0)[0], HandshakeCompleted)
 
 
 def test_the_stages_of_a_server_that_finds_out(make: Make) -> None:
@@ -268,9 +270,9 @@ def test_the_stages_of_a_server_that_finds_out(make: Make) -> None:
             header = stage.layout.unpack(hello)
             assert (header.code, hello[stage.layout.header_size :]) == (HELLO.code, versioned(stage.announces.encode()))
         if number < len(AUTO_HELLOS) - 1:
-            assert server.wake_after == (0.25 if number else 0.5)
-            server.wake()
-    assert server.wake_after is None
+            assert server.next_timeout == (0.25 if number else 0.5)
+            server.handle_timeout()
+    assert server.next_timeout is None
     assert server.state is State.HANDSHAKE
 
 
@@ -278,8 +280,8 @@ def test_the_first_byte_of_an_answer_stops_the_stages(make: Make) -> None:
     """Once a client has begun to answer no further hello is said."""
     server = started(make(SERVER))
     taken(server)
-    assert server.receive(b"\x00", 0) == []
-    assert server.wake_after is None
+    assert server.receive_data(b"\x00", 0) == []
+    assert server.next_timeout is None
 
 
 def test_an_answer_to_an_earlier_stage_counts(make: Make) -> None:
@@ -288,11 +290,11 @@ def test_an_answer_to_an_earlier_stage_counts(make: Make) -> None:
     hellos = []
     for _ in AUTO_HELLOS:
         hellos.append(taken(server))
-        if server.wake_after is not None:
-            server.wake()
+        if server.next_timeout is not None:
+            server.handle_timeout()
     client = started(make(CLIENT, "1.6.3"))
-    client.receive(hellos[3], 0)
-    assert readied(server.receive(taken(client), 0)).peer.version == "1.6.3"
+    client.receive_data(hellos[3], 0)
+    assert readied(server.receive_data(taken(client), 0)).peer.version == "1.6.3"
 
 
 @pytest.mark.parametrize("server_release", [*HELLO_FRAMES, *JSON])
@@ -309,7 +311,7 @@ def test_pinned_sides_agree_exactly_where_real_ones_do(make: Make, converse: Con
         if mutual:
             assert client.state is State.READY
         else:
-            failed = [event for event in heard_by_server + heard_by_client if isinstance(event, Failed)]
+            failed = [event for event in heard_by_server + heard_by_client if isinstance(event, ConnectionFailed)]
             assert len(failed) <= 1, client_release  # none where a longer header is waited for, until the deadline
             assert all(isinstance(event.error, (VersionRefused, MalformedHello)) for event in failed)
             assert client.state is not State.READY
@@ -355,15 +357,15 @@ def test_a_recorded_json_handshake_is_reproduced(make: Make, release: str) -> No
     for client in (make(CLIENT, release), make(CLIENT)):
         started(client)
         for at in range(len(hello)):
-            assert client.receive(hello[at : at + 1], 0) == []
+            assert client.receive_data(hello[at : at + 1], 0) == []
         assert taken(client) == answer
-        assert client.receive(result[:-1], 0) == []
-        assert isinstance(client.receive(result[-1:], 0)[0], Ready)
+        assert client.receive_data(result[:-1], 0) == []
+        assert isinstance(client.receive_data(result[-1:], 0)[0], HandshakeCompleted)
     server = started(make(SERVER, release))
     assert taken(server) == hello
     for at in range(len(answer) - 1):
-        assert server.receive(answer[at : at + 1], 0) == []
-    assert isinstance(server.receive(answer[-1:], 0)[0], Ready)
+        assert server.receive_data(answer[at : at + 1], 0) == []
+    assert isinstance(server.receive_data(answer[-1:], 0)[0], HandshakeCompleted)
     assert taken(server) == result
 
 
@@ -383,7 +385,7 @@ def test_a_recorded_hello_handshake_is_reproduced(release: str) -> None:
         client.start()
         for at in range(len(hello)):
             assert client.peer is None
-            client.receive(hello[at : at + 1])
+            client.receive_data(hello[at : at + 1])
         assert b"".join(client.outgoing) == timeless(answer)
         assert client.peer is not None
         assert client.peer.layout is layout
@@ -392,7 +394,7 @@ def test_a_recorded_hello_handshake_is_reproduced(release: str) -> None:
     assert b"".join(server.outgoing) == timeless(hello)
     for at in range(len(answer)):
         assert server.peer is None
-        server.receive(answer[at : at + 1])
+        server.receive_data(answer[at : at + 1])
     assert server.peer is not None
 
 
@@ -402,18 +404,18 @@ def test_a_recorded_session_runs_to_its_end(make: Make, release: str) -> None:
     frames = VECTORS["sessions"][release]
     said = {side: b"".join(bytes.fromhex(each["hex"]) for each in frames if each["from"] == side) for side in ("server", "client")}
     client = make(CLIENT, release)
-    events = [*client.start(), *client.receive(said["server"], 0)]
+    events = [*client.start(), *client.receive_data(said["server"], 0)]
     expected = [each["content"] for each in frames if each["from"] == "server" and each.get("code", 0) >= 200]
-    assert isinstance(events[0], Ready)
+    assert isinstance(events[0], HandshakeCompleted)
     assert [event.content.hex() for event in events if isinstance(event, Response)] == expected
-    assert not any(isinstance(event, Failed) for event in events)
+    assert not any(isinstance(event, ConnectionFailed) for event in events)
 
 
 def test_the_hello_every_17_client_accepts_is_taken(make: Make) -> None:
     """The recorded HELLO of 1.7.0 is understood by our 1.7.x clients and by the one that finds out."""
     for release in (None, "1.7.0", "1.7.1", "1.7.2", "1.7.5"):
         client = started(make(CLIENT, release))
-        assert isinstance(client.receive(bytes.fromhex(VECTORS["extra"]["hello_1.7.0"]), 0)[0], Ready)
+        assert isinstance(client.receive_data(bytes.fromhex(VECTORS["extra"]["hello_1.7.0"]), 0)[0], HandshakeCompleted)
 
 
 # Refusals
@@ -425,11 +427,11 @@ def test_any_minor_protocol_version_is_accepted(make: Make, release: str | None,
     """From 2.0.3 on ``pv`` 1.x is accepted by server and client, whatever the version says."""
     hello = lengthed({"v": "whatever", "pv": pv, "meta": {}})
     server = started(make(SERVER, release))
-    peer = readied(server.receive(hello, 0)).peer
+    peer = readied(server.receive_data(hello, 0)).peer
     assert (peer.version, peer.protocol) == ("whatever", pv)
     client = started(make(CLIENT, release))
-    assert client.receive(hello, 0) == []
-    assert isinstance(client.receive(lengthed({"result": "ok"}), 0)[0], Ready)
+    assert client.receive_data(hello, 0) == []
+    assert isinstance(client.receive_data(lengthed({"result": "ok"}), 0)[0], HandshakeCompleted)
 
 
 @pytest.mark.parametrize("pv", ["2.0", "0.9", "1", "1.0.0", "x", "", 1.0, None, [], {"1": 0}])
@@ -440,7 +442,7 @@ def test_another_protocol_version_is_refused(make: Make, release: str | None, pv
     for role in (SERVER, CLIENT):
         side = started(make(role, release))
         taken(side)
-        error = failure(side.receive(hello, 0))
+        error = failure(side.receive_data(hello, 0))
         assert isinstance(error, VersionRefused)
         assert "3.3.0" in str(error)
         assert "pv 1.x" in str(error)
@@ -452,19 +454,21 @@ def test_another_protocol_version_is_refused(make: Make, release: str | None, pv
 def test_a_missing_protocol_version_is_refused(make: Make, release: str) -> None:
     """From 2.0.3 on a hello without ``pv`` is refused on both sides."""
     for role in (SERVER, CLIENT):
-        assert isinstance(failure(started(make(role, release)).receive(lengthed({"v": release, "meta": {}}), 0)), VersionRefused)
+        assert isinstance(
+            failure(started(make(role, release)).receive_data(lengthed({"v": release, "meta": {}}), 0)), VersionRefused
+        )
 
 
 def test_a_refused_hello_is_refused_for_its_version(make: Make) -> None:
     """Server and client with HELLO frames refuse a version their table does not name, and send nothing."""
     client = started(make(CLIENT, "1.7.1"))
-    error = failure(client.receive(framed(W16, HELLO.code, versioned(b"1.7.2")), 0))
+    error = failure(client.receive_data(framed(W16, HELLO.code, versioned(b"1.7.2")), 0))
     assert isinstance(error, VersionRefused)
     assert (error.version, error.accepted) == ("1.7.2", "1.7.0 or 1.7.1")
     assert taken(client) == b""
     server = started(make(SERVER, "1.6.8"))
     request_id = W22.unpack(taken(server)).request_id
-    error = failure(server.receive(framed(W22, HELLO_ACK.code, versioned(b"1.6.6"), request_id), 0))
+    error = failure(server.receive_data(framed(W22, HELLO_ACK.code, versioned(b"1.6.6"), request_id), 0))
     assert isinstance(error, VersionRefused)
     assert (error.version, error.accepted) == ("1.6.6", "1.6.8 1.6.9")
 
@@ -476,22 +480,22 @@ def test_a_message_before_the_handshake_is_refused(make: Make, release: str, cod
     server = started(make(SERVER, release))
     layout = RELEASES[release].layout
     request_id = layout.unpack(taken(server)).request_id
-    error = failure(server.receive(framed(layout, code, b"early", request_id), 0))
+    error = failure(server.receive_data(framed(layout, code, b"early", request_id), 0))
     assert isinstance(error, EarlyMessage)
     assert error.code == code
-    assert server.receive(framed(layout, HELLO_ACK.code, versioned(RELEASES[release].announces.encode()), request_id), 0) == []
+    assert server.receive_data(framed(layout, HELLO_ACK.code, versioned(RELEASES[release].announces.encode()), request_id), 0) == []
 
 
 @pytest.mark.parametrize("release", [*HELLO_FRAMES, None])
 def test_a_hello_ack_with_another_id_is_refused(make: Make, release: str | None) -> None:
     """An acknowledgement counts only with the id of a HELLO that was said."""
     server = started(make(SERVER, release))
-    server.wake() if release is None else None
+    server.handle_timeout() if release is None else None
     layout = RELEASES[release or "1.6.6"].layout
     said = layout.unpack(taken(server)[-layout.header_size - 7 :]) if release is None else layout.unpack(taken(server))
     version = RELEASES[release or "1.6.6"].announces.encode()
     answer = framed(layout, HELLO_ACK.code, versioned(version), said.request_id ^ 1)
-    error = failure(server.receive(answer, 0))
+    error = failure(server.receive_data(answer, 0))
     assert isinstance(error, MalformedHello)
     assert "another id" in str(error)
 
@@ -500,13 +504,13 @@ def test_a_hello_ack_on_another_layout_than_its_hello_is_refused(make: Make) -> 
     """An id said on one layout is no answer on another, and one of a stage not said yet neither."""
     server = started(make(SERVER))
     taken(server)
-    server.wake()
+    server.handle_timeout()
     request_id = W22.unpack(taken(server)).request_id
     for layout in (W14, W16):
         other = started(make(SERVER))
-        other.wake()
+        other.handle_timeout()
         assert isinstance(
-            failure(other.receive(framed(layout, HELLO_ACK.code, versioned(b"1.6.6"), request_id), 0)), MalformedHello
+            failure(other.receive_data(framed(layout, HELLO_ACK.code, versioned(b"1.6.6"), request_id), 0)), MalformedHello
         )
 
 
@@ -541,7 +545,7 @@ def test_malformed_json_is_refused(make: Make, release: str | None, text: bytes)
         if release is None and len(text) in (10, 11):
             continue
         side = started(make(role, release))
-        error = failure(side.receive(lengthed(text), 0))
+        error = failure(side.receive_data(lengthed(text), 0))
         assert isinstance(error, MalformedHello)
         assert len(str(error)) < 300
         assert str(error).isprintable()
@@ -551,7 +555,7 @@ def test_the_reply_that_kills_a_real_server_is_refused(make: Make) -> None:
     """The recorded five bytes that end real servers' selector threads end one handshake here."""
     for release in ("1.8.0", "3.0.0", None):
         assert isinstance(
-            failure(started(make(SERVER, release)).receive(bytes.fromhex(VECTORS["extra"]["json_list"]), 0)), MalformedHello
+            failure(started(make(SERVER, release)).receive_data(bytes.fromhex(VECTORS["extra"]["json_list"]), 0)), MalformedHello
         )
 
 
@@ -559,18 +563,18 @@ def test_the_reply_that_kills_a_real_server_is_refused(make: Make) -> None:
 def test_a_meta_that_is_no_object_is_none(make: Make, meta: object) -> None:
     """``meta`` is never validated by real peers: one that is no object counts as empty."""
     server = started(make(SERVER, "3.3.0"))
-    assert readied(server.receive(lengthed({"v": "3.3.0", "pv": "1.0", "meta": meta}), 0)).peer.meta == {}
+    assert readied(server.receive_data(lengthed({"v": "3.3.0", "pv": "1.0", "meta": meta}), 0)).peer.meta == {}
 
 
 def test_unknown_keys_are_ignored_and_meta_is_kept(make: Make) -> None:
     """Extra keys make no difference in hello and result; those of ``meta`` are handed on (our room for extensions)."""
     meta = {"tx": ["a", {"b": 1}], "more": "x"}
     hello = lengthed({"x": [1, 2], "meta": meta, "pv": "1.0", "v": "3.3.0"})
-    assert readied(started(make(SERVER, "3.3.0")).receive(hello, 0)).peer.meta == meta
+    assert readied(started(make(SERVER, "3.3.0")).receive_data(hello, 0)).peer.meta == meta
     client = started(make(CLIENT))
-    client.receive(hello, 0)
+    client.receive_data(hello, 0)
     assert json.loads(taken(client)[2:]) == {"v": "3.3.0", "pv": "1.0", "meta": {}}
-    assert readied(client.receive(lengthed({"motd": "hi", "result": "ok"}), 0)).peer.meta == meta
+    assert readied(client.receive_data(lengthed({"motd": "hi", "result": "ok"}), 0)).peer.meta == meta
 
 
 @pytest.mark.parametrize("tail", [b"\x00", b" extra", b"\xff" * 100])
@@ -579,10 +583,10 @@ def test_bytes_behind_the_version_are_ignored(make: Make, release: str, tail: by
     """What follows the version text in HELLO and HELLO_ACK makes no difference (our room for extensions)."""
     layout, version = RELEASES[release].layout, RELEASES[release].announces.encode()
     client = started(make(CLIENT, release))
-    assert isinstance(client.receive(framed(layout, HELLO.code, versioned(version, tail)), 0)[0], Ready)
+    assert isinstance(client.receive_data(framed(layout, HELLO.code, versioned(version, tail)), 0)[0], HandshakeCompleted)
     server = started(make(SERVER, release))
     request_id = layout.unpack(taken(server)).request_id
-    peer = readied(server.receive(framed(layout, HELLO_ACK.code, versioned(version, tail), request_id), 0)).peer
+    peer = readied(server.receive_data(framed(layout, HELLO_ACK.code, versioned(version, tail), request_id), 0)).peer
     assert peer.version == version.decode()
 
 
@@ -604,7 +608,7 @@ def twisted(version: str) -> list[str]:
 def refused(side: VeltixConnection, data: bytes) -> None:
     """Have a side refuse what comes, for a version, and say nothing."""
     taken(side)
-    error = failure(side.receive(data, 0))
+    error = failure(side.receive_data(data, 0))
     assert isinstance(error, (MalformedHello, VersionRefused))
     assert str(error).isprintable()
     assert (taken(side), side.state) == (b"", State.FAILED)
@@ -631,7 +635,7 @@ def all_hellos(make: Make, layout: Layout) -> tuple[VeltixConnection, int]:
         hello = taken(server)
         if stage is not PAD and stage.layout is layout:
             request_id = layout.unpack(hello).request_id
-        server.wake()
+        server.handle_timeout()
     assert request_id >= 0
     return server, request_id
 
@@ -646,10 +650,10 @@ def test_a_leading_v_is_read_by_the_releases_that_do(make: Make, release: str) -
     ack = framed(layout, HELLO_ACK.code, content, layout.unpack(taken(server)).request_id)
     if layout in (W14, W16) or version in ("1.6.6", "1.6.8", "1.6.9"):
         for side, data in ((client, hello), (server, ack)):
-            assert readied(side.receive(data, 0)).peer.version == version
-        assert readied(started(make(CLIENT)).receive(hello, 0)).peer.version == version
+            assert readied(side.receive_data(data, 0)).peer.version == version
+        assert readied(started(make(CLIENT)).receive_data(hello, 0)).peer.version == version
     else:
-        assert client.receive(hello, 0) == []
+        assert client.receive_data(hello, 0) == []
         assert (taken(client), client.state) == (b"", State.HANDSHAKE)
         refused(server, ack)
 
@@ -693,10 +697,10 @@ def test_a_pv_is_exactly_two_numbers(make: Make, release: str | None) -> None:
 def test_a_malformed_version_is_refused(make: Make, content: bytes) -> None:
     """A version that is cut, empty, too long or no version at all ends the handshake in both roles."""
     client = started(make(CLIENT, "1.6.3"))
-    assert isinstance(failure(client.receive(framed(W22, HELLO.code, content), 0)), MalformedHello)
+    assert isinstance(failure(client.receive_data(framed(W22, HELLO.code, content), 0)), MalformedHello)
     server = started(make(SERVER, "1.6.3"))
     request_id = W22.unpack(taken(server)).request_id
-    error = failure(server.receive(framed(W22, HELLO_ACK.code, content, request_id), 0))
+    error = failure(server.receive_data(framed(W22, HELLO_ACK.code, content, request_id), 0))
     assert isinstance(error, MalformedHello)
     assert str(error).isprintable()
 
@@ -708,7 +712,7 @@ def test_an_oversize_hello_is_refused_on_its_header(make: Make, release: str) ->
     for role, code, pinned in ((CLIENT, HELLO.code, None), (SERVER, HELLO_ACK.code, release)):
         for size, too_large in ((64, False), (65, True)):
             side = started(make(role, pinned, limits=Limits(hello_size=64)))
-            events = side.receive(framed(layout, code, bytes(size))[: W62.header_size], 0)
+            events = side.receive_data(framed(layout, code, bytes(size))[: W62.header_size], 0)
             if too_large:
                 error = failure(events)
                 assert isinstance(error, FrameTooLarge)
@@ -722,9 +726,9 @@ def test_an_oversize_json_message_is_refused_on_its_length(make: Make, release: 
     """A JSON message longer than json_hello_size is refused on its first two bytes, in both roles."""
     for role in (CLIENT, SERVER):
         side = started(make(role, release, limits=Limits(json_hello_size=1000)))
-        assert side.receive((1000).to_bytes(2, "big"), 0) == []
+        assert side.receive_data((1000).to_bytes(2, "big"), 0) == []
         side = started(make(role, release, limits=Limits(json_hello_size=1000)))
-        error = failure(side.receive((1001).to_bytes(2, "big"), 0))
+        error = failure(side.receive_data((1001).to_bytes(2, "big"), 0))
         assert isinstance(error, FrameTooLarge)
         assert (error.size, error.limit) == (1001, 1000)
 
@@ -735,13 +739,13 @@ def test_a_hello_with_a_bad_checksum_is_refused(make: Make, release: str) -> Non
     layout, version = RELEASES[release].layout, RELEASES[release].announces.encode()
     good = framed(layout, HELLO.code, versioned(version))
     bad = good[:-1] + b"x"
-    error = failure(started(make(CLIENT)).receive(bad + bytes(64), 0))
+    error = failure(started(make(CLIENT)).receive_data(bad + bytes(64), 0))
     assert isinstance(error, MalformedHello)
     assert "checksum" in str(error)
     client = started(make(CLIENT, release))
-    assert client.receive(bad, 0) == []
+    assert client.receive_data(bad, 0) == []
     assert taken(client) == b""
-    assert readied(client.receive(good, 0)).peer.version == version.decode()
+    assert readied(client.receive_data(good, 0)).peer.version == version.decode()
 
 
 FOREIGN = (b"SSH-2.0-OpenSSH_9.6\r\n" + bytes(80), b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(80))
@@ -753,8 +757,8 @@ def test_a_client_tells_a_foreign_server(make: Make, release: str | None) -> Non
     for foreign in FOREIGN:
         client = make(CLIENT, release)
         client.start()
-        events = client.receive(foreign, 0)
-        assert isinstance(events[-1], Failed)
+        events = client.receive_data(foreign, 0)
+        assert isinstance(events[-1], ConnectionFailed)
 
 
 # A pinned client waits for its hello
@@ -772,10 +776,10 @@ def test_a_pinned_client_waits_for_its_hello(make: Make, release: str, foreign: 
         client = started(make(CLIENT, release))
         said = foreign + hello
         for at in range(0, len(said) - 1, size):
-            assert client.receive(said[at : min(at + size, len(said) - 1)], 0) == []
+            assert client.receive_data(said[at : min(at + size, len(said) - 1)], 0) == []
             assert taken(client) == b""
-        assert client.wake_after is None
-        events = client.receive(said[-1:] + framed(layout, 200, b"behind"), 0)
+        assert client.next_timeout is None
+        events = client.receive_data(said[-1:] + framed(layout, 200, b"behind"), 0)
         assert readied(events).peer.version == version.decode()
         assert [event.content for event in events[1:] if isinstance(event, Response)] == [b"behind"]
         assert layout.unpack(taken(client)).request_id == 0x0A0A
@@ -788,13 +792,15 @@ def test_a_pinned_client_does_not_wait_for_ever(make: Make, release: str, size: 
     client = started(make(CLIENT, release, limits=Limits(json_hello_size=600)))
     said, heard = b"SSH-2.0-OpenSSH_9.6\r\n" + bytes(1000), 0
     while client.state is State.HANDSHAKE:
-        events = client.receive(said[heard : heard + size], 0)
+        events = client.receive_data(said[heard : heard + size], 0)
         heard += size
         assert heard <= 600 + size + 100
     error = failure(events)
     assert isinstance(error, MalformedHello)
     assert all(part in str(error) for part in ("SSH-2.0-OpenSS", release, "wire='auto'"))
-    assert client.receive(framed(RELEASES[release].layout, HELLO.code, versioned(RELEASES[release].announces.encode())), 0) == []
+    assert (
+        client.receive_data(framed(RELEASES[release].layout, HELLO.code, versioned(RELEASES[release].announces.encode())), 0) == []
+    )
     assert taken(client) == b""
 
 
@@ -803,7 +809,7 @@ def test_a_pinned_client_refuses_a_version_as_its_release_does(make: Make, relea
     """After the HELLO of a version it refuses a client waits for the next one up to 1.6.9; from 1.6.10 on it closes."""
     layout, version = RELEASES[release].layout, RELEASES[release].announces.encode()
     client = started(make(CLIENT, release))
-    events = client.receive(framed(layout, HELLO.code, versioned(b"1.0.7"), 3), 0)
+    events = client.receive_data(framed(layout, HELLO.code, versioned(b"1.0.7"), 3), 0)
     assert taken(client) == b""
     if layout in (W14, W16):
         assert isinstance(failure(events), VersionRefused)
@@ -812,7 +818,7 @@ def test_a_pinned_client_refuses_a_version_as_its_release_does(make: Make, relea
     fault = client.handshake_fault
     assert isinstance(fault, VersionRefused)
     assert (fault.version, fault.accepted) == ("1.0.7", RELEASES[release].rule)
-    assert readied(client.receive(framed(layout, HELLO.code, versioned(version), 4), 0)).peer.version == version.decode()
+    assert readied(client.receive_data(framed(layout, HELLO.code, versioned(version), 4), 0)).peer.version == version.decode()
     assert layout.unpack(taken(client)).request_id == 4
     assert client.handshake_fault is None
 
@@ -823,12 +829,12 @@ def test_a_pinned_client_finds_its_hello_at_the_auto_port(make: Make, release: s
     server, client = started(make(SERVER)), started(make(CLIENT, release))
     events: list[Event] = []
     for _ in AUTO_HELLOS:
-        assert not any(isinstance(event, Failed) for event in client.receive(taken(server), 0))
+        assert not any(isinstance(event, ConnectionFailed) for event in client.receive_data(taken(server), 0))
         answer = taken(client)
         if answer:
-            events = server.receive(answer, 0)
+            events = server.receive_data(answer, 0)
             break
-        server.wake()
+        server.handle_timeout()
     peer = readied(events).peer
     assert (peer.layout, peer.version) == (RELEASES[release].layout, RELEASES[release].announces)
 
@@ -836,7 +842,7 @@ def test_a_pinned_client_finds_its_hello_at_the_auto_port(make: Make, release: s
 @pytest.mark.parametrize("release", ["1.8.0", "1.8.1", "1.9.0"])
 def test_a_client_of_the_first_json_handshake_refuses_the_auto_port_at_once(make: Make, release: str) -> None:
     """1.8.0 to 1.9.0 take the first hello for theirs and close, as the real ones do."""
-    error = failure(started(make(CLIENT, release)).receive(taken(started(make(SERVER))), 0))
+    error = failure(started(make(CLIENT, release)).receive_data(taken(started(make(SERVER))), 0))
     assert isinstance(error, VersionRefused)
 
 
@@ -850,7 +856,7 @@ def test_a_full_server_says_so_where_clients_understand(make: Make, release: str
     server.refuse_full()
     assert taken(server).hex() == FULL == VECTORS["extra"]["server_full"]
     assert server.state is State.CLOSED
-    assert server.wake_after is None
+    assert server.next_timeout is None
 
 
 @pytest.mark.parametrize("release", ["1.2.0", "1.6.3", "1.7.5", "1.9.0", "2.0.2"])
@@ -867,20 +873,20 @@ def test_a_full_server_of_an_old_release_just_closes(make: Make, release: str) -
 def test_a_client_is_told_that_the_server_is_full(make: Make, release: str | None, detail: object) -> None:
     """Any error in place of the hello or the result is a ServerFull with the server's words."""
     client = started(make(CLIENT, release))
-    error = failure(client.receive(lengthed({"error": detail}), 0))
+    error = failure(client.receive_data(lengthed({"error": detail}), 0))
     assert isinstance(error, ServerFull)
     assert error.detail == detail
     client = started(make(CLIENT, release))
-    client.receive(lengthed({"v": release or "3.3.0", "meta": {}, **({} if release == "1.9.0" else {"pv": "1.0"})}), 0)
-    assert isinstance(failure(client.receive(lengthed({"error": detail}), 0)), ServerFull)
+    client.receive_data(lengthed({"v": release or "3.3.0", "meta": {}, **({} if release == "1.9.0" else {"pv": "1.0"})}), 0)
+    assert isinstance(failure(client.receive_data(lengthed({"error": detail}), 0)), ServerFull)
 
 
 @pytest.mark.parametrize("result", [{}, {"result": "no"}, {"result": None}, {"result": ["ok"]}, {"result": "OK"}, {"v": "3.3.0"}])
 def test_a_result_that_is_not_ok_is_refused(make: Make, result: object) -> None:
     """The handshake is complete with ``ok`` and nothing else."""
     client = started(make(CLIENT, "3.3.0"))
-    client.receive(lengthed({"v": "3.3.0", "pv": "1.0", "meta": {}}), 0)
-    assert isinstance(failure(client.receive(lengthed(result), 0)), MalformedHello)
+    client.receive_data(lengthed({"v": "3.3.0", "pv": "1.0", "meta": {}}), 0)
+    assert isinstance(failure(client.receive_data(lengthed(result), 0)), MalformedHello)
 
 
 # What follows
@@ -891,23 +897,23 @@ def test_frames_glued_to_the_handshake_are_delivered(make: Make, release: str) -
     """Messages right behind the handshake, in the same read, are not lost; however they are cut."""
     layout = RELEASES[release].layout
     server, client = started(make(SERVER, release)), started(make(CLIENT, release))
-    client.receive(taken(server), 0)
+    client.receive_data(taken(server), 0)
     behind = framed(layout, 200, b"first") + framed(layout, 201, b"x" * 5000)
     answer = taken(client) + behind
     for size in (len(answer), 1, 7, 20):
         other = started(make(SERVER, release))
         taken(other)
-        events = [event for at in range(0, len(answer), size) for event in other.receive(answer[at : at + size], 9)]
-        assert isinstance(events[0], Ready)
+        events = [event for at in range(0, len(answer), size) for event in other.receive_data(answer[at : at + size], 9)]
+        assert isinstance(events[0], HandshakeCompleted)
         contents = [(event.content, event.received_at) for event in events if isinstance(event, Response)]
         assert contents == [(b"first", 9), (b"x" * 5000, 9)]
         said = taken(other) + behind
         if release in JSON:
             again = started(make(CLIENT, release))
             hello = started(make(SERVER, release))
-            again.receive(taken(hello), 0)
-            heard = [event for at in range(0, len(said), size) for event in again.receive(said[at : at + size], 9)]
-            assert [type(event) for event in heard] == [Ready, Response, Response]
+            again.receive_data(taken(hello), 0)
+            heard = [event for at in range(0, len(said), size) for event in again.receive_data(said[at : at + size], 9)]
+            assert [type(event) for event in heard] == [HandshakeCompleted, Response, Response]
 
 
 def test_a_client_without_a_handshake_is_served_at_once(make: Make) -> None:
@@ -915,12 +921,12 @@ def test_a_client_without_a_handshake_is_served_at_once(make: Make) -> None:
     for release in SILENT:
         for role in Role:
             side = make(role, release)
-            assert isinstance(side.start()[0], Ready)
+            assert isinstance(side.start()[0], HandshakeCompleted)
             assert taken(side) == b""
-            assert side.wake_after is None
+            assert side.next_timeout is None
             layout = RELEASES[release].layout
             assert layout in (W46, W62)
-            (event,) = side.receive(framed(layout, 200, b"hi"), 0)
+            (event,) = side.receive_data(framed(layout, 200, b"hi"), 0)
             assert isinstance(event, Response)
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from veltix_tx.wire.layouts import ALL_LAYOUTS, W14, W15, W16, W22, W46, W62, Layout
-from veltix_tx.wire.releases import RELEASES
+from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W14, W15, W16, W22, W46, W62, Layout
+from veltix_tx.wire.veltix.releases import RELEASES
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors.json").read_text())
 CAPTURED = [

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from veltix_tx.errors import LocalProtocolError, MessageTooLarge, NotReady, RemoteProtocolError
-from veltix_tx.wire.connection import Event, Failed, Pong, Ready, VeltixConnection
-from veltix_tx.wire.frames import Refused
-from veltix_tx.wire.layouts import W15, W16, W62, Layout
+from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, Pong
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
-from veltix_tx.wire.releases import RELEASES, HandshakeKind
-from veltix_tx.wire.states import FINDING, OPENINGS, SCRIPTS, WAKES, Role, State, Step
+from veltix_tx.wire.veltix.connection import VeltixConnection
+from veltix_tx.wire.veltix.layouts import W15, W16, W62, Layout
+from veltix_tx.wire.veltix.releases import RELEASES, HandshakeKind
+from veltix_tx.wire.veltix.states import DETECTION, ON_TIMEOUT, SCRIPTS, SIGNATURES, State, Step
 
 EXAMPLES = int(os.environ.get("VELTIX_EXAMPLES", "300"))
 """How many runs of a state machine; more for a long run by hand."""
@@ -62,11 +63,11 @@ AGREEING = {SERVER: said(GOOD), CLIENT: said(GOOD) + said({"result": "ok"})}
 CALLS: dict[str, Callable[[VeltixConnection], object]] = {
     "start": lambda side: side.start(),
     "refuse_full": lambda side: side.refuse_full(),
-    "receive": lambda side: side.receive(b"\0", 0),
-    "wake": lambda side: side.wake(),
-    "end": lambda side: side.end(),
+    "receive": lambda side: side.receive_data(b"\0", 0),
+    "wake": lambda side: side.handle_timeout(),
+    "end": lambda side: side.connection_lost(),
     "data_to_send": lambda side: side.data_to_send(),
-    "fresh_id": lambda side: side.fresh_id(()),
+    "fresh_id": lambda side: side.allocate_id(()),
     "encode": lambda side: side.encode(CHAT, b""),
     "send": lambda side: side.send(CHAT, b""),
     "send_encoded": lambda side: side.send_encoded([b""]),
@@ -99,11 +100,11 @@ def in_state(role: Role, name: str) -> VeltixConnection:
     if name != "NEW":
         side.start()
     if name in ("READY", "FAILED", "CLOSED"):
-        side.receive(AGREEING[role], 0)
+        side.receive_data(AGREEING[role], 0)
     if name.startswith("FAILED"):
-        side.receive(b"VX" + b"\xff" * 13, 0)
+        side.receive_data(b"VX" + b"\xff" * 13, 0)
     if name == "CLOSED":
-        side.end()
+        side.connection_lost()
     side.data_to_send()
     assert side.state is State[name.partition(" ")[0]]
     return side
@@ -141,18 +142,18 @@ def steps() -> dict[Step, tuple[VeltixConnection, Layout]]:
         Step.READ_SERVER: (side_of(CLIENT, "3.3.0"), W15),
         Step.READ_RESULT: (side_of(CLIENT, "3.3.0"), W15),
         Step.READ_PONG: (side_of(CLIENT, None), W62),
-        Step.FIND_CLIENT: (side_of(SERVER, None), W16),
-        Step.FIND_SERVER: (side_of(CLIENT, None), W16),
-        Step.FIND_ASKED: (side_of(CLIENT, None), W62),
+        Step.DETECT_CLIENT: (side_of(SERVER, None), W16),
+        Step.DETECT_SERVER: (side_of(CLIENT, None), W16),
+        Step.DETECT_AFTER_PING: (side_of(CLIENT, None), W62),
     }
     for side, _ in made.values():
         side.start()
-    made[Step.READ_RESULT][0].receive(said(GOOD), 0)
-    for step in (Step.READ_PONG, Step.FIND_ASKED):
-        made[step][0].wake()
-    made[Step.READ_PONG][0].receive(framed(W62, 1, b"", 6), 0)
-    while made[Step.FIND_CLIENT][0].wake_after is not None:
-        made[Step.FIND_CLIENT][0].wake()
+    made[Step.READ_RESULT][0].receive_data(said(GOOD), 0)
+    for step in (Step.READ_PONG, Step.DETECT_AFTER_PING):
+        made[step][0].handle_timeout()
+    made[Step.READ_PONG][0].receive_data(framed(W62, 1, b"", 6), 0)
+    while made[Step.DETECT_CLIENT][0].next_timeout is not None:
+        made[Step.DETECT_CLIENT][0].handle_timeout()
     for step, (side, _) in made.items():
         assert side._handshake._steps[0] is step
     return made
@@ -224,19 +225,19 @@ ERRORS = {
     "bad": "MalformedHello",
     "version": "VersionRefused",
     "full": "ServerFull",
-    "ready": "Ready",
+    "ready": "HandshakeCompleted",
 }
 
 
 def outcome(side: VeltixConnection, data: bytes) -> str:
-    """What bytes do to a connection: the step it waits in then, ``Ready``, or the error it failed with."""
-    events = side.receive(data, 0)
+    """What bytes do to a connection: the step it waits in then, ``HandshakeCompleted``, or the error it failed with."""
+    events = side.receive_data(data, 0)
     if not events:
         assert side.state is State.HANDSHAKE
         return side._handshake._steps[0].name
     (event,) = events
-    assert side.receive(b"anything", 0) == [] or side.state is State.READY
-    return type(event.error).__name__ if isinstance(event, Failed) else type(event).__name__
+    assert side.receive_data(b"anything", 0) == [] or side.state is State.READY
+    return type(event.error).__name__ if isinstance(event, ConnectionFailed) else type(event).__name__
 
 
 def test_each_arrival_has_one_outcome_in_each_step() -> None:
@@ -244,9 +245,9 @@ def test_each_arrival_has_one_outcome_in_each_step() -> None:
     head, *rows = (line.split("|") for line in OUTCOMES.strip().splitlines())
     scripts = (
         *SCRIPTS.values(),
-        *FINDING.values(),
-        *WAKES.values(),
-        *(each.steps for known in OPENINGS.values() for each in known.values()),
+        *DETECTION.values(),
+        *ON_TIMEOUT.values(),
+        *(each.steps for known in SIGNATURES.values() for each in known.values()),
     )
     reading = {step for script in scripts for step in script if step.name.startswith(("READ", "FIND"))}
     columns = [step_named(name) for name in head[1].split()]
@@ -269,12 +270,12 @@ def test_each_local_event_has_one_outcome_in_each_step(step: Step) -> None:
     """In every step silence, the end and the peer's leaving are in order: a step waits or asks, and the end is the end."""
     side, _ = steps()[step]
     side.data_to_send()
-    side.wake()
+    side.handle_timeout()
     assert side.state is State.HANDSHAKE
-    assert side._handshake._steps[0] is (Step.FIND_ASKED if step is Step.FIND_SERVER else step)
-    assert bool(side.data_to_send()) == (step is Step.FIND_SERVER)
-    side.end()
-    side.wake()
+    assert side._handshake._steps[0] is (Step.DETECT_AFTER_PING if step is Step.DETECT_SERVER else step)
+    assert bool(side.data_to_send()) == (step is Step.DETECT_SERVER)
+    side.connection_lost()
+    side.handle_timeout()
     assert side.state is State.CLOSED
     assert side.receive(b"late", 0) == side.data_to_send() == []
 
@@ -338,9 +339,9 @@ class PairMachine(RuleBasedStateMachine):
         """Check what a side tells, and put on the way what it says."""
         for event in events:
             assert not self.failed[role], "an event after Failed"
-            if isinstance(event, Ready):
+            if isinstance(event, HandshakeCompleted):
                 self.ready[role] += 1
-            elif isinstance(event, Failed):
+            elif isinstance(event, ConnectionFailed):
                 self.failed[role] = True
                 str(event.error)
                 assert isinstance(event.error, RemoteProtocolError)
@@ -353,7 +354,7 @@ class PairMachine(RuleBasedStateMachine):
                 elif isinstance(event, Pong):
                     self.answered[role].append(event.request_id)
                 else:
-                    assert not (isinstance(event, Refused) and self.honest[role]), event
+                    assert not (isinstance(event, FrameRejected) and self.honest[role]), event
         assert self.ready[role] <= 1
         self.way[self.other(role)] += b"".join(self.sides[role].data_to_send())
 
@@ -397,11 +398,11 @@ class PairMachine(RuleBasedStateMachine):
         data = bytes(way[:size])
         if side.state is State.NEW:
             with pytest.raises(LocalProtocolError):
-                side.receive(data, 0)
+                side.receive_data(data, 0)
             return
         del way[:size]
         deaf = side.state in (State.FAILED, State.CLOSED)
-        events = side.receive(data, 0)
+        events = side.receive_data(data, 0)
         assert not (deaf and events)
         self.take(role, events)
         assert side._handshake is None or len(side._handshake._buffer) <= 4098 + len(data)
@@ -474,7 +475,7 @@ class PairMachine(RuleBasedStateMachine):
         drawn: list[int] = []
 
         def call(side: VeltixConnection) -> None:
-            drawn.append(side.fresh_id(()))
+            drawn.append(side.allocate_id(()))
             side.send_ping(drawn[-1])
 
         side = self.sides[role]
@@ -488,9 +489,9 @@ class PairMachine(RuleBasedStateMachine):
     def wake(self, role: Role) -> None:
         """Let a side be told of silence, though there may be none."""
         side = self.sides[role]
-        due = side.wake_after is not None
+        due = side.next_timeout is not None
         assert not due or side.state is State.HANDSHAKE
-        side.wake()
+        side.handle_timeout()
         self.take(role, [])
         if due:  # a question or a hello too many, on the way to one who has spoken already
             self.honest = dict.fromkeys(Role, False)
@@ -499,7 +500,7 @@ class PairMachine(RuleBasedStateMachine):
     @rule(role=SIDES)
     def end(self, role: Role) -> None:
         """Close one side."""
-        self.sides[role].end()
+        self.sides[role].connection_lost()
         self.ended[role] = True
         assert self.sides[role].state is State.CLOSED
 
@@ -539,7 +540,7 @@ class PairMachine(RuleBasedStateMachine):
             for role in Role:
                 assert self.heard[role] == self.sent[self.other(role)]
                 assert self.answered[role] == self.asked[role]
-                assert self.sides[role].unfinished == 0
+                assert self.sides[role].incoming_size == 0
 
 
 def test_two_connections_survive_everything(unhurried: None) -> None:

@@ -6,7 +6,6 @@ from zlib import crc32
 import pytest
 
 from veltix_tx.errors import MessageTypeError
-from veltix_tx.wire.layouts import ALL_LAYOUTS, W15, W22, W62
 from veltix_tx.wire.messages import (
     ERROR,
     HELLO,
@@ -22,6 +21,7 @@ from veltix_tx.wire.messages import (
     Response,
     as_content,
 )
+from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W15, W22, W62
 
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", "what people say", TYPES)

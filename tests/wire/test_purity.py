@@ -30,7 +30,7 @@ def run(code: str) -> str:
 def test_the_wire_floor_works_without_twisted() -> None:
     """Every module of the wire imports, and a handshake completes, where Twisted and zope cannot be imported."""
     names = [f"veltix_tx.wire.{module.name}" for module in pkgutil.iter_modules(veltix_tx.wire.__path__)]
-    assert "veltix_tx.wire.connection" in names
+    assert "veltix_tx.wire.veltix.connection" in names
     code = f"""
 import sys
 for blocked in ("twisted", "zope", "zope.interface", "asyncio", "socket", "random", "logging"):
@@ -39,8 +39,8 @@ import importlib
 for name in {["veltix_tx", "veltix_tx.wire", "veltix_tx.errors", "veltix_tx.settings", *names]!r}:
     importlib.import_module(name)
 from veltix_tx import Limits, MessageType, VeltixError
-from veltix_tx.wire.connection import Ready, VeltixConnection
-from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.veltix.connection import Ready, VeltixConnection
+from veltix_tx.wire.veltix.handshake import Role
 clocks = dict(calendar_ms=lambda: 0, uptime_ms=lambda: 0, getrandbits=lambda bits: 1)
 server, client = VeltixConnection(Role.SERVER, **clocks), VeltixConnection(Role.CLIENT, **clocks)
 server.start(), client.start()

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from veltix_tx.errors import SettingsError
-from veltix_tx.wire.layouts import W14, W15, W16, W22, W46, W62
-from veltix_tx.wire.releases import AUTO_HELLOS, PAD, RELEASES, SUPERSET, HandshakeKind, find_release, release_of
+from veltix_tx.wire.veltix.layouts import W14, W15, W16, W22, W46, W62
+from veltix_tx.wire.veltix.releases import AUTO_HELLOS, PAD, RELEASES, SUPERSET, HandshakeKind, find_release, release_of
 
 PUBLISHED = [
     "1.2.0",

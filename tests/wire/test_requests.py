@@ -7,20 +7,12 @@ from typing import Any
 
 import pytest
 
-from veltix_tx.wire.layouts import W14, W15, W16, W22, W46, W62, Layout
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.peer import Peer
-from veltix_tx.wire.releases import HandshakeKind
-from veltix_tx.wire.requests import (
-    CLIENT_IDS,
-    LEGACY_CLIENT_IDS,
-    MOST_GIVEN_UP,
-    SERVER_IDS,
-    GivenUpIds,
-    PendingTable,
-    RequestIds,
-    half_of,
-)
-from veltix_tx.wire.states import Role
+from veltix_tx.wire.pending import MOST_GIVEN_UP, GivenUpIds, PendingTable
+from veltix_tx.wire.veltix.layouts import W14, W15, W16, W22, W46, W62, Layout
+from veltix_tx.wire.veltix.releases import HandshakeKind
+from veltix_tx.wire.veltix.request_ids import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS, RequestIds, half_of
 
 HALVES = pytest.mark.parametrize("half", [CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS], ids=["client", "legacy client", "server"])
 ROLES = pytest.mark.parametrize("role", list(Role), ids=lambda role: role.value)
@@ -71,8 +63,8 @@ def test_a_client_of_an_old_server_stays_out_of_its_ids() -> None:
 def test_sixteen_bit_ids_are_counted_through_the_half(half: range) -> None:
     """Each id of the half comes once before any comes again."""
     ids = RequestIds(W15, half, no_dice)
-    assert [ids.fresh(()) for _ in half] == list(half)
-    assert ids.fresh(()) == half[0]
+    assert [ids.allocate(()) for _ in half] == list(half)
+    assert ids.allocate(()) == half[0]
 
 
 @pytest.mark.parametrize(("half", "unsolicited"), [(CLIENT_IDS, 0x7FFF), (LEGACY_CLIENT_IDS, 0x7FFF), (SERVER_IDS, 0xFFFF)])
@@ -88,16 +80,16 @@ def test_ids_that_are_taken_are_skipped(half: range) -> None:
     """An id that is waiting for its reply is not used again."""
     ids = RequestIds(W15, half, no_dice)
     taken = set(half[:3]) | {half[4]}
-    assert [ids.fresh(taken) for _ in range(3)] == [half[3], half[5], half[6]]
+    assert [ids.allocate(taken) for _ in range(3)] == [half[3], half[5], half[6]]
 
 
 @HALVES
 def test_no_id_is_left_when_every_one_is_taken(half: range) -> None:
     """With the half exhausted there is no id; with one freed it is that."""
     ids = RequestIds(W15, half, no_dice)
-    assert ids.fresh(half) is None
-    assert ids.fresh(set(half) - {half[17]}) == half[17]
-    assert ids.fresh(half) is None
+    assert ids.allocate(half) is None
+    assert ids.allocate(set(half) - {half[17]}) == half[17]
+    assert ids.allocate(half) is None
 
 
 @HALVES
@@ -105,10 +97,10 @@ def test_an_id_given_up_is_not_used_again_before_its_reply_came(half: range) -> 
     """Through three rounds of the half an id given up is left out; once its reply has come it has its turn again."""
     ids, given_up = RequestIds(W15, half, no_dice), held_back([half[1], half[1000], half[-1]])
     for _ in range(3):
-        assert [ids.fresh((), given_up) for _ in range(len(half) - 3)] == [each for each in half if each not in given_up.ids]
+        assert [ids.allocate((), given_up) for _ in range(len(half) - 3)] == [each for each in half if each not in given_up.ids]
     assert given_up.discard(half[1000])
     assert not given_up.discard(half[1000])
-    round_ = [ids.fresh((), given_up) for _ in range(len(half) - 2)]
+    round_ = [ids.allocate((), given_up) for _ in range(len(half) - 2)]
     assert round_.count(half[1000]) == 1
     assert len(set(round_)) == len(half) - 2
 
@@ -119,9 +111,9 @@ def test_no_id_is_left_when_every_other_one_was_given_up(half: range) -> None:
     ids, taken = RequestIds(W15, half, no_dice), set(half[:10])
     given_up = held_back(half[10:])
     for freed in (half[-1], half[10], half[1234]):
-        assert ids.fresh(taken, given_up) is None
+        assert ids.allocate(taken, given_up) is None
         assert given_up.discard(freed)
-        assert [ids.fresh(taken, given_up), ids.fresh(taken, given_up)] == [freed, freed]
+        assert [ids.allocate(taken, given_up), ids.allocate(taken, given_up)] == [freed, freed]
         given_up.add(freed)
 
 
@@ -134,9 +126,9 @@ def test_a_free_id_is_found_at_once_among_tens_of_thousands_given_up(order: str,
     if order == "scattered":
         Random(1).shuffle(held)
     ids, given_up = RequestIds(W15, half, no_dice), held_back(held[free:])
-    ids.fresh((), given_up)
+    ids.allocate((), given_up)
     given_up.ids = looked = Counting(given_up.ids)
-    found = [ids.fresh((), given_up) for _ in range(1000)]
+    found = [ids.allocate((), given_up) for _ in range(1000)]
     assert set(found) == set(held[:free])
     assert looked.looks <= 5 * 1000
 
@@ -169,7 +161,7 @@ def test_a_wide_id_given_up_is_not_drawn_again(role: Role, layout: Layout) -> No
     dice = iter([3, 4, 3, 5])
     half = wide_half(role, layout)
     ids = RequestIds(layout, half, lambda bits: next(dice))
-    assert ids.fresh({half.start + 4}, held_back([half.start + 3])) == half.start + 5
+    assert ids.allocate({half.start + 4}, held_back([half.start + 3])) == half.start + 5
 
 
 @pytest.mark.parametrize("layout", [W14, W15, W16, W22, W62], ids=lambda layout: layout.name)
@@ -180,7 +172,7 @@ def test_a_probe_has_an_id_that_no_other_ping_has(role: Role, layout: Layout) ->
     dice = cycle([-1, 7])
     ids = RequestIds(layout, half, lambda bits: next(dice) % (1 << bits))
     assert ids.probe == half.stop < 1 << 8 * layout.id_size
-    assert ids.probe not in {ids.fresh(()) for _ in range(0x10000)}
+    assert ids.probe not in {ids.allocate(()) for _ in range(0x10000)}
     assert not ids.takes(ids.probe)
 
 
@@ -198,7 +190,7 @@ def test_wide_ids_are_drawn(role: Role, layout: Layout) -> None:
     bits = 8 * layout.id_size
     side = 1 << (bits - 1) if role is Role.SERVER else 0
     last = side | (1 << (bits - 1)) - 1
-    assert (ids.fresh(()), ids.unsolicited(), ids.fresh({side | 3})) == (side | 1, last - 2, side | 4)
+    assert (ids.allocate(()), ids.unsolicited(), ids.allocate({side | 3})) == (side | 1, last - 2, side | 4)
     assert asked == [bits - 2] * 4
 
 
@@ -209,7 +201,7 @@ def test_the_second_bit_of_a_wide_id_says_whether_it_asks(role: Role, layout: La
     bits = 8 * layout.id_size
     for dice in (lambda bits: 0, lambda bits: (1 << bits) - 1, Random(4).getrandbits):
         ids = RequestIds(layout, wide_half(role, layout), dice)
-        asks, tells = ids.fresh(()), ids.unsolicited()
+        asks, tells = ids.allocate(()), ids.unsolicited()
         assert asks is not None
         assert (asks >> bits - 2 & 1, tells >> bits - 2 & 1) == (0, 1)
         assert asks >> bits - 1 == tells >> bits - 1 == (role is Role.SERVER)
@@ -222,7 +214,7 @@ def test_two_sides_never_use_the_same_wide_id(layout: Layout) -> None:
         kinds: list[set[int | None]] = []
         for role in Role:
             ids = RequestIds(layout, wide_half(role, layout), lambda bits, dice=dice: dice % (1 << bits))
-            kinds += [{ids.fresh(())}, {ids.unsolicited(), ids.probe}]
+            kinds += [{ids.allocate(())}, {ids.unsolicited(), ids.probe}]
         assert all(not first & second for first, second in combinations(kinds, 2))
 
 
@@ -247,17 +239,17 @@ def test_counted_ids_are_not_chosen(half: range) -> None:
 @WIDE
 def test_drawing_ends(layout: Layout) -> None:
     """Dice that only show taken ids are given up instead of thrown for ever."""
-    assert RequestIds(layout, wide_half(Role.CLIENT, layout), lambda bits: 5).fresh({5}) is None
+    assert RequestIds(layout, wide_half(Role.CLIENT, layout), lambda bits: 5).allocate({5}) is None
 
 
 def test_the_46_byte_layout_has_no_ids() -> None:
     """Only the paper format has no request ids; its plain messages have none either."""
     for role in Role:
         ids = RequestIds(W46, wide_half(role, W46), Random(1).getrandbits)
-        assert not ids.usable
+        assert not ids.available
         assert not ids.takes(0)
         assert (ids.unsolicited(), ids.probe) == (0, 0)
-    assert all(RequestIds(layout, CLIENT_IDS, Random(1).getrandbits).usable for layout in (W62, W22, W14, W16, W15))
+    assert all(RequestIds(layout, CLIENT_IDS, Random(1).getrandbits).available for layout in (W62, W22, W14, W16, W15))
 
 
 def test_a_pending_request_is_settled_once() -> None:
@@ -267,7 +259,7 @@ def test_a_pending_request_is_settled_once() -> None:
     assert table.settle(1) == "first"
     assert table.settle(1) is None
     assert table.settle(2) is None
-    assert not table.given_up.ids
+    assert not table.abandoned.ids
     assert not table.came_late(1)
 
 
@@ -275,13 +267,13 @@ def test_a_request_given_up_is_remembered_until_its_reply() -> None:
     """After giving up, the entry is gone and its id held back for one late reply."""
     table: PendingTable[str] = PendingTable()
     table.add(1, "first", 5.0)
-    assert table.give_up(1) == "first"
-    assert list(table.given_up.ids) == [1]
+    assert table.abandon(1) == "first"
+    assert list(table.abandoned.ids) == [1]
     assert table.settle(1) is None
-    assert table.give_up(1) is None
+    assert table.abandon(1) is None
     assert table.came_late(1)
     assert not table.came_late(1)
-    assert not table.given_up.ids
+    assert not table.abandoned.ids
 
 
 def test_what_was_settled_is_not_given_up() -> None:
@@ -289,8 +281,8 @@ def test_what_was_settled_is_not_given_up() -> None:
     table: PendingTable[str] = PendingTable()
     table.add(1, "first", 5.0)
     table.drain()
-    assert table.give_up(1) is None
-    assert not table.given_up.ids
+    assert table.abandon(1) is None
+    assert not table.abandoned.ids
 
 
 def test_the_memory_of_ids_given_up_is_bounded() -> None:
@@ -299,11 +291,11 @@ def test_the_memory_of_ids_given_up_is_bounded() -> None:
     total = 3 * MOST_GIVEN_UP
     for request_id in range(total):
         table.add(request_id, request_id, 1.0)
-        table.give_up(request_id)
-        assert len(table.given_up) <= MOST_GIVEN_UP
-    kept = len(table.given_up)
+        table.abandon(request_id)
+        assert len(table.abandoned) <= MOST_GIVEN_UP
+    kept = len(table.abandoned)
     assert kept >= MOST_GIVEN_UP * 7 // 8
-    assert list(table.given_up.ids) == list(range(total - kept, total))
+    assert list(table.abandoned.ids) == list(range(total - kept, total))
     assert sum(table.came_late(request_id) for request_id in range(total)) == total
     assert not table.came_late(0)
 
@@ -317,7 +309,7 @@ def test_requests_expire_at_their_deadline() -> None:
     assert table.next_deadline() == 4.0
     assert table.expired(3.9) == []
     assert table.expired(5.0) == ["now", "soon"]
-    assert set(table.given_up.ids) == {2, 3}
+    assert set(table.abandoned.ids) == {2, 3}
     assert table.next_deadline() == 9.0
     assert table.settle(1) == "late"
     assert table.next_deadline() is None

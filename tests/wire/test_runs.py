@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veltix_tx.errors import FrameTooLarge
-from veltix_tx.wire.frames import FrameDecoder, Refused
-from veltix_tx.wire.layouts import ALL_LAYOUTS, W14, W15, W16, W22, Layout
+from veltix_tx.wire.events import FrameRejected
 from veltix_tx.wire.messages import PING, MessageRegistry, MessageType
-from veltix_tx.wire.runs import uniform_decoder
+from veltix_tx.wire.veltix.fast_path import batch_decoder
+from veltix_tx.wire.veltix.frames import FrameDecoder
+from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W14, W15, W16, W22, Layout
 
 TYPES = MessageRegistry()
 KNOWN = MessageType(200, registry=TYPES)
@@ -23,16 +24,16 @@ RUNNING = [W14, W15, W16, W22]
 def decoded(layout: Layout, chunks: list[bytes], *, runs: bool, limit: int = 6000) -> list[Any]:
     """All that a decoder says of the chunks, with or without runs."""
     decoder = FrameDecoder(layout, TYPES.get, limit, 4)
-    decoder._run = uniform_decoder(layout, TYPES.get, limit - layout.header_size) if runs else None
+    decoder._run = batch_decoder(layout, TYPES.get, limit - layout.header_size) if runs else None
     told: list[Any] = []
     for number, chunk in enumerate(chunks):
-        for event in decoder.feed(chunk, number):
-            if isinstance(event, Refused):
+        for event in decoder.receive_data(chunk, number):
+            if isinstance(event, FrameRejected):
                 told.append(event)
             else:
                 told.append((event.type, event.content, event.request_id, event.digest, event.received_at, event.timestamp))
         told.append(decoder.system_seen)
-    return [*told, type(decoder.error), decoder.strikes, decoder.buffered]
+    return [*told, type(decoder.error), decoder.violations, decoder.buffered_size]
 
 
 @st.composite
@@ -67,7 +68,7 @@ def test_a_run_says_what_its_frames_say(stream: tuple[Layout, bytes], cuts: list
 @pytest.mark.parametrize("layout", RUNNING, ids=lambda layout: layout.name)
 def test_equal_frames_are_taken_in_one_go(layout: Layout) -> None:
     """A single frame, and from four equal ones on the whole run, is taken, up to the first that is out of the ordinary."""
-    run = uniform_decoder(layout, TYPES.get, 1000)
+    run = batch_decoder(layout, TYPES.get, 1000)
     assert run is not None
     frame = layout.pack(200, b"x" * 64, 1, 0) + b"x" * 64
     for count in range(9):
@@ -90,4 +91,4 @@ def test_a_run_of_too_large_frames_is_refused(layout: Layout) -> None:
 
 def test_layouts_with_wide_ids_have_no_runs() -> None:
     """Where an id is bytes, frames are taken one by one."""
-    assert {layout for layout in ALL_LAYOUTS if uniform_decoder(layout, TYPES.get, 1000) is not None} == set(RUNNING)
+    assert {layout for layout in ALL_LAYOUTS if batch_decoder(layout, TYPES.get, 1000) is not None} == set(RUNNING)

@@ -8,16 +8,15 @@ import pytest
 
 from veltix_tx import Client, MessageRegistry, Server
 from veltix_tx.errors import SettingsError, VeltixError, excerpt
+from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.settings import (
     BufferSize,
     ClientConfig,
-    Limits,
     PerformanceMode,
     RetryPolicy,
     ServerConfig,
     SocketCore,
-    Timeouts,
-    changed,
+    evolve,
     split_address,
 )
 
@@ -32,17 +31,20 @@ NOT_TEXT = ("", None, 5, b"127.0.0.1")
 WRONG: dict[tuple[type, str], tuple[Any, ...]] = {
     (Limits, "hello_size"): (31, 65536, *NOT_WHOLE),
     (Limits, "json_hello_size"): (63, 65536, *NOT_WHOLE),
-    (Limits, "strikes"): (0, -1, *NOT_WHOLE),
+    (Limits, "protocol_errors"): (0, -1, *NOT_WHOLE),
     (Limits, "inflight"): (0, *NOT_WHOLE),
     (Limits, "pending"): (0, *NOT_WHOLE),
     **{(Limits, name): (0, -1, *NOT_WHOLE) for name in ("half_open", "half_open_per_source", "pings", "ping_burst")},
-    **{(Limits, name): (0, -1, *NOT_WHOLE) for name in ("inbound", "outbound", "log_lines", "log_burst")},
+    **{(Limits, name): (0, -1, *NOT_WHOLE) for name in ("receive_buffers", "send_buffers", "log_lines", "log_burst")},
     (Limits, "per_source"): (0, -1, *(value for value in NOT_WHOLE if value is not None)),
     (Limits, "write_low"): (-1, *NOT_WHOLE),
     (Limits, "write_high"): (256 * 1024 - 1, *NOT_WHOLE),
     (Limits, "write_hard"): (1024 * 1024 - 1, *NOT_WHOLE),
     **{(Timeouts, name): (0, 0.0, *NOT_ENDLESS) for name in ("handler", "slow_handler")},
-    **{(Timeouts, name): (0, 0.0, *NOT_SECONDS) for name in ("request", "close", "drain", "stall", "frame", "silence", "pong")},
+    **{
+        (Timeouts, name): (0, 0.0, *NOT_SECONDS)
+        for name in ("request", "close", "drain", "write", "frame", "ping_interval", "ping_timeout")
+    },
     (RetryPolicy, "max_retries"): (-1, True, 1.5, "5"),
     (RetryPolicy, "initial_delay"): NOT_SECONDS,
     (RetryPolicy, "max_delay"): NOT_SECONDS,
@@ -117,7 +119,7 @@ def test_a_wrong_value_is_refused_where_it_is_given(kind: type, name: str, value
     [
         (Limits, "hello_size", 32),
         (Limits, "hello_size", 65535),
-        (Limits, "strikes", 1),
+        (Limits, "protocol_errors", 1),
         (Timeouts, "request", 1),
         (RetryPolicy, "max_retries", 0),
         (RetryPolicy, "max_retries", None),
@@ -187,16 +189,16 @@ def test_max_connection_is_another_name() -> None:
     assert config == ServerConfig(max_connections=7)
     assert replace(config, max_connections=8).max_connections == 8
     assert replace(config, max_connection=8).max_connections == 8
-    config = changed(config, {"port": 1}, ServerConfig)
+    config = evolve(config, {"port": 1}, ServerConfig)
     assert config.max_connections == 7
-    assert changed(config, {"max_connection": -1}, ServerConfig).max_connections == -1
-    assert changed(config, {"max_connections": 9}, ServerConfig).max_connections == 9
+    assert evolve(config, {"max_connection": -1}, ServerConfig).max_connections == -1
+    assert evolve(config, {"max_connections": 9}, ServerConfig).max_connections == 9
 
 
 def test_a_long_wrong_value_is_cut_in_the_message() -> None:
     """The sentence of a SettingsError stays short."""
     with pytest.raises(SettingsError) as caught:
-        Limits(strikes="9" * 10_000)  # type: ignore[arg-type]
+        Limits(protocol_errors="9" * 10_000)  # type: ignore[arg-type]
     assert len(str(caught.value)) < 200
 
 

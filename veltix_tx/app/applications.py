@@ -7,7 +7,7 @@ from zope.interface import implementer
 from veltix_tx.app.hub import Hub
 from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
-from veltix_tx.net.session import Session
+from veltix_tx.net.session.session import Session
 from veltix_tx.wire.messages import MessageRegistry, Response
 
 __all__ = ["Echo", "Relay"]

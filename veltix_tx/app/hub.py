@@ -8,8 +8,8 @@ from typing import Any, Literal
 from twisted.internet.defer import Deferred, DeferredList
 
 from veltix_tx.errors import QueueFull, SessionClosed, SettingsError
-from veltix_tx.net.session import Session
-from veltix_tx.net.tags import Watcher, check_names
+from veltix_tx.net.session.session import Session
+from veltix_tx.net.session.tags import Watcher, check_names
 from veltix_tx.wire.messages import MessageType, Request, parts_of
 
 __all__ = ["Hub"]
@@ -38,14 +38,14 @@ class Hub:
     def add(self, session: Session) -> None:
         """Keep a session until it is gone and the application knows."""
         self._sessions[session] = None
-        session.keepers += self._keepers
+        session._on_closed += self._keepers
         if session.admitted:
             self._admit(session)
         else:
             session.admitters += self._admitters
         for name in session.tag_names():
             self._index(session, name, True)
-        session.watchers += self._watchers
+        session._tag_observers += self._watchers
 
     def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = ()) -> list[Session]:
         """Return the open sessions with all of some tags, and with any of some others.
@@ -119,32 +119,32 @@ class Hub:
         if to is not None or left_out:
             wanted = self if to is None else to
             groups = _grouped(session for session in wanted if session.admitted and session not in left_out)
-        encoded = [group[0].encode(message_type, body) for group in groups]
+        encoded = [group[0]._encode(message_type, body) for group in groups]
         sent = 0
         for group, buffers in zip(groups, encoded, strict=True):
             sent += len(group)
             size = sum(map(len, buffers))
             for session in group:
                 try:
-                    session.send_encoded(buffers, size)
+                    session._send_encoded(buffers, size)
                 except SessionClosed:  # noqa: PERF203 (some are, and others are closed while these were sent to)
                     sent -= 1
                 except QueueFull:
                     sent -= 1
                     if slow == "close":
-                        session.give_up()
+                        session._abort_slow_reader()
                     else:
-                        session.drop()
+                        session._count_drop()
         return sent
 
     def _admit(self, session: Session) -> None:
-        _keep(self._groups, session.encoding, session, True)
+        _keep(self._groups, session._encoding_key, session, True)
 
     def _discard(self, session: Session) -> None:
         del self._sessions[session]
         if session.admitted:
-            _keep(self._groups, session.encoding, session, False)
-        session.watchers = tuple(each for each in session.watchers if each not in self._watchers)
+            _keep(self._groups, session._encoding_key, session, False)
+        session._tag_observers = tuple(each for each in session._tag_observers if each not in self._watchers)
         for name in session.tag_names():
             self._index(session, name, False)
 
@@ -181,5 +181,5 @@ def _keep(index: dict[Any, dict[Session, None]], name: object, session: Session,
 def _grouped(sessions: Iterable[Session]) -> list[list[Session]]:
     groups: dict[object, list[Session]] = {}
     for session in sessions:
-        groups.setdefault(session.encoding, []).append(session)
+        groups.setdefault(session._encoding_key, []).append(session)
     return list(groups.values())

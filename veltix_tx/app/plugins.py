@@ -17,14 +17,14 @@ from twisted.python.failure import Failure
 from zope.interface import Invalid, implementer
 from zope.interface.verify import verifyObject
 
-from veltix_tx.app.router import Events, Router
+from veltix_tx.app.router import Router
 from veltix_tx.errors import MessageTypeError, SessionClosed, SettingsError, excerpt
-from veltix_tx.interfaces import IHandlerTable, IVeltixApplication, IVeltixPlugin
-from veltix_tx.net.handlers import handler_table
-from veltix_tx.net.plain import PlainFailure
-from veltix_tx.net.running import as_deferred
-from veltix_tx.net.session import Session
-from veltix_tx.net.telling import StepFailed
+from veltix_tx.interfaces import Events, IHandlerTable, IVeltixApplication, IVeltixPlugin
+from veltix_tx.net.awaitables import as_deferred
+from veltix_tx.net.session.handler_log import StepFailed
+from veltix_tx.net.session.session import Session
+from veltix_tx.net.shared.handlers import handler_table
+from veltix_tx.sanitize import SanitizedFailure
 from veltix_tx.wire.messages import CodeRange, MessageRegistry, MessageType, Response
 
 __all__ = ["Declaration", "Plugin", "Plugins", "declared", "event_names", "find_plugins", "plugin_code"]
@@ -314,7 +314,7 @@ class Plugins:
             return
         if isinstance(seen, Deferred):
             seen = as_deferred(seen).addErrback(_failed, "observed", entry, session).addCallback(lambda _: None)
-            session.answer(message, seen)  # with nothing, but bounded: a peer that is too fast is read no more
+            session.reply(message, seen)  # with nothing, but bounded: a peer that is too fast is read no more
 
     def _say_goodbye(self, result: object, entry: _Entry, session: Session, reason: SessionClosed) -> Deferred[object]:
         told = as_deferred(maybeDeferred(entry.plugin.disconnected, session, reason))
@@ -374,9 +374,9 @@ def _blame(failure: Failure, entry: _Entry) -> NoReturn:
 
 
 def _failed(failure: Failure, step: str, entry: _Entry, session: Session) -> None:
-    if session.may_log():
+    if session._may_log():
         _log.failure(
-            *("{step} of plugin {plugin} failed for {session}", PlainFailure(failure)),
+            *("{step} of plugin {plugin} failed for {session}", SanitizedFailure(failure)),
             step=step,
             plugin=entry.name,
             session=session,

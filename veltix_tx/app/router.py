@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from dataclasses import dataclass
-from enum import Enum
 from inspect import iscoroutinefunction
 from typing import Literal, TypeVar, overload
 
@@ -14,18 +13,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import SessionClosed, SettingsError
-from veltix_tx.interfaces import IHandlerTable, IVeltixApplication
-from veltix_tx.net.plain import PlainFailure
-from veltix_tx.net.reconnect import DisconnectState
-from veltix_tx.net.session import Session
+from veltix_tx.interfaces import Events, IHandlerTable, IVeltixApplication
+from veltix_tx.limits import check_seconds
+from veltix_tx.net.session.handler_timeouts import TimeLimited
+from veltix_tx.net.session.session import Session
 from veltix_tx.net.threads import Workers
-from veltix_tx.net.turns import Within
-from veltix_tx.settings import check_seconds
-from veltix_tx.wire.handshake import Role
+from veltix_tx.sanitize import SanitizedFailure
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageType, Request, Response
 
-__all__ = ["Answer", "Events", "Handler", "OnConnect", "OnDisconnect", "OnRecv", "Router"]
+__all__ = ["Answer", "Handler", "OnConnect", "OnDisconnect", "OnRecv", "Router"]
 
 Handler = Callable[..., object]
 H = TypeVar("H", bound=Handler)
@@ -38,14 +37,6 @@ _log = Logger()
 _NO_ROUTE = (
     "a message of type {name} ({code}), which {session} sent, was dropped: it has no route, add one with @%s.route, or set on_recv"
 )
-
-
-class Events(Enum):
-    """What a callback can be set for."""
-
-    ON_RECV = "on_recv"
-    ON_CONNECT = "on_connect"
-    ON_DISCONNECT = "on_disconnect"
 
 
 OnRecv = Literal["on_recv", Events.ON_RECV]
@@ -238,16 +229,16 @@ class _Terms:
         workers = self.workers
         result = handler(*arguments) if workers is None else workers().run(handler, *arguments)
         if self.timeout is not None and isinstance(result, (Deferred, Coroutine)):
-            result = Within(self.timeout, result)
+            result = TimeLimited(self.timeout, result)
         if not self.concurrent:
             return result
-        session.answer(message, result)
+        session.reply(message, result)
         return None
 
 
 def _not_told(failure: Failure, may_log: Callable[[], bool]) -> None:
     if may_log():
-        _log.failure("on_disconnect failed", PlainFailure(failure))
+        _log.failure("on_disconnect failed", SanitizedFailure(failure))
 
 
 def _check_callable(handler: object) -> None:

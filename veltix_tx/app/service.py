@@ -13,13 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from veltix_tx.app.plugins import Plugin, Plugins
-from veltix_tx.app.router import Events, Handler, Router
+from veltix_tx.app.router import Handler, Router
 from veltix_tx.errors import SettingsError
-from veltix_tx.interfaces import Application, IVeltixApplication, IVeltixPlugin
-from veltix_tx.net.factory import resolve_clocks
-from veltix_tx.net.keepalive import Clocks
-from veltix_tx.net.threads import Home, Workers, at_home, from_any_thread
-from veltix_tx.wire.handshake import Role
+from veltix_tx.interfaces import Application, Events, IVeltixApplication, IVeltixPlugin
+from veltix_tx.net.clock import Clocks, resolve_clocks
+from veltix_tx.net.threads import OwnerThread, Workers, at_home, from_any_thread
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType
 
 __all__ = ["RoutedService"]
@@ -52,9 +51,9 @@ class RoutedService(Service):
         random: Random | None,
     ) -> None:
         self._given = reactor
-        self._home: Home | None = None
+        self._home: OwnerThread | None = None
         self._made_in = get_ident()
-        self._staff: Workers | None = None
+        self._worker_pool: Workers | None = None
         self._router = Router(role, lambda: self._workers) if application is None else None
         self._application: IVeltixApplication = self._router or application  # type: ignore[assignment]
         own_types: MessageRegistry = getattr(application, "types", PROCESS_TYPES)
@@ -81,7 +80,7 @@ class RoutedService(Service):
             self._given, self._home = reactor, None
 
     @property
-    def home(self) -> Home | None:
+    def _owner_thread(self) -> OwnerThread | None:
         """The thread it belongs to, its reactor's; None before it listens or connects, unless the reactor runs already."""
         if self._home is None:
             given = self._given
@@ -199,10 +198,10 @@ class RoutedService(Service):
 
         return register
 
-    def _settle(self) -> Home:
+    def _settle(self) -> OwnerThread:
         """Return the thread it belongs to from now on."""
         if self._home is None:
-            self._home = Home(self.reactor, self._made_in)
+            self._home = OwnerThread(self.reactor, self._made_in)
         return self._home
 
     @property
@@ -217,6 +216,6 @@ class RoutedService(Service):
     @property
     def _workers(self) -> Workers:
         reactor, most = self.reactor, self.config.max_workers
-        if self._staff is None or (self._staff.reactor, self._staff.most) != (reactor, most):
-            self._staff = Workers(reactor, most)
-        return self._staff
+        if self._worker_pool is None or (self._worker_pool.reactor, self._worker_pool.most) != (reactor, most):
+            self._worker_pool = Workers(reactor, most)
+        return self._worker_pool

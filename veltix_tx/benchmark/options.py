@@ -23,7 +23,7 @@ from veltix_tx.benchmark.runner import jobs, run
 from veltix_tx.benchmark.stage import Sizes
 from veltix_tx.benchmark.workloads import COMPARED, GROUPS, WORKLOADS, find_workloads
 from veltix_tx.stdio import INTERRUPTED
-from veltix_tx.wire import codec
+from veltix_tx.wire.veltix import codec
 
 __all__ = ["main", "parse"]
 

@@ -15,7 +15,7 @@ from veltix_tx._version import __version__
 from veltix_tx.benchmark.peers import COSTS, OTHER, PEERS, ours
 from veltix_tx.benchmark.statistics import Interval, interval, ratios
 from veltix_tx.benchmark.workloads import WORKLOADS, Workload
-from veltix_tx.wire import codec
+from veltix_tx.wire.veltix import codec
 
 __all__ = ["Case", "Outcome", "Ratio", "Results", "ResultsError"]
 

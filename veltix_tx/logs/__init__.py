@@ -4,7 +4,7 @@ Importing this starts nothing: no observer, no thread, no reactor.
 """
 
 from veltix_tx.logs.config import LoggerConfig, LogLevel
-from veltix_tx.logs.face import Logger
-from veltix_tx.logs.lines import LineObserver
+from veltix_tx.logs.logger import Logger
+from veltix_tx.logs.observer import LineObserver
 
 __all__ = ["LineObserver", "LogLevel", "Logger", "LoggerConfig"]

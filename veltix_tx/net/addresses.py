@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address as Network6
 from ipaddress import IPv6Address as Number6
+from typing import TYPE_CHECKING
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
-from veltix_tx.net.plain import escaped
+from veltix_tx.sanitize import escape_controls
 
-__all__ = ["host_of", "is_local", "is_loopback", "join_address", "shown"]
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["host_of", "is_local", "is_loopback", "join_address", "shown", "source_of"]
 
 
 def host_of(address: object) -> str:
@@ -30,7 +35,7 @@ def shown(address: IAddress) -> str:
         return join_address(host_of(address), address.port)
     if isinstance(address, UNIXAddress):
         name = address.name
-        return f"unix:{escaped(name.decode(errors='backslashreplace') if isinstance(name, bytes) else name or '')}"
+        return f"unix:{escape_controls(name.decode(errors='backslashreplace') if isinstance(name, bytes) else name or '')}"
     return str(address)
 
 
@@ -50,3 +55,18 @@ def is_local(address: IAddress) -> bool:
         return True
     host = host_of(address)
     return is_loopback(host) and host != "::"  # which is every address of the machine there
+
+
+def source_of(address: object) -> str:
+    """Return where a connection comes from: an IPv4 address, an IPv6 network, or ``""`` for this machine's own kinds."""
+    host = host_of(address)
+    if isinstance(address, IPv6Address) and ":" in host:
+        number = int(Network6(host.partition("%")[0]))
+        return str(Network6(number >> _NETWORK << _NETWORK))
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return host
+    return ""
+
+
+_NETWORK = 64
+"""Bits of an IPv6 address that are one source: who has one address there has them all."""

@@ -19,14 +19,15 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import CannotBlock, DisconnectReason, SessionClosed
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.errors import CannotBlock, SessionClosed
 
-__all__ = ["BlockingView", "Home", "Workers", "at_home", "from_any_thread", "in_thread_of", "wait_for"]
+__all__ = ["BlockingView", "OwnerThread", "Workers", "at_home", "from_any_thread", "in_thread_of", "wait_for"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-H = TypeVar("H", bound="_Homed")
+H = TypeVar("H", bound="_Owned")
 S = TypeVar("S", bound="_Settled")
 
 _LOOK = 0.5
@@ -39,7 +40,7 @@ _BEGIN_ELSEWHERE = 5.0
 """The same for a blocking call in a thread that may be the one to run it."""
 
 
-class Home:
+class OwnerThread:
     """The one thread in which an object is used: its reactor's.
 
     Until the reactor runs, that is the main thread if it uses the object, else the thread given here.
@@ -101,13 +102,13 @@ def _runs(frame: FrameType, reactor: object) -> bool:
     return frame.f_code.co_name in ("run", "mainLoop") and frame.f_locals.get("self") is reactor
 
 
-class _Homed(Protocol):
+class _Owned(Protocol):
     @property
-    def home(self) -> Home | None: ...
+    def _owner_thread(self) -> OwnerThread | None: ...
 
 
 class _Settled(Protocol):
-    def _settle(self) -> Home: ...
+    def _settle(self) -> OwnerThread: ...
 
 
 def from_any_thread(method: Callable[Concatenate[H, P], R]) -> Callable[Concatenate[H, P], R]:
@@ -119,7 +120,7 @@ def from_any_thread(method: Callable[Concatenate[H, P], R]) -> Callable[Concaten
 
     @wraps(method)
     def call(self: H, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        home = self.home
+        home = self._owner_thread
         if home is None or home.thread == get_ident():
             return method(self, *args, **kwargs)
         return in_thread_of(home, method, self, *args, **kwargs)
@@ -140,7 +141,7 @@ def at_home(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
     return call
 
 
-def in_thread_of(home: Home, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def in_thread_of(home: OwnerThread, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Do from another thread what :func:`from_any_thread` does. The methods called most test for it themselves: 0.2 µs less."""
     if not home.begun:
         if getattr(home.reactor, "running", False):  # it has begun in the very moment in which the home was made
@@ -161,7 +162,7 @@ class BlockingView:
 
     __slots__ = ("_home",)
 
-    def __init__(self, home: Callable[[], Home]) -> None:
+    def __init__(self, home: Callable[[], OwnerThread]) -> None:
         self._home = home
 
     def _wait(self, function: Callable[P, Deferred[T]], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -198,7 +199,7 @@ def wait_for(reactor: Any, function: Callable[..., object], *args: object, **kwa
 
 def _wait(
     reactor: Any,
-    home: Home | None,
+    home: OwnerThread | None,
     function: Callable[..., object],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 
 from veltix_tx.errors import RemoteProtocolError
-from veltix_tx.wire.frames import Refused
 from veltix_tx.wire.messages import Response
 from veltix_tx.wire.peer import Peer
 
-__all__ = ["Declined", "Event", "Failed", "Pong", "Ready"]
+__all__ = ["ConnectionFailed", "Event", "FrameRejected", "HandshakeCompleted", "Pong", "RejectReason", "RequestFailed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class HandshakeCompleted:
     """The handshake is complete.
 
     Attributes:
@@ -35,7 +35,7 @@ class Pong:
 
 
 @dataclass(frozen=True, slots=True)
-class Declined:
+class RequestFailed:
     """The peer says that a request failed.
 
     Attributes:
@@ -52,7 +52,7 @@ class Declined:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class ConnectionFailed:
     """The peer broke a rule: the connection must be closed, nothing more is read.
 
     Attributes:
@@ -62,4 +62,29 @@ class Failed:
     error: RemoteProtocolError
 
 
-Event = Ready | Response | Pong | Declined | Refused | Failed
+class RejectReason(Enum):
+    """Why a frame was refused."""
+
+    BAD_CHECKSUM = "bad checksum"
+    UNKNOWN_TYPE = "unknown type"
+    GARBAGE = "garbage between frames"
+    REPEATED = "beginning of a frame that was sent again"
+    MALFORMED = "malformed content"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRejected:
+    """A frame was refused and dropped; the connection goes on.
+
+    Attributes:
+        reason: why.
+        code: the type code its header claimed, -1 for garbage.
+        request_id: what an answer to a message of an unknown type must carry; None for every other refusal.
+    """
+
+    reason: RejectReason
+    code: int = -1
+    request_id: int | None = field(default=None, compare=False)
+
+
+Event = HandshakeCompleted | Response | Pong | RequestFailed | FrameRejected | ConnectionFailed

@@ -8,7 +8,7 @@ from enum import Enum
 from functools import cached_property
 
 from veltix_tx.errors import MessageTypeError, excerpt
-from veltix_tx.wire.layouts import W15, Layout
+from veltix_tx.wire.veltix.layouts import W15, Layout
 
 __all__ = [
     "ERROR",
@@ -173,7 +173,7 @@ SYSTEM_TYPES = {known.code: known for known in _system}
 _extensions = MessageRegistry(codes=range(100, FIRST_USER_CODE))
 FAILED = MessageType(100, "FAILED", "a request failed, and why; between two of this package that agreed on it", _extensions)
 EXTENSION_TYPES = {known.code: known for known in _extensions}
-"""Known to a connection whose peers agreed on them, see :mod:`veltix_tx.wire.extensions`; to no registry."""
+"""Known to a connection whose peers agreed on them, see :mod:`veltix_tx.wire.veltix.extensions`; to no registry."""
 
 
 def as_content(value: object) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from veltix_tx.wire.layouts import Layout
-from veltix_tx.wire.releases import HandshakeKind
+from veltix_tx.wire.veltix.layouts import Layout
+from veltix_tx.wire.veltix.releases import HandshakeKind
 
 __all__ = ["Peer"]
 
@@ -21,7 +21,7 @@ class Peer:
         handshake: the handshake that was used.
         protocol: the ``pv`` of its JSON hello, None where it sends none.
         meta: the ``meta`` of its JSON hello.
-        features: what both sides agreed on beyond upstream's protocol, see :mod:`veltix_tx.wire.extensions`.
+        features: what both sides agreed on beyond upstream's protocol, see :mod:`veltix_tx.wire.veltix.extensions`.
     """
 
     version: str

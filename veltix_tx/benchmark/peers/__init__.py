@@ -95,7 +95,7 @@ _ALL = (
     _own(OWN, "veltix_tx"),
     _own(COMPILED, "veltix_tx, compiled", **{CODEC: "c"}),
     _own(PURE, "veltix_tx, pure Python", **{CODEC: "python"}),
-    Peer("dropin", "veltix_tx.dropin", "blocking", {15: "veltix15"}, task={"module": "veltix_tx.dropin"}),
+    Peer("dropin", "veltix_tx.dropin.veltix", "blocking", {15: "veltix15"}, task={"module": "veltix_tx.dropin.veltix"}),
     _release("3.3.0", 15),
     _release("1.7.5", 16),
     _release("1.6.3", 22, ("growth_5000",)),  # a thread for each connection

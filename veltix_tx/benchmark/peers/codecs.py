@@ -12,10 +12,10 @@ from veltix_tx.benchmark.peers.delivery import contents
 from veltix_tx.benchmark.peers.headers import HEADERS
 from veltix_tx.benchmark.peers.minimal import Decoder, Message
 from veltix_tx.benchmark.peers.program import CODE, begin, obey, ready
-from veltix_tx.wire.connection import VeltixConnection
-from veltix_tx.wire.handshake import Role
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageType
-from veltix_tx.wire.releases import find_release
+from veltix_tx.wire.veltix.connection import VeltixConnection
+from veltix_tx.wire.veltix.releases import find_release
 
 _READ = 64 * 1024
 _TURN = 1000
@@ -37,15 +37,15 @@ def own(header: int) -> Codec:
     server.start()
     client.start()
     for _ in range(3):
-        client.receive(b"".join(server.data_to_send()), 0)
-        server.receive(b"".join(client.data_to_send()), 0)
+        client.receive_data(b"".join(server.data_to_send()), 0)
+        server.receive_data(b"".join(client.data_to_send()), 0)
 
     def put(messages: Sequence[bytes]) -> bytes:
         for content in messages:
             client.send(message, content, None)
         return b"".join(client.data_to_send())
 
-    return put, lambda data: server.receive(data, 0)
+    return put, lambda data: server.receive_data(data, 0)
 
 
 def minimal(header: int) -> Codec:

@@ -1,0 +1,120 @@
+"""Clocks and named timers: where time comes from, as a parameter of everything that needs it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+__all__ = ["ROUNDING", "Clocks", "Timers", "resolve_clocks"]
+
+ROUNDING = 1e-6
+"""Seconds by which a timer may come before its time."""
+
+
+_LATE = 0.1
+"""Seconds after its time at which a deadline lets what has arrived meanwhile be read first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Where time comes from; a test gives one clock for all three.
+
+    Attributes:
+        reactor: calls later.
+        calendar: seconds since 1970, for message headers.
+        uptime: seconds that never jump, for round trips and deadlines (``reactor.seconds`` is
+            the calendar's and does jump).
+    """
+
+    reactor: IReactorTime
+    calendar: Callable[[], float] = time.time
+    uptime: Callable[[], float] = time.monotonic
+
+    def calendar_ms(self) -> int:
+        """Return the calendar's ms."""
+        return int(self.calendar() * 1000)
+
+    def uptime_ms(self) -> int:
+        """Return the uptime's ms."""
+        return int(self.uptime() * 1000)
+
+
+class Timers:
+    """Named one-shot timers: setting one again replaces it, clearing is always allowed.
+
+    Where the whole process was held up (a handler that blocked, a machine that slept), what the
+    peer sent in time is still to be read: a deadline found to be late waits for one turn of the reactor.
+    Where the clock is set forward, a deadline waits for the rest of its time.
+
+    Args:
+        clock: what they run on.
+        uptime: a clock that never jumps, in seconds; ``clock`` by default.
+    """
+
+    __slots__ = ("_calls", "_clock", "_uptime")
+
+    def __init__(self, clock: IReactorTime, uptime: Callable[[], float] | None = None) -> None:
+        self._clock = clock
+        self._uptime = uptime or clock.seconds
+        self._calls: dict[str, IDelayedCall] | None = None  # an idle connection has none, and keeps no dict for it
+
+    def __contains__(self, name: object) -> bool:
+        return self._calls is not None and name in self._calls
+
+    def set(self, name: str, seconds: float, act: Callable[[], None]) -> None:
+        """Call ``act`` in ``seconds`` unless cleared or set again before."""
+        self.clear(name)
+        clock, uptime = self._clock, self._uptime
+        at, end = clock.seconds() + seconds, uptime() + seconds
+
+        def due() -> None:
+            nonlocal at
+            left = end - uptime()
+            if left > _LATE:
+                at = clock.seconds() + left
+                self._keep(name, clock.callLater(left, due))
+                return
+            if clock.seconds() - at > _LATE:
+                at = math.inf
+                self._keep(name, clock.callLater(0, due))
+                return
+            self._forget(name)
+            act()
+
+        self._keep(name, clock.callLater(seconds, due))
+
+    def clear(self, name: str) -> None:
+        """Take a timer back."""
+        if name in self:
+            self._forget(name).cancel()
+
+    def clear_all(self) -> None:
+        """Take every timer back."""
+        for name in list(self._calls or ()):
+            self.clear(name)
+
+    def _keep(self, name: str, call: IDelayedCall) -> None:
+        if self._calls is None:
+            self._calls = {}
+        self._calls[name] = call
+
+    def _forget(self, name: str) -> IDelayedCall:
+        assert self._calls is not None
+        call = self._calls.pop(name)
+        self._calls = self._calls or None
+        return call
+
+
+def resolve_clocks(reactor: IReactorTime | Clocks | None) -> Clocks:
+    """Return the clocks to use: those given, those of a given reactor, or those of the global one."""
+    if isinstance(reactor, Clocks):
+        return reactor
+    if reactor is None:
+        from twisted.internet import reactor as installed  # noqa: PLC0415 (importing it installs it)
+
+        return Clocks(installed)
+    return Clocks(reactor)

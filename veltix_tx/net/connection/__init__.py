@@ -1,0 +1,1 @@
+"""Bytes of one connection: protocol, factories, reconnection, policing."""

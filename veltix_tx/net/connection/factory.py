@@ -1,0 +1,101 @@
+"""The server's factory, and what both factories share."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from random import Random
+from typing import cast
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import ServerFactory
+
+from veltix_tx.interfaces import Application, IVeltixApplication
+from veltix_tx.net.addresses import source_of
+from veltix_tx.net.clock import Clocks, resolve_clocks
+from veltix_tx.net.connection.protocol import VeltixProtocol
+from veltix_tx.net.shared.admission import AdmissionControl
+from veltix_tx.net.shared.context import ConnectionContext
+from veltix_tx.settings import ServerConfig
+from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
+from veltix_tx.wire.registry import check_wire
+
+__all__ = [
+    "VeltixServerFactory",
+]
+
+
+class VeltixServerFactory(ServerFactory):
+    """Makes a server's protocols, for any endpoint or ``reactor.listenTCP``.
+
+    Args:
+        application: what happens with the messages, for all connections together.
+        config: the settings; those about listening are not used here.
+        reactor: a reactor, or Clocks for a test; None for the global reactor, when it is first needed.
+        types: the message types known; the process-wide registry by default.
+        random: for ids.
+        connections: shared by several factories of one server, so that the limit is for all of them.
+
+    Raises:
+        SettingsError: ``config.wire`` is unknown.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        application: IVeltixApplication | Application,
+        config: ServerConfig | None = None,
+        *,
+        reactor: IReactorTime | Clocks | None = None,
+        types: MessageRegistry = PROCESS_TYPES,
+        random: Random | None = None,
+        connections: AdmissionControl | None = None,
+    ) -> None:
+        self.config = config or ServerConfig()
+        check_wire(self.config.wire)
+        self._connections = connections
+        self._connection_context: ConnectionContext | None = None
+        self._application = cast(IVeltixApplication, application)
+        self._reactor = reactor
+        self._types = types
+        self._random = random or Random()
+        self._variables = copy_context()
+
+    @property
+    def connections(self) -> AdmissionControl:
+        """The open connections."""
+        if self._connections is None:
+            config = self.config
+            self._connections = AdmissionControl(
+                config.max_connections, config.limits, config.timeouts, resolve_clocks(self._reactor)
+            )
+        return self._connections
+
+    @property
+    def context(self) -> ConnectionContext:
+        """What the protocols share."""
+        if self._connection_context is None:
+            connections = self.connections
+            self._connection_context = ConnectionContext(
+                *(self._application, self.config, resolve_clocks(self._reactor)),
+                types=self._types,
+                random=self._random,
+                variables=self._variables,
+                shared=connections.shared,
+                on_ready=connections.handshake_completed,
+                on_lost=connections.connection_lost,
+            )
+        return self._connection_context
+
+    def stopFactory(self) -> None:
+        """Tell what was left out of the log: the last port is closed."""
+        if self._connections is not None:
+            self._connections.shared.log_limiter.close()
+
+    def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
+        """Return the protocol of a new connection, None for one to close at once."""
+        connections, source = self.connections, source_of(addr)
+        full = not connections.make_room(source)
+        protocol = VeltixProtocol(self.context, full=full)
+        protocol.factory = self
+        return protocol if connections.admit(protocol, source, full) else None

@@ -1,0 +1,46 @@
+"""Token bucket rate limiter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+__all__ = ["TokenBucket"]
+
+
+class TokenBucket:
+    """How often a peer may still do something: so often per second on average, so often in a row.
+
+    Args:
+        uptime: a clock that never jumps, in seconds.
+        per_second: how fast the bucket fills.
+        burst: the most it holds.
+    """
+
+    __slots__ = ("_burst", "_per_second", "_tokens", "_updated_at", "_uptime")
+
+    def __init__(self, uptime: Callable[[], float], per_second: float, burst: float) -> None:
+        self._uptime = uptime
+        self._per_second = per_second
+        self._burst = burst
+        self._tokens = burst
+        self._updated_at = uptime()
+
+    def spend(self, tokens: int) -> bool:
+        """Take tokens; return whether there were as many."""
+        self._tokens = max(self._tokens, min(self._burst, self._tokens + self._earned())) - tokens
+        return self._tokens >= 0
+
+    def take(self, tokens: int) -> bool:
+        """Take tokens if there are as many; return whether there were."""
+        if self.spend(tokens):
+            return True
+        self._tokens += tokens
+        return False
+
+    def reading_resumed(self) -> None:
+        """Take note that reading goes on after a pause: what waited may come all at once."""
+        self._tokens += self._earned()
+
+    def _earned(self) -> float:
+        seen, self._updated_at = self._updated_at, self._uptime()
+        return (self._updated_at - seen) * self._per_second

@@ -1,0 +1,111 @@
+"""Telling: what the log says of handlers that block, fail, or are done too late."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from veltix_tx.errors import Rejected
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.session.handler_timeouts import HandlerTimeout
+from veltix_tx.sanitize import SanitizedFailure, one_line
+from veltix_tx.wire.messages import Response
+
+if TYPE_CHECKING:
+    from veltix_tx.net.session.interface import SessionTransport
+    from veltix_tx.net.session.session import Session
+
+__all__ = ["HandlerLog", "StepFailed"]
+
+_log = Logger()
+
+_NAMED = 3
+"""Handlers that a warning about many messages names."""
+
+
+class StepFailed(Exception):
+    """One of several steps that an application's call is made of failed.
+
+    Attributes:
+        who: what the log calls it.
+        failure: its failure.
+    """
+
+    def __init__(self, who: str, failure: Failure) -> None:
+        super().__init__(who, failure)
+        self.who = who
+        self.failure = failure
+
+
+class HandlerLog:
+    """What one session's handlers do that somebody should know.
+
+    Args:
+        session: whose handlers.
+        link: the protocol below.
+        application: has them.
+
+    Attributes:
+        late_results: what handlers brought after they had been given up; it was dropped.
+    """
+
+    __slots__ = ("_application", "_session", "_transport", "_warned_seconds", "late_results")
+
+    def __init__(self, session: Session, link: SessionTransport, application: IVeltixApplication) -> None:
+        self._session = session
+        self._transport = link
+        self._application = application
+        self._warned_seconds = 0.0
+        self.late_results = 0
+
+    def _warn_slow_read(self, seconds: float, messages: list[Response]) -> None:
+        if len(messages) == 1:
+            self._warn_slow(seconds, **self._handler_fields(messages[0]))
+            return
+        names = list(dict.fromkeys(self._handler_fields(message)["who"] for message in messages))
+        shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+        self._warn_slow(seconds, f"handling {len(messages)} messages ({shown})", messages=len(messages))
+
+    def _warn_slow(self, seconds: float, who: str, **fields: object) -> None:
+        self._transport.shared.counters["handlers_slow"] += 1
+        if self._transport.corked:
+            self._warned_seconds += seconds  # of this read, of which took() is still to be told
+        if self._transport._may_log():
+            fields |= {"who": who, "seconds": seconds, "session": self._session}
+            _log.warn("{who} blocked everything for {seconds:.2f} s, for {session}", **fields)
+
+    def _log_failure(self, failure: Failure, who: str, end: str = "", **fields: object) -> None:
+        if not self._transport._may_log():
+            return
+        text, overdue = "{who} failed for {session}{end}", failure.value
+        if isinstance(overdue, HandlerTimeout):
+            text, fields["seconds"] = "{who} was not done after {seconds:g} s, for {session}{end}", overdue.seconds
+            failure = overdue.cancel_failure or failure
+        if isinstance(failure.value, StepFailed):
+            who, failure = failure.value.who, failure.value.failure
+        _log.failure(text, SanitizedFailure(failure), LogLevel.critical, who=who, end=end, session=self._session, **fields)
+
+    def _log_rejected(self, error: Rejected) -> None:
+        if self._transport._may_log():
+            _log.info("rejecting {session}: {why}", session=self._session, why=one_line(str(error)))
+
+    def _log_late_result(self, result: object) -> None:
+        self.late_results += 1
+        self._transport.shared.counters["handlers_late"] += 1
+        if isinstance(result, Failure) and not result.check(CancelledError):
+            self._log_failure(result, "a handler that had been given up")
+        elif self._transport._may_log():
+            _log.warn("a handler that had been given up is done after all, for {session}", session=self._session)
+
+    def _handler_fields(self, message: Response) -> dict[str, str]:
+        """Return what handles a message, as fields of a log event."""
+        find = self._transport.context.handlers.handler_for
+        try:
+            handler = find(message.type.code)
+        except Exception:  # of the user's
+            handler = find
+        name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+        return {"who": f"the handler {name} of {message.type.name}", "handler": name, "type": message.type.name}

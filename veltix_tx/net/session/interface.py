@@ -1,0 +1,92 @@
+"""What a session needs of the protocol below it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+
+from veltix_tx.errors import SessionClosed
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.clock import Clocks, Timers
+from veltix_tx.net.shared.context import ConnectionContext, SharedState
+from veltix_tx.net.transport.flow_control import FlowControl
+from veltix_tx.wire.interface import WireConnection
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["MOST_CORKED", "OWN_REQUESTS_FACTOR", "SessionTransport"]
+
+
+class SessionTransport(Protocol):
+    """What a session needs of the protocol below it."""
+
+    timers: Timers
+    flow: FlowControl
+    context: ConnectionContext
+    corked: bool
+    unwritten: int
+
+    @property
+    def clocks(self) -> Clocks:
+        """Where time comes from."""
+
+    @property
+    def limits(self) -> Limits:
+        """The settings of its side."""
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The settings of its side."""
+
+    @property
+    def shared(self) -> SharedState:
+        """What it has in common with the other connections."""
+
+    @property
+    def connection(self) -> WireConnection:
+        """The wire."""
+
+    @property
+    def address(self) -> IAddress:
+        """The peer's network address."""
+
+    def read_arrived(self) -> Deferred[None]:
+        """Return a new Deferred that fires when what has arrived by now has been read, or the connection takes nothing more."""
+
+    def flush(self) -> None:
+        """Write what the connection has to send because the peer asked for it."""
+
+    def write_out(self) -> None:
+        """Do so even while a read is being handled."""
+
+    def sent(self, size: int) -> None:
+        """Write what the connection has to send, of which ``size`` bytes are of this side's own accord."""
+
+    def _may_log(self) -> bool:
+        """Whether the log may have one more line that the peer causes; see :class:`~veltix_tx.net.shared.log_limiter.LogLimiter`."""
+
+    def decline(self, request_id: int, code: str, message: str) -> None:
+        """Tell the peer that its request is not handled, where its wire can."""
+
+    def close(self, closed: SessionClosed) -> None:
+        """Write what is queued and close politely, within a deadline."""
+
+    def admitted(self) -> None:
+        """Tell the side that others may use the session."""
+
+    def charge_buffers(self) -> None:
+        """Tell the budget how much of what the peer sent is kept."""
+
+    def abort_slow_reader(self) -> None:
+        """Close at once, because the peer does not read."""
+
+
+MOST_CORKED = 64 * 1024
+"""Bytes sent while a read is handled that may wait for its end to be written."""
+
+
+OWN_REQUESTS_FACTOR = 16
+"""How much more may wait for its turn while this side waits for a reply, which it only gets by reading."""

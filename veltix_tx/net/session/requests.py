@@ -1,0 +1,151 @@
+"""What one side asks its peer: requests and pings, each answered or failed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
+
+from veltix_tx.errors import LocalProtocolError, RemoteError, SessionClosed, TooManyRequests, excerpt
+from veltix_tx.net.session.interface import SessionTransport
+from veltix_tx.net.session.reply_waiters import ReplyWaiters
+from veltix_tx.wire.messages import MessageType, Response
+
+__all__ = ["PendingRequests", "checked_seconds"]
+
+
+def checked_seconds(given: float) -> float:
+    """Return the seconds to wait for a reply.
+
+    Raises:
+        ValueError: they are no number above 0.
+    """
+    if not (isinstance(given, (int, float)) and given > 0):
+        raise ValueError(f"timeout is {excerpt(given)}: it must be a number of seconds above 0, or math.inf")
+    return given
+
+
+class PendingRequests:
+    """The requests and pings of one session that wait for their replies.
+
+    Args:
+        link: the protocol below.
+        header_size: bytes of a header.
+        late: called for each reply to a request that was given up.
+        asked: called after each question while reading is paused: far more may wait for its turn while a reply is due.
+        held_up: returns how many of the peer's messages wait for a handler.
+
+    Attributes:
+        requests: those answered by a message.
+        pings: those answered by a PONG. Their ids are apart.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_connection",
+        "_flow",
+        "_given_up",
+        "_header_size",
+        "_limit",
+        "_on_late_reply",
+        "_on_request",
+        "_timeout",
+        "_transport",
+        "_waiting_pings",
+        "_waiting_requests",
+        "pings",
+        "requests",
+    )
+
+    def __init__(
+        self,
+        link: SessionTransport,
+        header_size: int,
+        late: Callable[[], None],
+        asked: Callable[[], None],
+        held_up: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._transport = link
+        self._connection = link.connection
+        self._flow = link.flow
+        self._header_size = header_size
+        self._limit, self._timeout = link.limits.pending, link.timeouts.request
+        self.requests = ReplyWaiters(link.clocks.uptime, link.timers, "requests", link.shared.counters, held_up)
+        self.pings = ReplyWaiters(link.clocks.uptime, link.timers, "pings", link.shared.counters)
+        self._waiting_requests, self._given_up = self.requests.entries, self.requests.given_up.ids
+        self._waiting_pings = self.pings.entries
+        self._closed: SessionClosed | None = None
+        self._on_late_reply = late
+        self._on_request = asked
+
+    def __len__(self) -> int:
+        return len(self._waiting_requests) + len(self._waiting_pings)
+
+    def send(
+        self, waiting: ReplyWaiters, message_type: MessageType, content: bytes, timeout: float | None, wanted: int | None = None
+    ) -> Deferred[Any]:
+        """Send a question.
+
+        Args:
+            waiting: which of the two kinds it is.
+            message_type: its type.
+            content: its bytes.
+            timeout: seconds to wait; those of the settings by default.
+            wanted: its id, where that can be.
+
+        Returns:
+            a Deferred of what it is settled with. It fails at once, nothing having been sent, with SessionClosed,
+            TooManyRequests, and what sending raises.
+
+        Raises:
+            ValueError: the timeout is no number above 0.
+        """
+        link, flow = self._transport, self._flow
+        seconds = self._timeout if timeout is None else checked_seconds(timeout)
+        try:
+            if self._closed is not None:
+                raise SessionClosed(self._closed.reason, self._closed.cause)
+            if len(self._waiting_requests) + len(self._waiting_pings) >= self._limit:
+                raise TooManyRequests(self._limit)
+            if flow.blocked:
+                flow.check_can_send(len(content) + self._header_size)
+            request_id = self._connection.allocate_id(waiting.entries, wanted, waiting.given_up)
+            size = self._connection.send(message_type, content, request_id)
+        except (SessionClosed, LocalProtocolError) as error:
+            return fail(error)
+        except TooManyRequests as error:
+            link.shared.counters["requests_refused"] += 1
+            return fail(error)
+        reply = waiting.add(request_id, seconds)
+        link.sent(size)
+        if flow.pause_reasons:
+            self._on_request()
+        return reply
+
+    def settle(self, message: Response) -> bool:
+        """Give a reply to who waits, or waited, for it; return False for a message that is none."""
+        request_id = message.request_id
+        waits = self._waiting_requests.pop(request_id, None)  # as settle() does, without two calls for each reply
+        if waits is not None:
+            waits[0].callback(message)
+            return True
+        if request_id not in self._given_up:
+            return False
+        self.requests.came_late(request_id)
+        self._on_late_reply()
+        return True
+
+    def fail(self, request_id: int, error: RemoteError) -> bool:
+        """Fail a request, as the peer says; return whether anyone waited for it."""
+        if self.requests.settle(request_id, Failure(error)):
+            return True
+        self.requests.came_late(request_id)
+        return False
+
+    def fail_all(self, closed: SessionClosed) -> None:
+        """Fail everything that waits, each with an error of its own, and whatever is asked from now on."""
+        self._closed = closed
+        for waiting in (self.requests, self.pings):
+            waiting.fail_all(lambda: SessionClosed(closed.reason, closed.cause))

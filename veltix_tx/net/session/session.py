@@ -1,0 +1,491 @@
+"""A session: what an application holds of one connection whose handshake is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import get_ident
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.logger import Logger
+
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.errors import RemoteError, SessionClosed
+from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.limits import Limits
+from veltix_tx.net.addresses import host_of, shown
+from veltix_tx.net.session.dispatcher import Dispatcher
+from veltix_tx.net.session.interface import SessionTransport
+from veltix_tx.net.session.requests import PendingRequests
+from veltix_tx.net.session.tags import Taggable
+from veltix_tx.net.threads import BlockingView, from_any_thread, in_thread_of
+from veltix_tx.net.transport.flow_control import FlowControl
+from veltix_tx.net.waiters import Waiters
+from veltix_tx.wire.events import Event
+from veltix_tx.wire.messages import PING, MessageType, Request, Response, parts_of
+from veltix_tx.wire.peer import Peer
+from veltix_tx.wire.veltix.extensions import NO_ROUTE
+
+__all__ = ["BlockingSession", "Session"]
+
+_log = Logger()
+
+
+class Session(Taggable):
+    """One connection to a peer, ready to use. Made when its handshake is complete, never before.
+
+    Who is handed one may use it at once. Others get it once the application's ``connected`` is done:
+    until then it is in no list, and no broadcast goes to it.
+
+    Messages are handled one after another in the order they arrived: while a handler's Deferred
+    or coroutine is not done, the later ones wait. Replies to this side's own requests and pings
+    never wait.
+
+    Attributes:
+        peer: the other side as the handshake made it known: its version, its layout.
+        _encoding_key: equal for two sessions whose peers take the same bytes for the same message.
+        closed: why nothing can be sent any more; None while the session is open.
+        admitted: True once the application's ``connected`` (``on_connect``) is done.
+        _owner_thread: the thread it lives in, its reactor's. In another thread, such as one of a route with
+            ``thread=True``, what returns a Deferred blocks instead, and returns what that fires with.
+        late_replies: replies dropped because their request had been given up.
+        frames_rejected: frames refused and dropped (bad checksum, unknown type, garbage).
+        broadcasts_dropped: broadcasts left out because too much was queued.
+        _requests: what it has asked; None until it asks.
+        _dispatcher: calls the application.
+        _on_closed: each is called with the session once it is gone and its last message has been handled.
+        admitters: each is called with the session when it is admitted.
+    """
+
+    def __init__(self, link: SessionTransport, peer: Peer, application: IVeltixApplication) -> None:
+        super().__init__()
+        self.peer = peer
+        self.closed: SessionClosed | None = None
+        self.admitted = False
+        self._owner_thread = link.context.owner_thread
+        self.late_replies = 0
+        self.frames_rejected = 0
+        self.broadcasts_dropped = 0
+        self._on_closed: tuple[Callable[[Session], None], ...] = ()
+        self.admitters: tuple[Callable[[Session], None], ...] = ()
+        self._transport = link
+        self._connection = link.connection
+        self._encoding_key = link.connection.encoding_key
+        self._flow = link.flow
+        self._header_size = peer.layout.header_size
+        self._probes = 0
+        self._lost = False
+        # An idle session has none of these.
+        self._requests: PendingRequests | None = None
+        self._when_closed: Waiters[SessionClosed] | None = None
+        self._dispatcher = Dispatcher(self, link, application)
+
+    def __repr__(self) -> str:
+        return f"<Session with {shown(self.address)} ({'closed' if self.closed else self.peer.version or self.peer.layout.name})>"
+
+    @property
+    def address(self) -> IAddress:
+        """The other side's network address."""
+        return self._transport.address
+
+    @property
+    def _limits(self) -> Limits:
+        """The settings of its side."""
+        return self._transport.limits
+
+    @property
+    def _inbox_bytes(self) -> int:
+        """Bytes of its messages that wait for their turn."""
+        return self._dispatcher.inbox_bytes
+
+    @property
+    def ip(self) -> str:
+        """The peer's address as text, ``""`` for a transport that has none (a UNIX socket).
+
+        An IPv4 peer's is an IPv4 address, also on a port that takes IPv6 as well.
+        """
+        return host_of(self.address)
+
+    @property
+    def port(self) -> int:
+        """The peer's port, 0 for a transport that has none."""
+        return int(getattr(self.address, "port", 0))
+
+    @property
+    def blocking(self) -> BlockingSession:
+        """The session for other threads than the reactor's: its methods block and return plain values."""
+        return BlockingSession(self)
+
+    @property
+    def pending_requests(self) -> int:
+        """Own requests and pings that wait for their replies."""
+        return 0 if self._requests is None else len(self._requests)
+
+    # Sending.
+
+    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> FlowControl:
+        """Send a message.
+
+        Args:
+            message: its type, or a whole Request (the other arguments are not used then).
+            content: its bytes.
+            request_id: the ``request_id`` of the message it answers.
+
+        Returns:
+            what can be awaited by who sends much: it waits as :meth:`when_writable` does.
+
+        Raises:
+            SessionClosed: the session is closed; nothing was sent.
+            MessageTooLarge: it is over ``max_message_size``; nothing was sent.
+            QueueFull: the peer reads too slowly; nothing was sent.
+            TypeError: the content is not bytes.
+        """
+        if get_ident() != self._owner_thread.thread:
+            return in_thread_of(self._owner_thread, self.send, message, content, request_id=request_id)
+        if type(message) is not MessageType or type(content) is not bytes:
+            message, content, request_id = parts_of(message, content, request_id)
+        if self.closed is not None:
+            self._check_open()
+        flow = self._flow
+        if flow.blocked:
+            flow.check_can_send(len(content) + self._header_size)
+        self._transport.sent(self._connection.send(message, content, request_id))
+        return flow
+
+    def send_and_wait(
+        self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None, request_id: int | None = None
+    ) -> Deferred[Response]:
+        """Send a request and wait for its reply.
+
+        Args:
+            message: its type, or a whole Request (whose own ``request_id`` is not used).
+            content: its bytes.
+            timeout: seconds to wait; ``timeouts.request`` (5) by default, ``math.inf`` for no end.
+            request_id: its id, where ids have 4 bytes or more on this wire and it is free and one of this side's (a server's
+                have the first bit set, a client's have not); chosen here otherwise.
+
+        Returns:
+            a Deferred of the reply: the first message of the peer with the request's id. It
+            errbacks with RequestTimeout; with SessionClosed as soon as the connection is gone;
+            with RemoteError when the peer says that its handler failed; with MessageTooLarge, QueueFull,
+            TooManyRequests (``limits.pending``) or LocalProtocolError, nothing having been sent.
+            Cancelling it gives the request up: a later reply is dropped and counted.
+        """
+        if get_ident() != self._owner_thread.thread:
+            return in_thread_of(self._owner_thread, self.send_and_wait, message, content, timeout=timeout, request_id=request_id)
+        if type(message) is not MessageType or type(content) is not bytes:
+            message, content, _ = parts_of(message, content)
+        questions = self._requests
+        if questions is None:
+            questions = self._start_requests()
+        return questions.send(questions.requests, message, content, timeout, request_id)
+
+    @from_any_thread
+    def ping(self, timeout: float | None = None) -> Deferred[float]:
+        """Measure the round trip to the peer, which answers by itself.
+
+        Returns:
+            a Deferred of the milliseconds from sending to the answer, on a clock that never
+            jumps. Fails as :meth:`send_and_wait` does.
+        """
+        sent_at = self._transport.clocks.uptime()
+        questions = self._start_requests() if self._requests is None else self._requests
+        pong = questions.send(questions.pings, PING, b"", timeout)
+        return pong.addCallback(lambda _: (self._transport.clocks.uptime() - sent_at) * 1000)
+
+    @property
+    def write_buffer_size(self) -> int:
+        """Bytes that wait here for the peer to read."""
+        return self._flow.queued + (self._transport.unwritten if self._flow.blocked else 0)
+
+    @from_any_thread
+    def can_send(self, size: int) -> bool:
+        """Whether a message of so many bytes, header included, would be taken and not raise QueueFull."""
+        return self._flow.can_send(size)
+
+    @from_any_thread
+    def when_writable(self) -> Deferred[None]:
+        """Return a new Deferred that fires when there is room to send more, at once if there is, or the session has ended."""
+        return self._flow.when_low()
+
+    @from_any_thread
+    def register_producer(self, producer: IPushProducer) -> None:
+        """Pause a producer, which sends on this session, while too much is queued, and stop it when the session ends.
+
+        Raises:
+            SessionClosed: the session is closed.
+            RuntimeError: another producer is registered.
+        """
+        self._check_open()
+        self._flow.set_producer(producer)
+
+    @from_any_thread
+    def unregister_producer(self) -> None:
+        """Let go of the producer."""
+        self._flow.set_producer(None)
+
+    @from_any_thread
+    def disconnect(self) -> Deferred[SessionClosed]:
+        """Close politely: what is queued is written first, for as long as the peer reads on.
+
+        A peer that takes nothing of it for ``timeouts.close`` seconds, or too little in ``timeouts.write``, is closed at once.
+
+        Returns:
+            what :meth:`when_closed` returns. Waiting requests fail at once.
+        """
+        if self.closed is None:
+            self._transport.close(SessionClosed(DisconnectReason.MANUAL))
+        return self.when_closed()
+
+    @from_any_thread
+    def when_closed(self) -> Deferred[SessionClosed]:
+        """Return a new Deferred that fires with the reason once the connection is gone. Never errbacks."""
+        if self._lost and self.closed is not None:
+            return succeed(self.closed)
+        if self._when_closed is None:
+            self._when_closed = Waiters()
+        return self._when_closed.wait()
+
+    @from_any_thread
+    def when_idle(self) -> Deferred[None]:
+        """Return a new Deferred that fires once every message received so far has been handled and answered."""
+        return self._dispatcher.when_idle()
+
+    @from_any_thread
+    def drain(self) -> Deferred[None]:
+        """Take the messages that have arrived by now and no more (replies still count), finish those taken, and close.
+
+        Returns:
+            a Deferred that fires when the session is gone and the application knows.
+        """
+
+        async def finish() -> None:
+            await self._transport.read_arrived()
+            self._dispatcher.stop_accepting()
+            await self.when_idle()
+            await self.disconnect()
+            await self.when_idle()
+
+        return Deferred.fromCoroutine(finish())
+
+    @from_any_thread
+    def reply(self, message: Response, result: object) -> Deferred[None]:
+        """Answer a message with a handler's result, now or when it comes.
+
+        Args:
+            message: what is answered.
+            result: what a handler may return: bytes, a Request, None, or a Deferred or coroutine
+                of one of these. A failure or anything else is logged, and the peer is told where
+                its wire has words for it.
+
+        Returns:
+            a Deferred that fires with None when this is done. Never errbacks.
+        """
+        return self._dispatcher.reply(message, result)
+
+    # From the hub: the same bytes for many sessions.
+
+    def _encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
+        """Return a message as bytes for every session with the same :attr:`_encoding_key`; raises as :meth:`send` does.
+
+        May be called in any thread.
+        """
+        return self._connection.encode(message_type, content, request_id)
+
+    def _send_encoded(self, buffers: list[bytes], size: int = 0) -> None:
+        """Send what :meth:`_encode` returned.
+
+        Args:
+            buffers: what it returned.
+            size: how many bytes that is, if the caller knows.
+
+        Raises:
+            SessionClosed: the session is closed; nothing was sent.
+            QueueFull: the peer reads too slowly; nothing was sent.
+        """
+        if self.closed is not None:
+            self._check_open()
+        size = size or sum(map(len, buffers))
+        flow = self._flow
+        if flow.blocked:
+            flow.check_can_send(size)
+        flow.shared_bytes += size
+        self._connection.send_encoded(buffers)
+        self._transport.sent(size)
+
+    def reject(self, message: Response, text: str, *, reply: bool = True) -> None:
+        """Reject a message that nothing handles: count it, name its type once in the log, and tell a peer that asks.
+
+        Args:
+            message: the message.
+            text: the line of the log, a format of the type's ``name`` and ``code`` and of ``session``.
+            reply: whether to tell the peer.
+        """
+        known, unhandled = message.type, self._transport.shared.unhandled
+        unhandled.count(known.code)
+        if unhandled.first(known.code, self._transport._may_log):
+            _log.warn(text, name=known.name, code=known.code, type=known, session=self)
+        if reply and self.closed is None:
+            self._transport.decline(message.request_id, NO_ROUTE, f"message type {known.code} has no route")
+
+    def _may_log(self) -> bool:
+        """Whether the log may have one more line that the peer causes; may be called in any thread."""
+        return self._transport._may_log()
+
+    def _cancel_handlers(self) -> None:
+        """Cancel what still runs, and handle no more: the server has stopped."""
+        self._dispatcher.cancel_all()
+
+    def _abort_slow_reader(self) -> None:
+        """Close at once a peer that does not read; what is queued is lost."""
+        self._transport.abort_slow_reader()
+
+    def _count_drop(self) -> None:
+        """Count a broadcast that is left out for its peer."""
+        self.broadcasts_dropped += 1
+        self._transport.shared.counters["broadcasts_dropped"] += 1
+
+    def _send_probe(self) -> None:
+        """Send a ping of which only that it is answered matters: it is none of the requests that wait."""
+        self._probes += 1
+        self._connection.send_ping(None)
+        self._transport.sent(self._header_size)
+
+    # From the protocol and the turns.
+
+    def _opened(self) -> None:
+        """Tell the application, before any message."""
+        self._dispatcher.opened()
+
+    def admit(self) -> None:
+        """Let others use the session: the application's ``connected`` is done."""
+        self.admitted = True
+        admitters, self.admitters = self.admitters, ()
+        for admitter in admitters:
+            admitter(self)
+        self._transport.admitted()
+
+    def _events_received(self, events: list[Event], other: Callable[[Event], None]) -> None:
+        """Take what one read brought: replies, messages to handle in their turn, and what is passed on to ``other``."""
+        self._dispatcher.dispatch(events, other)
+
+    def _request_failed(self, request_id: int, error: RemoteError) -> None:
+        """Take word that a request failed."""
+        if self._requests is None or not self._requests.fail(request_id, error):
+            self._count_late_reply()
+
+    def _pong_received(self, request_id: int | None) -> bool:
+        """Take the answer to a ping, None for that to a probe; return False for one that was never asked for."""
+        if request_id is None:
+            if self._probes:
+                self._probes -= 1
+                return True
+            self._count_late_reply()
+            return False
+        pings = None if self._requests is None else self._requests.pings
+        if pings is not None and pings.settle(request_id, None):
+            return True
+        self._count_late_reply()
+        return pings is not None and pings.came_late(request_id)
+
+    def _resume(self) -> None:
+        """Go on handling messages, which had to wait for the peer to read."""
+        self._dispatcher.resume()
+
+    def _closing(self, closed: SessionClosed) -> None:
+        """Take note that nothing can be sent or received any more: fail what waits."""
+        if self.closed is None:
+            self.closed = closed
+            self._dispatcher.stop_accepting()
+            if self._requests is not None:
+                self._requests.fail_all(closed)
+
+    def _connection_lost(self) -> None:
+        """Take note that the connection is gone: tell who listens, and the application in its turn."""
+        assert self.closed is not None
+        self._lost = True
+        self._dispatcher.connection_lost(self.closed)
+        when_closed, self._when_closed = self._when_closed, None
+        if when_closed is not None:
+            when_closed.fire(self.closed)
+        if self._dispatcher.idle:
+            self._notify_closed()
+        else:
+            self.when_idle().addCallback(self._notify_closed)
+
+    def _notify_closed(self, _: object = None) -> None:
+        for keeper in self._on_closed:
+            keeper(self)
+
+    # Inside.
+
+    def _check_open(self) -> None:
+        if self.closed is not None:
+            raise SessionClosed(self.closed.reason, self.closed.cause)
+
+    def _start_requests(self) -> PendingRequests:
+        self._dispatcher.expect_replies()
+        turns = self._dispatcher
+        questions = self._requests = PendingRequests(
+            self._transport, self._header_size, self._count_late_reply, turns.update_read_pause, turns.held_up
+        )
+        if self.closed is not None:
+            questions.fail_all(self.closed)
+        return questions
+
+    def _count_late_reply(self) -> None:
+        """Count an answer that nobody waits for."""
+        self.late_replies += 1
+        self._transport.shared.counters["late_replies"] += 1
+
+
+class BlockingSession(BlockingView):
+    """A session's methods for threads, where they block: each returns what the Deferred of the same method fires with, or raises.
+
+    Args:
+        session: the session.
+    """
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(lambda: session._owner_thread)
+        self._session = session
+
+    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> None:
+        """Send a message, and wait until there is room for more."""
+        self._wait(lambda: self._session.send(message, content, request_id=request_id).when_low())
+
+    def send_and_wait(
+        self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None, request_id: int | None = None
+    ) -> Response:
+        """Send a request and return its reply."""
+        return self._wait(self._session.send_and_wait, message, content, timeout=timeout, request_id=request_id)
+
+    def ping(self, timeout: float | None = None) -> float:
+        """Return the round trip to the peer in milliseconds."""
+        return self._wait(self._session.ping, timeout)
+
+    def when_writable(self) -> None:
+        """Wait until there is room to send more, or the session has ended."""
+        self._wait(self._session.when_writable)
+
+    def disconnect(self) -> SessionClosed:
+        """Close gracefully; return the reason once the connection is gone."""
+        return self._wait(self._session.disconnect)
+
+    def when_closed(self) -> SessionClosed:
+        """Return the reason once the connection is gone."""
+        return self._wait(self._session.when_closed)
+
+    def when_idle(self) -> None:
+        """Wait until every message received so far has been handled and answered."""
+        self._wait(self._session.when_idle)
+
+    def drain(self) -> None:
+        """Take no further messages, finish those taken, and close."""
+        self._wait(self._session.drain)
+
+    def answer(self, message: Response, result: object) -> None:
+        """Answer a message with a handler's result, and wait until this is done."""
+        self._wait(self._session.reply, message, result)

@@ -1,0 +1,1 @@
+"""State that the connections of one server or client share: context, admission, budgets, counters, keepalive, log limiter."""

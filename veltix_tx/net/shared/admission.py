@@ -1,0 +1,169 @@
+"""The open connections of one server: how many there are, and whom a new one must give way to or is refused for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from math import inf
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.errors import HandshakeError, SessionClosed
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.addresses import is_loopback
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.shared.context import SharedState
+
+if TYPE_CHECKING:
+    from veltix_tx.net.connection.protocol import VeltixProtocol
+
+__all__ = [
+    "AdmissionControl",
+]
+
+_log = Logger()
+
+_REFUSED_AT_ONCE = 32
+"""How many connections over the limit may be open while they are told that the server is full: half of the file
+descriptors that are left for everything but connections, so that the other half stays."""
+
+_YOUNG = 3.0
+"""Seconds in which nobody gives way to a newer one: honest clients that come all at once are done by then, those of
+1.7 on an auto port among them."""
+
+_PER_SOURCE = 1000
+"""Connections of one source, unless ``limits.per_source`` says otherwise; of this machine, whose own addresses may
+stand for everybody behind a proxy, any number."""
+
+
+class AdmissionControl:
+    """The open connections of one server, ready or not, on however many ports.
+
+    Args:
+        limit: how many there may be; -1 for no limit.
+        limits: the limits for half-open ones and for one source.
+        timeouts: the heartbeat's.
+        clocks: where time comes from.
+
+    Attributes:
+        shared: what they have in common, the counters among it.
+    """
+
+    def __init__(self, most: int, limits: Limits, timeouts: Timeouts, clocks: Clocks) -> None:
+        self.limit = most
+        self.shared = SharedState(clocks, limits, timeouts)
+        self._limits = limits
+        self._uptime = clocks.uptime
+        self._connections: dict[VeltixProtocol, str] = {}
+        self._per_source: Counter[str] = Counter()
+        self._half_open: dict[VeltixProtocol, float] = {}
+        self._half_open_of: dict[str, dict[VeltixProtocol, None]] = {}
+        self._being_refused: set[VeltixProtocol] = set()
+        self._leaving: set[VeltixProtocol] = set()
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def __iter__(self) -> Iterator[VeltixProtocol]:
+        return iter([*self._connections, *self._being_refused, *self._leaving])
+
+    def make_room(self, source: str) -> bool:
+        """Let the oldest half-open connection give way to a new one where that is needed; return whether one more may come.
+
+        Args:
+            source: where the new one comes from. If that has as many as it may, one of its own gives way.
+        """
+        limits, of_source = self._limits, self._half_open_of.get(source, {}) if source else {}
+        full_source = bool(source) and self._per_source[source] >= self._limit_of(source)
+        full = 0 <= self.limit <= len(self._connections)
+        if full_source or len(of_source) >= limits.half_open_per_source:
+            candidates: Iterable[VeltixProtocol] = of_source
+        elif full or len(self._half_open) >= limits.half_open:
+            candidates = self._half_open
+        else:
+            return True
+        if self._evict(candidates) or not (full or full_source):
+            return True
+        if full and not full_source and self._evict(self._heaviest(source), young=True):
+            return True
+        if self.shared.log_limiter.allow(source):
+            setting, most = ("limits.per_source", self._limit_of(source)) if full_source else ("max_connections", self.limit)
+            text = "refusing a connection of {source}: there are {most}, as many as may be ({setting})"
+            _log.warn(text, source=source or "this machine", most=most, setting=setting)
+        return False
+
+    def _limit_of(self, source: str) -> float:
+        if self._limits.per_source is not None:
+            return self._limits.per_source
+        return inf if is_loopback(source) else _PER_SOURCE
+
+    def admit(self, protocol: VeltixProtocol, source: str, full: bool) -> bool:
+        """Keep a connection until it is lost; return False for one refused too many, which is not even told.
+
+        Args:
+            protocol: the new connection.
+            source: where it comes from.
+            full: whether it is refused.
+        """
+        if full:
+            self.shared.counters["refused"] += 1
+            if len(self._being_refused) >= _REFUSED_AT_ONCE:
+                return False
+            self._being_refused.add(protocol)
+            return True
+        self.shared.counters["accepted"] += 1
+        self._connections[protocol] = source
+        self._per_source[source] += 1
+        self._half_open[protocol] = self._uptime()
+        self._half_open_of.setdefault(source, {})[protocol] = None
+        return True
+
+    def handshake_completed(self, protocol: VeltixProtocol) -> None:
+        """Take note that a handshake is complete."""
+        if self._half_open.pop(protocol, None) is not None:
+            source = self._connections[protocol]
+            of_source = self._half_open_of[source]
+            del of_source[protocol]
+            if not of_source:
+                del self._half_open_of[source]
+
+    def half_open(self) -> list[VeltixProtocol]:
+        """Return those still in their handshake, the oldest first."""
+        return [*self._half_open, *self._being_refused]
+
+    def _heaviest(self, other: str) -> Iterable[VeltixProtocol]:
+        """Return the half-open connections of the source that has the most, if that is too many and another source."""
+        of = self._half_open_of
+        source = max((each for each in of if each and each != other), key=lambda each: len(of[each]), default="")
+        return of[source] if source and len(of[source]) > self._limits.half_open_per_source else ()
+
+    def _evict(self, candidates: Iterable[VeltixProtocol], *, young: bool = False) -> bool:
+        """Abort the oldest; return False where there is none, or it is too young for that and must not be."""
+        oldest = next(iter(candidates), None)
+        if oldest is None or (not young and self._uptime() - self._half_open[oldest] < _YOUNG):
+            return False
+        self.shared.counters["evicted"] += 1
+        cause = HandshakeError("too many connections are in their handshake, and this one is the oldest")
+        source = self._connections[oldest]
+        if self.shared.log_limiter.allow(source):
+            _log.warn("closing a connection of {source}: {error}", source=source or "this machine", error=cause)
+        self._remove(oldest)  # at once: it is lost only in a later turn, and several may come in this one
+        self._leaving.add(oldest)
+        oldest.abort(SessionClosed(DisconnectReason.HANDSHAKE_TIMEOUT, cause))
+        return True
+
+    def connection_lost(self, protocol: VeltixProtocol, _: SessionClosed) -> None:
+        """Take note that a connection is gone."""
+        self._leaving.discard(protocol)
+        self._being_refused.discard(protocol)
+        self._remove(protocol)
+
+    def _remove(self, protocol: VeltixProtocol) -> None:
+        self.handshake_completed(protocol)
+        source = self._connections.pop(protocol, None)
+        if source is not None:
+            self._per_source[source] -= 1
+            if not self._per_source[source]:
+                del self._per_source[source]

@@ -1,0 +1,62 @@
+"""What the connections of one server, or of one client, share: counters, budgets of bytes, the heartbeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from twisted.logger import Logger
+
+__all__ = [
+    "MemoryBudget",
+]
+
+_log = Logger()
+
+
+class MemoryBudget:
+    """How many bytes all connections together may keep; beyond it the one that keeps the most is ended.
+
+    Args:
+        most: bytes.
+        over: called with a connection that is to end.
+        tight: called with True when less than half is free, and with False when at least half is again.
+
+    Attributes:
+        used: bytes kept now.
+        is_tight: True if less than half is free.
+    """
+
+    __slots__ = ("_charges", "_limit", "_on_exceeded", "_tight", "is_tight", "used")
+
+    def __init__(self, most: int, over: Callable[[Any], None], tight: Callable[[bool], None] = lambda _: None) -> None:
+        self.used = 0
+        self.is_tight = False
+        self._limit = most
+        self._on_exceeded = over
+        self._tight = tight
+        self._charges: dict[Any, int] = {}
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self._charges))
+
+    @property
+    def free(self) -> float:
+        """The part of it that is free, from 0 to 1."""
+        return max(0.0, 1 - self.used / self._limit)
+
+    def charge(self, connection: Any, size: int) -> None:
+        """Take note that a connection keeps so many bytes now; 0 for one that has ended."""
+        keepers = self._charges
+        self.used += size - keepers.get(connection, 0)
+        if size:
+            keepers[connection] = size
+        else:
+            keepers.pop(connection, None)
+        while self.used > self._limit:
+            heaviest = max(keepers, key=keepers.__getitem__)
+            self.used -= keepers.pop(heaviest)
+            self._on_exceeded(heaviest)
+        if (self.used > self._limit / 2) is not self.is_tight:
+            self.is_tight = not self.is_tight
+            self._tight(self.is_tight)

@@ -1,0 +1,1 @@
+"""Twisted transports: sockets, TLS, flow control, endpoints."""

@@ -1,0 +1,221 @@
+"""Where a server listens: Twisted's endpoints, with a wire in front of their descriptions and TLS in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import Any, NamedTuple, Protocol
+
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
+
+from veltix_tx.errors import SettingsError
+from veltix_tx.net.clock import Clocks
+from veltix_tx.settings import ServerConfig
+from veltix_tx.wire.registry import check_wire
+
+__all__ = ["ClientEndpoint", "ListenSpec", "ServerEndpoint", "TlsFiles", "listen_specs", "open_client_endpoint", "open_endpoint"]
+
+_BACKLOG = "backlog=1024"
+"""Connections that may wait to be accepted; with Twisted's 50, a crowd of clients is left hanging."""
+
+_TCP = ("tcp", "tcp4", "tcp6")
+
+_OWN_TLS = re.compile(r"tls:\d+(?::|$)")
+"""``tls:`` and a port. Twisted's own ``tls:`` begins with a folder."""
+
+
+_TLS_SETTING = re.compile(r"\btls_(cert|key|client_ca)\b")
+
+
+Kinds = dict[str, tuple[str, str]]
+
+_SERVERS: Kinds = {
+    "tcp": ("a port", "tcp:8080"),
+    "tcp6": ("a port", "tcp6:8080"),
+    "tls": ("a port and a certificate", "tls:8443:cert=FILE"),
+    "ssl": ("a port, a key and a certificate", "ssl:8443:privateKey=FILE:certKey=FILE"),
+    "unix": ("a path", "unix:veltix.sock"),
+    "systemd": ("a domain and an index or a name", "systemd:domain=INET:index=0"),
+    "haproxy": ("an endpoint behind it", "haproxy:tcp:8080"),
+}
+_CLIENTS: Kinds = {
+    "tcp": ("a host and a port", "tcp:127.0.0.1:8080"),
+    "tls": ("a host and a port", "tls:localhost:8443"),
+    "ssl": ("a host and a port", "ssl:localhost:8443"),
+    "unix": ("a path", "unix:veltix.sock"),
+}
+"""Kind of endpoint -> what its description needs, and an example of one."""
+
+
+class ServerEndpoint(Protocol):
+    """What an IStreamServerEndpoint has, for type checkers that do not know zope's interfaces."""
+
+    def listen(self, protocolFactory: Any, /) -> Any:
+        """Listen."""
+
+
+class ClientEndpoint(Protocol):
+    """What an IStreamClientEndpoint has, for the same."""
+
+    def connect(self, protocolFactory: Any, /) -> Any:
+        """Connect."""
+
+
+class TlsFiles(NamedTuple):
+    """The files of a server's TLS, as :class:`veltix_tx.net.transport.tls.ServerTls` takes them."""
+
+    cert: str | PurePath
+    key: str | PurePath | None
+    client_ca: str | PurePath | None
+
+
+class ListenSpec(NamedTuple):
+    """One place to listen in.
+
+    Attributes:
+        wire: what is spoken there.
+        endpoint: a description or an endpoint, without the TLS that ``tls`` says.
+        tls: the files for TLS on top of it.
+        given: the description as it was given.
+        own_files: True if the description names those files.
+    """
+
+    wire: str
+    endpoint: str | IStreamServerEndpoint
+    tls: TlsFiles | None
+    given: str = ""
+    own_files: bool = False
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it is known to have TLS, ours or its own."""
+        return self.tls is not None or (isinstance(self.endpoint, str) and self.endpoint.startswith(("ssl:", "tls:")))
+
+    def name_error(self, error: SettingsError) -> SettingsError:
+        """Return the error of a file for TLS, named after what names the file: this endpoint, or else the setting."""
+        if not self.own_files:
+            return error
+        name, rule = (_TLS_SETTING.sub(r"\1", words) for words in (error.name, error.rule))
+        return SettingsError("endpoint", self.given, f"one whose {name}={error.value} is {rule}")
+
+
+def listen_specs(config: ServerConfig) -> list[ListenSpec]:
+    """Return where a server is to listen.
+
+    Raises:
+        SettingsError: the wire in front of an endpoint is unknown, or TLS has no certificate or a certificate no use.
+    """
+    files = None if config.tls_cert is None else TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
+    if not config.endpoints:
+        interface = config.host.replace(":", r"\:")
+        return [ListenSpec(config.wire, f"tcp:{config.port}:interface={interface}:{_BACKLOG}", files)]
+    found = [_place(each, config.wire, files) for each in config.endpoints]
+    if files is not None and not any(place.tls == files for place in found):
+        raise SettingsError(
+            "tls_cert", config.tls_cert, "left out, or used by an endpoint tls:PORT; those given are not served with it"
+        )
+    return found
+
+
+def open_endpoint(clocks: Clocks, place: ListenSpec) -> IStreamServerEndpoint:
+    """Return the endpoint that a description describes.
+
+    Raises:
+        SettingsError: it describes none.
+    """
+    if not isinstance(place.endpoint, str):
+        return place.endpoint
+    given = place.given or place.endpoint
+    try:
+        _check_parts(given, _SERVERS)
+        endpoint: IStreamServerEndpoint = serverFromString(clocks.reactor, place.endpoint)
+    except Exception as error:
+        raise SettingsError("endpoint", given, f"a Twisted server endpoint ({_explain(given, error, _SERVERS)})") from error
+    return endpoint
+
+
+def open_client_endpoint(clocks: Clocks, where: str) -> IStreamClientEndpoint:
+    """Return the client endpoint that a description describes.
+
+    Raises:
+        SettingsError: it describes none.
+    """
+    try:
+        _check_parts(where, _CLIENTS)
+        endpoint: IStreamClientEndpoint = clientFromString(clocks.reactor, where)
+    except Exception as error:
+        raise SettingsError("endpoint", where, f"a Twisted client endpoint ({_explain(where, error, _CLIENTS)})") from error
+    return endpoint
+
+
+def _without_wire(description: str) -> str:
+    wire, at, rest = description.partition("@")
+    return rest if at and ":" not in wire else description
+
+
+def _check_parts(description: str, kinds: Kinds) -> None:
+    """Raise ValueError for a description that Twisted takes, and with which it can do nothing."""
+    kind, _, rest = _without_wire(description).partition(":")
+    if kind in kinds and not rest.strip(":"):
+        raise ValueError("missing: all of it")
+    port = re.match(r"(?:port=)?(\d+)(?::|$)", rest)
+    if kind in ("tcp", "tcp6", "ssl", "tls") and port and int(port[1]) > 65535:
+        raise ValueError(f"{port[1]} is no port: they are from 0 to 65535")
+
+
+def _explain(description: str, error: Exception, kinds: Kinds) -> str:
+    """Return what is wrong with an endpoint's description, of which Twisted says what its own functions say."""
+    kind, said = _without_wire(description).partition(":")[0], str(error)
+    if kind in kinds and "missing" in said:
+        needed, example = kinds[kind]
+        return f"{kind} needs {needed}: {example}"
+    if "Unknown endpoint type" in said:
+        there_is = ", ".join(kinds)
+        return f"{kind!r} is none of {there_is}, nor of a plugin" + (f"; a port is tcp:{kind}" if kind.isdecimal() else "")
+    if unexpected := re.search(r"unexpected keyword argument '(\w+)'", said):
+        return f"{kind} has no {unexpected[1]}="
+    if "positional argument" in said:
+        return f"it has too many parts for {kind}: a colon in one is written \\:"
+    if number := re.search(r"invalid literal for int\(\) with base (?:8|10): (.*)", said):
+        return f"{number[1]} is no whole number"
+    if isinstance(error, LookupError):
+        return f"{kind} has no such one: {said}"
+    return said
+
+
+def _place(endpoint: str | IStreamServerEndpoint, default: str, files: TlsFiles | None) -> ListenSpec:
+    if not isinstance(endpoint, str):
+        return ListenSpec(default, endpoint, None, str(endpoint))
+    wire, rest = _split_wire(endpoint, default)
+    kind, *parts = re.findall(r"(?:\\.|[^\\:])+", rest) or [""]
+    if not _OWN_TLS.match(rest):
+        told = "::" in rest or len(parts) > 2 or any(part.startswith("backlog=") for part in parts)
+        return ListenSpec(wire, rest if told or kind not in _TCP else f"{rest}:{_BACKLOG}", None, endpoint)
+    given, others = {}, []
+    for part in parts:
+        name, _, value = part.partition("=")
+        if name in TlsFiles._fields:
+            given[name] = re.sub(r"\\(.)", r"\1", value)
+        else:
+            others.append(part)
+    if given.get("cert"):
+        files = TlsFiles(given["cert"], given.get("key"), given.get("client_ca"))
+    elif files is None or given:
+        raise SettingsError("endpoint", endpoint, "one with cert=FILE in it, or tls_cert given")
+    if not any(part.startswith("backlog=") for part in others):
+        others.append(_BACKLOG)
+    return ListenSpec(wire, ":".join(["tcp", *others]), files, endpoint, bool(given))
+
+
+def _split_wire(endpoint: str, default: str) -> tuple[str, str]:
+    """Split ``"1.9.0@tcp:8090"`` into wire and endpoint."""
+    rest = _without_wire(endpoint)
+    if rest == endpoint:
+        return default, endpoint
+    wire = endpoint.partition("@")[0]
+    try:
+        check_wire(wire)
+    except SettingsError as error:
+        raise SettingsError("endpoint", endpoint, f"an endpoint, or RELEASE@endpoint with {error.rule}") from None
+    return wire, rest

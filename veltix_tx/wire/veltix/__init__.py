@@ -1,0 +1,1 @@
+"""The Veltix wire: layouts, frames, handshakes and releases of every published generation."""

@@ -1,0 +1,480 @@
+"""The three handshakes in both roles: the machine that walks the tables of :mod:`~veltix_tx.wire.veltix.states`.
+
+=======  ==========================================  ==========================================
+kind     server                                      client
+=======  ==========================================  ==========================================
+NONE     (nothing)                                   (nothing)
+HELLO    say HELLO · read HELLO_ACK                  read HELLO · send HELLO_ACK
+JSON     say hello · read hello · send result        read hello · send hello · read result
+=======  ==========================================  ==========================================
+
+Which kind and layout it is may be open at first (``wire="auto"``). A server then says its
+hellos in stages until the client answers one of them: clients never speak before a hello they
+understand, and each survives the others'. A client reads it off the server's first bytes and
+mirrors the server's version; a server that says nothing is asked with a PING of the releases
+that have no handshake, and its PONG is the handshake.
+
+A client that is pinned to a release with HELLO frames looks for its HELLO in what the server says, as real ones
+do: hellos for clients of other releases come before it. It gives up at the handshake's deadline, or after
+``json_hello_size`` bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
+
+from veltix_tx.errors import (
+    EarlyMessage,
+    FrameTooLarge,
+    HandshakeError,
+    MalformedHello,
+    NotVeltix,
+    ServerFull,
+    VersionRefused,
+    excerpt,
+)
+from veltix_tx.limits import Limits
+from veltix_tx.wire.interface import Role
+from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, MessageType
+from veltix_tx.wire.peer import Peer
+from veltix_tx.wire.veltix.extensions import FEATURES, PARAMETER, agreed_features
+from veltix_tx.wire.veltix.foreign import QUOTED, looks_like, may_look_like, signature_of
+from veltix_tx.wire.veltix.layouts import W14, W15, W16, W22, W62, Header, Layout
+from veltix_tx.wire.veltix.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release, is_version
+from veltix_tx.wire.veltix.states import DETECTION, ON_TIMEOUT, OTHERWISE, SCRIPTS, SIGNATURES, Step
+
+__all__ = [
+    "Handshake",
+]
+
+_PAD_BYTES = b"\xff" * 128
+_SILENCE = 1.5
+"""Seconds without a hello after which a client asks whether the server has no handshake."""
+
+_LAYOUTS, _LAYOUT = "layouts", "layout"
+"""In the JSON hellos' ``meta``, between two of this package: what a server offers, what its client chose."""
+
+_BARE_LAYOUTS = (W14, W22, W62)
+"""HELLO frames without a magic, shortest header first: the one whose checksum fits is it."""
+
+
+_SHOWN = 14
+"""Bytes shown of what a peer says that is not understood."""
+
+_USUAL_METAS: tuple[Mapping[str, object], ...] = (
+    {},
+    {PARAMETER: list(FEATURES)},
+    {_LAYOUT: W22.name},
+    {_LAYOUT: W22.name, PARAMETER: list(FEATURES)},
+    SUPERSET.meta,
+)
+"""What real clients, and those and servers of this package, say in their ``meta``."""
+
+
+@lru_cache(maxsize=64)
+def _same_peer(
+    version: str, layout: Layout, kind: HandshakeKind, protocol: str | None, features: tuple[str, ...], usual: int
+) -> Peer:
+    """Return the peer of these; most peers of a server are alike, and share one."""
+    return Peer(version, layout, kind, protocol, _USUAL_METAS[usual], features)
+
+
+class Handshake:
+    """One connection's handshake. Feed it bytes, send what it leaves in ``outgoing``.
+
+    Args:
+        role: this side's.
+        release: the release to speak, None to find out.
+        getrandbits: draws the ids of HELLO frames.
+        limits: ``hello_size`` and ``json_hello_size`` are used.
+        gap: seconds between the hellos of a server that finds out.
+        long_headers: ask a server that offers it for headers of 22 bytes.
+        features: what this side may agree on beyond upstream's protocol.
+
+    Attributes:
+        peer: the other side, once the handshake is complete.
+        outgoing: bytes to send; the caller takes them out.
+        next_timeout: seconds after which :meth:`handle_timeout` wants to be called, None for never.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        release: Release | None,
+        getrandbits: Callable[[int], int],
+        limits: Limits,
+        gap: float,
+        long_headers: bool = False,
+        features: tuple[str, ...] = (),
+    ) -> None:
+        self.peer: Peer | None = None
+        self.outgoing: list[bytes] = []
+        self.next_timeout: float | None = None
+        self._role = role
+        self._release = release
+        self._getrandbits = getrandbits
+        self._limits = limits
+        self._gap = gap
+        self._long_headers = long_headers
+        self._features = features
+        self._agreed: tuple[str, ...] = ()
+        self._buffer = bytearray()
+        self._stages = list(AUTO_HELLOS) if release is None else [release]
+        self._offered: dict[tuple[Layout, int], Release] = {}
+        self._offered_json: Release | None = None
+        self._kind = release.handshake if release else None
+        self._layout = release.layout if release else None
+        self._steps = list(SCRIPTS[release.handshake, role] if release else DETECTION[role])
+        self._version = ""
+        self._protocol: str | None = None
+        self._meta: Mapping[str, object] = {}
+        self._reply_to = 0
+        self._skipped = b""
+        self._refused: list[str] = []
+        self._reply_json: dict[str, object] = {}
+        self._met = False  # whether a first message of the peer's has been understood
+
+    def start(self) -> None:
+        """Begin: a server says its first hello, a side without a handshake is done."""
+        if self._steps[:1] == [Step.DETECT_SERVER]:
+            self.next_timeout = _SILENCE
+        self._advance()
+
+    def handle_timeout(self) -> None:
+        """Go on after ``wake_after`` seconds of silence: the next hello, or a client's question."""
+        if self.next_timeout is None:
+            return
+        self.next_timeout = None
+        self._steps = list(ON_TIMEOUT[self._steps[0]])
+        self._advance()
+
+    def receive_data(self, data: bytes) -> bytes:
+        """Take the peer's bytes; return those behind the handshake once it is complete.
+
+        Raises:
+            HandshakeError: the peer's part is wrong; nothing more is read.
+            FrameTooLarge: it declares more than the limits allow.
+        """
+        self.next_timeout = None
+        self._buffer += data
+        if not self._met:
+            self._check_first()
+            if may_look_like(bytes(self._buffer)):
+                return b""
+        self._advance()
+        if self.peer is None:
+            return b""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
+    @property
+    def fault(self) -> HandshakeError | None:
+        """What is wrong with what the server has said while a pinned client still waits for its HELLO; None for nothing."""
+        if self._release is None or self.peer is not None:
+            return None
+        if self._refused:
+            return VersionRefused(self._refused[-1], self._release.rule)
+        return self._foreign if self._skipped else None
+
+    @property
+    def beginning(self) -> bytes:
+        """The first bytes of the message of which only a part has come."""
+        return bytes(self._buffer[:QUOTED])
+
+    def refuse_full(self) -> None:
+        """Instead of :meth:`start`: tell the client that the server is full, where its release has words for it."""
+        if self._release is None or self._release.protocol is not None:
+            self._send_json({"error": "server_full"})
+
+    def _check_first(self) -> None:
+        """Refuse a peer whose first bytes are another protocol's. It is told by as few of them as it takes."""
+        signature = signature_of(bytes(self._buffer[:QUOTED]))
+        if signature:
+            raise NotVeltix("client" if self._role is Role.SERVER else "server", looks_like(signature), signature)
+
+    def _advance(self) -> None:
+        """Walk the steps as far as the bytes go."""
+        while self._steps:
+            if not _ACTIONS[self._steps[0]](self):
+                return
+            del self._steps[0]
+        assert self._kind is not None
+        assert self._layout is not None
+        known, meta = (self._version, self._layout, self._kind, self._protocol), self._meta
+        usual = next((number for number, each in enumerate(_USUAL_METAS) if each == meta), None)
+        self.peer = Peer(*known, meta, self._agreed) if usual is None else _same_peer(*known, self._agreed, usual)
+
+    # Saying: each of these is done at once.
+
+    def _say_hello(self) -> bool:
+        stage = self._stages.pop(0)
+        # Twice after the first: a 2.x or 3.x client takes the next hello for its result if it is
+        # on the way when the client answers, and it may answer from behind a slow link's proxy.
+        self.next_timeout = self._gap * (2 if stage is SUPERSET else 1) if self._stages else None
+        if stage is None:
+            self.outgoing.append(_PAD_BYTES)
+        elif stage.handshake is HandshakeKind.JSON:
+            self._offered_json = stage
+            self.outgoing.append(_json_hello(stage, self._features))
+        else:
+            request_id = self._getrandbits(8 * stage.layout.id_size)
+            self._offered[stage.layout, request_id] = stage
+            self._send_frame(stage.layout, HELLO, request_id, stage.announces)
+        return True
+
+    def _send_ack(self) -> bool:
+        assert self._layout is not None
+        version = self._release.announces if self._release else self._version
+        self._send_frame(self._layout, HELLO_ACK, self._reply_to, version)
+        return True
+
+    def _send_client(self) -> bool:
+        self._send_json(self._reply_json)
+        return True
+
+    def _send_result(self) -> bool:
+        self.outgoing.append(_RESULT)
+        return True
+
+    def _send_ping(self) -> bool:
+        self._reply_to = self._getrandbits(32)
+        self.outgoing.append(W62.pack(PING.code, b"", self._reply_to, 0))
+        return True
+
+    def _send_frame(self, layout: Layout, message_type: MessageType, request_id: int, version: str) -> None:
+        text = version.encode("ascii")
+        content = len(text).to_bytes(2, "big") + text
+        self.outgoing.append(layout.pack(message_type.code, content, request_id, 0) + content)
+
+    def _send_json(self, message: Mapping[str, object]) -> None:
+        self.outgoing.append(_framed(message))
+
+    # Reading: each returns whether the peer's part was there whole.
+
+    def _find(self) -> bool:
+        """Tell by the peer's first bytes which steps follow."""
+        if len(self._buffer) < 2:
+            return False
+        step = self._steps[0]
+        self._kind, self._layout, following = SIGNATURES[step].get(bytes(self._buffer[:2]), OTHERWISE[step])
+        self._steps += following
+        return True
+
+    def _read_ack(self) -> bool:
+        frame = self._take_frame(HELLO_ACK)
+        if frame is None:
+            return False
+        header, content = frame
+        assert self._layout is not None
+        offered = self._offered.get((self._layout, header.request_id))
+        if offered is None:
+            raise MalformedHello("the peer's HELLO_ACK carries another id than any HELLO it was sent")
+        version = _version_in(content)
+        if not offered.welcomes(version):
+            raise VersionRefused(version, " ".join(sorted(offered.welcome)))
+        self._version = offered.read(version)
+        return True
+
+    def _read_hello(self) -> bool:
+        release = self._release
+        while (frame := self._take_frame(HELLO) if release is None else self._find_hello(release)) is not None:
+            header, content = frame
+            version = _version_in(content)
+            if release is None or release.accepts(version):
+                self._reply_to = header.request_id
+                self._version = version.removeprefix("v")
+                return True
+            if not release.waits:
+                raise VersionRefused(version, release.rule)
+            self._refused.append(version)
+        return False
+
+    def _find_hello(self, release: Release) -> tuple[Header, bytes] | None:
+        """Take the first whole HELLO of this wire, wherever it begins, and drop what is before it."""
+        layout, buffer = release.layout, self._buffer
+        begins = layout.magic + HELLO.code.to_bytes(2, "big")
+        position, unfinished = buffer.find(begins), -1
+        while position >= 0:
+            start = position + layout.header_size
+            header = layout.unpack(buffer[position:start]) if len(buffer) >= start else None
+            stop = start if header is None else start + header.size
+            if header is None or (header.size <= self._limits.hello_size and len(buffer) < stop):
+                unfinished = position if unfinished < 0 else unfinished
+            elif header.size <= self._limits.hello_size:
+                content = bytes(buffer[start:stop])
+                if layout.checksum(content) == header.digest:
+                    self._skip(position)
+                    del buffer[: stop - position]
+                    return header, content
+            position = buffer.find(begins, position + 1)
+        self._skip(unfinished if unfinished >= 0 else max(0, len(buffer) - len(begins) + 1))
+        return None
+
+    @property
+    def _foreign(self) -> MalformedHello:
+        assert self._release is not None
+        return MalformedHello(
+            f"the server says something that begins with {excerpt(self._skipped[:_SHOWN])} and is no HELLO of {self._release.name} "
+            "(wire='auto' finds out what a server speaks)"
+        )
+
+    def _skip(self, size: int) -> None:
+        """Drop what is no HELLO of this wire."""
+        self._skipped += self._buffer[:size]
+        del self._buffer[:size]
+        if len(self._skipped) > self._limits.json_hello_size:
+            raise self._foreign
+
+    def _read_pong(self) -> bool:
+        while (frame := self._take_frame(PONG)) is not None:
+            if frame[0].request_id == self._reply_to:
+                return True
+        return False
+
+    def _read_client(self) -> bool:
+        message = self._take_json()
+        if message is None:
+            return False
+        assert self._offered_json is not None
+        self._layout = self._offered_json.layout
+        self._check_json(message, self._offered_json)
+        if self._meta.get(_LAYOUT) == W22.name and W22.name in _names(self._offered_json.meta.get(_LAYOUTS)):
+            self._layout = W22
+        self._agreed = agreed_features(self._offered_json.meta.get(PARAMETER), self._meta.get(PARAMETER), self._features)
+        return True
+
+    def _read_server(self) -> bool:
+        message = self._take_json()
+        if message is None:
+            return False
+        if "error" in message:
+            raise ServerFull(message["error"])
+        self._check_json(message, self._release or (SUPERSET if "pv" in message else None))
+        if self._layout is None:
+            self._layout = W15 if "pv" in message or "id_window" in self._meta else W16
+        mirrored: dict[str, object] = {key: message[key] for key in ("v", "pv") if key in message}
+        meta: dict[str, object] = {}
+        if self._release is None and self._long_headers and W22.name in _names(self._meta.get(_LAYOUTS)):
+            self._layout = W22
+            meta[_LAYOUT] = W22.name
+        if self._release is None:
+            self._agreed = agreed_features(self._meta.get(PARAMETER), self._features)
+            if self._agreed:
+                meta[PARAMETER] = list(self._agreed)
+        self._reply_json = {**(self._release.hello if self._release else mirrored), "meta": meta}
+        return True
+
+    def _read_result(self) -> bool:
+        message = self._take_json()
+        if message is None:
+            return False
+        if "error" in message:
+            raise ServerFull(message["error"])
+        if message.get("result") != "ok":
+            raise MalformedHello(f"the server's result is {excerpt(message.get('result'))}, not 'ok'")
+        return True
+
+    def _check_json(self, message: Mapping[str, object], release: Release | None) -> None:
+        version, protocol, meta = message.get("v"), message.get("pv"), message.get("meta")
+        if not (isinstance(version, str) and 0 < len(version) <= 64 and version.isascii() and version.isprintable()):
+            raise MalformedHello(f"the peer's JSON hello gives {excerpt(version)} as its version, which is none")
+        if release is None and not is_version(version):
+            raise MalformedHello(f"the peer's JSON hello gives {excerpt(version)} as its version, which is none")
+        if release is not None and not release.accepts(version, protocol):
+            raise VersionRefused(version if protocol is None else f"{version} (pv {excerpt(protocol)})", release.rule)
+        self._version = version
+        self._protocol = protocol if isinstance(protocol, str) else None
+        self._meta = meta if isinstance(meta, dict) else {}
+
+    def _take_json(self) -> dict[str, object] | None:
+        if len(self._buffer) < 2:
+            return None
+        size = int.from_bytes(self._buffer[:2], "big")
+        if size > self._limits.json_hello_size:
+            raise FrameTooLarge(size, self._limits.json_hello_size)
+        if len(self._buffer) < 2 + size:
+            return None
+        text = bytes(self._buffer[2 : 2 + size])
+        del self._buffer[: 2 + size]
+        self._met = True
+        try:
+            message = json.loads(text)
+        except (ValueError, RecursionError):
+            raise MalformedHello(f"the peer's part of the handshake is not JSON: {excerpt(text)}") from None
+        if not isinstance(message, dict):
+            raise MalformedHello(f"the peer's part of the handshake is not a JSON object: {excerpt(text)}")
+        return message
+
+    def _take_frame(self, expected: MessageType) -> tuple[Header, bytes] | None:
+        """Take one frame of the expected type; where the layout is open, settle it."""
+        for layout in _BARE_LAYOUTS if self._layout is None else (self._layout,):
+            if len(self._buffer) < layout.header_size:
+                return None
+            header = layout.unpack(self._buffer)
+            if not header.sound or (header.code != expected.code and self._role is Role.CLIENT):
+                shown = excerpt(bytes(self._buffer[:_SHOWN]))
+                raise MalformedHello(f"the peer does not begin as this wire does: {shown}")
+            if header.code != expected.code:
+                raise EarlyMessage(header.code, bytes(self._buffer[: W14.header_size]))
+            if header.size > self._limits.hello_size:
+                raise FrameTooLarge(layout.header_size + header.size, layout.header_size + self._limits.hello_size)
+            stop = layout.header_size + header.size
+            if len(self._buffer) < stop:
+                return None
+            content = bytes(self._buffer[layout.header_size : stop])
+            if layout.checksum(content) == header.digest:
+                self._layout = layout
+                self._met = True
+                del self._buffer[:stop]
+                return header, content
+        raise MalformedHello(f"the peer's {expected.name} frame has a bad checksum")
+
+
+_ACTIONS: Mapping[Step, Callable[[Handshake], bool]] = {
+    Step.SAY_HELLO: Handshake._say_hello,
+    Step.READ_ACK: Handshake._read_ack,
+    Step.READ_CLIENT: Handshake._read_client,
+    Step.SEND_RESULT: Handshake._send_result,
+    Step.READ_HELLO: Handshake._read_hello,
+    Step.SEND_ACK: Handshake._send_ack,
+    Step.READ_SERVER: Handshake._read_server,
+    Step.SEND_CLIENT: Handshake._send_client,
+    Step.READ_RESULT: Handshake._read_result,
+    Step.READ_PONG: Handshake._read_pong,
+    Step.DETECT_CLIENT: Handshake._find,
+    Step.DETECT_SERVER: Handshake._find,
+    Step.DETECT_AFTER_PING: Handshake._find,
+    Step.SEND_PING: Handshake._send_ping,
+}
+
+
+def _framed(message: Mapping[str, object]) -> bytes:
+    text = json.dumps(message).encode()
+    return len(text).to_bytes(2, "big") + text
+
+
+@cache
+def _json_hello(release: Release, features: tuple[str, ...]) -> bytes:
+    meta = dict(release.meta)
+    offered = agreed_features(meta.pop(PARAMETER, None), features)
+    return _framed({**release.hello, "meta": {**meta, PARAMETER: list(offered)} if offered else meta})
+
+
+_RESULT = _framed({"result": "ok"})
+
+
+def _names(given: object) -> list[object]:
+    return given if isinstance(given, list) else []
+
+
+def _version_in(content: bytes) -> str:
+    """Return the version in a HELLO's or HELLO_ACK's content; bytes behind it are ignored, as real peers do."""
+    size = int.from_bytes(content[:2], "big")
+    text = content[2 : 2 + size]
+    version = text.decode("latin-1")
+    if len(text) != size or not is_version(version.removeprefix("v")):
+        raise MalformedHello(f"the peer's HELLO gives {excerpt(text)} as its version, which is none")
+    return version

@@ -1,0 +1,190 @@
+"""The six header layouts Veltix has had, as one table.
+
+Every header is big-endian. ``size`` counts the content only; the checksum covers the content
+only, never the header. The layouts are named after their header's length in bytes.
+
+======  ===================  ==========  ==============  ==========================
+layout  releases             checksum    clock           request id
+======  ===================  ==========  ==============  ==========================
+W46     "1.0" (paper only)   SHA-256     ms              none
+W62     1.2.0 - 1.6.1        SHA-256     ms              16 bytes
+W22     1.6.2 - 1.6.9        CRC-32      ms              4 bytes
+W14     1.6.10               CRC-32      none            4 bytes
+W16     1.7.0 - 1.9.0        CRC-32      none            4 bytes
+W15     2.0.0 - 3.3.0        CRC-32      none            2 bytes
+======  ===================  ==========  ==============  ==========================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from struct import Struct
+from typing import NamedTuple, Protocol
+
+from veltix_tx.wire.veltix.codec import crc32
+from veltix_tx.wire.veltix.turn_clock import TurnClock
+
+__all__ = ["ALL_LAYOUTS", "W14", "W15", "W16", "W22", "W46", "W62", "Header", "Layout", "RunningChecksum"]
+
+
+def _sha256(content: bytes) -> bytes:
+    return sha256(content).digest()
+
+
+class RunningChecksum(Protocol):
+    """A checksum on the way."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take the next bytes."""
+
+    def digest(self) -> int | bytes:
+        """Return the checksum of all bytes so far."""
+
+
+class _Crc32:
+    __slots__ = ("_value",)
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        self._value = crc32(data, self._value)
+
+    def digest(self) -> int:
+        return self._value
+
+
+class Header(NamedTuple):
+    """The fields of one header; ``sound`` says whether it starts with the layout's magic."""
+
+    code: int
+    size: int
+    digest: int | bytes
+    timestamp: int
+    request_id: int
+    sound: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """One header layout. There is one object for each: it is compared, and looked up, by identity.
+
+    A header unpacks to five fields, in one of two orders: ``code, size, digest, timestamp,
+    request id``, or with a magic ``magic, code, size, digest, request id``. A field that the
+    layout does not have unpacks to ``b""``.
+
+    Attributes:
+        name: ``"W"`` and the header's length.
+        format: the header in ``struct`` notation.
+        checksum: content -> digest, an int (CRC-32) or 32 bytes (SHA-256).
+        id_size: bytes of a request id, 0 for none.
+        clock: whether a header carries the sender's clock in ms.
+        magic: the two bytes a header starts with, or ``b""``.
+    """
+
+    name: str
+    format: str
+    checksum: Callable[[bytes], int | bytes]
+    id_size: int
+    clock: bool = False
+    magic: bytes = b""
+    header: Struct = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "header", Struct(self.format))
+
+    @property
+    def header_size(self) -> int:
+        """Bytes of a header."""
+        return self.header.size
+
+    @property
+    def wide_id(self) -> bool:
+        """Whether the request id unpacks to bytes instead of an int."""
+        return self.id_size not in (2, 4)
+
+    def summing(self) -> RunningChecksum:
+        """Return what computes the checksum of a content that comes in parts."""
+        return sha256() if self.checksum is _sha256 else _Crc32()
+
+    def packer(self, clock: Callable[[], int]) -> Callable[[int, bytes, int], bytes]:
+        """Return a function that makes headers: type code, content, request id -> header.
+
+        Made once for a connection, so that a message costs one call with everything bound. It
+        raises struct.error or OverflowError for a request id that is not in the layout's range.
+
+        Args:
+            clock: gives the ms for a layout that carries them.
+        """
+        pack, checksum, magic, has_clock = self.header.pack, self.checksum, self.magic, self.clock
+        wide_id, id_size = self.wide_id, self.id_size
+
+        def with_magic(code: int, content: bytes, request_id: int) -> bytes:
+            return pack(magic, code, len(content), checksum(content), request_id)
+
+        def bare(code: int, content: bytes, request_id: int) -> bytes:
+            wire_id = request_id.to_bytes(id_size, "big") if wide_id else request_id
+            return pack(code, len(content), checksum(content), clock() if has_clock else b"", wire_id)
+
+        return with_magic if magic else bare
+
+    def framer(self, clock: Callable[[], int]) -> Callable[[int, bytes, int], bytes]:
+        """Return a function as :meth:`packer` does, but of the whole frame: header and content in one.
+
+        Args:
+            clock: gives the ms for a layout that carries them; a TurnClock those that it keeps.
+        """
+        pack, checksum, magic, has_clock = self.header.pack, self.checksum, self.magic, self.clock
+        wide_id, id_size = self.wide_id, self.id_size
+
+        def with_magic(code: int, content: bytes, request_id: int) -> bytes:
+            return pack(magic, code, len(content), checksum(content), request_id) + content
+
+        def bare(code: int, content: bytes, request_id: int) -> bytes:
+            wire_id = request_id.to_bytes(id_size, "big") if wide_id else request_id
+            return pack(code, len(content), checksum(content), clock() if has_clock else b"", wire_id) + content
+
+        def turned(code: int, content: bytes, request_id: int) -> bytes:
+            return pack(code, len(content), checksum(content), turn.ms or turn.keep(), request_id) + content
+
+        def turned_wide(code: int, content: bytes, request_id: int) -> bytes:
+            wire_id = request_id.to_bytes(id_size, "big")
+            return pack(code, len(content), checksum(content), turn.ms or turn.keep(), wire_id) + content
+
+        if has_clock and isinstance(clock, TurnClock):
+            turn = clock
+            return turned_wide if wide_id else turned
+        return with_magic if magic else bare
+
+    def pack(self, code: int, content: bytes, request_id: int, timestamp: int) -> bytes:
+        """Return one header.
+
+        Args:
+            code: the type code, 0 to 65535.
+            content: the whole content.
+            request_id: cut to the layout's width.
+            timestamp: ms, ignored by a layout without a clock.
+        """
+        return self.packer(lambda: timestamp)(code, content, request_id & ((1 << 8 * self.id_size) - 1))
+
+    def unpack(self, data: bytes | bytearray | memoryview) -> Header:
+        """Return the header at the start of ``data``, which has at least ``header_size`` bytes."""
+        if self.magic:
+            magic, code, size, digest, request_id = self.header.unpack_from(data)
+            return Header(code, size, digest, 0, request_id, magic == self.magic)
+        code, size, digest, timestamp, request_id = self.header.unpack_from(data)
+        wide = int.from_bytes(request_id, "big") if self.wide_id else request_id
+        return Header(code, size, digest, timestamp or 0, wide, True)
+
+
+W46 = Layout("W46", ">HI32sQ0s", _sha256, id_size=0, clock=True)
+W62 = Layout("W62", ">HI32sQ16s", _sha256, id_size=16, clock=True)
+W22 = Layout("W22", ">HIIQI", crc32, id_size=4, clock=True)
+W14 = Layout("W14", ">HII0sI", crc32, id_size=4)
+W16 = Layout("W16", ">2sHIII", crc32, id_size=4, magic=b"VX")
+W15 = Layout("W15", ">2sxHIIH", crc32, id_size=2, magic=b"VX")
+"""The byte after the magic is a flags byte: sent as 0, any value accepted and ignored."""
+
+ALL_LAYOUTS = (W46, W62, W22, W14, W16, W15)

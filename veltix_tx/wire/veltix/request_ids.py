@@ -1,0 +1,127 @@
+"""Request ids for each side of each layout, and the table of requests that wait for a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from veltix_tx.wire.interface import Role
+from veltix_tx.wire.peer import Peer
+from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
+from veltix_tx.wire.veltix.layouts import Layout
+
+__all__ = [
+    "CLIENT_IDS",
+    "LEGACY_CLIENT_IDS",
+    "PLAIN_IDS",
+    "SERVER_IDS",
+    "RequestIds",
+    "half_of",
+]
+
+
+SERVER_IDS = range(0x8000, 0xFFFF)
+CLIENT_IDS = range(0x7FFF)
+LEGACY_CLIENT_IDS = range(30000, 0x7FFF)
+"""For a server of 2.0.0 to 3.0.0, which numbers its own requests from 0 to 29999 and takes any
+frame with such an id for their reply.
+
+A client of 3.0.0 counts through all 16 bits: after 32768 requests one of its own ids may be one a
+server waits for. Nothing on the wire tells that message from a reply.
+
+The last id of each half answers nothing and asks nothing: no release ever waits for it, so that
+a plain message is never taken for a reply (a real 2.x client waits for ids from 0 on).
+"""
+
+PLAIN_IDS = (CLIENT_IDS.stop, SERVER_IDS.stop)
+"""On the layout with 16-bit ids, those of messages that ask nothing."""
+
+
+def _wide_half(size: int, role: Role) -> range:
+    """Return which ids of ``size`` bytes are those of a side: a server's have the first bit set. The last one asks nothing."""
+    half = 1 << (8 * size - 1)
+    start = half if role is Role.SERVER else 0
+    return range(start, start + half - 1)
+
+
+_WIDE_HALVES = {(size, role): _wide_half(size, role) for size in (4, 16) for role in Role}
+
+
+def half_of(role: Role, peer: Peer) -> range:
+    """Return which half of the ids is that of the side with this role: no two of this package ever use the same one.
+
+    Real peers before 2.0.0 draw theirs from all ids, so that one of theirs may be one of this side's.
+    """
+    size = peer.layout.id_size
+    if size != 2:
+        return _WIDE_HALVES.get((size, role), range(0))
+    if role is Role.SERVER:
+        return SERVER_IDS
+    counts_from_0 = peer.version in ("2.0.3", "3.0.0") if peer.protocol else "id_window" in peer.meta
+    return LEGACY_CLIENT_IDS if counts_from_0 else CLIENT_IDS
+
+
+class RequestIds:
+    """Where one side of one connection takes its request ids from.
+
+    Ids of 16 bits are counted through the side's half. Wider ones are drawn at random: for requests with the second bit
+    clear, for messages that ask nothing with it set, so that an answer to such a message is no request's reply.
+
+    Args:
+        layout: what it is for.
+        half: this side's half of the ids; see :func:`half_of`.
+        getrandbits: draws the wider ones: a number of bits -> an int of as many.
+
+    Attributes:
+        available: whether the layout has request ids at all.
+        unsolicited_id: the id of every message that asks nothing and answers nothing; None where each has one of its own.
+    """
+
+    __slots__ = ("_bits", "_getrandbits", "_half", "_next", "available", "unsolicited_id")
+
+    def __init__(self, layout: Layout, half: range, getrandbits: Callable[[int], int]) -> None:
+        self._bits = max(0, layout.id_size * 8 - 2)
+        self._half = half
+        self._next = half.start
+        self._getrandbits = getrandbits
+        self.available = layout.id_size > 0
+        self.unsolicited_id = half.stop if layout.id_size == 2 else None
+
+    def unsolicited(self) -> int:
+        """Return an id for a message that asks nothing and answers nothing."""
+        return (
+            self._half.stop - self._getrandbits(self._bits) if self.unsolicited_id is None else self.unsolicited_id
+        )  # the half's upper half
+
+    @property
+    def probe(self) -> int:
+        """The id of every ping that nobody waits for; no other ping has it."""
+        return self._half.stop
+
+    def takes(self, wanted: int) -> bool:
+        """True if a program may choose this id for a request: one of this side's, where they are not counted."""
+        return self.unsolicited_id is None and self._half.start <= wanted < self._half.stop
+
+    def allocate(self, taken: Collection[int], given_up: GivenUpIds = NONE_GIVEN_UP) -> int | None:
+        """Return an id that is neither taken nor given up; None when there is no other."""
+        half, ids, request_id = self._half, given_up.ids, self._next
+        if self.unsolicited_id is None:
+            for _ in range(64):
+                request_id = half.start + self._getrandbits(self._bits)
+                if request_id not in taken and request_id not in ids:
+                    return request_id
+            return None
+        if request_id in taken or request_id in ids:
+            if len(taken) + len(ids) >= len(half):
+                return None
+            while True:  # ids come in turn: one that still waits for its reply is passed once in a whole round
+                if request_id in ids:
+                    request_id = given_up.next_free(request_id + 1, half.stop)
+                elif request_id in taken:
+                    request_id += 1
+                else:
+                    break
+                if request_id == half.stop:
+                    request_id = half.start
+        following = request_id + 1
+        self._next = half.start if following == half.stop else following
+        return request_id
