@@ -32,12 +32,12 @@ from veltix_tx.net.session import dispatcher
 from veltix_tx.net.shared import admission, budgets, log_limiter
 from veltix_tx.net.shared.counters import COUNTERS
 from veltix_tx.net.transport import accept, endpoints, flow_control, sockets
+from veltix_tx.wire.error_codes import ERROR_CODES
 from veltix_tx.wire.events import Event, RejectReason
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import EXTENSION_TYPES, PING, SYSTEM_TYPES, CodeRange, MessageRegistry, MessageType
 from veltix_tx.wire.veltix import handshake, request_ids
 from veltix_tx.wire.veltix.connection import VeltixConnection
-from veltix_tx.wire.veltix.extensions import ERROR_CODES
 from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W15, Layout
 from veltix_tx.wire.veltix.releases import AUTO_HELLOS, RELEASES, HandshakeKind, Release
 from veltix_tx.wire.veltix.states import OTHERWISE, SCRIPTS, SIGNATURES, STATES, State, Step, Trigger
@@ -513,7 +513,6 @@ _UNITS = {
     "connect_timeout": "seconds",
     "retry": "tries, or a `RetryPolicy`",
     "retry_delay": "seconds",
-    "long_headers": "yes or no",
     "tls": "yes or no",
     "tls_ca": "a file",
     "tls_name": "a name or an address",

@@ -57,8 +57,10 @@ if TYPE_CHECKING:
         SocketCore,
     )
     from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+    from veltix_tx.wire.veltix.wire import Auto
 
 __all__ = [
+    "Auto",
     "BufferSize",
     "CannotBlock",
     "Client",
@@ -118,6 +120,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Auto": "veltix_tx.wire.veltix.wire",
     "Plugin": "veltix_tx.app.plugins",
     "find_plugins": "veltix_tx.app.plugins",
     "plugin_code": "veltix_tx.app.plugins",

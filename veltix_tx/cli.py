@@ -29,9 +29,7 @@ from veltix_tx.sanitize import escape_controls
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.stdio import INTERRUPTED, OutputFailed, command_output, is_broken_pipe
 from veltix_tx.wire.messages import MessageRegistry, Response
-from veltix_tx.wire.registry import check_wire
-from veltix_tx.wire.veltix import codec
-from veltix_tx.wire.veltix.releases import AUTO
+from veltix_tx.wire.registry import build_description, find_wire
 
 __all__ = ["STATUSES", "main"]
 
@@ -97,7 +95,7 @@ def _parse(ctx: click.Context, param: click.Parameter, value: str) -> _Where:
 
 def _check_release(ctx: click.Context, param: click.Parameter, value: str) -> str:
     try:
-        check_wire(value)
+        find_wire(value)
     except SettingsError as error:
         raise click.BadParameter(f"{value!r} is not {error.rule}") from None
     return value
@@ -105,7 +103,7 @@ def _check_release(ctx: click.Context, param: click.Parameter, value: str) -> st
 
 _server = click.argument("server", callback=_parse, metavar="SERVER")
 _wire = click.option(
-    "--wire", default=AUTO, show_default=True, callback=_check_release, help="The upstream release to speak, such as 1.6.3."
+    "--wire", default="auto", show_default=True, callback=_check_release, help="The upstream release to speak, such as 1.6.3."
 )
 
 
@@ -145,7 +143,7 @@ _EPILOG = "\b\nExit status:\n" + "\n".join(f"  {status:<3}  {meaning}" for statu
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
-@click.version_option(__version__, prog_name="veltix", message=f"%(prog)s (veltix_tx) %(version)s ({codec.description()})")
+@click.version_option(__version__, prog_name="veltix", message=f"%(prog)s (veltix_tx) %(version)s ({build_description()})")
 def _veltix() -> None:
     """Talk to a Veltix server of any release.
 

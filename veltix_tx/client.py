@@ -37,7 +37,7 @@ from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, evolve, given_address
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
-from veltix_tx.wire.registry import check_wire
+from veltix_tx.wire.registry import find_wire
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -133,7 +133,7 @@ class Client(RoutedService):
         if self._factory is not None and not self._factory.finished:
             raise SettingsError("settings", sorted(settings), "given before the client connects, or after disconnect()")
         wanted = evolve(self.config if config is None else config, settings, ClientConfig)
-        check_wire(wanted.wire)
+        find_wire(wanted.wire)
         self.config = wanted
 
     @overload
@@ -368,7 +368,7 @@ class Client(RoutedService):
         stopped = [factory.stop() for factory in (self._factory, *self._leaving) if factory is not None]
         return gatherResults(stopped).addCallback(lambda _: None)
 
-    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> FlowControl:
+    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> FlowControl:
         """Send a message; see :meth:`Session.send`.
 
         While ``on_connect`` is not done only that may send: what it calls, the coroutines it begins, and the callbacks
@@ -385,7 +385,7 @@ class Client(RoutedService):
         return session.send(message, content, request_id=request_id)
 
     def send_and_wait(
-        self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None
+        self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None
     ) -> Deferred[Response]:
         """Send a request and wait for its reply; see :meth:`Session.send_and_wait`. Errbacks with NotReady as :meth:`send`."""
         session = self._factory.session if self._factory is not None else None

@@ -25,6 +25,7 @@ class DisconnectReason(Enum):
     TLS_FAILED = 11
     OVERLOAD = 12
     REJECTED = 13
+    AUTHENTICATION_FAILED = 14
 
 
 @dataclass(frozen=True, slots=True)

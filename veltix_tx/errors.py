@@ -42,6 +42,7 @@ from typing import ClassVar
 from veltix_tx.disconnect import DisconnectReason
 
 __all__ = [
+    "AuthenticationFailed",
     "CannotBlock",
     "EarlyMessage",
     "FrameTimeout",
@@ -350,6 +351,12 @@ class TlsFailed(HandshakeError):
     """TLS did not come about: one side refuses the other's certificate, or does not speak TLS. It says which, and what helps."""
 
     reason = DisconnectReason.TLS_FAILED
+
+
+class AuthenticationFailed(HandshakeError):
+    """The server refused the credentials of its client."""
+
+    reason = DisconnectReason.AUTHENTICATION_FAILED
 
 
 class ServerFull(HandshakeError):

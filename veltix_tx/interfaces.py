@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -68,13 +68,13 @@ class IHandlerTable(Interface):
     client to connect.
     """
 
-    direct: dict[int, Callable[[Session, Response], object]] = Attribute(
-        """A dict: type code -> function, called with session and message in place of ``received``, sooner, and returning what that
-        does. A type that is not in it goes to ``received``. It may change at any time, but stays the same dict."""
+    direct: dict[Hashable, Callable[[Session, Response], object]] = Attribute(
+        """Dict of functions by type key (code, else name), called with session and message in place of ``received``, sooner, and
+        returning what that does. A type that is not in it goes to ``received``. It may change at any time, but stays the same dict."""
     )
 
-    def handler_for(key: int) -> object:
-        """Return the function that handles the messages of a type, given by its code, for the log to name."""
+    def handler_for(key: Hashable) -> object:
+        """Return the function that handles the messages of a type, given by its key, for the log to name."""
 
 
 class IVeltixPlugin(Interface):

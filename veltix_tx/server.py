@@ -42,6 +42,7 @@ from veltix_tx.net.connection.factory import VeltixServerFactory
 from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.admission import AdmissionControl
+from veltix_tx.net.shared.context import Authenticate
 from veltix_tx.net.shared.handlers import handler_table
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.transport.accept import back_off_on_accept_error, limit_accepts
@@ -51,8 +52,6 @@ from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ServerChanges, ServerConfig, ServerSettings, evolve, given_address
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
-from veltix_tx.wire.registry import check_wire
-from veltix_tx.wire.veltix.releases import AUTO, SUPERSET
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -90,6 +89,8 @@ class Server(RoutedService):
         types: the message types known; the application's, else the process-wide registry by default.
         reactor: a reactor, or Clocks for a test; None for the global reactor, when listening begins.
         random: for ids.
+        authenticate: credentials -> identity or None, or a Deferred or coroutine of one, asked before a peer is let in by
+            wires whose handshake authenticates; an exception refuses the peer. ``session.identity`` is what it returned.
         settings: single fields of ServerConfig, such as ``max_connections=100``, in place of the config's.
 
     Attributes:
@@ -111,8 +112,10 @@ class Server(RoutedService):
         types: MessageRegistry | None = None,
         reactor: IReactorTime | Clocks | None = None,
         random: Random | None = None,
+        authenticate: Authenticate | None = None,
         **settings: Unpack[ServerSettings],
     ) -> None:
+        self._authenticate = authenticate
         self._hub = Hub()
         self._ports: list[IListeningPort] = []
         self._tls: list[ServerTls | None] = []
@@ -158,7 +161,6 @@ class Server(RoutedService):
         if self._listening is not None:
             raise SettingsError("settings", sorted(settings), "given before the server listens, or after its service has stopped")
         wanted = evolve(self.config if config is None else config, settings, ServerConfig)
-        check_wire(wanted.wire)
         self._places = listen_specs(wanted)
         self.config = wanted
 
@@ -281,7 +283,7 @@ class Server(RoutedService):
     def broadcast(
         self,
         message: MessageType | Request,
-        content: bytes = b"",
+        content: object = b"",
         *,
         to: Iterable[Session] | None = None,
         exclude: Iterable[Session] = (),
@@ -336,6 +338,7 @@ class Server(RoutedService):
                 types=self._types,
                 random=self._random,
                 connections=self._connections,
+                authenticate=self._authenticate,
             )
             if tls is not None:
                 factory = tls.below(factory, clocks.reactor)
@@ -526,8 +529,7 @@ class Server(RoutedService):
         assert self._connections is not None
         may_log = partial(self._connections.shared.log_limiter.allow, shown(address))
         back_off_on_accept_error(port, self.reactor, may_log)
-        auto = f"Veltix {SUPERSET.name}" if place.encrypted else "Veltix 1.4 to 3.3 but 1.8 and 1.9"
-        wire = f"{auto} (wire auto)" if place.wire == AUTO else f"Veltix {place.wire}"
+        wire = place.wire.describe(encrypted=place.encrypted)
         how = " over TLS" if place.encrypted else ""
         where = shown(address)
         if self._announces:

@@ -11,7 +11,7 @@ from dataclasses import InitVar, dataclass, field, fields, replace
 from enum import Enum, IntEnum
 from ipaddress import IPv6Address
 from pathlib import PurePath
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.limits import Limits, Timeouts, check_seconds, check_whole
@@ -132,6 +132,14 @@ class SocketCore(Enum):
     ASYNC = "async"
 
 
+class WireOptions(Protocol):
+    """A wire as a setting: an options object such as ``Auto()``, in place of its name."""
+
+    @property
+    def name(self) -> str:
+        """Name for logs."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When a client tries again.
@@ -196,7 +204,7 @@ class _Common:
         socket_core: no effect, see SocketCore.
     """
 
-    wire: str = "auto"
+    wire: str | WireOptions = "auto"
     max_message_size: int = 10 * 1024 * 1024
     handshake_timeout: float = 5.0
     buffer_size: int = BufferSize.LARGE
@@ -207,7 +215,8 @@ class _Common:
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     def __post_init__(self) -> None:
-        _text("wire", self.wire)
+        if isinstance(self.wire, str):
+            _text("wire", self.wire)
         check_whole("max_message_size", self.max_message_size, 128, 2**32 - 1)
         check_seconds("handshake_timeout", self.handshake_timeout)
         check_whole("buffer_size", self.buffer_size, 1, 2**30)
@@ -299,8 +308,6 @@ class ClientConfig(_Common):
         retry: when to try again after a failed or lost connection: a RetryPolicy, or how many
             times, every ``retry_delay`` seconds. By default never.
         retry_delay: seconds before each try, for a ``retry`` that is a number.
-        long_headers: ask a server of this package with ``wire="auto"`` for the 22 bytes of 1.6.3, which carry
-            the sender's clock and request ids of 4 bytes; other servers use what is theirs.
         tls: speak TLS, 1.2 or later, and nothing else: the server's certificate is verified, and that it is for its name.
         tls_ca: a PEM file with the certificates of the issuers to trust, in place of those this machine trusts.
         tls_name: the name or address the certificate must be for; ``server_addr`` by default.
@@ -315,7 +322,6 @@ class ClientConfig(_Common):
     connect_timeout: float = 5.0
     retry: RetryPolicy | int = 0
     retry_delay: float = 1.0
-    long_headers: bool = False
     tls: bool = False
     tls_ca: str | PurePath | None = None
     tls_name: str | None = None
@@ -333,9 +339,8 @@ class ClientConfig(_Common):
         number = isinstance(self.retry, int) and not isinstance(self.retry, bool) and self.retry >= 0
         if not number and not isinstance(self.retry, RetryPolicy):
             raise SettingsError("retry", self.retry, "a RetryPolicy or a whole number from 0")
-        for name in ("long_headers", "tls"):
-            if not isinstance(getattr(self, name), bool):
-                raise SettingsError(name, getattr(self, name), "True or False")
+        if not isinstance(self.tls, bool):
+            raise SettingsError("tls", self.tls, "True or False")
         self._check_tls()
 
     def _check_tls(self) -> None:
@@ -365,7 +370,7 @@ class ClientConfig(_Common):
 
 
 class _CommonSettings(TypedDict, total=False):
-    wire: str
+    wire: str | WireOptions
     max_message_size: int
     handshake_timeout: float
     buffer_size: int
@@ -396,7 +401,6 @@ class ClientSettings(_CommonSettings, total=False):
     connect_timeout: float
     retry: RetryPolicy | int
     retry_delay: float
-    long_headers: bool
     tls: bool
     tls_ca: str | PurePath | None
     tls_name: str | None

@@ -30,8 +30,7 @@ from veltix_tx.net.clock import Clocks, resolve_clocks
 from veltix_tx.server import Server
 from veltix_tx.settings import ServerConfig
 from veltix_tx.stdio import command_output
-from veltix_tx.wire.veltix import codec
-from veltix_tx.wire.veltix.releases import AUTO, RELEASES
+from veltix_tx.wire.registry import build_description, wire_rule
 
 __all__ = ["Options", "makeService"]
 
@@ -74,8 +73,8 @@ class Options(UsageOptions):
             "wire",
             "w",
             None,
-            f"The release to speak, of {', '.join(RELEASES)}; or {AUTO}: found out for each client "
-            f"(all from 1.4.0 on but 1.8 and 1.9, which need a port of their own). [default: {AUTO}]",
+            f"What to speak: {wire_rule()}. With auto it is found out for each client "
+            "(all from 1.4.0 on but 1.8 and 1.9, which need a port of their own). [default: auto]",
         ],
         [
             "app",
@@ -118,7 +117,7 @@ class Options(UsageOptions):
     def opt_version(self) -> NoReturn:
         """Show the version of veltix_tx and exit."""
         with command_output("twistd veltix"):
-            sys.stdout.write(f"twistd veltix (veltix_tx) {__version__} ({codec.description()})\n")
+            sys.stdout.write(f"twistd veltix (veltix_tx) {__version__} ({build_description()})\n")
         sys.exit(0)
 
     def opt_list_plugins(self) -> NoReturn:

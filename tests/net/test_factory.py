@@ -17,7 +17,7 @@ from veltix_tx.net.connection.factory import VeltixServerFactory
 from veltix_tx.net.connection.reconnect import VeltixClientFactory
 from veltix_tx.net.shared.admission import AdmissionControl
 from veltix_tx.settings import ClientConfig, ServerConfig
-from veltix_tx.wire.registry import check_wire
+from veltix_tx.wire.registry import find_wire
 
 
 def test_clocks_are_those_given_or_the_reactors() -> None:
@@ -37,8 +37,8 @@ def test_an_unknown_wire_is_refused_when_the_factory_is_made(factory: Any, recor
     config = (ServerConfig if factory is VeltixServerFactory else ClientConfig)(wire="7.7")
     with pytest.raises(SettingsError, match=r"3\.3\.0"):
         factory(recorder, config)
-    check_wire("auto")
-    check_wire("1.6")
+    assert find_wire("auto").name == "auto"
+    assert find_wire("1.6").name == "1.6.10"
 
 
 def test_connections_are_counted_until_they_are_gone(recorder: Any) -> None:

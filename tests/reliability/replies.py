@@ -37,6 +37,7 @@ from veltix_tx.net.shared.context import ConnectionContext
 from veltix_tx.settings import ClientConfig, ServerConfig
 from veltix_tx.wire.messages import PING, PONG, MessageRegistry, MessageType, Response
 from veltix_tx.wire.veltix.request_ids import CLIENT_IDS
+from veltix_tx.wire.veltix.wire import Auto
 
 PAIRS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "15 bytes": ({"wire": "3.3.0"}, {"wire": "3.3.0"}, 3),
@@ -44,7 +45,7 @@ PAIRS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "16 bytes": ({"wire": "1.7.5"}, {"wire": "1.7.5"}, 1),
     "14 bytes": ({"wire": "1.6.10"}, {"wire": "1.6.10"}, 1),
     "22 bytes": ({"wire": "1.6.3"}, {"wire": "1.6.3"}, 1),
-    "22 bytes, long headers": ({}, {"long_headers": True}, 1),
+    "22 bytes, long headers": ({}, {"wire": Auto(long_headers=True)}, 1),
     "62 bytes": ({"wire": "1.6.1"}, {"wire": "1.6.1"}, 1),
 }
 """The settings of a server and a client, and their share of the requests: those whose ids come round get more."""

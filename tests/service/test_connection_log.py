@@ -11,7 +11,7 @@ from twisted.logger import formatEvent
 
 from veltix_tx import ServerFull, SettingsError
 from veltix_tx.settings import ServerConfig
-from veltix_tx.wire.veltix.counting import CountingConnection
+from veltix_tx.wire.counting import CountingConnection
 from veltix_tx.wire.veltix.connection import VeltixConnection
 
 HELLO = b'\x00\x18{"v":"3.3.0","pv":"1.0"}'

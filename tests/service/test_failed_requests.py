@@ -13,6 +13,7 @@ from veltix_tx import Client, Limits, MessageRegistry, MessageType, RemoteError,
 from veltix_tx.errors import TooManyProtocolErrors
 from veltix_tx.testing import MemoryNetwork, ScriptedPeer
 from veltix_tx.wire.veltix.layouts import W15, W22
+from veltix_tx.wire.veltix.wire import Auto
 
 TYPES = MessageRegistry()
 ORDER = MessageType(200, "order", registry=TYPES)
@@ -84,7 +85,7 @@ def test_a_handler_that_takes_too_long_is_told_when_it_is_given_up(logged_failur
 def test_with_long_headers_too(logged_failures: Any) -> None:
     """On the layout of 22 bytes that two of this package can agree on, the asker gets the code as well."""
     network = MemoryNetwork()
-    server, client = ends(network, client={"long_headers": True})
+    server, client = ends(network, client={"wire": Auto(long_headers=True)})
     server.route(ORDER)(lambda *_: raise_now())
     assert client.session.peer.layout is W22
     with pytest.raises(RemoteError) as caught:

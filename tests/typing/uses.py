@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndp
 from twisted.internet.task import deferLater
 
 from veltix_tx import (
+    Auto,
     BufferSize,
     Client,
     ClientConfig,
@@ -59,7 +60,7 @@ client = Client("127.0.0.1", 8080)
 client = Client("[::1]:8080")
 client = Client("example.org", 8443, tls=True, tls_ca=Path("ca.pem"), tls_name="chat.example.org")
 client = Client(ClientConfig(server_addr="h", port=1), retry=RetryPolicy(max_retries=3))
-client = Client("h", port=1, retry=3, retry_delay=0.5, long_headers=True, types=TYPES)
+client = Client("h", port=1, retry=3, retry_delay=0.5, wire=Auto(long_headers=True), types=TYPES)
 client = Client(endpoint="unix:veltix.sock")
 client.configure(server_addr="h", port=2, endpoint=None)
 

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from veltix_tx.errors import SettingsError
 from veltix_tx.wire.events import FrameRejected
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
+from veltix_tx.wire.turn_clock import TurnClock
 from veltix_tx.wire.veltix import codec
 from veltix_tx.wire.veltix.frames import FrameDecoder, framer
 from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W15, W22, Layout
-from veltix_tx.wire.veltix.turn_clock import TurnClock
 
 TYPES = MessageRegistry()
 for _code in (200, 201, 208, 65535):

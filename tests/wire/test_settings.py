@@ -74,7 +74,6 @@ WRONG |= {
     (ClientConfig, "server_addr"): (*NOT_TEXT, *NOT_HOSTS),
     (ClientConfig, "port"): (0, 65536, *NOT_WHOLE),
     (ClientConfig, "endpoint"): ("",),
-    (ClientConfig, "long_headers"): (None, 1, "yes"),
     (ServerConfig, "tls_cert"): NOT_FILES,
     (ServerConfig, "tls_key"): NOT_FILES,
     (ServerConfig, "tls_client_ca"): NOT_FILES,

@@ -83,7 +83,7 @@ class Hub:
     def broadcast(
         self,
         message: MessageType | Request,
-        content: bytes = b"",
+        content: object = b"",
         *,
         to: Iterable[Session] | None = None,
         exclude: Iterable[Session] = (),
@@ -93,7 +93,7 @@ class Hub:
 
         Args:
             message: its type, or a whole Request.
-            content: its bytes.
+            content: its bytes, or a value that the sessions' wires carry.
             to: the sessions to send to; every one by default. Closed ones are left out, and so are
                 those whose ``on_connect`` is not done.
             exclude: sessions to leave out.
@@ -105,7 +105,7 @@ class Hub:
 
         Raises:
             MessageTooLarge: it is over ``max_message_size``; it was sent to nobody.
-            TypeError: the content is not bytes.
+            TypeError: the content is none a wire carries.
             SettingsError: ``slow`` is neither, or ``to`` or ``exclude`` is no iterable of sessions.
         """
         if to is not None:

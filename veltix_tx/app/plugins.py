@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from inspect import iscoroutine
 from types import MappingProxyType, ModuleType
@@ -179,7 +179,7 @@ class Plugins:
         self._table = handler_table(application)
         self._router = application if isinstance(application, Router) else None
         self._entries: dict[str, _Entry] = {}
-        self._attached: dict[int, _Entry] = {}
+        self._attached: dict[Hashable, _Entry] = {}
         self._seeing: dict[Events, tuple[_Entry, ...]] = {}
         self._see()
 
@@ -258,16 +258,16 @@ class Plugins:
         """Show the message to the plugins that may see it, then give it to its plugin or the application."""
         for entry in self._seeing[Events.ON_RECV]:
             self._show(entry, session, message)
-        entry_of_type = self._attached.get(message.type.code)
+        entry_of_type = self._attached.get(message.type.key)
         handler = self._application if entry_of_type is None else entry_of_type.plugin
         return handler.received(session, message)
 
     @property
-    def direct(self) -> dict[int, Callable[..., object]]:
+    def direct(self) -> dict[Hashable, Callable[..., object]]:
         """The application's own table, that of a Router with the plugins' types; none where a plugin may see each message first."""
         return {} if self._seeing[Events.ON_RECV] else self._table.direct
 
-    def handler_for(self, key: int) -> object:
+    def handler_for(self, key: Hashable) -> object:
         """Return what handles the messages of a type."""
         entry = self._attached.get(key)
         return self._table.handler_for(key) if entry is None else entry.plugin.received
@@ -352,17 +352,17 @@ class Plugins:
         raise SettingsError("plugin", plugin, f"one that is registered: {', '.join(self._entries) or 'there is none'}")
 
     def _check_free(self, message_type: MessageType) -> None:
-        owner = self._attached.get(message_type.code)
+        owner = self._attached.get(message_type.key)
         if owner is not None:
             raise SettingsError("type", message_type.name, f"a type that no plugin handles yet: plugin {owner.name!r} does")
-        if message_type.code in self._table.direct or (self._router is not None and self._router.has_route(message_type)):
+        if message_type.key in self._table.direct or (self._router is not None and self._router.has_route(message_type)):
             raise SettingsError("type", message_type.name, "a type that has no route: unregister it first")
 
     def _attach(self, message_type: MessageType, entry: _Entry) -> None:
-        self._attached[message_type.code] = entry
+        self._attached[message_type.key] = entry
         if self._router is not None:
-            self._router.taken[message_type.code] = f"plugin {entry.name!r}"
-            self._router.direct[message_type.code] = entry.plugin.received
+            self._router.taken[message_type.key] = f"plugin {entry.name!r}"
+            self._router.direct[message_type.key] = entry.plugin.received
 
     def _see(self) -> None:
         entries = self._entries.values()

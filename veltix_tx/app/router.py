@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from contextvars import copy_context
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
@@ -67,11 +67,11 @@ class Router:
 
     def __init__(self, role: Role, workers: Callable[[], Workers] | None = None) -> None:
         self.unhandled = 0
-        self.taken: dict[int, str] = {}
+        self.taken: dict[Hashable, str] = {}
         self._workers = workers
         self._server = role is Role.SERVER
-        self._routes: dict[int, tuple[Handler, _Terms | None]] = {}
-        self.direct: dict[int, Handler] = {}
+        self._routes: dict[Hashable, tuple[Handler, _Terms | None]] = {}
+        self.direct: dict[Hashable, Handler] = {}
         self._callbacks: dict[Events, Handler] = {}
 
     def register_route(
@@ -103,8 +103,8 @@ class Router:
         self.check_type(message_type)
         if self.has_route(message_type):
             raise SettingsError("route", message_type.name, "a type that has no route yet: unregister it first")
-        if message_type.code in self.taken:
-            raise SettingsError("route", message_type.name, f"a type that {self.taken[message_type.code]} does not handle")
+        if message_type.key in self.taken:
+            raise SettingsError("route", message_type.name, f"a type that {self.taken[message_type.key]} does not handle")
         if timeout is not None:
             check_seconds("timeout", timeout, endless=True)
         if thread and (iscoroutinefunction(handler) or self._workers is None):
@@ -112,19 +112,19 @@ class Router:
         terms = None
         if thread or concurrent or timeout is not None:
             terms = _Terms(concurrent, timeout, self._workers if thread else None)
-        self._routes[message_type.code] = (handler, terms)
+        self._routes[message_type.key] = (handler, terms)
         if self._server and terms is None:
-            self.direct[message_type.code] = handler
+            self.direct[message_type.key] = handler
 
     def has_route(self, message_type: MessageType) -> bool:
         """Whether a type has a route."""
-        return message_type.code in self._routes
+        return message_type.key in self._routes
 
     def unregister_route(self, message_type: MessageType) -> bool:
         """Take a route back; return whether there was one."""
-        if self._routes.pop(message_type.code, None) is None:
+        if self._routes.pop(message_type.key, None) is None:
             return False
-        self.direct.pop(message_type.code, None)
+        self.direct.pop(message_type.key, None)
         return True
 
     @overload
@@ -186,7 +186,7 @@ class Router:
 
     def received(self, session: Session, message: Response) -> object:
         """Call the route of the message's type, else ``on_recv``."""
-        handler, terms = self._routes.get(message.type.code) or (self._callbacks.get(Events.ON_RECV), None)
+        handler, terms = self._routes.get(message.type.key) or (self._callbacks.get(Events.ON_RECV), None)
         if handler is None:
             self.unhandled += 1
             session.reject(message, _NO_ROUTE % ("server" if self._server else "client"))
@@ -195,7 +195,7 @@ class Router:
             return terms.call(handler, session, message, (session, message) if self._server else (message,))
         return handler(session, message) if self._server else handler(message)
 
-    def handler_for(self, key: int) -> object:
+    def handler_for(self, key: Hashable) -> object:
         """Return the function that handles the messages of a type, for the log."""
         handler, _ = self._routes.get(key) or (self._callbacks.get(Events.ON_RECV), None)
         return handler

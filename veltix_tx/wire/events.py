@@ -1,4 +1,4 @@
-"""What a connection tells the floor above, besides the messages themselves."""
+"""Events of a connection, besides the messages themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from veltix_tx.errors import RemoteProtocolError
 from veltix_tx.wire.messages import Response
 from veltix_tx.wire.peer import Peer
 
-__all__ = ["ConnectionFailed", "Event", "FrameRejected", "HandshakeCompleted", "Pong", "RejectReason", "RequestFailed"]
+__all__ = [
+    "AuthenticationRequested",
+    "ConnectionFailed",
+    "Event",
+    "FrameRejected",
+    "HandshakeCompleted",
+    "PingsAnswered",
+    "Pong",
+    "RejectReason",
+    "RequestFailed",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +31,28 @@ class HandshakeCompleted:
     """
 
     peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationRequested:
+    """The handshake waits for the local side's verdict on the peer: ``accept()`` or ``reject()`` of the connection.
+
+    Attributes:
+        credentials: what the peer presented, as the wire carries it.
+    """
+
+    credentials: object
+
+
+@dataclass(frozen=True, slots=True)
+class PingsAnswered:
+    """Pings of the peer were answered.
+
+    Attributes:
+        count: how many.
+    """
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +119,13 @@ class FrameRejected:
     request_id: int | None = field(default=None, compare=False)
 
 
-Event = HandshakeCompleted | Response | Pong | RequestFailed | FrameRejected | ConnectionFailed
+Event = (
+    HandshakeCompleted
+    | AuthenticationRequested
+    | Response
+    | PingsAnswered
+    | Pong
+    | RequestFailed
+    | FrameRejected
+    | ConnectionFailed
+)

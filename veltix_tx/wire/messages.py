@@ -8,7 +8,6 @@ from enum import Enum
 from functools import cached_property
 
 from veltix_tx.errors import MessageTypeError, excerpt
-from veltix_tx.wire.veltix.layouts import W15, Layout
 
 __all__ = [
     "ERROR",
@@ -18,6 +17,7 @@ __all__ = [
     "HELLO",
     "HELLO_ACK",
     "INVALID_REQUEST",
+    "NO_CODE",
     "PING",
     "PONG",
     "PROCESS_TYPES",
@@ -29,6 +29,9 @@ __all__ = [
     "as_content",
     "parts_of",
 ]
+
+NO_CODE = -1
+"""Code of a type that has a name alone."""
 
 FIRST_USER_CODE = 200
 _FIRST_PLUGIN_CODE = 500
@@ -58,7 +61,7 @@ class MessageRegistry:
 
     def __init__(self, *, open: bool = False, codes: range = range(FIRST_USER_CODE, _LAST_CODE + 1)) -> None:
         self._codes = codes
-        self._types: dict[int, MessageType] = {}
+        self._types: dict[int | str, MessageType] = {}  # by key
         self._open = open
 
     def register(self, message_type: MessageType) -> None:
@@ -67,18 +70,19 @@ class MessageRegistry:
         Raises:
             MessageTypeError: the code is reserved, or has a type with another definition.
         """
-        code = message_type.code
-        if code not in self._codes:
+        code, key = message_type.code, message_type.key
+        if code not in self._codes and code != NO_CODE:
             raise MessageTypeError(f"code {code} is not one of {self._codes[0]} to {self._codes[-1]}")
-        known = self._types.setdefault(code, message_type)
+        known = self._types.setdefault(key, message_type)
         if not self._same(known, message_type):
             differs = _difference(known, message_type)
             detail = ""
             if differs not in ("", "name"):
                 theirs, other = (excerpt(getattr(each, differs)) for each in (known, message_type))
                 detail = f", whose {differs} is {theirs} and not {other}"
+            what = "name" if code == NO_CODE else "code"
             raise MessageTypeError(
-                f"code {code} is taken by {known.name!r}{detail}: choose another code, or give {message_type.name!r} "
+                f"{what} {key} is taken by {known.name!r}{detail}: choose another code, or give {message_type.name!r} "
                 "a MessageRegistry of its own"
             )
 
@@ -88,7 +92,7 @@ class MessageRegistry:
 
     def unregister(self, message_type: MessageType) -> bool:
         """Take a type back, so that its code is free; return whether it was there."""
-        return self._types.pop(message_type.code, None) is not None
+        return self._types.pop(message_type.key, None) is not None
 
     def get(self, code: int) -> MessageType | None:
         """Return the type with ``code``, or None where it is not known."""
@@ -101,6 +105,13 @@ class MessageRegistry:
     def holds_system_codes(self) -> bool:
         """True if a program may define types with codes below 200 here, as upstream's 1.x lets it."""
         return self._codes.start < FIRST_USER_CODE
+
+    def named(self, name: str) -> MessageType | None:
+        """Return the type with a name, for wires that carry names in place of codes; None where it is not known."""
+        known = self._types.get(name) or next((each for each in self._types.values() if each.name == name), None)
+        if known is None and self._open:
+            known = MessageType(name=name, registry=self)
+        return known
 
     @cached_property
     def lookup(self) -> Callable[[int], MessageType | None]:
@@ -125,34 +136,40 @@ PROCESS_TYPES = MessageRegistry()
 
 @dataclass(frozen=True, slots=True)
 class MessageType:
-    """A kind of message. Two are equal when their codes are. One that is defined twice in the same way is the same type.
+    """A kind of message. Two are equal when their keys are. One that is defined twice in the same way is the same type.
 
     Args:
-        code: 200 to 499 for applications, 500 to 65535 for plugins.
+        code: 200 to 499 for applications, 500 to 65535 for plugins; none for wires that carry names only.
         name: for people and logs; ``type_<code>`` by default.
         description: for people.
         registry: where it is registered; the process-wide registry by default.
+
+    Attributes:
+        key: the code, or the name of a type without one: what picks the route.
 
     Raises:
         MessageTypeError: the code is not a whole number from 200 to 65535, or is taken by a type with another definition.
     """
 
-    code: int
+    code: int = field(default=NO_CODE, compare=False)
     name: str = field(default="", compare=False)
     description: str = field(default="", compare=False)
     registry: InitVar[MessageRegistry | None] = None
+    key: int | str = field(init=False, repr=False)
 
     def __post_init__(self, registry: MessageRegistry | None) -> None:
-        if isinstance(self.code, bool) or not isinstance(self.code, int) or not 0 <= self.code <= _LAST_CODE:
+        named = self.code == NO_CODE and bool(self.name)
+        if isinstance(self.code, bool) or not isinstance(self.code, int) or not (named or 0 <= self.code <= _LAST_CODE):
             raise MessageTypeError(f"a message type's code is a whole number up to {_LAST_CODE}, not {excerpt(self.code)}")
         if not self.name:
             object.__setattr__(self, "name", f"type_{self.code}")
+        object.__setattr__(self, "key", self.name if named else self.code)
         (PROCESS_TYPES if registry is None else registry).register(self)
 
     @property
     def range(self) -> CodeRange:
-        """Whose code it is."""
-        return next(owner for owner in CodeRange if self.code in owner.value)
+        """Whose code it is; a type without one is the application's."""
+        return CodeRange.USER if self.code == NO_CODE else next(owner for owner in CodeRange if self.code in owner.value)
 
 
 def _difference(known: MessageType, other: MessageType) -> str:
@@ -195,48 +212,33 @@ class Request:
 
     Args:
         type: its type.
-        content: its bytes.
+        content: its bytes, or a value that the session's wire carries.
         request_id: the id of the message it answers; None for a message of its own.
-
-    Raises:
-        TypeError: the content is not bytes.
     """
 
     type: MessageType
-    content: bytes = b""
+    content: object = b""
     request_id: int | None = None
-
-    def __post_init__(self) -> None:
-        self.content = as_content(self.content)
 
     def respond(self, response: Response) -> Request:
         """Make this the answer to ``response`` by taking its request id; returns itself."""
         self.request_id = response.request_id
         return self
 
-    def compile(self, layout: Layout = W15, *, timestamp: int = 0) -> bytes:
-        """Return the message as it stands on the wire.
-
-        Args:
-            layout: the header layout, the newest generation's by default.
-            timestamp: the sender's clock in ms, for a layout that has one.
-        """
-        return layout.pack(self.type.code, self.content, self.request_id or 0, timestamp) + self.content
-
 
 def parts_of(
-    message: MessageType | Request, content: bytes = b"", request_id: int | None = None
-) -> tuple[MessageType, bytes, int | None]:
-    """Return type, content and request id of what a program sends: a whole Request, or these one by one.
+    message: MessageType | Request, value: object = b"", request_id: int | None = None
+) -> tuple[MessageType, object, int | None]:
+    """Return type, value and request id of what a program sends: a whole Request, or these one by one.
 
     Raises:
-        TypeError: it is neither, or the content is not bytes.
+        TypeError: it is neither.
     """
     if isinstance(message, Request):
         return message.type, message.content, message.request_id
     if not isinstance(message, MessageType):
         raise TypeError(f"what is sent is a MessageType or a Request, not {excerpt(message)}")
-    return message, as_content(content), request_id
+    return message, value, request_id
 
 
 _EPOCH_FLOOR_MS = 10**12
@@ -263,6 +265,11 @@ class Response:
     digest: int | bytes
     received_at: int
     timestamp: int | None = None
+
+    @property
+    def value(self) -> object:
+        """The content as the wire means it: bytes here; a wire of texts or objects has a subclass."""
+        return self.content
 
     @property
     def hash(self) -> bytes:

@@ -1,32 +1,25 @@
-"""What a handshake makes known of the other side."""
+"""The other side of a connection, as its handshake made it known."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from veltix_tx.wire.veltix.layouts import Layout
-from veltix_tx.wire.veltix.releases import HandshakeKind
-
 __all__ = ["Peer"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """The other side, as the handshake made it known.
+    """The other side of a connection. A wire that knows more of it has a subclass.
 
     Attributes:
-        version: the version it announced, ``""`` where it announces none.
-        layout: the header layout agreed on.
-        handshake: the handshake that was used.
-        protocol: the ``pv`` of its JSON hello, None where it sends none.
-        meta: the ``meta`` of its JSON hello.
-        features: what both sides agreed on beyond upstream's protocol, see :mod:`veltix_tx.wire.veltix.extensions`.
+        wire: name of the format that was agreed on, such as ``"W15"``.
+        version: version the peer announced, ``""`` where it announces none.
+        meta: what else the peer said in its handshake.
+        features: extensions that both sides agreed on, between two of this package.
     """
 
-    version: str
-    layout: Layout
-    handshake: HandshakeKind
-    protocol: str | None = None
+    wire: str
+    version: str = ""
     meta: Mapping[str, object] = field(default_factory=dict)
     features: tuple[str, ...] = ()

@@ -1,13 +1,56 @@
-"""Registry of wires: name -> Wire, loaded when first used."""
+"""Registry of wires: name -> Wire. A wire's folder is imported when one of its names is first asked for."""
 
 from __future__ import annotations
 
-from veltix_tx.wire.veltix.releases import AUTO, find_release
+from collections.abc import Callable
+from importlib import import_module
+from typing import cast
 
-__all__ = ["check_wire"]
+from veltix_tx.errors import SettingsError
+from veltix_tx.wire.interface import Wire
+
+__all__ = ["build_description", "find_wire", "register_wire", "wire_rule"]
+
+_FOLDERS = ("veltix_tx.wire.veltix.wire",)
+"""Modules with ``find(name) -> Wire | None``, ``RULE`` (the names they know, for people) and ``build_description()``."""
+
+_registered: dict[str, Callable[[], Wire]] = {}
 
 
-def check_wire(wire: str) -> None:
-    """Raise SettingsError unless ``wire`` is ``"auto"`` or an upstream release."""
-    if wire != AUTO:
-        find_release(wire)
+def register_wire(name: str, make: Callable[[], Wire]) -> None:
+    """Register a wire under a name, for ``wire=`` and ``--wire``.
+
+    Args:
+        name: the name; a registered one goes before those of the package's own wires.
+        make: returns the wire with its default options.
+    """
+    _registered[name] = make
+
+
+def find_wire(wire: object) -> Wire:
+    """Return the wire of a name; a wire given as it is comes back.
+
+    Raises:
+        SettingsError: no wire has the name, or it is neither a name nor a wire.
+    """
+    if not isinstance(wire, str):
+        if callable(getattr(wire, "connect", None)) and callable(getattr(wire, "describe", None)):
+            return cast(Wire, wire)
+        raise SettingsError("wire", wire, f"a wire or {wire_rule()}")
+    if wire in _registered:
+        return _registered[wire]()
+    for folder in _FOLDERS:
+        found: Wire | None = import_module(folder).find(wire)
+        if found is not None:
+            return found
+    raise SettingsError("wire", wire, wire_rule())
+
+
+def wire_rule() -> str:
+    """Return the names that :func:`find_wire` knows, as a part of a sentence."""
+    return " or ".join([*(import_module(folder).RULE for folder in _FOLDERS), *sorted(_registered)])
+
+
+def build_description() -> str:
+    """Return what of the compiled parts is in use, for ``--version``."""
+    return ", ".join(import_module(folder).build_description() for folder in _FOLDERS)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from veltix_tx import Client, Limits, MessageType, Response, Server, Session
 from veltix_tx.benchmark.peers import twisting
 from veltix_tx.benchmark.peers.delivery import Tally
 from veltix_tx.benchmark.peers.program import CODE
+from veltix_tx.wire.veltix.peer import VeltixPeer
+from veltix_tx.wire.veltix.wire import Auto
 
 MESSAGE = MessageType(CODE, "benchmark")
 
@@ -44,11 +46,11 @@ def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 async def connect(task: dict[str, Any]) -> Own:
     """Connect a client."""
     header = task["header"]
-    wire = {"wire": PINNED[62]} if header == 62 else {"long_headers": header == 22}
-    client = Client("127.0.0.1", task["port"], **wire, **_sizes(task))
+    wire = PINNED[62] if header == 62 else Auto(long_headers=header == 22)
+    client = Client("127.0.0.1", task["port"], wire=wire, **_sizes(task))
     await client.connect()
     assert client.session is not None
-    if (size := client.session.peer.layout.header_size) != header:
+    if (size := cast(VeltixPeer, client.session.peer).layout.header_size) != header:
         raise ValueError(f"headers of {size} bytes instead of {header}")
     return Own(client)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from veltix_tx import limits, settings
 from veltix_tx.settings import BufferSize, PerformanceMode, SocketCore
+from veltix_tx.wire.veltix.releases import AUTO
+from veltix_tx.wire.veltix.wire import Auto
 
 __all__ = ["ClientConfig", "ServerConfig"]
 
@@ -100,12 +102,11 @@ class ClientConfig:
             connect_timeout=self.timeout,
             retry=self.retry,
             retry_delay=self.retry_delay,
-            long_headers=True,
-            **_common(self),
+            **_common(self, long_headers=True),
         )
 
 
-def _common(config: ServerConfig | ClientConfig) -> dict[str, Any]:
+def _common(config: ServerConfig | ClientConfig, *, long_headers: bool = False) -> dict[str, Any]:
     size = config.buffer_size
     return {
         "buffer_size": max(size, BufferSize.LARGE) if isinstance(size, int) else size,
@@ -114,6 +115,6 @@ def _common(config: ServerConfig | ClientConfig) -> dict[str, Any]:
         "max_workers": config.max_workers,
         "performance_mode": config.performance_mode,
         "socket_core": config.socket_core,
-        "wire": config.wire,
+        "wire": Auto(long_headers) if config.wire == AUTO else config.wire,
         "timeouts": limits.Timeouts(handler=math.inf),  # callbacks take as long as they take, as upstream's
     }

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from veltix_tx.errors import SessionClosed
 from veltix_tx.net.addresses import shown
-from veltix_tx.wire.veltix.counting import CountingConnection
+from veltix_tx.wire.counting import CountingConnection
 
 __all__ = ["ConnectionLog"]
 

@@ -14,10 +14,10 @@ from veltix_tx.net.addresses import source_of
 from veltix_tx.net.clock import Clocks, resolve_clocks
 from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.shared.admission import AdmissionControl
-from veltix_tx.net.shared.context import ConnectionContext
+from veltix_tx.net.shared.context import Authenticate, ConnectionContext
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
-from veltix_tx.wire.registry import check_wire
+from veltix_tx.wire.registry import find_wire
 
 __all__ = [
     "VeltixServerFactory",
@@ -34,6 +34,7 @@ class VeltixServerFactory(ServerFactory):
         types: the message types known; the process-wide registry by default.
         random: for ids.
         connections: shared by several factories of one server, so that the limit is for all of them.
+        authenticate: credentials -> identity or None, asked by wires whose handshake authenticates; it fails closed.
 
     Raises:
         SettingsError: ``config.wire`` is unknown.
@@ -50,10 +51,12 @@ class VeltixServerFactory(ServerFactory):
         types: MessageRegistry = PROCESS_TYPES,
         random: Random | None = None,
         connections: AdmissionControl | None = None,
+        authenticate: Authenticate | None = None,
     ) -> None:
         self.config = config or ServerConfig()
-        check_wire(self.config.wire)
+        find_wire(self.config.wire)
         self._connections = connections
+        self._authenticate = authenticate
         self._connection_context: ConnectionContext | None = None
         self._application = cast(IVeltixApplication, application)
         self._reactor = reactor
@@ -82,6 +85,7 @@ class VeltixServerFactory(ServerFactory):
                 random=self._random,
                 variables=self._variables,
                 shared=connections.shared,
+                authenticate=self._authenticate,
                 on_ready=connections.handshake_completed,
                 on_lost=connections.connection_lost,
             )

@@ -28,12 +28,11 @@ from veltix_tx.net.rate import TokenBucket
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.context import ConnectionContext, SharedState
 from veltix_tx.net.transport.flow_control import FlowControl
+from veltix_tx.wire.error_codes import UNKNOWN_TYPE
 from veltix_tx.wire.events import FrameRejected
-from veltix_tx.wire.interface import Role
+from veltix_tx.wire.foreign import looks_like
+from veltix_tx.wire.interface import Role, WireConnection
 from veltix_tx.wire.messages import FIRST_USER_CODE
-from veltix_tx.wire.veltix.connection import VeltixConnection
-from veltix_tx.wire.veltix.extensions import ERRORS, UNKNOWN_TYPE
-from veltix_tx.wire.veltix.foreign import looks_like
 
 __all__ = ["PeerPolicing"]
 
@@ -56,7 +55,7 @@ class PeerPolicing(Protocol):
     transport: Any
     context: ConnectionContext
     session: Session | None
-    connection: VeltixConnection
+    connection: WireConnection
     flow: FlowControl
     timers: Timers
     last_received: float
@@ -126,11 +125,11 @@ class PeerPolicing(Protocol):
             message: why, for people.
         """
         assert self.session is not None
-        if ERRORS not in self.session.peer.features:
+        if not self.connection.marks_requests:
             self._rejections = self._rejections or TokenBucket(self.clocks.uptime, _FORGIVEN, _REJECTIONS)
             if not self._rejections.take(1):
                 return
-        if self.connection.send_failure(request_id, code, message):
+        if self.connection.reply_error(request_id, code, message):
             self.flush()
 
     # From the flow and what the connections share.

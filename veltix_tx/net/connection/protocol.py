@@ -46,20 +46,26 @@ from veltix_tx.net.transport.sockets import (
 )
 from veltix_tx.net.transport.tls_errors import beginning_of_tls, tells_when_secure
 from veltix_tx.net.waiters import Waiters
+from veltix_tx.sanitize import SanitizedFailure
 from veltix_tx.settings import BufferSize
-from veltix_tx.wire.veltix.counting import CountingConnection
-from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, Pong, RejectReason, RequestFailed
-from veltix_tx.wire.interface import Role
+from veltix_tx.wire.counting import CountingConnection
+from veltix_tx.wire.events import (
+    AuthenticationRequested,
+    ConnectionFailed,
+    Event,
+    FrameRejected,
+    HandshakeCompleted,
+    PingsAnswered,
+    Pong,
+    RejectReason,
+    RequestFailed,
+)
+from veltix_tx.wire.foreign import QUOTED
 from veltix_tx.wire.messages import Response
-from veltix_tx.wire.veltix.foreign import QUOTED
-from veltix_tx.wire.veltix.releases import SUPERSET
 
 __all__ = ["VeltixProtocol"]
 
 _log = Logger()
-
-_HELLO_GAP = 0.15
-"""Seconds between the hellos of a server that finds out, on a link without delay."""
 
 _PORTION = 32 * 1024
 """Bytes handled at a time."""
@@ -103,11 +109,11 @@ class VeltixProtocol(PeerPolicing):
         self.last_received = 0.0
         self.pinged_at: float | None = None
         self._closed: SessionClosed | None = None
+        self._identity: object = None
         self._refusing = full
         self._lost = False
         self._half_closed = False
         self.unwritten = 0
-        self._pings = 0
         self._frame_begun: float | None = None
         self._reading_large = False
         self._first = b""
@@ -123,7 +129,7 @@ class VeltixProtocol(PeerPolicing):
         """Begin the handshake, with one absolute deadline, which holds for TLS, too."""
         self._prepare()
         if self._refusing:
-            self.connection.refuse_full()
+            self.connection.refuse()
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
             return
         self.timers.set("handshake", self.context.config.handshake_timeout, self._handshake_late)
@@ -136,7 +142,7 @@ class VeltixProtocol(PeerPolicing):
         self._secure = True
         if self._closed is None:
             self._dispatch(self.connection.start())
-            self._arm_wire_timer()
+            self._update_wire_timer()
 
     def dataReceived(self, data: bytes) -> None:
         """Handle what arrived; everything it causes to be sent at once leaves in one write.
@@ -160,26 +166,23 @@ class VeltixProtocol(PeerPolicing):
         if self.session is None:
             self._first = (self._first + data[:QUOTED])[:QUOTED]
             self._dispatch(events)
-            if connection.next_timeout is None:
-                self.timers.clear("wake")
+            self._update_wire_timer()
             self._check_slow(now, events)
             return
         self.last_received = now
-        pings = connection.pings - self._pings
         unfinished = connection.incoming_size
         if unfinished or self._reading_large:
             self._adapt_read_size(unfinished)
         if not unfinished:
             self._frame_begun = None
-        elif events or pings or self._frame_begun is None:
+        elif events or self._frame_begun is None:
             # One timer looks after all frames: it is not set again for each.
             self._frame_begun = now
             if "frame" not in self.timers:
                 self.timers.set("frame", self.timeouts.frame, self._frame_late)
-        if pings:
-            self._pings += pings
-            self._spend_pings(pings)
         self._dispatch(events)
+        if connection.next_timeout is not None:
+            self._update_wire_timer()
         if self._charged or self._frame_begun is not None or self.session._inbox_bytes:
             self.charge_buffers()
         if uptime() - now > self.timeouts.slow_handler:
@@ -350,18 +353,15 @@ class VeltixProtocol(PeerPolicing):
 
     def _prepare(self) -> None:
         transport = self.transport
-        gap = _HELLO_GAP
+        delay = 0.0
         # Both, because UNIX transports of Twisted before 25 claim to be TCP and fail at it.
         if ITCPTransport.providedBy(transport) and isinstance(self.address, (IPv4Address, IPv6Address)):
             transport.setTcpNoDelay(True)
             notice_dead_peers(transport, self.timeouts.ping_interval, self.timeouts.ping_timeout)
-            gap += 2 * round_trip(transport)
+            delay = round_trip(transport)
         side, config = self.context, self.context.config
         read_at_once(transport, config.buffer_size)
-        release = side.release
-        if release is None and side.role is Role.SERVER and ISSLTransport.providedBy(transport):
-            release = SUPERSET  # no older release speaks TLS, and its handshake upsets the stages' timing
-        self.connection = side.connect(release, gap)
+        self.connection = side.connect(round_trip=delay, encrypted=ISSLTransport.providedBy(transport))
         if isinstance(self.connection, CountingConnection):
             where, uptime = transport.getHost(), self.clocks.uptime
             self._connection_log = ConnectionLog(self.shared.next_connection_id(), self.address, where, self.connection, uptime)
@@ -433,12 +433,44 @@ class VeltixProtocol(PeerPolicing):
         self.timers.clear("handshake")
         self._first = b""
         session = self.session = Session(self, event.peer, self.context.application)
+        session.identity = self._identity
         self.shared.counters["ready"] += 1
-        self.shared.heartbeat.add(self)
+        if self.connection.supports_ping:
+            self.shared.heartbeat.add(self)
         self.flow.start()
         if self.context.on_ready is not None:
             self.context.on_ready(self)
         session._opened()
+
+    def _on_authentication_requested(self, event: AuthenticationRequested) -> None:
+        # The handshake's deadline holds for the verdict, too.
+        verdict = self.context.authenticate(event.credentials)
+        verdict.addCallbacks(self._authenticated, self._authentication_failed)
+
+    def _authenticated(self, identity: object) -> None:
+        if self._closed is not None:
+            return
+        if identity is None:
+            self._refuse_identity()
+            return
+        self._identity = identity
+        self._dispatch(self.connection.accept())
+
+    def _authentication_failed(self, failure: Failure) -> None:
+        if self._closed is None:
+            if self._may_log():
+                _log.failure("authenticate failed for {peer}", SanitizedFailure(failure), peer=shown(self.address))
+            self._refuse_identity()
+
+    def _refuse_identity(self) -> None:
+        self.shared.counters["authentications_failed"] += 1
+        if self._may_log():
+            _log.warn("closing {peer}: its credentials were refused", peer=shown(self.address))
+        self.connection.reject()
+        self.close(SessionClosed(DisconnectReason.AUTHENTICATION_FAILED))
+
+    def _on_pings_answered(self, event: PingsAnswered) -> None:
+        self._spend_pings(event.count)
 
     def _on_pong(self, event: Pong) -> None:
         if self.session is not None and not self.session._pong_received(event.request_id):
@@ -480,23 +512,26 @@ class VeltixProtocol(PeerPolicing):
             self.session._closing(closed)
         return closed
 
-    def _arm_wire_timer(self) -> None:
+    def _update_wire_timer(self) -> None:
         wait = self.connection.next_timeout
-        if wait is not None:
-            self.timers.set("wake", wait, self._wire_timeout_due)
+        if wait is None:
+            self.timers.clear("wire")
+        else:
+            self.timers.set("wire", wait, self._wire_timeout_due)
 
     def _wire_timeout_due(self) -> None:
         # In the next turn of the reactor: where this process was held up, the answer to the last hello is there, and unread.
-        self.timers.set("wake", 0, self._wire_timeout)
+        self.timers.set("wire", 0, self._wire_timeout)
 
     def _wire_timeout(self) -> None:
-        self.connection.handle_timeout()
-        self.flush()
-        self._arm_wire_timer()
+        self._dispatch(self.connection.handle_timeout())
+        self._update_wire_timer()
 
 
 _ON_EVENT: dict[type, Callable[..., None]] = {
     HandshakeCompleted: VeltixProtocol._on_ready,
+    AuthenticationRequested: VeltixProtocol._on_authentication_requested,
+    PingsAnswered: VeltixProtocol._on_pings_answered,
     Pong: VeltixProtocol._on_pong,
     RequestFailed: VeltixProtocol._on_declined,
     FrameRejected: VeltixProtocol._on_refused,

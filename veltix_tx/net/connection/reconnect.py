@@ -28,7 +28,7 @@ from veltix_tx.net.shared.context import ConnectionContext, SharedState
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
-from veltix_tx.wire.registry import check_wire
+from veltix_tx.wire.registry import find_wire
 
 __all__ = ["EndpointConnector", "VeltixClientFactory"]
 
@@ -78,7 +78,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         shared: SharedState | None = None,
     ) -> None:
         self.config = config or ClientConfig()
-        check_wire(self.config.wire)
+        find_wire(self.config.wire)
         self._set_policy(RetryPolicy() if retry is None else retry)
         self._on_disconnect = on_disconnect
         self._shared = shared

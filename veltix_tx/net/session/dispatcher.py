@@ -22,7 +22,7 @@ from veltix_tx.net.session.interface import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.net.session.setting_up import begin_set_up
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.wire.events import Event
-from veltix_tx.wire.messages import MessageType, Request, Response, as_content
+from veltix_tx.wire.messages import MessageType, Request, Response
 from veltix_tx.wire.veltix import codec
 from veltix_tx.wire.veltix.codec import CallEach
 
@@ -154,7 +154,7 @@ class Dispatcher(HandlerLog):
         if self._call_each is not None and self.fast_path and not (self._busy or flow.backlogged):
             events = events[self._call_compiled(self._call_each, events) :]
         for event in events:
-            if type(event) is not Response:
+            if type(event) is not Response and not isinstance(event, Response):
                 other(event)
                 continue
             if not self.fast_path:
@@ -167,7 +167,7 @@ class Dispatcher(HandlerLog):
                 self._dispatch_slowly(event)
                 continue
             try:
-                result = find(event.type.code, received)(session, event)
+                result = find(event.type.key, received)(session, event)
                 if result is None:
                     continue
                 if type(result) is bytes and session.closed is None:
@@ -432,15 +432,15 @@ class Dispatcher(HandlerLog):
         if isinstance(result, Request):
             self._send(result.type, result.content, message.request_id)
         elif result is not None:
-            self._send(message.type, as_content(result), message.request_id)
+            self._send(message.type, result, message.request_id)
 
-    def _send(self, message_type: MessageType, content: bytes, request_id: int) -> None:
+    def _send(self, message_type: MessageType, value: object, request_id: int) -> None:
         if self._session.closed is None:
-            self._connection.send(message_type, content, request_id)
+            size = self._connection.send(message_type, value, request_id)
             if not self._transport.corked:
                 self._transport.flush()
                 return
-            self._corked_bytes += len(content)
+            self._corked_bytes += size
             if self._corked_bytes > MOST_CORKED:
                 self._corked_bytes = 0
                 self._transport.write_out()
@@ -451,7 +451,7 @@ class Dispatcher(HandlerLog):
             return
         self._transport.shared.counters["handlers_failed"] += 1
         self._log_failure(failure, **self._handler_fields(message))
-        if self._session.closed is None and self._connection.send_failure(message.request_id):
+        if self._session.closed is None and self._connection.reply_error(message.request_id):
             self._transport.flush()
 
     def _cancelled(self, failure: Failure) -> bool:

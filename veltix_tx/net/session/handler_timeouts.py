@@ -12,11 +12,7 @@ from twisted.python.failure import Failure
 
 from veltix_tx.net.clock import ROUNDING, Clocks, Timers
 
-__all__ = [
-    "HandlerTimeout",
-    "HandlerTimeouts",
-    "TimeLimited",
-]
+__all__ = ["HandlerTimeout", "HandlerTimeouts", "TimeLimited"]
 
 _SWEEP_FLOOR = 0.01
 """Seconds between two sweeps at least: a sweep looks at every handler."""
@@ -96,7 +92,7 @@ class HandlerTimeouts:
         self._cancelled = False
 
     def watch(self, seconds: float, result: Deferred[Any], settle: Callable[[object], object], after_end: float = 0.0) -> None:
-        """Call ``settle`` once, with a handler's result, its Failure, or the Failure of :class:`HandlerTimeout` where none comes in time.
+        """Call ``settle`` once, with a handler's result, its Failure, or a HandlerTimeout's where none comes in time.
 
         Args:
             seconds: the time it has, ``math.inf`` for no end.

@@ -66,7 +66,7 @@ class SessionTransport(Protocol):
         """Write what the connection has to send, of which ``size`` bytes are of this side's own accord."""
 
     def _may_log(self) -> bool:
-        """Whether the log may have one more line that the peer causes; see :class:`~veltix_tx.net.shared.log_limiter.LogLimiter`."""
+        """True if the log may have one more line that the peer causes; see :meth:`LogLimiter.allow`."""
 
     def decline(self, request_id: int, code: str, message: str) -> None:
         """Tell the peer that its request is not handled, where its wire can."""

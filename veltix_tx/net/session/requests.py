@@ -32,7 +32,6 @@ class PendingRequests:
 
     Args:
         link: the protocol below.
-        header_size: bytes of a header.
         late: called for each reply to a request that was given up.
         asked: called after each question while reading is paused: far more may wait for its turn while a reply is due.
         held_up: returns how many of the peer's messages wait for a handler.
@@ -47,7 +46,6 @@ class PendingRequests:
         "_connection",
         "_flow",
         "_given_up",
-        "_header_size",
         "_limit",
         "_on_late_reply",
         "_on_request",
@@ -62,7 +60,6 @@ class PendingRequests:
     def __init__(
         self,
         link: SessionTransport,
-        header_size: int,
         late: Callable[[], None],
         asked: Callable[[], None],
         held_up: Callable[[], int] = lambda: 0,
@@ -70,7 +67,6 @@ class PendingRequests:
         self._transport = link
         self._connection = link.connection
         self._flow = link.flow
-        self._header_size = header_size
         self._limit, self._timeout = link.limits.pending, link.timeouts.request
         self.requests = ReplyWaiters(link.clocks.uptime, link.timers, "requests", link.shared.counters, held_up)
         self.pings = ReplyWaiters(link.clocks.uptime, link.timers, "pings", link.shared.counters)
@@ -83,44 +79,67 @@ class PendingRequests:
     def __len__(self) -> int:
         return len(self._waiting_requests) + len(self._waiting_pings)
 
-    def send(
-        self, waiting: ReplyWaiters, message_type: MessageType, content: bytes, timeout: float | None, wanted: int | None = None
-    ) -> Deferred[Any]:
-        """Send a question.
+    def send(self, message_type: MessageType, value: object, timeout: float | None, wanted: int | None = None) -> Deferred[Any]:
+        """Send a request.
 
         Args:
-            waiting: which of the two kinds it is.
             message_type: its type.
-            content: its bytes.
-            timeout: seconds to wait; those of the settings by default.
-            wanted: its id, where that can be.
+            value: its content, as :meth:`WireConnection.send` takes it.
+            timeout: seconds to wait for the reply; ``timeouts.request`` by default.
+            wanted: its id, where that can be had.
 
         Returns:
-            a Deferred of what it is settled with. It fails at once, nothing having been sent, with SessionClosed,
+            a Deferred of the reply. It fails at once, nothing having been sent, with SessionClosed,
             TooManyRequests, and what sending raises.
 
         Raises:
             ValueError: the timeout is no number above 0.
         """
-        link, flow = self._transport, self._flow
+        flow, connection = self._flow, self._connection
         seconds = self._timeout if timeout is None else checked_seconds(timeout)
         try:
-            if self._closed is not None:
-                raise SessionClosed(self._closed.reason, self._closed.cause)
-            if len(self._waiting_requests) + len(self._waiting_pings) >= self._limit:
-                raise TooManyRequests(self._limit)
+            self._check_admitted()
+            request_id = connection.allocate_id(self._waiting_requests, wanted, self.requests.given_up)
             if flow.blocked:
-                flow.check_can_send(len(content) + self._header_size)
-            request_id = self._connection.allocate_id(waiting.entries, wanted, waiting.given_up)
-            size = self._connection.send(message_type, content, request_id)
+                buffers = connection.encode(message_type, value, request_id)
+                size = sum(map(len, buffers))
+                flow.check_can_send(size)
+                connection.send_encoded(buffers)
+            else:
+                size = connection.send(message_type, value, request_id)
+        except TooManyRequests as error:
+            self._transport.shared.counters["requests_refused"] += 1
+            return fail(error)
         except (SessionClosed, LocalProtocolError) as error:
             return fail(error)
+        return self._sent(self.requests.add(request_id, seconds), size)
+
+    def ping(self, timeout: float | None) -> Deferred[Any]:
+        """Send a ping; returns, fails and raises as :meth:`send`."""
+        connection = self._connection
+        seconds = self._timeout if timeout is None else checked_seconds(timeout)
+        try:
+            self._check_admitted()
+            if self._flow.blocked:
+                self._flow.check_can_send(connection.overhead)
+            request_id = connection.allocate_id(self._waiting_pings, None, self.pings.given_up)
+            connection.send_ping(request_id)
         except TooManyRequests as error:
-            link.shared.counters["requests_refused"] += 1
+            self._transport.shared.counters["requests_refused"] += 1
             return fail(error)
-        reply = waiting.add(request_id, seconds)
-        link.sent(size)
-        if flow.pause_reasons:
+        except (SessionClosed, LocalProtocolError) as error:
+            return fail(error)
+        return self._sent(self.pings.add(request_id, seconds), connection.overhead)
+
+    def _check_admitted(self) -> None:
+        if self._closed is not None:
+            raise SessionClosed(self._closed.reason, self._closed.cause)
+        if len(self._waiting_requests) + len(self._waiting_pings) >= self._limit:
+            raise TooManyRequests(self._limit)
+
+    def _sent(self, reply: Deferred[Any], size: int) -> Deferred[Any]:
+        self._transport.sent(size)
+        if self._flow.pause_reasons:
             self._on_request()
         return reply
 

@@ -21,10 +21,10 @@ from veltix_tx.net.session.tags import Taggable
 from veltix_tx.net.threads import BlockingView, from_any_thread, in_thread_of
 from veltix_tx.net.transport.flow_control import FlowControl
 from veltix_tx.net.waiters import Waiters
+from veltix_tx.wire.error_codes import NO_ROUTE
 from veltix_tx.wire.events import Event
-from veltix_tx.wire.messages import PING, MessageType, Request, Response, parts_of
+from veltix_tx.wire.messages import MessageType, Request, Response, parts_of
 from veltix_tx.wire.peer import Peer
-from veltix_tx.wire.veltix.extensions import NO_ROUTE
 
 __all__ = ["BlockingSession", "Session"]
 
@@ -44,6 +44,7 @@ class Session(Taggable):
     Attributes:
         peer: the other side as the handshake made it known: its version, its layout.
         _encoding_key: equal for two sessions whose peers take the same bytes for the same message.
+        identity: what ``authenticate`` returned for the peer, None on a wire without authentication.
         closed: why nothing can be sent any more; None while the session is open.
         admitted: True once the application's ``connected`` (``on_connect``) is done.
         _owner_thread: the thread it lives in, its reactor's. In another thread, such as one of a route with
@@ -62,6 +63,7 @@ class Session(Taggable):
         self.peer = peer
         self.closed: SessionClosed | None = None
         self.admitted = False
+        self.identity: object = None
         self._owner_thread = link.context.owner_thread
         self.late_replies = 0
         self.frames_rejected = 0
@@ -72,7 +74,7 @@ class Session(Taggable):
         self._connection = link.connection
         self._encoding_key = link.connection.encoding_key
         self._flow = link.flow
-        self._header_size = peer.layout.header_size
+        self._overhead = link.connection.overhead
         self._probes = 0
         self._lost = False
         # An idle session has none of these.
@@ -81,7 +83,7 @@ class Session(Taggable):
         self._dispatcher = Dispatcher(self, link, application)
 
     def __repr__(self) -> str:
-        return f"<Session with {shown(self.address)} ({'closed' if self.closed else self.peer.version or self.peer.layout.name})>"
+        return f"<Session with {shown(self.address)} ({'closed' if self.closed else self.peer.version or self.peer.wire})>"
 
     @property
     def address(self) -> IAddress:
@@ -123,12 +125,12 @@ class Session(Taggable):
 
     # Sending.
 
-    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> FlowControl:
+    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> FlowControl:
         """Send a message.
 
         Args:
             message: its type, or a whole Request (the other arguments are not used then).
-            content: its bytes.
+            content: its bytes, or a value that the wire carries.
             request_id: the ``request_id`` of the message it answers.
 
         Returns:
@@ -138,28 +140,32 @@ class Session(Taggable):
             SessionClosed: the session is closed; nothing was sent.
             MessageTooLarge: it is over ``max_message_size``; nothing was sent.
             QueueFull: the peer reads too slowly; nothing was sent.
-            TypeError: the content is not bytes.
+            TypeError: the content is none this wire carries: bytes on a Veltix wire.
         """
         if get_ident() != self._owner_thread.thread:
             return in_thread_of(self._owner_thread, self.send, message, content, request_id=request_id)
-        if type(message) is not MessageType or type(content) is not bytes:
+        if type(message) is not MessageType:
             message, content, request_id = parts_of(message, content, request_id)
         if self.closed is not None:
             self._check_open()
         flow = self._flow
         if flow.blocked:
-            flow.check_can_send(len(content) + self._header_size)
+            buffers = self._connection.encode(message, content, request_id)
+            flow.check_can_send(sum(map(len, buffers)))
+            self._connection.send_encoded(buffers)
+            self._transport.sent(sum(map(len, buffers)))
+            return flow
         self._transport.sent(self._connection.send(message, content, request_id))
         return flow
 
     def send_and_wait(
-        self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None, request_id: int | None = None
+        self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None, request_id: int | None = None
     ) -> Deferred[Response]:
         """Send a request and wait for its reply.
 
         Args:
             message: its type, or a whole Request (whose own ``request_id`` is not used).
-            content: its bytes.
+            content: its bytes, or a value that the wire carries.
             timeout: seconds to wait; ``timeouts.request`` (5) by default, ``math.inf`` for no end.
             request_id: its id, where ids have 4 bytes or more on this wire and it is free and one of this side's (a server's
                 have the first bit set, a client's have not); chosen here otherwise.
@@ -173,12 +179,12 @@ class Session(Taggable):
         """
         if get_ident() != self._owner_thread.thread:
             return in_thread_of(self._owner_thread, self.send_and_wait, message, content, timeout=timeout, request_id=request_id)
-        if type(message) is not MessageType or type(content) is not bytes:
+        if type(message) is not MessageType:
             message, content, _ = parts_of(message, content)
         questions = self._requests
         if questions is None:
             questions = self._start_requests()
-        return questions.send(questions.requests, message, content, timeout, request_id)
+        return questions.send(message, content, timeout, request_id)
 
     @from_any_thread
     def ping(self, timeout: float | None = None) -> Deferred[float]:
@@ -190,7 +196,7 @@ class Session(Taggable):
         """
         sent_at = self._transport.clocks.uptime()
         questions = self._start_requests() if self._requests is None else self._requests
-        pong = questions.send(questions.pings, PING, b"", timeout)
+        pong = questions.ping(timeout)
         return pong.addCallback(lambda _: (self._transport.clocks.uptime() - sent_at) * 1000)
 
     @property
@@ -285,7 +291,7 @@ class Session(Taggable):
 
     # From the hub: the same bytes for many sessions.
 
-    def _encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
+    def _encode(self, message_type: MessageType, content: object, request_id: int | None = None) -> list[bytes]:
         """Return a message as bytes for every session with the same :attr:`_encoding_key`; raises as :meth:`send` does.
 
         May be called in any thread.
@@ -349,7 +355,7 @@ class Session(Taggable):
         """Send a ping of which only that it is answered matters: it is none of the requests that wait."""
         self._probes += 1
         self._connection.send_ping(None)
-        self._transport.sent(self._header_size)
+        self._transport.sent(self._overhead)
 
     # From the protocol and the turns.
 
@@ -427,7 +433,7 @@ class Session(Taggable):
         self._dispatcher.expect_replies()
         turns = self._dispatcher
         questions = self._requests = PendingRequests(
-            self._transport, self._header_size, self._count_late_reply, turns.update_read_pause, turns.held_up
+            self._transport, self._count_late_reply, turns.update_read_pause, turns.held_up
         )
         if self.closed is not None:
             questions.fail_all(self.closed)

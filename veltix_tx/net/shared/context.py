@@ -10,11 +10,14 @@ from os import getpid
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.awaitables import as_deferred
 from veltix_tx.net.clock import Clocks, Timers
 from veltix_tx.net.shared.budgets import MemoryBudget
 from veltix_tx.net.shared.counters import Unhandled
@@ -23,19 +26,21 @@ from veltix_tx.net.shared.keepalive import Heartbeat
 from veltix_tx.net.shared.log_limiter import LogLimiter
 from veltix_tx.net.threads import OwnerThread
 from veltix_tx.settings import ClientConfig, ServerConfig
-from veltix_tx.wire.veltix.counting import CountingConnection
-from veltix_tx.wire.interface import Role
+from veltix_tx.wire.counting import counted
+from veltix_tx.wire.interface import Role, WireConnection, WireContext
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
-from veltix_tx.wire.veltix.connection import VeltixConnection
-from veltix_tx.wire.veltix.releases import AUTO, Release, find_release
-from veltix_tx.wire.veltix.turn_clock import TurnClock
+from veltix_tx.wire.registry import find_wire
+from veltix_tx.wire.turn_clock import TurnClock
 
 if TYPE_CHECKING:
     from veltix_tx.net.connection.protocol import VeltixProtocol
 
-__all__ = ["ConnectionContext", "SharedState"]
+__all__ = ["Authenticate", "ConnectionContext", "SharedState"]
 
 _log = Logger()
+
+Authenticate = Callable[[object], object]
+"""Credentials as the wire carries them -> an identity, None to refuse the peer, or a Deferred or coroutine of one."""
 
 
 class ConnectionContext:
@@ -48,6 +53,7 @@ class ConnectionContext:
         types: the message types it knows.
         random: for ids.
         shared: for several sides of one server; one of its own by default.
+        authenticate: credentials -> identity or None, or a Deferred or coroutine of one, for wires whose handshake authenticates.
         on_ready: called with a protocol whose handshake is complete.
         on_admitted: called with a protocol whose session others may use, now that ``connected`` is done.
         on_ended: called with a protocol over which nothing goes any more, and why: before what waits for its peer fails.
@@ -71,6 +77,7 @@ class ConnectionContext:
         types: MessageRegistry = PROCESS_TYPES,
         random: Random | None = None,
         shared: SharedState | None = None,
+        authenticate: Authenticate | None = None,
         on_ready: Callable[[VeltixProtocol], None] | None = None,
         on_admitted: Callable[[VeltixProtocol], None] | None = None,
         on_ended: Callable[[VeltixProtocol, SessionClosed], None] | None = None,
@@ -81,8 +88,8 @@ class ConnectionContext:
         self.handlers = handler_table(application)
         self.config = config
         self.clocks = clocks
-        self.types = types
         self.shared = shared or SharedState(clocks, config.limits, config.timeouts)
+        self._authenticate = authenticate
         self.on_ready = on_ready
         self.on_admitted = on_admitted
         self.on_ended = on_ended
@@ -91,32 +98,30 @@ class ConnectionContext:
         self.owner_thread = OwnerThread(clocks.reactor)
         self.role = Role.SERVER if isinstance(config, ServerConfig) else Role.CLIENT
         self.logs_connections = isinstance(config, ServerConfig) and config.log_connections
-        self.release = None if config.wire == AUTO else find_release(config.wire)
-        # Bound once: each connection keeps them.
+        self.wire = find_wire(config.wire)
         self.calendar_ms, self.uptime_ms = TurnClock(clocks.calendar_ms), TurnClock(clocks.uptime_ms)
-        self.getrandbits = (random or Random()).getrandbits
-
-    def connect(self, release: Release | None, gap: float) -> VeltixConnection:
-        """Return the wire of a new connection.
-
-        Args:
-            release: what it speaks, None to find out.
-            gap: seconds between the hellos of a server that finds out.
-        """
-        config = self.config
-        make = CountingConnection if self.logs_connections else VeltixConnection
-        return make(
-            self.role,
-            release,
+        self._wire_context = WireContext(
             calendar_ms=self.calendar_ms,
             uptime_ms=self.uptime_ms,
-            getrandbits=self.getrandbits,
-            types=self.types,
-            max_message_size=config.max_message_size,
+            getrandbits=(random or Random()).getrandbits,
+            types=types,
             limits=config.limits,
-            gap=gap,
-            long_headers=isinstance(config, ClientConfig) and config.long_headers,
+            max_message_size=config.max_message_size,
         )
+
+    def authenticate(self, credentials: object) -> Deferred[object]:
+        """Return a Deferred of the identity that credentials prove, None for none. Without a hook nobody is let in."""
+        if self._authenticate is None:
+            return succeed(None)
+        try:
+            return as_deferred(self._authenticate(credentials))
+        except Exception:
+            return fail(Failure())
+
+    def connect(self, *, round_trip: float, encrypted: bool) -> WireConnection:
+        """Return the protocol state of a new connection; see :meth:`Wire.connect`."""
+        connection = self.wire.connect(self.role, self._wire_context, round_trip=round_trip, encrypted=encrypted)
+        return counted(connection) if self.logs_connections else connection
 
 
 _RELIEF = 1.0
@@ -136,8 +141,8 @@ class SharedState:
         counters: what has happened, by the names of :data:`COUNTERS`.
         unhandled: the message types that nothing handles.
         heartbeat: looks after the ready ones.
-        receive_budget: bytes of messages that have come in part, or wait for their turn. While less than half is free, messages that
-            have come in part have less time.
+        receive_budget: bytes of messages that have come in part, or wait for their turn. While less than half is free,
+            messages that have come in part have less time.
         send_budget: bytes that wait for peers to read; those of broadcasts, which all queues share, are not counted.
     """
 

@@ -13,6 +13,7 @@ COUNTERS = {
     "sessions_rejected": "sessions closed because `on_connect` failed, was not done in time, or refused them",
     "refused": "connections refused because there were too many, of one source or in all",
     "evicted": "half-open connections that had to give way to newer ones",
+    "authentications_failed": "connections whose peer's credentials were refused",
     "frames_refused": "frames refused and dropped: bad checksum, unknown type, garbage",
     "unhandled": "messages dropped because their type has no route and there is no `on_recv`; `unhandled_` and a code, of one type",
     "frames_timed_out": "messages that had begun and did not come to their end in time, which ends their connections",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from zope.interface import implementer
 
@@ -33,8 +33,8 @@ class _NoTable:
     """The handler table of an application without one: ``received`` handles all messages."""
 
     def __init__(self, application: IVeltixApplication) -> None:
-        self.direct: dict[int, Callable[..., object]] = {}
+        self.direct: dict[Hashable, Callable[..., object]] = {}
         self._application = application
 
-    def handler_for(self, key: int) -> object:
+    def handler_for(self, key: Hashable) -> object:
         return self._application.received

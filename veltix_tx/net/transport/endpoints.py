@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndp
 from veltix_tx.errors import SettingsError
 from veltix_tx.net.clock import Clocks
 from veltix_tx.settings import ServerConfig
-from veltix_tx.wire.registry import check_wire
+from veltix_tx.wire.interface import Wire
+from veltix_tx.wire.registry import find_wire
 
 __all__ = ["ClientEndpoint", "ListenSpec", "ServerEndpoint", "TlsFiles", "listen_specs", "open_client_endpoint", "open_endpoint"]
 
@@ -81,7 +82,7 @@ class ListenSpec(NamedTuple):
         own_files: True if the description names those files.
     """
 
-    wire: str
+    wire: Wire
     endpoint: str | IStreamServerEndpoint
     tls: TlsFiles | None
     given: str = ""
@@ -107,10 +108,11 @@ def listen_specs(config: ServerConfig) -> list[ListenSpec]:
         SettingsError: the wire in front of an endpoint is unknown, or TLS has no certificate or a certificate no use.
     """
     files = None if config.tls_cert is None else TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
+    wire = find_wire(config.wire)
     if not config.endpoints:
         interface = config.host.replace(":", r"\:")
-        return [ListenSpec(config.wire, f"tcp:{config.port}:interface={interface}:{_BACKLOG}", files)]
-    found = [_place(each, config.wire, files) for each in config.endpoints]
+        return [ListenSpec(wire, f"tcp:{config.port}:interface={interface}:{_BACKLOG}", files)]
+    found = [_place(each, wire, files) for each in config.endpoints]
     if files is not None and not any(place.tls == files for place in found):
         raise SettingsError(
             "tls_cert", config.tls_cert, "left out, or used by an endpoint tls:PORT; those given are not served with it"
@@ -184,7 +186,7 @@ def _explain(description: str, error: Exception, kinds: Kinds) -> str:
     return said
 
 
-def _place(endpoint: str | IStreamServerEndpoint, default: str, files: TlsFiles | None) -> ListenSpec:
+def _place(endpoint: str | IStreamServerEndpoint, default: Wire, files: TlsFiles | None) -> ListenSpec:
     if not isinstance(endpoint, str):
         return ListenSpec(default, endpoint, None, str(endpoint))
     wire, rest = _split_wire(endpoint, default)
@@ -208,14 +210,13 @@ def _place(endpoint: str | IStreamServerEndpoint, default: str, files: TlsFiles 
     return ListenSpec(wire, ":".join(["tcp", *others]), files, endpoint, bool(given))
 
 
-def _split_wire(endpoint: str, default: str) -> tuple[str, str]:
+def _split_wire(endpoint: str, default: Wire) -> tuple[Wire, str]:
     """Split ``"1.9.0@tcp:8090"`` into wire and endpoint."""
     rest = _without_wire(endpoint)
     if rest == endpoint:
         return default, endpoint
     wire = endpoint.partition("@")[0]
     try:
-        check_wire(wire)
+        return find_wire(wire), rest
     except SettingsError as error:
-        raise SettingsError("endpoint", endpoint, f"an endpoint, or RELEASE@endpoint with {error.rule}") from None
-    return wire, rest
+        raise SettingsError("endpoint", endpoint, f"an endpoint, or WIRE@endpoint with {error.rule}") from None

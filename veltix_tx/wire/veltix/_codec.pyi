@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 class Decoder:
@@ -22,7 +22,7 @@ class Encoder:
 def call_each(
     events: list[Any],
     session: object,
-    handlers: dict[int, Callable[..., object]],
+    handlers: dict[Hashable, Callable[..., object]],
     other: Callable[..., object],
     turns: object,
     message_class: type,

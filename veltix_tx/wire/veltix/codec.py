@@ -12,12 +12,12 @@ installed, else zlib's; the compiled codec brings its own for contents up to 64 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from veltix_tx.errors import SettingsError
-from veltix_tx.wire.veltix.turn_clock import TurnClock
+from veltix_tx.wire.turn_clock import TurnClock
 
 try:
     from isal.isal_zlib import crc32
@@ -56,7 +56,7 @@ Encode = Callable[[int, bytes, int], bytes]
 
 
 CallEach = Callable[
-    [list[Any], object, dict[int, Callable[..., object]], Callable[..., object], object, type],
+    [list[Any], object, dict[Hashable, Callable[..., object]], Callable[..., object], object, type],
     "int | tuple[int, object, BaseException | None]",
 ]
 """Events, a session, handlers by type code, the handler of other types, what has ``plain``, the class of messages -> how many

@@ -29,12 +29,23 @@ from veltix_tx.errors import (
     TooManyRequests,
 )
 from veltix_tx.limits import Limits
-from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, Pong, RejectReason, RequestFailed
+from veltix_tx.wire.error_codes import HANDLER_FAILED
+from veltix_tx.wire.events import (
+    ConnectionFailed,
+    Event,
+    FrameRejected,
+    HandshakeCompleted,
+    PingsAnswered,
+    Pong,
+    RejectReason,
+    RequestFailed,
+)
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import (
     ERROR,
     FAILED,
     FIRST_USER_CODE,
+    NO_CODE,
     PING,
     PONG,
     PROCESS_TYPES,
@@ -42,17 +53,18 @@ from veltix_tx.wire.messages import (
     MessageRegistry,
     MessageType,
     Response,
+    as_content,
 )
-from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
-from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, HANDLER_FAILED, decode_error, encode_error
+from veltix_tx.wire.turn_clock import TurnClock
+from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, decode_error, encode_error
 from veltix_tx.wire.veltix.frames import FrameDecoder, framer
 from veltix_tx.wire.veltix.handshake import Handshake
 from veltix_tx.wire.veltix.layouts import W15, Layout
+from veltix_tx.wire.veltix.peer import VeltixPeer
 from veltix_tx.wire.veltix.releases import Release, release_of
 from veltix_tx.wire.veltix.request_ids import PLAIN_IDS, RequestIds, half_of
 from veltix_tx.wire.veltix.states import STATES, State, Trigger
-from veltix_tx.wire.veltix.turn_clock import TurnClock
 
 __all__ = [
     "State",
@@ -106,7 +118,7 @@ class VeltixConnection:
         max_message_size: as given.
         encoding_key: equal for two connections whose peers take the same bytes for the same message.
         next_timeout: see the module.
-        pings: pings answered so far.
+        overhead: bytes of a header, from READY on.
     """
 
     __slots__ = (
@@ -123,8 +135,8 @@ class VeltixConnection:
         "_setup",
         "encoding_key",
         "max_message_size",
+        "overhead",
         "peer",
-        "pings",
         "state",
     )
 
@@ -143,7 +155,8 @@ class VeltixConnection:
         long_headers: bool = False,
     ) -> None:
         self.state = State.NEW
-        self.peer: Peer | None = None
+        self.peer: VeltixPeer | None = None
+        self.overhead = 0
         self.max_message_size = max_message_size
         beginning = _Beginning(role, calendar_ms, uptime_ms, getrandbits, types, limits.protocol_errors)
         self._setup: _Beginning | None = beginning
@@ -159,7 +172,21 @@ class VeltixConnection:
         self._frame_now: Callable[[int, bytes, int], bytes] | None = None
         self._ids: RequestIds | None = None
         self._out: list[bytes] = []
-        self.pings = 0
+
+    @property
+    def supports_requests(self) -> bool:
+        """True if the layout has request ids: every one but the 46-byte header."""
+        return self._ids is not None and self._ids.available
+
+    @property
+    def marks_requests(self) -> bool:
+        """True where error replies are agreed on: they answer only ids that ask."""
+        return self.peer is not None and ERRORS in self.peer.features
+
+    @property
+    def supports_ping(self) -> bool:
+        """True: every release answers a PING."""
+        return True
 
     @property
     def incoming_size(self) -> int:
@@ -199,7 +226,7 @@ class VeltixConnection:
         self._handshake.start()
         return self._check_agreed(b"", self._setup.calendar_ms())
 
-    def refuse_full(self) -> None:
+    def refuse(self) -> None:
         """Instead of :meth:`start`: refuse the client because the server is full.
 
         Raises:
@@ -209,14 +236,23 @@ class VeltixConnection:
             raise LocalProtocolError("only a server refuses a peer because it is full")
         self._move(Trigger.REFUSE)
         assert self._handshake is not None
-        self._handshake.refuse_full()
+        self._handshake.refuse()
         self._collect(self._handshake)
 
-    def handle_timeout(self) -> None:
+    def handle_timeout(self) -> list[Event]:
         """Go on after ``wake_after`` seconds of silence."""
         if self._handshake is not None and self.state is State.HANDSHAKE:
             self._handshake.handle_timeout()
             self._collect(self._handshake)
+        return []
+
+    def accept(self) -> list[Event]:
+        """Raise LocalProtocolError: no Veltix handshake asks for authentication."""
+        raise LocalProtocolError("this wire asks for no authentication")
+
+    def reject(self) -> None:
+        """Raise LocalProtocolError, as :meth:`accept`."""
+        self.accept()
 
     def receive_data(self, data: bytes, received_at: int) -> list[Event]:
         """Take the peer's bytes.
@@ -278,7 +314,7 @@ class VeltixConnection:
             raise TooManyRequests(len(taken) + len(given_up), len(given_up))
         return request_id
 
-    def encode(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> list[bytes]:
+    def encode(self, message_type: MessageType, value: object, request_id: int | None = None) -> list[bytes]:
         """Return a message as the buffers to write.
 
         Raises:
@@ -289,31 +325,33 @@ class VeltixConnection:
         pack, frame, ids = self._pack, self._frame_now, self._ids
         if pack is None or frame is None or ids is None:
             raise NotReady()
+        content = value if type(value) is bytes else as_content(value)
         size = len(content)
         if size > self._max_content:
-            raise MessageTooLarge(self._layout.header_size + size, self.max_message_size)
+            raise MessageTooLarge(self.overhead + size, self.max_message_size)
         wire_id = ids.unsolicited() if request_id is None else request_id
         try:
             if size <= _UNCOPIED:
                 return [frame(message_type.code, content, wire_id)]
             return [pack(message_type.code, content, wire_id), content]
         except (struct.error, OverflowError):
-            raise _no_such_id(request_id) from None
+            raise _unencodable(message_type, request_id) from None
 
-    def send(self, message_type: MessageType, content: bytes, request_id: int | None = None) -> int:
+    def send(self, message_type: MessageType, value: object, request_id: int | None = None) -> int:
         """Queue a message and return how many bytes that is; raises as :meth:`encode`, and LocalProtocolError once it is closed."""
+        content = value if type(value) is bytes else as_content(value)
         if len(content) > self._max_joined:  # so is every content before READY, and after the end
             if self.state is State.CLOSED:
                 raise LocalProtocolError(_TOO_LATE)
             self._out += self.encode(message_type, content, request_id)
-            return self._layout.header_size + len(content)
+            return self.overhead + len(content)
         if request_id is None:
             ids = self._ids
             request_id = ids.unsolicited_id or ids.unsolicited()  # type: ignore[union-attr]
         try:  # the common case, without encode()'s list: 0.1 of 0.6 µs
             frame = self._frame(message_type.code, content, request_id)  # type: ignore[misc]
         except (struct.error, OverflowError):
-            raise _no_such_id(request_id) from None
+            raise _unencodable(message_type, request_id) from None
         self._out.append(frame)
         return len(frame)
 
@@ -333,7 +371,7 @@ class VeltixConnection:
         ids = self._ids
         self.send(PING, b"", ids.probe if request_id is None and ids is not None else request_id)
 
-    def send_failure(self, request_id: int, code: str = HANDLER_FAILED, message: str = "the handler failed") -> bool:
+    def reply_error(self, request_id: int, code: str = HANDLER_FAILED, message: str = "the handler failed") -> bool:
         """Queue a FAILED where that is agreed, else an ERROR, a type known to the releases up to 1.9.0.
 
         Args:
@@ -377,7 +415,7 @@ class VeltixConnection:
         assert beginning is not None
         self._handshake = None  # 1.5 KB that a connection has no more use for
         self._move(Trigger.AGREED)
-        self.peer, self._layout = peer, peer.layout
+        self.peer, self._layout, self.overhead = peer, peer.layout, peer.layout.header_size
         known = release_of(peer.layout, peer.version)
         monotonic = known is not None and known.monotonic
         self.encoding_key = intern(f"{beginning.role.name} {peer.layout.name} {monotonic}")
@@ -405,12 +443,13 @@ class VeltixConnection:
     def _answer_system(self, events: list[Event]) -> list[Event]:
         """Answer pings, tell of pongs and errors, and keep every other system message from the user."""
         passed: list[Event] = []
+        pings = 0
         for event in events:
             if not isinstance(event, Response) or event.type.code >= FIRST_USER_CODE:
                 passed.append(event)
             elif event.type is PING:
                 self.send(PONG, b"", event.request_id)
-                self.pings += 1
+                pings += 1
             elif event.type is PONG:
                 probe = event.request_id == self._ids.probe  # type: ignore[union-attr]
                 passed.append(Pong(None if probe else event.request_id))
@@ -424,8 +463,10 @@ class VeltixConnection:
                 passed.append(FrameRejected(RejectReason.UNKNOWN_TYPE, event.type.code))
             else:
                 passed.append(event)  # of a registry that holds codes below the users'
-        return passed
+        return [PingsAnswered(pings), *passed] if pings else passed
 
 
-def _no_such_id(request_id: int | None) -> LocalProtocolError:
+def _unencodable(message_type: MessageType, request_id: int | None) -> LocalProtocolError:
+    if message_type.code == NO_CODE:
+        return LocalProtocolError(f"the message type {message_type.name!r} has no code, which every Veltix wire needs")
     return LocalProtocolError(f"request id {request_id} is not one of this wire's")

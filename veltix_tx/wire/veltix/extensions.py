@@ -14,13 +14,9 @@ import re
 
 __all__ = [
     "ERRORS",
-    "ERROR_CODES",
     "FEATURES",
-    "HANDLER_FAILED",
     "MAX_ERROR_SIZE",
-    "NO_ROUTE",
     "PARAMETER",
-    "UNKNOWN_TYPE",
     "agreed_features",
     "decode_error",
     "encode_error",
@@ -33,15 +29,6 @@ ERRORS = "errors"
 
 FEATURES = (ERRORS,)
 """What this side offers and wants."""
-
-HANDLER_FAILED, NO_ROUTE, UNKNOWN_TYPE = "handler_failed", "no_route", "unknown_type"
-
-ERROR_CODES = {
-    HANDLER_FAILED: "the handler raised, returned what is no answer, or was not done in time",
-    NO_ROUTE: "no handler is registered for the message's type",
-    UNKNOWN_TYPE: "the message's type is not registered at all",
-}
-"""The codes this version sends: what each means."""
 
 MAX_ERROR_SIZE = 4096
 """Maximum bytes of a FAILED frame's content, either way. A longer one is rejected as malformed."""

@@ -26,11 +26,11 @@ from math import inf
 
 from veltix_tx.errors import FrameTooLarge, RemoteProtocolError, TooManyProtocolErrors
 from veltix_tx.wire.events import FrameRejected, RejectReason
+from veltix_tx.wire.foreign import QUOTED, signature_of
 from veltix_tx.wire.messages import FIRST_USER_CODE, MessageType, Response
 from veltix_tx.wire.veltix import codec
 from veltix_tx.wire.veltix.content_buffer import ContentBuffer
 from veltix_tx.wire.veltix.fast_path import batch_decoder
-from veltix_tx.wire.veltix.foreign import QUOTED, signature_of
 from veltix_tx.wire.veltix.layouts import Layout
 
 __all__ = ["FrameDecoder", "framer"]

@@ -36,12 +36,12 @@ from veltix_tx.errors import (
     excerpt,
 )
 from veltix_tx.limits import Limits
+from veltix_tx.wire.foreign import QUOTED, looks_like, may_look_like, signature_of
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, MessageType
-from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.veltix.extensions import FEATURES, PARAMETER, agreed_features
-from veltix_tx.wire.veltix.foreign import QUOTED, looks_like, may_look_like, signature_of
 from veltix_tx.wire.veltix.layouts import W14, W15, W16, W22, W62, Header, Layout
+from veltix_tx.wire.veltix.peer import VeltixPeer
 from veltix_tx.wire.veltix.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release, is_version
 from veltix_tx.wire.veltix.states import DETECTION, ON_TIMEOUT, OTHERWISE, SCRIPTS, SIGNATURES, Step
 
@@ -73,12 +73,25 @@ _USUAL_METAS: tuple[Mapping[str, object], ...] = (
 """What real clients, and those and servers of this package, say in their ``meta``."""
 
 
+def _peer(
+    version: str,
+    layout: Layout,
+    kind: HandshakeKind,
+    protocol: str | None,
+    features: tuple[str, ...],
+    meta: Mapping[str, object],
+) -> VeltixPeer:
+    return VeltixPeer(
+        wire=layout.name, version=version, meta=meta, features=features, layout=layout, handshake=kind, protocol=protocol
+    )
+
+
 @lru_cache(maxsize=64)
 def _same_peer(
     version: str, layout: Layout, kind: HandshakeKind, protocol: str | None, features: tuple[str, ...], usual: int
-) -> Peer:
+) -> VeltixPeer:
     """Return the peer of these; most peers of a server are alike, and share one."""
-    return Peer(version, layout, kind, protocol, _USUAL_METAS[usual], features)
+    return _peer(version, layout, kind, protocol, features, _USUAL_METAS[usual])
 
 
 class Handshake:
@@ -109,7 +122,7 @@ class Handshake:
         long_headers: bool = False,
         features: tuple[str, ...] = (),
     ) -> None:
-        self.peer: Peer | None = None
+        self.peer: VeltixPeer | None = None
         self.outgoing: list[bytes] = []
         self.next_timeout: float | None = None
         self._role = role
@@ -184,7 +197,7 @@ class Handshake:
         """The first bytes of the message of which only a part has come."""
         return bytes(self._buffer[:QUOTED])
 
-    def refuse_full(self) -> None:
+    def refuse(self) -> None:
         """Instead of :meth:`start`: tell the client that the server is full, where its release has words for it."""
         if self._release is None or self._release.protocol is not None:
             self._send_json({"error": "server_full"})
@@ -205,7 +218,7 @@ class Handshake:
         assert self._layout is not None
         known, meta = (self._version, self._layout, self._kind, self._protocol), self._meta
         usual = next((number for number, each in enumerate(_USUAL_METAS) if each == meta), None)
-        self.peer = Peer(*known, meta, self._agreed) if usual is None else _same_peer(*known, self._agreed, usual)
+        self.peer = _peer(*known, self._agreed, meta) if usual is None else _same_peer(*known, self._agreed, usual)
 
     # Saying: each of these is done at once.
 

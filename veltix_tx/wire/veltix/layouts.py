@@ -23,8 +23,8 @@ from hashlib import sha256
 from struct import Struct
 from typing import NamedTuple, Protocol
 
+from veltix_tx.wire.turn_clock import TurnClock
 from veltix_tx.wire.veltix.codec import crc32
-from veltix_tx.wire.veltix.turn_clock import TurnClock
 
 __all__ = ["ALL_LAYOUTS", "W14", "W15", "W16", "W22", "W46", "W62", "Header", "Layout", "RunningChecksum"]
 

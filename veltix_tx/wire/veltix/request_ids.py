@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from veltix_tx.wire.interface import Role
-from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
 from veltix_tx.wire.veltix.layouts import Layout
+from veltix_tx.wire.veltix.peer import VeltixPeer
 
 __all__ = [
     "CLIENT_IDS",
@@ -46,7 +46,7 @@ def _wide_half(size: int, role: Role) -> range:
 _WIDE_HALVES = {(size, role): _wide_half(size, role) for size in (4, 16) for role in Role}
 
 
-def half_of(role: Role, peer: Peer) -> range:
+def half_of(role: Role, peer: VeltixPeer) -> range:
     """Return which half of the ids is that of the side with this role: no two of this package ever use the same one.
 
     Real peers before 2.0.0 draw theirs from all ids, so that one of theirs may be one of this side's.

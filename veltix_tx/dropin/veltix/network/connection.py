@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import get_ident
-from typing import Literal
+from typing import Literal, cast
 
 from twisted.logger import Logger
 
@@ -14,6 +14,7 @@ from veltix_tx.dropin.veltix.reactor import reactor_thread
 from veltix_tx.errors import LocalProtocolError, QueueFull, SessionClosed
 from veltix_tx.net.session.session import Session
 from veltix_tx.wire.messages import as_content
+from veltix_tx.wire.veltix.peer import VeltixPeer
 
 __all__ = ["Connection", "broadcast"]
 
@@ -71,7 +72,7 @@ class Connection:
 
     def _answered_id(self, session: Session, request: Request) -> int | None:
         """Return the id to send: the newest wire has room for those of answers only."""
-        size = session.peer.layout.id_size
+        size = cast(VeltixPeer, session.peer).layout.id_size
         if size < 4 and not request.answers:
             return None
         request_id = id_as_int(request.sent_by(self.server))
