@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from veltix_tx.net.connection.protocol import VeltixProtocol
     from veltix_tx.net.connection.reconnect import VeltixClientFactory
     from veltix_tx.net.session.session import Session
+    from veltix_tx.net.shared.handlers import IHandlerTable
     from veltix_tx.server import Server
     from veltix_tx.settings import (
         BufferSize,
@@ -70,6 +71,7 @@ __all__ = [
     "Events",
     "HandshakeError",
     "HandshakeTimeout",
+    "IHandlerTable",
     "IVeltixApplication",
     "IVeltixPlugin",
     "InvalidContent",
@@ -152,6 +154,7 @@ _HOMES = {
     "TooManyRequests": "veltix_tx.errors",
     "VeltixError": "veltix_tx.errors",
     "VersionRefused": "veltix_tx.errors",
+    "IHandlerTable": "veltix_tx.net.shared.handlers",
     "IVeltixApplication": "veltix_tx.interfaces",
     "IVeltixPlugin": "veltix_tx.interfaces",
     "LogLevel": "veltix_tx.logs.config",

@@ -20,13 +20,14 @@ from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv
 from veltix_tx.app.service import RoutedService
 from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
-from veltix_tx.interfaces import Application, Events, IVeltixApplication
+from veltix_tx.interfaces import Events, IVeltixApplication
 from veltix_tx.net.addresses import join_address
 from veltix_tx.net.clock import Clocks
 from veltix_tx.net.connection.reconnect import EndpointConnector, VeltixClientFactory
 from veltix_tx.net.session.requests import checked_seconds
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.session.setting_up import keep_context, sets_up
+from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.context import SharedState
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.transport.connecting import tcp_endpoint
@@ -90,7 +91,7 @@ class Client(RoutedService):
         server: str | ClientConfig | None = None,
         port: int | None = None,
         *,
-        application: IVeltixApplication | Application | None = None,
+        application: IVeltixApplication | Application[Session] | None = None,
         endpoint: str | IStreamClientEndpoint | ClientEndpoint | None = None,
         types: MessageRegistry | None = None,
         reactor: IReactorTime | Clocks | None = None,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from zope.interface import Attribute, Interface
 
@@ -13,20 +13,7 @@ if TYPE_CHECKING:
     from veltix_tx.net.session.session import Session
     from veltix_tx.wire.messages import MessageType, Response
 
-__all__ = ["Application", "Events", "IHandlerTable", "IVeltixApplication", "IVeltixPlugin"]
-
-
-class Application(Protocol):
-    """What an :class:`IVeltixApplication` has, for type checkers that do not know zope's interfaces."""
-
-    def connected(self, session: Session, /) -> object:
-        """See :meth:`IVeltixApplication.connected`."""
-
-    def received(self, session: Session, message: Response, /) -> object:
-        """See :meth:`IVeltixApplication.received`."""
-
-    def disconnected(self, session: Session, reason: SessionClosed, /) -> object:
-        """See :meth:`IVeltixApplication.disconnected`."""
+__all__ = ["Events", "IVeltixApplication", "IVeltixPlugin"]
 
 
 class IVeltixApplication(Interface):
@@ -36,7 +23,7 @@ class IVeltixApplication(Interface):
     Deferred or a coroutine, the next waits for it. Different sessions do not wait for each other.
 
     An application may have an attribute ``types``, the MessageRegistry it works with; without it
-    the process-wide one is used. It may provide :class:`IHandlerTable`, too.
+    the process-wide one is used. It may provide :class:`~veltix_tx.net.shared.handlers.IHandlerTable`, too.
     """
 
     def connected(session: Session) -> object:
@@ -59,22 +46,6 @@ class IVeltixApplication(Interface):
 
     def disconnected(session: Session, reason: SessionClosed) -> object:
         """Take note that a session which ``connected`` took in is gone, its messages handled or their handlers cancelled."""
-
-
-class IHandlerTable(Interface):
-    """Handlers of an application by message type, called without asking the application for each message.
-
-    An application may provide it beside :class:`IVeltixApplication`. It is asked once, when a server begins to listen or a
-    client to connect.
-    """
-
-    direct: dict[Hashable, Callable[[Session, Response], object]] = Attribute(
-        """Dict of functions by type key (code, else name), called with session and message in place of ``received``, sooner, and
-        returning what that does. A type that is not in it goes to ``received``. It may change at any time, but stays the same dict."""
-    )
-
-    def handler_for(key: Hashable) -> object:
-        """Return the function that handles the messages of a type, given by its key, for the log to name."""
 
 
 class IVeltixPlugin(Interface):

@@ -33,17 +33,17 @@ from veltix_tx.app.service import RoutedService
 from veltix_tx.app.signals import Signals
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import SessionClosed, SettingsError
-from veltix_tx.interfaces import Application, Events, IHandlerTable, IVeltixApplication
+from veltix_tx.interfaces import Events, IVeltixApplication
 from veltix_tx.logs import LineObserver, LoggerConfig, LogLevel
 from veltix_tx.logs import Logger as VeltixLogger
 from veltix_tx.net.addresses import is_local, join_address, shown
 from veltix_tx.net.clock import Clocks
 from veltix_tx.net.connection.factory import VeltixServerFactory
-from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.admission import AdmissionControl
+from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.context import Authenticate
-from veltix_tx.net.shared.handlers import handler_table
+from veltix_tx.net.shared.handlers import IHandlerTable, handler_table
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.transport.accept import back_off_on_accept_error, limit_accepts
 from veltix_tx.net.transport.endpoints import ListenSpec, ServerEndpoint, listen_specs, open_endpoint
@@ -107,7 +107,7 @@ class Server(RoutedService):
         config: ServerConfig | str | None = None,
         port: int | None = None,
         *,
-        application: IVeltixApplication | Application | None = None,
+        application: IVeltixApplication | Application[Session] | None = None,
         endpoint: str | IStreamServerEndpoint | ServerEndpoint | None = None,
         types: MessageRegistry | None = None,
         reactor: IReactorTime | Clocks | None = None,
@@ -458,13 +458,15 @@ class Server(RoutedService):
         self._closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         gone.append(self._closing)
         sessions = list(self._hub)
-        half_open = [_finished(protocol, manual) for protocol in connections.half_open()]
+        half_open = [protocol.finish(manual) for protocol in connections.half_open()]
         drained = DeferredList([self._hub.drain(), *half_open], consumeErrors=True)
 
         def cut() -> None:
             drained.cancel()
-            for session in dict.fromkeys([*sessions, *(each.session for each in ending if each.session is not None)]):
+            for session in sessions:
                 session._cancel_handlers()
+            for protocol in ending:
+                protocol.cancel_handlers()
             left = set(connections).intersection(ending)  # not those of a server that listens again
             lost = sum(protocol.cut_off(manual) for protocol in left)
             if lost:
@@ -610,18 +612,6 @@ def _on_one_line(error: BaseException | None) -> str:
     said = " ".join(str(error).split())
     remedy = " Choose another port, or end what listens there." if isinstance(error, CannotListenError) else ""
     return said + remedy
-
-
-def _finished(protocol: VeltixProtocol, closed: SessionClosed) -> Deferred[Any]:
-    """Finish a connection in its handshake: drop it, unless what has arrived already completes that."""
-
-    def read(_: None) -> Deferred[None] | None:
-        if protocol.session is not None:
-            return protocol.session.drain()
-        protocol.abort(closed)
-        return None
-
-    return protocol.read_arrived().addCallback(read)
 
 
 def _tls(*files: Any) -> ServerTls:

@@ -31,8 +31,8 @@ from veltix_tx import (
 from veltix_tx.app.applications import Echo
 from veltix_tx.app.plugins import Plugin, Plugins, declared, find_plugins, plugin_code
 from veltix_tx.app.router import Router
-from veltix_tx.interfaces import IHandlerTable, IVeltixApplication, IVeltixPlugin
-from veltix_tx.net.shared.handlers import handler_table
+from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
+from veltix_tx.net.shared.handlers import IHandlerTable, handler_table
 from veltix_tx.testing import MemoryNetwork
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.veltix import codec

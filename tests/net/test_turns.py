@@ -746,7 +746,7 @@ def test_a_handler_that_ignores_its_cancellation_holds_up_nothing(server_line: A
     running[0].callback(b"late")
     running[1].errback(ZeroDivisionError())
     assert line.transport.value() == b""
-    assert session._dispatcher.late_results == 2
+    assert session._dispatcher._handler_log.late_results == 2
     assert [formatEvent(event) for event in log_events].count(
         f"a handler that had been given up is done after all, for {session}"
     ) == 1

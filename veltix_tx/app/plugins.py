@@ -19,11 +19,11 @@ from zope.interface.verify import verifyObject
 
 from veltix_tx.app.router import Router
 from veltix_tx.errors import MessageTypeError, SessionClosed, SettingsError, excerpt
-from veltix_tx.interfaces import Events, IHandlerTable, IVeltixApplication, IVeltixPlugin
+from veltix_tx.interfaces import Events, IVeltixApplication, IVeltixPlugin
 from veltix_tx.net.awaitables import as_deferred
 from veltix_tx.net.session.handler_log import StepFailed
 from veltix_tx.net.session.session import Session
-from veltix_tx.net.shared.handlers import handler_table
+from veltix_tx.net.shared.handlers import IHandlerTable, handler_table
 from veltix_tx.sanitize import SanitizedFailure
 from veltix_tx.wire.messages import CodeRange, MessageRegistry, MessageType, Response
 

@@ -15,10 +15,11 @@ from zope.interface import implementer
 
 from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import SessionClosed, SettingsError
-from veltix_tx.interfaces import Events, IHandlerTable, IVeltixApplication
+from veltix_tx.interfaces import Events, IVeltixApplication
 from veltix_tx.limits import check_seconds
 from veltix_tx.net.session.handler_timeouts import TimeLimited
 from veltix_tx.net.session.session import Session
+from veltix_tx.net.shared.handlers import IHandlerTable
 from veltix_tx.net.threads import Workers
 from veltix_tx.sanitize import SanitizedFailure
 from veltix_tx.wire.interface import Role

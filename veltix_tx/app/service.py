@@ -15,8 +15,10 @@ from twisted.internet.interfaces import IReactorTime
 from veltix_tx.app.plugins import Plugin, Plugins
 from veltix_tx.app.router import Handler, Router
 from veltix_tx.errors import SettingsError
-from veltix_tx.interfaces import Application, Events, IVeltixApplication, IVeltixPlugin
+from veltix_tx.interfaces import Events, IVeltixApplication, IVeltixPlugin
 from veltix_tx.net.clock import Clocks, resolve_clocks
+from veltix_tx.net.session.session import Session
+from veltix_tx.net.shared.application import Application
 from veltix_tx.net.threads import OwnerThread, Workers, at_home, from_any_thread
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType
@@ -45,7 +47,7 @@ class RoutedService(Service):
     def __init__(
         self,
         role: Role,
-        application: IVeltixApplication | Application | None,
+        application: IVeltixApplication | Application[Session] | None,
         types: MessageRegistry | None,
         reactor: IReactorTime | Clocks | None,
         random: Random | None,

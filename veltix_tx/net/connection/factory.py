@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from contextvars import copy_context
 from random import Random
-from typing import cast
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 
-from veltix_tx.interfaces import Application, IVeltixApplication
 from veltix_tx.net.addresses import source_of
 from veltix_tx.net.clock import Clocks, resolve_clocks
 from veltix_tx.net.connection.protocol import VeltixProtocol
+from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.admission import AdmissionControl
+from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.context import Authenticate, ConnectionContext
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
@@ -44,7 +44,7 @@ class VeltixServerFactory(ServerFactory):
 
     def __init__(
         self,
-        application: IVeltixApplication | Application,
+        application: Application[Session],
         config: ServerConfig | None = None,
         *,
         reactor: IReactorTime | Clocks | None = None,
@@ -58,7 +58,7 @@ class VeltixServerFactory(ServerFactory):
         self._connections = connections
         self._authenticate = authenticate
         self._connection_context: ConnectionContext | None = None
-        self._application = cast(IVeltixApplication, application)
+        self._application = application
         self._reactor = reactor
         self._types = types
         self._random = random or Random()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
@@ -31,6 +31,7 @@ from veltix_tx.net.connection.policing import PeerPolicing
 from veltix_tx.net.rate import TokenBucket
 from veltix_tx.net.session.interface import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.net.session.session import Session
+from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.context import ConnectionContext
 from veltix_tx.net.transport.flow_control import SLOWEST, FlowControl
 from veltix_tx.net.transport.sockets import (
@@ -313,6 +314,22 @@ class VeltixProtocol(PeerPolicing):
             self._mark_closed(self._closed or closed)
             self._abort_transport()
 
+    def finish(self, closed: SessionClosed) -> Deferred[None]:
+        """Drain a connection whose handshake is complete, or completes with what has arrived; abort another."""
+
+        def read(_: None) -> Deferred[None] | None:
+            if self.session is not None:
+                return self.session.drain()
+            self.abort(closed)
+            return None
+
+        return self.read_arrived().addCallback(read)
+
+    def cancel_handlers(self) -> None:
+        """Cancel the handlers that still run, and handle no more."""
+        if self.session is not None:
+            self.session._cancel_handlers()
+
     def cut_off(self, closed: SessionClosed) -> bool:
         """Close at once, because the time to stop in is over; return whether anything was lost by that.
 
@@ -432,7 +449,7 @@ class VeltixProtocol(PeerPolicing):
     def _on_ready(self, event: HandshakeCompleted) -> None:
         self.timers.clear("handshake")
         self._first = b""
-        session = self.session = Session(self, event.peer, self.context.application)
+        session = self.session = Session(self, event.peer, cast(Application[Session], self.context.application))
         session.identity = self._identity
         self.shared.counters["ready"] += 1
         if self.connection.supports_ping:

@@ -7,7 +7,7 @@ from contextvars import copy_context
 from math import inf
 from random import Random
 from socket import gaierror
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectError, NotConnectingError, UserError
@@ -20,11 +20,11 @@ from zope.interface import implementer
 
 from veltix_tx.disconnect import DisconnectReason, DisconnectState
 from veltix_tx.errors import SessionClosed, VeltixError, VersionRefused
-from veltix_tx.interfaces import Application, IVeltixApplication
 from veltix_tx.net.clock import ROUNDING, Clocks, Timers, resolve_clocks
 from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.session.session import Session
-from veltix_tx.net.shared.context import ConnectionContext, SharedState
+from veltix_tx.net.shared.application import Application
+from veltix_tx.net.shared.context import Connection, ConnectionContext, SharedState
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
@@ -67,7 +67,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
 
     def __init__(
         self,
-        application: IVeltixApplication | Application,
+        application: Application[Session],
         config: ClientConfig | None = None,
         *,
         retry: RetryPolicy | None = None,
@@ -92,7 +92,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._concluded = False
         self.session: Session | None = None
         self.setting_up: Session | None = None
-        self._application = cast(IVeltixApplication, application)
+        self._application = application
         self._reactor = reactor
         self._types = types
         self._random = random or Random()
@@ -245,30 +245,37 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self.policy = policy
         self.maxRetries = policy.max_retries  # type: ignore[assignment]
 
-    def _session_ready(self, protocol: VeltixProtocol) -> None:
-        session = protocol.session
-        assert session is not None
+    def _session_ready(self, connection: Connection) -> None:
+        session = self._session_of(connection)
         self.flush_notifications()
         self.setting_up = self._last_session = session
 
-    def _session_admitted(self, protocol: VeltixProtocol) -> None:
-        session = protocol.session
-        assert session is not None
+    def _session_admitted(self, connection: Connection) -> None:
+        session = self._session_of(connection)
         self.session, self.setting_up = session, None
         self._admitted_at = self.context.clocks.uptime()
         self._when_ready.fire(session)
 
-    def _lived(self, protocol: VeltixProtocol) -> bool:
-        """Return True if a connection counts as a success, after which the tries are counted anew."""
-        if self._admitted_at is None:
-            return False
-        return not protocol.on_trial or self.context.clocks.uptime() - self._admitted_at >= self.policy.stable_after - ROUNDING
+    def _session_of(self, connection: Connection) -> Session:
+        protocol = self._protocol
+        assert protocol is connection
+        assert protocol is not None
+        assert protocol.session is not None
+        return protocol.session
 
-    def _session_ended(self, protocol: VeltixProtocol, closed: SessionClosed) -> None:
+    def _lived(self) -> bool:
+        """Return True if the connection counts as a success, after which the tries are counted anew."""
+        if self._admitted_at is None or self._protocol is None:
+            return False
+        return (
+            not self._protocol.on_trial or self.context.clocks.uptime() - self._admitted_at >= self.policy.stable_after - ROUNDING
+        )
+
+    def _session_ended(self, connection: Connection, closed: SessionClosed) -> None:
         """Move on before anybody is told: who hears of the end may connect again at once."""
-        if protocol is not self._protocol or self._closed is not None:
+        if connection is not self._protocol or self._closed is not None:
             return
-        if self._lived(protocol):
+        if self._lived():
             self.retries = 0
         self.session = self.setting_up = None
         self._closed = closed
@@ -283,8 +290,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
             self._note(_error_of(closed), closed.reason, lost=self._admitted_at is not None)
             self._given_up = self._given_up or Failure(self._last_error)
 
-    def _session_lost(self, protocol: VeltixProtocol, closed: SessionClosed) -> None:
-        if protocol is not self._protocol:
+    def _session_lost(self, connection: Connection, closed: SessionClosed) -> None:
+        if connection is not self._protocol:
             return
         self._protocol = None
         if isinstance(self.connector, EndpointConnector):

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
@@ -14,12 +14,13 @@ from twisted.python.failure import Failure
 
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import Rejected, SessionClosed
-from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.awaitables import as_deferred
 from veltix_tx.net.session.handler_log import HandlerLog, StepFailed
 from veltix_tx.net.session.handler_timeouts import HandlerTimeout, HandlerTimeouts, TimeLimited
 from veltix_tx.net.session.interface import MOST_CORKED, OWN_REQUESTS_FACTOR
+from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.setting_up import begin_set_up
+from veltix_tx.net.shared.application import Application
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import MessageType, Request, Response
@@ -28,7 +29,6 @@ from veltix_tx.wire.veltix.codec import CallEach
 
 if TYPE_CHECKING:
     from veltix_tx.net.session.interface import SessionTransport
-    from veltix_tx.net.session.session import Session
 
 __all__ = [
     "Dispatcher",
@@ -41,7 +41,24 @@ _WELCOME = object()
 """What ``connected`` comes to when it ends well: neither None, which stands for what was cut off, too, nor a Failure."""
 
 
-class Dispatcher(HandlerLog):
+class DispatchedSession(Protocol):
+    """A session as its dispatcher sees it."""
+
+    closed: SessionClosed | None
+    _requests: PendingRequests | None
+
+    @property
+    def pending_requests(self) -> int:
+        """Own requests and pings that wait for their replies."""
+
+    def admit(self) -> None:
+        """Let others use the session: ``connected`` came to a good end."""
+
+
+S = TypeVar("S", bound=DispatchedSession)
+
+
+class Dispatcher(Generic[S]):
     """Calls an application for one session, one call after another.
 
     While a handler's Deferred or coroutine is not done, or the peer has too much to read, later
@@ -62,6 +79,7 @@ class Dispatcher(HandlerLog):
     """
 
     __slots__ = (
+        "_application",
         "_busy",
         "_call_each",
         "_closing",
@@ -71,19 +89,25 @@ class Dispatcher(HandlerLog):
         "_draining",
         "_flow",
         "_gone",
+        "_handler_log",
         "_handler_timeouts",
         "_inbox",
         "_received",
         "_replies_due",
+        "_session",
         "_timed",
+        "_transport",
         "_welcome",
         "_when_idle",
         "fast_path",
         "inbox_bytes",
     )
 
-    def __init__(self, session: Session, link: SessionTransport, application: IVeltixApplication) -> None:
-        super().__init__(session, link, application)
+    def __init__(self, session: S, link: SessionTransport, application: Application[S]) -> None:
+        self._session = session
+        self._transport = link
+        self._application = application
+        self._handler_log = HandlerLog(session, link)
         self._received = application.received
         self._direct = link.context.handlers.direct
         self._connection = link.connection
@@ -134,14 +158,14 @@ class Dispatcher(HandlerLog):
         if self._session.closed is None:
             self._transport.shared.counters["sessions_rejected"] += 1
             if isinstance(error, Rejected):
-                self._log_rejected(error)
+                self._handler_log.log_rejected(error)
             else:
-                self._log_failure(failure, "connected", ": it is closed", step="connected")
+                self._handler_log.log_failure(failure, "connected", ": it is closed", step="connected")
             if isinstance(error, HandlerTimeout):
                 error = Rejected(f"on_connect was not done after {error.seconds:g} s (timeouts.handler)")
             self._transport.close(SessionClosed(DisconnectReason.REJECTED, error))
         elif not isinstance(error, (SessionClosed, CancelledError, Rejected)):
-            self._log_failure(failure, "connected", step="connected")
+            self._handler_log.log_failure(failure, "connected", step="connected")
 
     def dispatch(self, events: list[Event], other: Callable[[Event], None]) -> None:
         """Take what one read brought: messages are handled in their turn, replies are settled, the rest is passed on.
@@ -235,7 +259,7 @@ class Dispatcher(HandlerLog):
                 self._await_result(message, result)
         seconds = self._transport.clocks.uptime() - began
         if seconds > self._transport.timeouts.slow_handler:
-            self._warn_slow(seconds, **self._handler_fields(message))
+            self._handler_log.warn_slow(seconds, **self._handler_log.handler_fields(message))
 
     def _enqueue(self, item: Response | SessionClosed) -> None:
         if self._inbox is None:
@@ -249,13 +273,13 @@ class Dispatcher(HandlerLog):
             seconds: how long.
             events: what was read, the messages among it.
         """
-        told, self._warned_seconds = self._warned_seconds, 0.0
+        told, self._handler_log.warned_seconds = self._handler_log.warned_seconds, 0.0
         if seconds - told <= self._transport.timeouts.slow_handler:
             return
         messages = [event for event in events if isinstance(event, Response)]
         if messages:
             self._timed, self.fast_path = True, False
-            self._warn_slow_read(seconds - told, messages)
+            self._handler_log.warn_slow_read(seconds - told, messages)
 
     def connection_lost(self, closed: SessionClosed) -> None:
         """Cancel what runs; tell the application that the session is gone, after every message."""
@@ -350,7 +374,7 @@ class Dispatcher(HandlerLog):
             result = Failure()
         seconds = self._transport.clocks.uptime() - began
         if seconds > self._transport.timeouts.slow_handler:
-            self._warn_slow(seconds, name, step=name)
+            self._handler_log.warn_slow(seconds, name, step=name)
         if result is None or isinstance(result, Failure):
             settle(result)
         else:
@@ -358,7 +382,7 @@ class Dispatcher(HandlerLog):
 
     def _said_goodbye(self, result: object) -> None:
         if isinstance(result, Failure) and not self._cancelled(result):
-            self._log_failure(result, "disconnected", step="disconnected")
+            self._handler_log.log_failure(result, "disconnected", step="disconnected")
 
     def _next(self) -> None:
         self._busy = False
@@ -407,7 +431,9 @@ class Dispatcher(HandlerLog):
 
     def _watcher(self) -> HandlerTimeouts:
         if self._handler_timeouts is None:
-            self._handler_timeouts = HandlerTimeouts(self._transport.clocks, self._transport.timeouts.close, self._log_late_result)
+            self._handler_timeouts = HandlerTimeouts(
+                self._transport.clocks, self._transport.timeouts.close, self._handler_log.log_late_result
+            )
             if self._gone:
                 self._handler_timeouts.connection_lost()
         return self._handler_timeouts
@@ -450,7 +476,7 @@ class Dispatcher(HandlerLog):
         if self._cancelled(failure):
             return
         self._transport.shared.counters["handlers_failed"] += 1
-        self._log_failure(failure, **self._handler_fields(message))
+        self._handler_log.log_failure(failure, **self._handler_log.handler_fields(message))
         if self._session.closed is None and self._connection.reply_error(message.request_id):
             self._transport.flush()
 

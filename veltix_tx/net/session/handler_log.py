@@ -9,14 +9,12 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import Rejected
-from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.session.handler_timeouts import HandlerTimeout
 from veltix_tx.sanitize import SanitizedFailure, one_line
 from veltix_tx.wire.messages import Response
 
 if TYPE_CHECKING:
     from veltix_tx.net.session.interface import SessionTransport
-    from veltix_tx.net.session.session import Session
 
 __all__ = ["HandlerLog", "StepFailed"]
 
@@ -41,43 +39,45 @@ class StepFailed(Exception):
 
 
 class HandlerLog:
-    """What one session's handlers do that somebody should know.
+    """Log and counters of one session's handlers: failures, slow ones, results that come too late.
 
     Args:
-        session: whose handlers.
+        session: the session, for the log.
         link: the protocol below.
-        application: has them.
 
     Attributes:
-        late_results: what handlers brought after they had been given up; it was dropped.
+        late_results: results that came after their handlers had been given up, and were dropped.
+        warned_seconds: seconds of the present read that warnings have named already.
     """
 
-    __slots__ = ("_application", "_session", "_transport", "_warned_seconds", "late_results")
+    __slots__ = ("_session", "_transport", "late_results", "warned_seconds")
 
-    def __init__(self, session: Session, link: SessionTransport, application: IVeltixApplication) -> None:
+    def __init__(self, session: object, link: SessionTransport) -> None:
         self._session = session
         self._transport = link
-        self._application = application
-        self._warned_seconds = 0.0
+        self.warned_seconds = 0.0
         self.late_results = 0
 
-    def _warn_slow_read(self, seconds: float, messages: list[Response]) -> None:
+    def warn_slow_read(self, seconds: float, messages: list[Response]) -> None:
+        """Warn of a read that took too long to handle."""
         if len(messages) == 1:
-            self._warn_slow(seconds, **self._handler_fields(messages[0]))
+            self.warn_slow(seconds, **self.handler_fields(messages[0]))
             return
-        names = list(dict.fromkeys(self._handler_fields(message)["who"] for message in messages))
+        names = list(dict.fromkeys(self.handler_fields(message)["who"] for message in messages))
         shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
-        self._warn_slow(seconds, f"handling {len(messages)} messages ({shown})", messages=len(messages))
+        self.warn_slow(seconds, f"handling {len(messages)} messages ({shown})", messages=len(messages))
 
-    def _warn_slow(self, seconds: float, who: str, **fields: object) -> None:
+    def warn_slow(self, seconds: float, who: str, **fields: object) -> None:
+        """Warn of a handler that blocked."""
         self._transport.shared.counters["handlers_slow"] += 1
         if self._transport.corked:
-            self._warned_seconds += seconds  # of this read, of which took() is still to be told
+            self.warned_seconds += seconds  # of this read, of which took() is still to be told
         if self._transport._may_log():
             fields |= {"who": who, "seconds": seconds, "session": self._session}
             _log.warn("{who} blocked everything for {seconds:.2f} s, for {session}", **fields)
 
-    def _log_failure(self, failure: Failure, who: str, end: str = "", **fields: object) -> None:
+    def log_failure(self, failure: Failure, who: str, end: str = "", **fields: object) -> None:
+        """Log a failure of the application, sanitized."""
         if not self._transport._may_log():
             return
         text, overdue = "{who} failed for {session}{end}", failure.value
@@ -88,23 +88,25 @@ class HandlerLog:
             who, failure = failure.value.who, failure.value.failure
         _log.failure(text, SanitizedFailure(failure), LogLevel.critical, who=who, end=end, session=self._session, **fields)
 
-    def _log_rejected(self, error: Rejected) -> None:
+    def log_rejected(self, error: Rejected) -> None:
+        """Log that ``on_connect`` refused the session on purpose."""
         if self._transport._may_log():
             _log.info("rejecting {session}: {why}", session=self._session, why=one_line(str(error)))
 
-    def _log_late_result(self, result: object) -> None:
+    def log_late_result(self, result: object) -> None:
+        """Count, and log, what a handler brings after it was given up."""
         self.late_results += 1
         self._transport.shared.counters["handlers_late"] += 1
         if isinstance(result, Failure) and not result.check(CancelledError):
-            self._log_failure(result, "a handler that had been given up")
+            self.log_failure(result, "a handler that had been given up")
         elif self._transport._may_log():
             _log.warn("a handler that had been given up is done after all, for {session}", session=self._session)
 
-    def _handler_fields(self, message: Response) -> dict[str, str]:
+    def handler_fields(self, message: Response) -> dict[str, str]:
         """Return what handles a message, as fields of a log event."""
         find = self._transport.context.handlers.handler_for
         try:
-            handler = find(message.type.code)
+            handler = find(message.type.key)
         except Exception:  # of the user's
             handler = find
         name = getattr(handler, "__qualname__", None) or type(handler).__qualname__

@@ -11,13 +11,13 @@ from twisted.logger import Logger
 
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import RemoteError, SessionClosed
-from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.limits import Limits
 from veltix_tx.net.addresses import host_of, shown
 from veltix_tx.net.session.dispatcher import Dispatcher
 from veltix_tx.net.session.interface import SessionTransport
 from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.tags import Taggable
+from veltix_tx.net.shared.application import Application
 from veltix_tx.net.threads import BlockingView, from_any_thread, in_thread_of
 from veltix_tx.net.transport.flow_control import FlowControl
 from veltix_tx.net.waiters import Waiters
@@ -58,7 +58,7 @@ class Session(Taggable):
         admitters: each is called with the session when it is admitted.
     """
 
-    def __init__(self, link: SessionTransport, peer: Peer, application: IVeltixApplication) -> None:
+    def __init__(self, link: SessionTransport, peer: Peer, application: Application[Session]) -> None:
         super().__init__()
         self.peer = peer
         self.closed: SessionClosed | None = None

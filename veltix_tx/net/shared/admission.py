@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from math import inf
-from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
@@ -14,10 +13,7 @@ from veltix_tx.errors import HandshakeError, SessionClosed
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.addresses import is_loopback
 from veltix_tx.net.clock import Clocks
-from veltix_tx.net.shared.context import SharedState
-
-if TYPE_CHECKING:
-    from veltix_tx.net.connection.protocol import VeltixProtocol
+from veltix_tx.net.shared.context import Connection, SharedState
 
 __all__ = [
     "AdmissionControl",
@@ -56,17 +52,17 @@ class AdmissionControl:
         self.shared = SharedState(clocks, limits, timeouts)
         self._limits = limits
         self._uptime = clocks.uptime
-        self._connections: dict[VeltixProtocol, str] = {}
+        self._connections: dict[Connection, str] = {}
         self._per_source: Counter[str] = Counter()
-        self._half_open: dict[VeltixProtocol, float] = {}
-        self._half_open_of: dict[str, dict[VeltixProtocol, None]] = {}
-        self._being_refused: set[VeltixProtocol] = set()
-        self._leaving: set[VeltixProtocol] = set()
+        self._half_open: dict[Connection, float] = {}
+        self._half_open_of: dict[str, dict[Connection, None]] = {}
+        self._being_refused: set[Connection] = set()
+        self._leaving: set[Connection] = set()
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def __iter__(self) -> Iterator[VeltixProtocol]:
+    def __iter__(self) -> Iterator[Connection]:
         return iter([*self._connections, *self._being_refused, *self._leaving])
 
     def make_room(self, source: str) -> bool:
@@ -79,7 +75,7 @@ class AdmissionControl:
         full_source = bool(source) and self._per_source[source] >= self._limit_of(source)
         full = 0 <= self.limit <= len(self._connections)
         if full_source or len(of_source) >= limits.half_open_per_source:
-            candidates: Iterable[VeltixProtocol] = of_source
+            candidates: Iterable[Connection] = of_source
         elif full or len(self._half_open) >= limits.half_open:
             candidates = self._half_open
         else:
@@ -99,7 +95,7 @@ class AdmissionControl:
             return self._limits.per_source
         return inf if is_loopback(source) else _PER_SOURCE
 
-    def admit(self, protocol: VeltixProtocol, source: str, full: bool) -> bool:
+    def admit(self, protocol: Connection, source: str, full: bool) -> bool:
         """Keep a connection until it is lost; return False for one refused too many, which is not even told.
 
         Args:
@@ -120,7 +116,7 @@ class AdmissionControl:
         self._half_open_of.setdefault(source, {})[protocol] = None
         return True
 
-    def handshake_completed(self, protocol: VeltixProtocol) -> None:
+    def handshake_completed(self, protocol: Connection) -> None:
         """Take note that a handshake is complete."""
         if self._half_open.pop(protocol, None) is not None:
             source = self._connections[protocol]
@@ -129,17 +125,17 @@ class AdmissionControl:
             if not of_source:
                 del self._half_open_of[source]
 
-    def half_open(self) -> list[VeltixProtocol]:
+    def half_open(self) -> list[Connection]:
         """Return those still in their handshake, the oldest first."""
         return [*self._half_open, *self._being_refused]
 
-    def _heaviest(self, other: str) -> Iterable[VeltixProtocol]:
+    def _heaviest(self, other: str) -> Iterable[Connection]:
         """Return the half-open connections of the source that has the most, if that is too many and another source."""
         of = self._half_open_of
         source = max((each for each in of if each and each != other), key=lambda each: len(of[each]), default="")
         return of[source] if source and len(of[source]) > self._limits.half_open_per_source else ()
 
-    def _evict(self, candidates: Iterable[VeltixProtocol], *, young: bool = False) -> bool:
+    def _evict(self, candidates: Iterable[Connection], *, young: bool = False) -> bool:
         """Abort the oldest; return False where there is none, or it is too young for that and must not be."""
         oldest = next(iter(candidates), None)
         if oldest is None or (not young and self._uptime() - self._half_open[oldest] < _YOUNG):
@@ -154,13 +150,13 @@ class AdmissionControl:
         oldest.abort(SessionClosed(DisconnectReason.HANDSHAKE_TIMEOUT, cause))
         return True
 
-    def connection_lost(self, protocol: VeltixProtocol, _: SessionClosed) -> None:
+    def connection_lost(self, protocol: Connection, _: SessionClosed) -> None:
         """Take note that a connection is gone."""
         self._leaving.discard(protocol)
         self._being_refused.discard(protocol)
         self._remove(protocol)
 
-    def _remove(self, protocol: VeltixProtocol) -> None:
+    def _remove(self, protocol: Connection) -> None:
         self.handshake_completed(protocol)
         source = self._connections.pop(protocol, None)
         if source is not None:

@@ -8,17 +8,17 @@ from contextvars import Context, copy_context
 from itertools import count
 from os import getpid
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import SessionClosed
-from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.awaitables import as_deferred
 from veltix_tx.net.clock import Clocks, Timers
+from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.budgets import MemoryBudget
 from veltix_tx.net.shared.counters import Unhandled
 from veltix_tx.net.shared.handlers import handler_table
@@ -32,15 +32,31 @@ from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
 from veltix_tx.wire.registry import find_wire
 from veltix_tx.wire.turn_clock import TurnClock
 
-if TYPE_CHECKING:
-    from veltix_tx.net.connection.protocol import VeltixProtocol
-
-__all__ = ["Authenticate", "ConnectionContext", "SharedState"]
+__all__ = ["Authenticate", "Connection", "ConnectionContext", "SharedState"]
 
 _log = Logger()
 
 Authenticate = Callable[[object], object]
 """Credentials as the wire carries them -> an identity, None to refuse the peer, or a Deferred or coroutine of one."""
+
+
+class Connection(Protocol):
+    """A connection as the state it shares sees it."""
+
+    def abort(self, closed: SessionClosed) -> None:
+        """Close at once; what is queued is lost."""
+
+    def finish(self, closed: SessionClosed) -> Deferred[None]:
+        """Drain a connection whose handshake is complete, or completes with what has arrived; abort another."""
+
+    def cancel_handlers(self) -> None:
+        """Cancel the handlers that still run, and handle no more."""
+
+    def cut_off(self, closed: SessionClosed) -> bool:
+        """Close at once because the time to stop in is over; return True if anything was lost by that."""
+
+    def when_lost(self) -> Deferred[SessionClosed]:
+        """Return a new Deferred that fires with the reason once the connection is gone."""
 
 
 class ConnectionContext:
@@ -70,7 +86,7 @@ class ConnectionContext:
 
     def __init__(
         self,
-        application: IVeltixApplication,
+        application: Application[NoReturn],
         config: ServerConfig | ClientConfig,
         clocks: Clocks,
         *,
@@ -78,10 +94,10 @@ class ConnectionContext:
         random: Random | None = None,
         shared: SharedState | None = None,
         authenticate: Authenticate | None = None,
-        on_ready: Callable[[VeltixProtocol], None] | None = None,
-        on_admitted: Callable[[VeltixProtocol], None] | None = None,
-        on_ended: Callable[[VeltixProtocol, SessionClosed], None] | None = None,
-        on_lost: Callable[[VeltixProtocol, SessionClosed], None] | None = None,
+        on_ready: Callable[[Connection], None] | None = None,
+        on_admitted: Callable[[Connection], None] | None = None,
+        on_ended: Callable[[Connection, SessionClosed], None] | None = None,
+        on_lost: Callable[[Connection, SessionClosed], None] | None = None,
         variables: Context | None = None,
     ) -> None:
         self.application = application

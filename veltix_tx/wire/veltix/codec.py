@@ -18,11 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.wire.turn_clock import TurnClock
-
-try:
-    from isal.isal_zlib import crc32
-except ImportError:
-    from zlib import crc32
+from veltix_tx.wire.veltix.checksums import crc32
 
 if TYPE_CHECKING:
     from veltix_tx.wire.messages import MessageType
@@ -36,7 +32,6 @@ __all__ = [
     "compiled_calls",
     "compiled_decoder",
     "compiled_encoder",
-    "crc32",
     "description",
     "in_use",
     "use",

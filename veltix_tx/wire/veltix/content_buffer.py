@@ -50,7 +50,7 @@ class ContentBuffer:
         self.missing = size
         self._buffer = BytesIO()
         _keep_freed_memory()
-        self._sum = layout.summing()
+        self._sum = layout.running_checksum()
 
     def fill(self, data: bytes | memoryview) -> int:
         """Take from ``data`` what is missing; return how much that was."""

@@ -19,41 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import sha256
 from struct import Struct
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from veltix_tx.wire.turn_clock import TurnClock
-from veltix_tx.wire.veltix.codec import crc32
+from veltix_tx.wire.veltix.checksums import RunningChecksum, crc32, running_checksum, sha256_digest
 
-__all__ = ["ALL_LAYOUTS", "W14", "W15", "W16", "W22", "W46", "W62", "Header", "Layout", "RunningChecksum"]
-
-
-def _sha256(content: bytes) -> bytes:
-    return sha256(content).digest()
-
-
-class RunningChecksum(Protocol):
-    """A checksum on the way."""
-
-    def update(self, data: bytes | memoryview, /) -> None:
-        """Take the next bytes."""
-
-    def digest(self) -> int | bytes:
-        """Return the checksum of all bytes so far."""
-
-
-class _Crc32:
-    __slots__ = ("_value",)
-
-    def __init__(self) -> None:
-        self._value = 0
-
-    def update(self, data: bytes | memoryview, /) -> None:
-        self._value = crc32(data, self._value)
-
-    def digest(self) -> int:
-        return self._value
+__all__ = ["ALL_LAYOUTS", "W14", "W15", "W16", "W22", "W46", "W62", "Header", "Layout"]
 
 
 class Header(NamedTuple):
@@ -105,9 +77,9 @@ class Layout:
         """Whether the request id unpacks to bytes instead of an int."""
         return self.id_size not in (2, 4)
 
-    def summing(self) -> RunningChecksum:
+    def running_checksum(self) -> RunningChecksum:
         """Return what computes the checksum of a content that comes in parts."""
-        return sha256() if self.checksum is _sha256 else _Crc32()
+        return running_checksum(self.checksum)
 
     def packer(self, clock: Callable[[], int]) -> Callable[[int, bytes, int], bytes]:
         """Return a function that makes headers: type code, content, request id -> header.
@@ -179,8 +151,8 @@ class Layout:
         return Header(code, size, digest, timestamp or 0, wide, True)
 
 
-W46 = Layout("W46", ">HI32sQ0s", _sha256, id_size=0, clock=True)
-W62 = Layout("W62", ">HI32sQ16s", _sha256, id_size=16, clock=True)
+W46 = Layout("W46", ">HI32sQ0s", sha256_digest, id_size=0, clock=True)
+W62 = Layout("W62", ">HI32sQ16s", sha256_digest, id_size=16, clock=True)
 W22 = Layout("W22", ">HIIQI", crc32, id_size=4, clock=True)
 W14 = Layout("W14", ">HII0sI", crc32, id_size=4)
 W16 = Layout("W16", ">2sHIII", crc32, id_size=4, magic=b"VX")
