@@ -1,4 +1,4 @@
-"""Metadata lives in pyproject.toml; here is only the compiled codec, which is left out where it cannot be built."""
+"""Metadata lives in pyproject.toml; here are only the compiled parts, which are left out where they cannot be built."""
 
 from setuptools import Extension, setup
 
@@ -9,6 +9,7 @@ setup(
             ["veltix_tx/wire/veltix/_codec.c"],
             depends=["veltix_tx/wire/veltix/_crc32.h"],
             optional=True,
-        )
+        ),
+        Extension("veltix_tx.net.session._dispatch", ["veltix_tx/net/session/_dispatch.c"], optional=True),
     ]
 )

@@ -30,7 +30,9 @@ __all__ = ["Objects", "Text", "Texts"]
 class _Connection:
     """Framing and bookkeeping that both wires share; each reads and writes its own messages."""
 
-    supports_requests = supports_ping = False
+    compiled = supports_requests = supports_ping = marks_requests = False
+    handshake_fault = None
+    beginning = b""
     next_timeout: float | None = None
     overhead = 0
 

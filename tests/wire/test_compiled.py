@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from veltix_tx.net.session._dispatch import call_each
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
-from veltix_tx.wire.veltix._codec import Decoder, Encoder, call_each
+from veltix_tx.wire.veltix._codec import Decoder, Encoder
 from veltix_tx.wire.veltix.layouts import W15
 
 TYPES = MessageRegistry()
@@ -63,20 +64,21 @@ def test_compiled_calls_go_to_each_messages_handler_in_order() -> None:
     handlers = {300: lambda *given: seen.append((300, *given)), 301: lambda *given: handlers.pop(300) and None}
     events = messages(300, 302, 301, 300)
     assert (
-        call_each(events, "session", handlers, lambda *given: seen.append((0, *given)), SimpleNamespace(plain=True), Response) == 4
+        call_each(events, "session", handlers, lambda *given: seen.append((0, *given)), SimpleNamespace(fast_path=True), Response)
+        == 4
     )
     assert seen == [(300, "session", events[0]), (0, "session", events[1]), (0, "session", events[3])]
 
 
 def test_compiled_calls_stop_where_python_goes_on() -> None:
     """In front of an event that is no message, and as soon as ``plain`` is not True."""
-    turns = SimpleNamespace(plain=True)
+    turns = SimpleNamespace(fast_path=True)
     for stop in (object(), None):
         assert call_each([*messages(300, 300), stop, *messages(300)], None, {}, lambda *_: None, turns, Response) == 2
     assert call_each([], None, {}, lambda *_: None, turns, Response) == 0
 
     def change(_: object, message: Response) -> None:
-        turns.plain = message.request_id < 2
+        turns.fast_path = message.request_id < 2
 
     assert call_each(messages(*[300] * 5), None, {}, change, turns, Response) == 3
     assert call_each(messages(300), None, {}, change, turns, Response) == 0
@@ -86,7 +88,7 @@ def test_compiled_calls_stop_where_python_goes_on() -> None:
 
 def test_compiled_calls_tell_what_a_handler_returned_or_raised() -> None:
     """Behind the message it was called with; an error has its traceback."""
-    turns = SimpleNamespace(plain=True)
+    turns = SimpleNamespace(fast_path=True)
     returned = call_each(messages(300, 301, 300), None, {301: lambda *_: b"answer"}, lambda *_: None, turns, Response)
     assert returned == (2, b"answer", None)
 
@@ -109,7 +111,7 @@ def test_compiled_calls_survive_a_list_that_changes() -> None:
         if len(seen) == 3:
             events.clear()
 
-    assert call_each(events, None, {}, empties, SimpleNamespace(plain=True), Response) == 3
+    assert call_each(events, None, {}, empties, SimpleNamespace(fast_path=True), Response) == 3
     assert [message.request_id for message in seen] == [0, 1, 2]
 
 
@@ -122,7 +124,7 @@ def test_compiled_calls_keep_nothing() -> None:
     def raises(*_: object) -> None:
         raise ValueError
 
-    turns = SimpleNamespace(plain=True)
+    turns = SimpleNamespace(fast_path=True)
     for handler in (returns, raises, lambda *_: None):
         events = messages(300)
         before = [sys.getrefcount(each) for each in (handler, events[0], turns)]
@@ -134,7 +136,7 @@ def test_compiled_calls_keep_nothing() -> None:
 
 def test_compiled_calls_take_nothing_else() -> None:
     """Wrong arguments are errors."""
-    right: list[Any] = [[], None, {}, print, SimpleNamespace(plain=True), Response]
+    right: list[Any] = [[], None, {}, print, SimpleNamespace(fast_path=True), Response]
     for at, wrong in ((0, ()), (2, SimpleNamespace()), (5, "Response")):
         with pytest.raises(TypeError):
             call_each(*right[:at], wrong, *right[at + 1 :])

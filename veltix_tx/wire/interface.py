@@ -95,6 +95,10 @@ class WireConnection(Protocol):
         """Equal for two connections whose peers take the same bytes for the same message."""
 
     @property
+    def compiled(self) -> bool:
+        """True if the connection's codec is compiled: then so may be what goes with it."""
+
+    @property
     def supports_requests(self) -> bool:
         """True if replies carry the id of their request, so that ``send_and_wait`` works."""
 

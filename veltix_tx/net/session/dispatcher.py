@@ -24,11 +24,21 @@ from veltix_tx.net.shared.application import Application
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import MessageType, Request, Response
-from veltix_tx.wire.veltix import codec
-from veltix_tx.wire.veltix.codec import CallEach
 
 if TYPE_CHECKING:
     from veltix_tx.net.session.interface import SessionTransport
+
+try:
+    from veltix_tx.net.session._dispatch import call_each as _compiled_calls
+except ImportError:  # it was not built
+    _compiled_calls = None  # type: ignore[assignment]
+
+CallEach = Callable[
+    [list[Event], object, dict[Hashable, Callable[..., object]], Callable[..., object], object, type],
+    "int | tuple[int, object, BaseException | None]",
+]
+"""Events, session, handlers by type key, handler of other types, dispatcher, class of messages -> how many events are done
+with, or, where a handler did not return None, that, what it returned, and what it raised."""
 
 __all__ = [
     "Dispatcher",
@@ -113,7 +123,7 @@ class Dispatcher(Generic[S]):
         self._connection = link.connection
         self._flow = link.flow
         self._timed = False
-        self._call_each = codec.compiled_calls()
+        self._call_each = _compiled_calls if link.connection.compiled else None
         self.fast_path = True
         self._busy = False
         self._draining = False
@@ -207,7 +217,7 @@ class Dispatcher(Generic[S]):
             self._await_result(event, result)
 
     def _call_compiled(self, call_each: CallEach, events: list[Event]) -> int:
-        """Let the compiled codec call handlers as long as they answer nothing; return for how many events that was.
+        """Let the compiled loop call handlers as long as they answer nothing; return for how many events that was.
 
         It does what the loop of :meth:`dispatch` does with a plain message: 0.20 instead of 0.26 µs for one of 64 bytes,
         from the socket to the end of its handler. A session whose handlers do answer is left to that loop.
@@ -470,7 +480,7 @@ class Dispatcher(Generic[S]):
             if self._corked_bytes > MOST_CORKED:
                 self._corked_bytes = 0
                 self._transport.write_out()
-                self.fast_path = self.fast_path and not self._flow.backlogged  # the compiled codec looks at that alone
+                self.fast_path = self.fast_path and not self._flow.backlogged  # the compiled loop looks at that alone
 
     def _handler_failed(self, failure: Failure, message: Response) -> None:
         if self._cancelled(failure):

@@ -3,7 +3,6 @@
    The rules stand once, in frames.py. A Decoder makes messages of as many whole, sound frames of known user types
    as follow each other, and stops in front of the first thing that is anything else: a part of a frame, a system
    code, a wrong checksum or magic, an unknown type, a size over the limit. What becomes of that is not known here.
-   So it is with the calls of handlers: whose message is no plain one, or whose answer is not None, is left to turns.py.
 
    A header, whatever its layout:  [VX [flags]]  code u16  size u32  CRC-32 u32  [clock u64]  request id u16 or u32 */
 
@@ -491,111 +490,12 @@ static PyType_Spec encoder_spec = {
     .slots = encoder_slots,
 };
 
-/* Calls. */
-
-typedef struct {
-    PyObject *type, *code, *plain; /* names of attributes */
-} State;
-
-static PyObject *
-raised(void)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyErr_GetRaisedException();
-#else
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    if (traceback != NULL) {
-        PyException_SetTraceback(error, traceback);
-    }
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return error;
-#endif
-}
-
-/* The handler of a message: a new reference. */
-static PyObject *
-handler_of(const State *state, PyObject *message, PyObject *handlers, PyObject *other)
-{
-    PyObject *type = PyObject_GetAttr(message, state->type);
-    PyObject *code = type == NULL ? NULL : PyObject_GetAttr(type, state->code);
-    Py_XDECREF(type);
-    if (code == NULL) {
-        return NULL;
-    }
-    PyObject *handler = PyDict_GetItemWithError(handlers, code);
-    Py_DECREF(code);
-    return handler != NULL ? Py_NewRef(handler) : PyErr_Occurred() ? NULL : Py_NewRef(other);
-}
-
-static int
-is_plain(const State *state, PyObject *turns)
-{
-    PyObject *plain = PyObject_GetAttr(turns, state->plain);
-    Py_XDECREF(plain);
-    return plain == NULL ? -1 : plain == Py_True;
-}
-
-static PyObject *
-call_each(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
-{
-    const State *state = PyModule_GetState(module);
-    if (count != 6 || !PyList_Check(arguments[0]) || !PyDict_Check(arguments[2]) || !PyType_Check(arguments[5])) {
-        PyErr_SetString(PyExc_TypeError, "events, session, handlers, the handler of other types, turns, the class of messages");
-        return NULL;
-    }
-    PyObject *events = arguments[0];
-    Py_ssize_t done = 0;
-    while (done < PyList_GET_SIZE(events)) {
-        PyObject *message = PyList_GET_ITEM(events, done);
-        int plain = Py_IS_TYPE(message, (PyTypeObject *)arguments[5]) ? is_plain(state, arguments[4]) : 0;
-        if (plain <= 0) {
-            return plain < 0 ? NULL : PyLong_FromSsize_t(done);
-        }
-        PyObject *handler = handler_of(state, message, arguments[2], arguments[3]);
-        if (handler == NULL) {
-            return NULL;
-        }
-        PyObject *given[2] = {arguments[1], Py_NewRef(message)};
-        PyObject *result = PyObject_Vectorcall(handler, given, 2, NULL);
-        Py_DECREF(message);
-        Py_DECREF(handler);
-        done += 1;
-        if (result == NULL) {
-            return Py_BuildValue("nON", done, Py_None, raised());
-        }
-        if (result != Py_None) {
-            return Py_BuildValue("nNO", done, result, Py_None);
-        }
-        Py_DECREF(result);
-    }
-    return PyLong_FromSsize_t(done);
-}
-
-PyDoc_STRVAR(call_each_doc,
-             "Calls the handlers of plain messages: events, session, handlers, handler of other types, turns, message class.\n\n"
-             "Returns how many are done with, or a tuple: that, what the last handler returned, what it raised.");
-
-static PyMethodDef codec_methods[] = {
-    {"call_each", (PyCFunction)(void (*)(void))call_each, METH_FASTCALL, call_each_doc},
-    {NULL, NULL, 0, NULL},
-};
-
 /* Module. */
 
 static int
 codec_exec(PyObject *module)
 {
     crc32_prepare();
-    State *state = PyModule_GetState(module);
-    state->type = PyUnicode_InternFromString("type");
-    state->code = PyUnicode_InternFromString("code");
-    state->plain = PyUnicode_InternFromString("plain");
-    if (state->type == NULL || state->code == NULL || state->plain == NULL) {
-        return -1;
-    }
     PyType_Spec *specs[] = {&decoder_spec, &encoder_spec};
     for (int each = 0; each < 2; each++) {
         PyObject *type = PyType_FromModuleAndSpec(module, specs[each], NULL);
@@ -605,19 +505,10 @@ codec_exec(PyObject *module)
             return -1;
         }
     }
-    PyObject *names = Py_BuildValue("[sss]", "Decoder", "Encoder", "call_each");
+    PyObject *names = Py_BuildValue("[ss]", "Decoder", "Encoder");
     int failed = names == NULL || PyModule_AddObjectRef(module, "__all__", names) < 0;
     Py_XDECREF(names);
     return failed ? -1 : 0;
-}
-
-static void
-codec_free(void *module)
-{
-    State *state = PyModule_GetState(module);
-    Py_CLEAR(state->type);
-    Py_CLEAR(state->code);
-    Py_CLEAR(state->plain);
 }
 
 static PyModuleDef_Slot codec_slots[] = {
@@ -627,12 +518,10 @@ static PyModuleDef_Slot codec_slots[] = {
 
 static PyModuleDef codec_module = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "veltix_tx.wire._codec",
-    .m_doc = "The compiled codec; see veltix_tx.wire.codec.",
-    .m_size = sizeof(State),
-    .m_methods = codec_methods,
+    .m_name = "veltix_tx.wire.veltix._codec",
+    .m_doc = "The compiled codec; see veltix_tx.wire.veltix.codec.",
+    .m_size = 0,
     .m_slots = codec_slots,
-    .m_free = codec_free,
 };
 
 PyMODINIT_FUNC

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 class Decoder:
@@ -18,13 +18,3 @@ class Decoder:
 class Encoder:
     def __new__(cls, header_size: int, id_size: int, clock: Callable[[], int] | None, turned: bool = False, /) -> Encoder: ...
     def __call__(self, code: int, content: bytes, request_id: int, /) -> bytes: ...
-
-def call_each(
-    events: list[Any],
-    session: object,
-    handlers: dict[Hashable, Callable[..., object]],
-    other: Callable[..., object],
-    turns: object,
-    message_class: type,
-    /,
-) -> int | tuple[int, object, BaseException | None]: ...

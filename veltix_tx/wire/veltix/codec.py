@@ -12,7 +12,7 @@ installed, else zlib's; the compiled codec brings its own for contents up to 64 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENVIRONMENT",
-    "CallEach",
     "Decode",
     "available",
-    "compiled_calls",
     "compiled_decoder",
     "compiled_encoder",
     "description",
@@ -50,27 +48,19 @@ Encode = Callable[[int, bytes, int], bytes]
 """Type code, content, request id -> the frame."""
 
 
-CallEach = Callable[
-    [list[Any], object, dict[Hashable, Callable[..., object]], Callable[..., object], object, type],
-    "int | tuple[int, object, BaseException | None]",
-]
-"""Events, a session, handlers by type code, the handler of other types, what has ``plain``, the class of messages -> how many
-events are done with, or, where a handler did not return None, that, what it returned, and what it raised."""
-
-
-def _built() -> tuple[Callable[..., Decode], Callable[..., Encode], CallEach] | None:
+def _built() -> tuple[Callable[..., Decode], Callable[..., Encode]] | None:
     wanted = os.environ.get(ENVIRONMENT, "")
     if wanted == "python":
         return None
     try:
-        from veltix_tx.wire.veltix._codec import Decoder, Encoder, call_each  # noqa: PLC0415
+        from veltix_tx.wire.veltix._codec import Decoder, Encoder  # noqa: PLC0415
     except ImportError:
         if wanted:
             raise SettingsError(ENVIRONMENT, wanted, "python, or not set: the compiled codec was not built here") from None
         return None
     if wanted not in ("", "c"):
         raise SettingsError(ENVIRONMENT, wanted, "c, python, or not set")
-    return lru_cache(maxsize=64)(Decoder), lru_cache(maxsize=64)(Encoder), call_each  # all connections that are alike share one
+    return lru_cache(maxsize=64)(Decoder), lru_cache(maxsize=64)(Encoder)  # all connections that are alike share one
 
 
 _compiled = _built()
@@ -126,7 +116,7 @@ def compiled_decoder(
     """
     if _chosen is None or layout.checksum is not crc32:
         return None
-    decoder, _, _ = _chosen
+    decoder, _ = _chosen
     most = min(max_content, _MOST_CONTENT)
     return decoder(layout.header_size, layout.id_size, layout.clock, most, first_code, lookup, message_class)
 
@@ -140,13 +130,5 @@ def compiled_encoder(layout: Layout, clock: Callable[[], int]) -> Encode | None:
     """
     if _chosen is None or layout.checksum is not crc32:
         return None
-    _, encoder, _ = _chosen
+    _, encoder = _chosen
     return encoder(layout.header_size, layout.id_size, clock if layout.clock else None, isinstance(clock, TurnClock))
-
-
-def compiled_calls() -> CallEach | None:
-    """Return what calls the handlers of plain messages one after another, None where Python does.
-
-    It stops in front of the first event that is no message, and as soon as ``plain`` is not True any more.
-    """
-    return None if _chosen is None else _chosen[2]

@@ -174,6 +174,11 @@ class VeltixConnection:
         self._out: list[bytes] = []
 
     @property
+    def compiled(self) -> bool:
+        """True if the compiled codec was in use when the handshake completed."""
+        return self._decoder is not None and self._decoder.compiled
+
+    @property
     def supports_requests(self) -> bool:
         """True if the layout has request ids: every one but the 46-byte header."""
         return self._ids is not None and self._ids.available

@@ -99,6 +99,7 @@ class FrameDecoder:
         "_repeats",
         "_run",
         "_tail",
+        "compiled",
         "error",
         "system_seen",
         "violations",
@@ -115,6 +116,7 @@ class FrameDecoder:
         self._lookup = lookup
         self._max_content = max_message_size - layout.header_size
         compiled = codec.compiled_decoder(layout, lookup, self._max_content, FIRST_USER_CODE, Response)
+        self.compiled = compiled is not None
         self._run = compiled or batch_decoder(layout, lookup, self._max_content)
         self._tail = b""
         self._content: ContentBuffer | None = None

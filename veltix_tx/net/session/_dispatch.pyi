@@ -1,0 +1,12 @@
+from collections.abc import Callable, Hashable
+from typing import Any
+
+def call_each(
+    events: list[Any],
+    session: object,
+    handlers: dict[Hashable, Callable[..., object]],
+    other: Callable[..., object],
+    dispatcher: object,
+    message_class: type,
+    /,
+) -> int | tuple[int, object, BaseException | None]: ...
