@@ -83,6 +83,11 @@ class Session(Tagged):
         return f"<Session with {shown(self.address)} ({'closed' if self.closed else self.peer.version or self.peer.layout.name})>"
 
     @property
+    def is_gone(self) -> bool:
+        """True once the connection is gone. Messages that came before may still be handled."""
+        return self._gone
+
+    @property
     def address(self) -> IAddress:
         """The other side's network address."""
         return self._link.address

@@ -404,7 +404,7 @@ class Turns(Telling):
 
     def _watcher(self) -> Running:
         if self._running is None:
-            self._running = Running(self._link.clocks, self._link.timeouts.close, self._late)
+            self._running = Running(self._link.clocks, self._link.timeouts.close, self._late, self.forget)
             if self._gone:
                 self._running.end()
         return self._running
