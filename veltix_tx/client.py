@@ -367,7 +367,7 @@ class Client(RoutedService):
             a Deferred that fires when the connection is gone, and an earlier one, which was closing still, as well.
         """
         stopped = [factory.stop() for factory in (self._factory, *self._leaving) if factory is not None]
-        return gatherResults(stopped).addCallback(lambda _: None)
+        return gatherResults(stopped, consumeErrors=True).addCallback(lambda _: None)
 
     def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> FlowControl:
         """Send a message; see :meth:`Session.send`.

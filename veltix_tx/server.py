@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherRes
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.interfaces import (
     IAddress,
+    IDelayedCall,
     IListeningPort,
     IProtocolFactory,
     IReactorCore,
@@ -443,8 +444,9 @@ class Server(RoutedService):
         """Stop listening, let messages that have arrived be handled and answered, close.
 
         Returns:
-            a Deferred that fires when every connection is gone: what is not done after
-            ``timeouts.drain`` seconds, or when :meth:`abort` is called, is cut off.
+            a Deferred that fires when every connection is gone and ``on_disconnect`` is done for each: what is not done
+            after ``timeouts.drain`` seconds, or when :meth:`abort` is called, is cut off; then ``on_disconnect`` has
+            ``timeouts.close`` seconds.
         """
         super().stopService()
         ports, self._ports, self._listening = self._ports, [], None
@@ -463,6 +465,7 @@ class Server(RoutedService):
 
         def cut() -> None:
             drained.cancel()
+            last.append(self.reactor.callLater(self.config.timeouts.close, give_up))
             for session in sessions:
                 session._cancel_handlers()
             for protocol in ending:
@@ -473,14 +476,21 @@ class Server(RoutedService):
                 connections.shared.counters["cut_off"] += lost
                 _log.warn("{count} connections were cut off: the server did not get done with them in time", count=lost)
 
+        def give_up() -> None:
+            for farewell in farewells:
+                farewell.cancel()
+
         self._cut = cut
+        last: list[IDelayedCall] = []
         late = self.reactor.callLater(self.config.timeouts.drain, cut)
 
         def stopped(_: object) -> None:
-            if late.active():
-                late.cancel()
+            for timer in (late, *last):
+                if timer.active():
+                    timer.cancel()
 
-        done = DeferredList([*gone, drained]).addCallback(stopped)
+        farewells = [session.when_closed().addCallback(lambda _, each: each.when_idle(), session) for session in sessions]
+        done = DeferredList([*gone, drained, *farewells], consumeErrors=True).addCallback(stopped)
         self._tell_stopping()  # last: what handlers do then finds the stop under way
         return done
 

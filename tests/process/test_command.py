@@ -403,10 +403,10 @@ async def test_send_needs_no_reader(start: Any, unread: int) -> None:
     [
         (("ping", "{free}"), "refused"),
         (("send", "{free}", "200", "x"), "refused"),
-        (("ping", "{server}", "--wire", "1.9.0"), "accepted here: 1.9.0"),
+        (("ping", "{server}", "--wire", "1.9.0"), "this side accepts 1.9.0"),
         (("ping", "unix:nowhere.sock"), "unix:nowhere.sock: "),
         (("ping", "a..b:8080"), "a..b"),
-        (("ping", "fe80::1%nosuch:8080"), "no network interface 'nosuch'"),
+        (("ping", "[fe80::1%nosuch]:8080"), "no network interface 'nosuch'"),
         (("send", "{server}", "201", "x", "--wait", "--timeout", "0.2"), "no reply within 0.2 s"),
         (("send", "{server}", "202", "x", "--wait"), "the peer could not answer: 'message type 202 is not known' (unknown_type)"),
     ],

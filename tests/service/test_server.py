@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, succ
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.task import deferLater
 from twisted.logger import formatEvent
 from zope.interface import implementer
 
@@ -634,3 +636,61 @@ async def test_what_never_becomes_a_message_is_quoted(wire: str, hint: str, loop
     await raw.gone
     (line,) = [text for text in map(formatEvent, log_events) if "closing 127.0.0.1:" in text]
     assert hint in line
+
+
+# What a stop waits for, and what comes after a peer that has left.
+
+
+@pytest.mark.parametrize("how", ["the drain is over", "abort()"])
+async def test_a_stop_that_is_cut_off_waits_for_on_disconnect(how: str, loopback: Any) -> None:
+    """stopService() fires after the last on_disconnect, also where what still ran was cut off."""
+    from twisted.internet import reactor
+
+    server = await loopback.server(timeouts=Timeouts(drain=0.1 if how == "the drain is over" else 10))
+    told: list[str] = []
+
+    async def goodbye(client: Any) -> None:
+        told.append("begun")
+        await deferLater(reactor, 0.05)  # type: ignore[arg-type]
+        told.append("done")
+
+    server.unregister_route(loopback.chat)
+    server.route(loopback.chat)(lambda client, message: Deferred())
+    server.set_callback("on_disconnect", goodbye)
+    client = loopback.client(server.port)
+    await client.connect()
+    client.send(loopback.chat, b"waits for ever")
+    await client.ping_server()
+    stopped = server.stopService()
+    if how == "abort()":
+        server.abort()
+    await stopped
+    assert told == ["begun", "done"]
+    await client.disconnect()
+
+
+async def test_nothing_begins_beside_a_handler_that_outlives_its_peer(loopback: Any) -> None:
+    """One at a time holds to the end: where a handler goes on after its peer has left, the messages behind it are dropped."""
+    server = await loopback.server(timeouts=Timeouts(close=0.05))
+    begun: list[bytes] = []
+    gone: Deferred[Any] = Deferred()
+    release = threading.Event()
+
+    def work(client: Any, message: Any) -> None:
+        begun.append(message.content)
+        release.wait(5)
+
+    server.unregister_route(loopback.chat)
+    server.route(loopback.chat, thread=True)(work)
+    server.set_callback("on_disconnect", gone.callback)
+    client = loopback.client(server.port)
+    await client.connect()
+    for each in (b"1", b"2", b"3"):
+        client.send(loopback.chat, each)
+    await client.ping_server()
+    client.session._abort_slow_reader()
+    await gone
+    assert begun == [b"1"]
+    release.set()
+    await server.stopService()
+    assert begun == [b"1"]

@@ -228,6 +228,8 @@ class _Terms:
 
     def call(self, handler: Handler, session: Session, message: Response, arguments: tuple[object, ...]) -> object:
         workers = self.workers
+        if workers is not None and session.is_gone:
+            return None  # nobody waits for it, and once it has a thread it could not be cancelled
         result = handler(*arguments) if workers is None else workers().run(handler, *arguments)
         if self.timeout is not None and isinstance(result, (Deferred, Coroutine)):
             result = TimeLimited(self.timeout, result)

@@ -33,13 +33,12 @@ _SIGNATURES: dict[str, tuple[bytes, ...]] = {
 """What others begin with. None is the beginning of a Veltix hello (a JSON hello's third byte is ``{``) or of another one."""
 
 _NAMES = {signature: name for name, signatures in _SIGNATURES.items() for signature in signatures}
-_LENGTHS = sorted({len(signature) for signature in _NAMES})
 _BEGINNINGS = frozenset(signature[:length] for signature in _NAMES for length in range(1, len(signature)))
 
 
 def signature_of(data: bytes) -> bytes:
     """Return the part of a peer's first bytes by which another protocol is known; empty where none is."""
-    return next((data[:length] for length in _LENGTHS if data[:length] in _NAMES), b"")
+    return next((signature for signature in _NAMES if data.startswith(signature)), b"")
 
 
 def looks_like(data: bytes) -> str:

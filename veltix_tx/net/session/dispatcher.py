@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -442,7 +442,7 @@ class Dispatcher(Generic[S]):
     def _watcher(self) -> HandlerTimeouts:
         if self._handler_timeouts is None:
             self._handler_timeouts = HandlerTimeouts(
-                self._transport.clocks, self._transport.timeouts.close, self._handler_log.log_late_result
+                self._transport.clocks, self._transport.timeouts.close, self._handler_log.log_late_result, self.discard_queued
             )
             if self._gone:
                 self._handler_timeouts.connection_lost()

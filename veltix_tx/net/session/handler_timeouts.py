@@ -79,13 +79,17 @@ class HandlerTimeouts:
         clocks: uptime, and what the timer runs on. It outlives the connection as handlers do.
         grace: seconds that a handler may go on after the end of its connection.
         late: called with what a handler brings after it was given up.
+        abandoned: called when a handler goes on after the end and is given up, before that is settled.
     """
 
-    def __init__(self, clocks: Clocks, grace: float, late: Callable[[object], object]) -> None:
+    def __init__(
+        self, clocks: Clocks, grace: float, late: Callable[[object], object], abandoned: Callable[[], object] = lambda: None
+    ) -> None:
         self._uptime = clocks.uptime
         self._deadlines = Timers(clocks.reactor, clocks.uptime)
         self._grace = grace
         self._late = late
+        self._abandoned = abandoned
         self._handlers: dict[_Handler, None] = {}
         self._sweep_at = math.inf
         self._ended_at = math.inf
@@ -172,6 +176,7 @@ class HandlerTimeouts:
                 if not handler.settled:
                     handler.settled = True
                     del self._handlers[handler]
+                    self._abandoned()
                     handler.settle(Failure(CancelledError()))
         ends = [self._grace if each.cancelled else each.after_end for each in self._handlers if each.after_end < math.inf]
         if ends:

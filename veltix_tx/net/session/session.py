@@ -86,6 +86,11 @@ class Session(Taggable):
         return f"<Session with {shown(self.address)} ({'closed' if self.closed else self.peer.version or self.peer.wire})>"
 
     @property
+    def is_gone(self) -> bool:
+        """True once the connection is gone. Messages that came before may still be handled."""
+        return self._lost
+
+    @property
     def address(self) -> IAddress:
         """The other side's network address."""
         return self._transport.address
