@@ -248,17 +248,17 @@ def handshakes() -> str:
 
 _CALLS: dict[str, Callable[[VeltixConnection], object]] = {
     "start()": lambda side: side.start(),
-    "refuse_full()": lambda side: side.refuse_full(),
-    "receive()": lambda side: side.receive_data(b"\0", 0),
-    "wake()": lambda side: side.handle_timeout(),
-    "end()": lambda side: side.connection_lost(),
+    "refuse()": lambda side: side.refuse(),
+    "receive_data()": lambda side: side.receive_data(b"\0", 0),
+    "handle_timeout()": lambda side: side.handle_timeout(),
+    "connection_lost()": lambda side: side.connection_lost(),
     "data_to_send()": lambda side: side.data_to_send(),
-    "fresh_id()": lambda side: side.allocate_id(()),
+    "allocate_id()": lambda side: side.allocate_id(()),
     "encode()": lambda side: side.encode(PING, b""),
     "send()": lambda side: side.send(PING, b""),
     "send_encoded()": lambda side: side.send_encoded([b""]),
     "send_ping()": lambda side: side.send_ping(1),
-    "send_failure()": lambda side: side.send_failure(1),
+    "reply_error()": lambda side: side.reply_error(1),
 }
 
 
@@ -417,7 +417,7 @@ def agreed() -> str:
     deliver(server, client, "server result")
     client.send(chat, b"hello veltix", client.allocate_id(()))
     deliver(client, server, "client type 200")
-    server.send_failure(0)
+    server.reply_error(0)
     deliver(server, client, "server FAILED")
     body = "\n".join(lines)
     return f"A whole conversation, contents as text, in which a handler fails:\n\n```text\n{body}\n```"

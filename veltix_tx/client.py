@@ -518,11 +518,11 @@ class BlockingClient(BlockingView):
         """Close gracefully."""
         self._wait(self._client.stopService)
 
-    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> None:
+    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> None:
         """Send a message, and wait until there is room for more."""
         self._wait(lambda: self._client.send(message, content, request_id=request_id).when_low())
 
-    def send_and_wait(self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None) -> Response:
+    def send_and_wait(self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None) -> Response:
         """Send a request and return its reply."""
         return self._wait(self._client.send_and_wait, message, content, timeout=timeout)
 

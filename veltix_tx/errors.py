@@ -225,9 +225,9 @@ class TooManyProtocolErrors(RemoteProtocolError):
         count: how many were refused.
     """
 
-    def __init__(self, strikes: int) -> None:
-        super().__init__(strikes)
-        self.count = strikes
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.count = count
 
     def __str__(self) -> str:
         return (

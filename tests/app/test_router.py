@@ -141,7 +141,7 @@ def test_a_concurrent_route_answers_by_the_session(router: Router) -> None:
     answered = []
 
     class Session:
-        def answer(self, message: Response, result: object) -> None:
+        def reply(self, message: Response, result: object) -> None:
             answered.append((message, result))
 
     router.register_route(CHAT, lambda client, message: b"later", concurrent=True)

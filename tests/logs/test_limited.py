@@ -15,25 +15,25 @@ from veltix_tx.testing import MemoryNetwork
 ROOT = Path(veltix_tx.__file__).parent
 
 OF_NO_PEER = {
-    "net/remarks.py: {lines} more lines about": "the limiter's own, which count",
-    "net/reconnect.py: giving up {connector}": "once for each connect() of the program",
+    "net/shared/log_limiter.py: {lines} more lines about": "the limiter's own, which count",
+    "net/connection/reconnect.py: giving up {connector}": "once for each connect() of the program",
     "client.py: could not connect to": "once when the service starts",
     "server.py: could not listen": "once when the service starts",
     "server.py: {count} connections were cut off": "once when the service stops",
     "server.py: veltix_tx {version} speaks": "once for each port",
     "server.py: anyone who reaches": "once for each port",
     "app/signals.py: a second signal": "the operator's",
-    "net/connection_log.py: connection {id}": "the operator has asked for a line of each connection",
+    "net/connection/connection_log.py: connection {id}": "the operator has asked for a line of each connection",
     "tap.py: SIGHUP": "the operator's",
     "tap.py: {line}": "once when the process starts",
     "app/plugins.py: plugin {name} sees": "once for each registration",
-    "dropin/routing.py: Route for type": "the program's registration of routes",
-    "dropin/routing.py: Unknown event type": "the program's registration of callbacks",
-    "dropin/client/client.py: Connecting to server": "once for each connect() of the program",
-    "dropin/client/client.py: Connection failed": "once for each connect() of the program",
-    "dropin/client/client.py: No connection": "once for each retry() of the program",
-    "dropin/callbacks.py: Error in callback": "_log_failed is called where may_log() says so",
-    "logs/face.py: {message}": "the program's own",
+    "dropin/veltix/routing.py: Route for type": "the program's registration of routes",
+    "dropin/veltix/routing.py: Unknown event type": "the program's registration of callbacks",
+    "dropin/veltix/client/client.py: Connecting to server": "once for each connect() of the program",
+    "dropin/veltix/client/client.py: Connection failed": "once for each connect() of the program",
+    "dropin/veltix/client/client.py: No connection": "once for each retry() of the program",
+    "dropin/veltix/callbacks.py: Error in callback": "_log_failed is called where may_log() says so",
+    "logs/logger.py: {message}": "the program's own",
 }
 """Module and beginning of the text -> why no peer can cause the line, or not as often as it likes."""
 

@@ -37,24 +37,24 @@ class Link:
         self.transport = transport
         self.limits = limits
         self.timeouts = Timeouts(write=30)
-        self.deadlines = Timers(self.clock)
+        self.timers = Timers(self.clock)
         self.shared = SharedState(Clocks(self.clock, self.clock.seconds, self.clock.seconds), limits, self.timeouts)
-        self.asking, self.unwritten = False, 0
+        self.awaiting_replies, self.unwritten = False, 0
         self.told: list[str] = []
 
-    def may_log(self) -> bool:
+    def _may_log(self) -> bool:
         """Let everything be logged."""
         return True
 
-    def give_up(self) -> None:
+    def abort_slow_reader(self) -> None:
         """Take note."""
         self.told.append("stalled")
 
-    def resumed(self) -> None:
+    def reading_resumed(self) -> None:
         """Take note."""
         self.told.append("resumed")
 
-    def room(self) -> None:
+    def resume_handling(self) -> None:
         """Take note."""
         self.told.append("room")
 

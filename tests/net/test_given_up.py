@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 
 from veltix_tx.errors import TooManyRequests
 from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.wire import pending
 from veltix_tx.wire.messages import ERROR, PING, Response
-from veltix_tx.wire.veltix import request_ids
 from veltix_tx.wire.veltix.layouts import Header
 from veltix_tx.wire.veltix.request_ids import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS
 
@@ -164,7 +164,7 @@ def test_a_late_pong_settles_no_other_ping(how: str, role: str, wire: str, half:
 @pytest.mark.parametrize("role", ["server", "client"])
 def test_late_pongs_are_no_strikes(role: str, wire: str, either: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that answers late, be it to more pings than are remembered, breaks no rule; one that answers twice does."""
-    monkeypatch.setattr(request_ids, "MOST_GIVEN_UP", 512)
+    monkeypatch.setattr(pending, "MOST_GIVEN_UP", 512)
     line = either(role, wire, limits=Limits(protocol_errors=2))
     session = line.shake()
     for _ in range(2000):

@@ -113,22 +113,22 @@ class Patient:
     def __init__(self, silence: float = 20, pong: float = 10) -> None:
         self.clock = Clock()
         self.paused = False
-        self.taken: int | None = None
+        self.bytes_taken: int | None = None
         self.did: list[tuple[float, str]] = []
-        self.heard = 0.0
-        self.asked: float | None = None
+        self.last_received = 0.0
+        self.pinged_at: float | None = None
         self.heartbeat = Heartbeat(Clocks(self.clock, self.clock.seconds, self.clock.seconds), silence, pong)
         self.heartbeat.add(self)
 
-    def may_log(self) -> bool:
+    def _may_log(self) -> bool:
         """Let everything be logged."""
         return True
 
-    def probe(self) -> None:
+    def send_probe(self) -> None:
         """Be asked."""
         self.did.append((self.clock.seconds(), "ping"))
 
-    def dead(self) -> None:
+    def abort_dead_peer(self) -> None:
         """Be given up."""
         self.did.append((self.clock.seconds(), "dead"))
         self.heartbeat.discard(self)
@@ -138,7 +138,7 @@ class Patient:
         for _ in range(int(seconds)):
             self.clock.advance(1)
             if heard:
-                self.heard = self.clock.seconds()
+                self.last_received = self.clock.seconds()
 
 
 def test_a_silent_peer_is_asked_and_then_dead() -> None:
@@ -163,7 +163,7 @@ def test_any_byte_after_the_ping_is_life() -> None:
     patient = Patient()
     for number in range(1, 6):
         patient.wait(20)
-        patient.heard = patient.clock.seconds()
+        patient.last_received = patient.clock.seconds()
         assert patient.did[-1] == (20 * number, "ping")
     assert len(patient.did) == 5
 
@@ -207,12 +207,12 @@ def test_many_connections_are_looked_after_by_one_timer() -> None:
 def test_a_peer_that_takes_what_waits_for_it_lives() -> None:
     """A silent peer to which the ping has a long way lives while it takes some of what waits, and has a pong's time after that."""
     patient = Patient()
-    patient.taken = 1000
+    patient.bytes_taken = 1000
     patient.wait(20)
     for taken in (1001, 1002, 5000):
-        patient.taken = taken
+        patient.bytes_taken = taken
         patient.wait(10)
-    patient.taken = None  # all of it
+    patient.bytes_taken = None  # all of it
     patient.wait(10)
     assert patient.did == [(20, "ping")]
     patient.wait(30)
@@ -222,7 +222,7 @@ def test_a_peer_that_takes_what_waits_for_it_lives() -> None:
 def test_a_peer_that_takes_nothing_is_dead() -> None:
     """What waits for a silent peer saves it only while there is less and less of it."""
     patient = Patient()
-    patient.taken = 1000
+    patient.bytes_taken = 1000
     patient.wait(100)
     assert patient.did == [(20, "ping"), (30, "dead")]
 
@@ -232,15 +232,15 @@ class Fragile(Patient):
 
     other: Patient | None = None
 
-    def dead(self) -> None:
+    def abort_dead_peer(self) -> None:
         """Take the other one along."""
-        super().dead()
+        super().abort_dead_peer()
         if self.other is not None:
             self.heartbeat.discard(self.other)
 
-    def probe(self) -> None:
+    def send_probe(self) -> None:
         """Fail, where there is no other."""
-        super().probe()
+        super().send_probe()
         if self.other is None:
             raise RuntimeError("no way to ask")
 
@@ -254,7 +254,7 @@ def test_an_end_or_an_error_of_one_connection_is_not_that_of_the_others(logged_f
     for each in (first, second, broken, last):
         each.clock, each.heartbeat, each.did = clock, heartbeat, []
         heartbeat.add(each)
-    second.heard, last.heard = 10, 12
+    second.last_received, last.last_received = 10, 12
     clock.pump([1] * 60)
     assert first.did == [(20, "ping"), (30, "dead")]
     assert second.did == []

@@ -321,7 +321,7 @@ class ServerMachine(RuleBasedStateMachine):
 
     # What peers do.
 
-    @precondition(lambda self: sum(not each._connection_lost for each in self.peers) < MOST_PEERS)
+    @precondition(lambda self: sum(not each.gone for each in self.peers) < MOST_PEERS)
     @rule(greet=st.sampled_from(["at once", "later", "badly"]), junk=st.binary(min_size=1, max_size=30))
     def connect(self, greet: str, junk: bytes) -> None:
         """A peer connects; it says its part of the handshake, not yet, or never."""

@@ -50,7 +50,7 @@ def together(server_line: Any, count: int, **limits: int) -> list[Line]:
 
 def test_half_received_messages_of_all_peers_have_a_budget(server_line: Any, log_events: list[Any]) -> None:
     """The bytes that came of unfinished messages count, not the declared ones; beyond the budget the heaviest peer is closed."""
-    lines = together(server_line, 4, inbound=3 * MIB)
+    lines = together(server_line, 4, receive_buffers=3 * MIB)
     content = b"x" * (9 * MIB)
     for line, size in zip(lines, (MIB, MIB - 100, MIB // 2, 0), strict=True):
         line.far.send(line.chat, content)
@@ -126,7 +126,7 @@ class Crowd:
 
 def test_half_messages_have_their_time_while_there_is_room(server_line: Any) -> None:
     """Where at least half of the budget is free, a message that is begun has timeouts.frame and a second for each 64 KiB."""
-    crowd = Crowd(server_line, 4, inbound=2 * MIB)
+    crowd = Crowd(server_line, 4, receive_buffers=2 * MIB)
     for line in crowd.lines:
         crowd.begin(line, MIB // 4)
     crowd.pass_time(45)
@@ -139,7 +139,7 @@ def test_half_messages_have_their_time_while_there_is_room(server_line: Any) -> 
 
 def test_the_oldest_half_messages_give_way_sooner_where_room_is_scarce(server_line: Any, log_events: list[Any]) -> None:
     """With less than half free they have less time, the oldest go first, and no more of them than it takes to have half free."""
-    crowd = Crowd(server_line, 6, inbound=2 * MIB)
+    crowd = Crowd(server_line, 6, receive_buffers=2 * MIB)
     for line in crowd.lines:
         crowd.begin(line, MIB // 4)
         crowd.pass_time(1)
@@ -163,7 +163,7 @@ def test_the_oldest_half_messages_give_way_sooner_where_room_is_scarce(server_li
 
 def test_who_sends_on_does_not_give_way(server_line: Any) -> None:
     """A large message that keeps coming is not among those that give way, however old it is; the silent ones are."""
-    crowd = Crowd(server_line, 6, inbound=3 * MIB)
+    crowd = Crowd(server_line, 6, receive_buffers=3 * MIB)
     honest, *silent = crowd.lines
     crowd.begin(honest, MIB // 4)
     for line in silent:
@@ -180,7 +180,7 @@ def test_who_sends_on_does_not_give_way(server_line: Any) -> None:
 
 def test_who_is_not_read_does_not_give_way(server_line: Any) -> None:
     """While this side has paused reading, time does not run against a peer here either."""
-    crowd = Crowd(server_line, 4, inbound=MIB)
+    crowd = Crowd(server_line, 4, receive_buffers=MIB)
     for line in crowd.lines:
         crowd.begin(line, MIB // 5)
         line.protocol.flow.pause("a test")
@@ -191,7 +191,7 @@ def test_who_is_not_read_does_not_give_way(server_line: Any) -> None:
 
 def test_messages_that_wait_for_their_turn_do_not_give_way(server_line: Any) -> None:
     """Only half-received messages do: what has come whole waits for its handler as ever, though it takes most of the room."""
-    crowd = Crowd(server_line, 2, inbound=2 * MIB)
+    crowd = Crowd(server_line, 2, receive_buffers=2 * MIB)
     busy, half = crowd.lines
     busy.application.on_message = lambda session, message: Deferred() if message.content == b"first" else None
     busy.say(b"first", bytes(MIB), bytes(MIB // 4))
@@ -203,7 +203,7 @@ def test_messages_that_wait_for_their_turn_do_not_give_way(server_line: Any) -> 
 
 def test_a_message_that_is_complete_is_not_kept(server_line: Any) -> None:
     """What was received whole and handled does not count."""
-    (line,) = together(server_line, 1, inbound=MIB)
+    (line,) = together(server_line, 1, receive_buffers=MIB)
     for _ in range(5):
         line.far.send(line.chat, b"x" * (MIB - 100))
         data = b"".join(line.far.data_to_send())
@@ -227,7 +227,7 @@ def test_messages_that_wait_for_their_turn_count(server_line: Any) -> None:
 
 def test_messages_of_peers_that_have_gone_count(server_line: Any, log_events: list[Any]) -> None:
     """What waits for its turn counts when its peer has left, too, or anyone could leave any amount; the heaviest's is dropped."""
-    lines = together(server_line, 3, inbound=2 * MIB)
+    lines = together(server_line, 3, receive_buffers=2 * MIB)
     busy: Deferred[None] = Deferred()
     for line, size in zip(lines, (MIB, MIB // 2, MIB), strict=True):
         line.application.on_message = lambda session, message: busy
@@ -244,7 +244,7 @@ def test_messages_of_peers_that_have_gone_count(server_line: Any, log_events: li
 
 def test_what_waits_for_all_peers_has_a_budget(server_line: Any) -> None:
     """Bytes queued for peers that do not read count together; beyond the budget the peer with the most is closed."""
-    lines = together(server_line, 3, outbound=5 * MIB)
+    lines = together(server_line, 3, send_buffers=5 * MIB)
     for line, count in zip(lines, (2, 3, 0), strict=True):
         line.protocol.flow.pauseProducing()
         for _ in range(count):
@@ -270,7 +270,7 @@ def test_what_is_read_again_does_not_count(server_line: Any) -> None:
 
 def test_the_bytes_of_a_broadcast_do_not_count(server_line: Any) -> None:
     """All queues share them: however many peers do not read, they are there once."""
-    lines = together(server_line, 3, outbound=MIB)
+    lines = together(server_line, 3, send_buffers=MIB)
     sessions = [line.protocol.session for line in lines]
     buffers = sessions[0]._encode(lines[0].chat, b"x" * MIB)
     for line in lines:
@@ -304,7 +304,7 @@ def test_what_fails_in_writing_to_one_peer_keeps_nothing_from_the_others(server_
 @pytest.mark.parametrize("kind", ["type", "pong"])
 def test_what_is_harmless_is_forgiven_with_time_but_not_in_any_number(kind: str, server_line: Any) -> None:
     """Unknown types and unasked pongs: one a second for ever is fine, a burst of the strikes is, one more closes."""
-    (line,) = together(server_line, 1, strikes=8)
+    (line,) = together(server_line, 1, protocol_errors=8)
 
     def strike() -> None:
         if kind == "type":
@@ -331,7 +331,7 @@ def test_what_is_harmless_is_forgiven_with_time_but_not_in_any_number(kind: str,
 
 def test_a_late_pong_is_no_strike(server_line: Any) -> None:
     """The answer to a ping that was given up, or to the heartbeat's, was asked for."""
-    (line,) = together(server_line, 1, strikes=1)
+    (line,) = together(server_line, 1, protocol_errors=1)
     session = line.protocol.session
     for _ in range(5):
         session.ping(timeout=1).addErrback(lambda _: None)
@@ -348,7 +348,7 @@ def test_a_late_pong_is_no_strike(server_line: Any) -> None:
 def test_counters_have_known_names(server_line: Any, logged_failures: Any) -> None:
     """Everything that is counted is in the table, or is a reason that a connection ended for."""
     reasons = {f"closed_{reason.name.lower()}" for reason in DisconnectReason}
-    (line,) = together(server_line, 1, strikes=2)
+    (line,) = together(server_line, 1, protocol_errors=2)
     line.application.on_message = lambda session, message: 1 / 0
     line.say(b"x")
     line.far._out.append(line.far._pack(1, b"", 77) * 4)

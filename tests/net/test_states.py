@@ -92,7 +92,7 @@ def stalled(net: Network) -> None:
         (refused, "ERROR", 0),
         (dropped, "PEER_CLOSED", 0),
         (reset, "RESET", 0),
-        (stalled, "STALLED", 0),
+        (stalled, "WRITE_TIMEOUT", 0),
         (silent, "HANDSHAKE_TIMEOUT", 0.5),
     ],
 )

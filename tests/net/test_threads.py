@@ -26,7 +26,7 @@ class Thing:
     """Lives in one thread; its methods tell in which one they ran."""
 
     def __init__(self, reactor: Any = None) -> None:
-        self.home = OwnerThread(reactor) if reactor is not None else None
+        self._owner_thread = OwnerThread(reactor) if reactor is not None else None
 
     @from_any_thread
     def where(self, *args: object, **kwargs: object) -> tuple[Any, ...]:

@@ -148,7 +148,7 @@ def test_who_is_refused_is_counted_and_told_why(name: str, most: dict[str, Any],
     assert said(log_events, f"refusing a connection of 192.0.2.7: there are 1, as many as may be ({name})") == 20
     assert server.counters["lines_left_out"] == 69 - 20
     for each in filter(None, made):
-        server._connections.lost(each, SessionClosed(DisconnectReason.SERVER_FULL))
+        server._connections.connection_lost(each, SessionClosed(DisconnectReason.SERVER_FULL))
 
 
 def test_who_gives_way_is_counted_and_told_why(pair: Pair, log_events: list[LogEvent]) -> None:

@@ -66,7 +66,7 @@ def test_the_asker_is_told_at_once(how: str, asks: str, logged_failures: Any) ->
     assert str(caught.value) == "the peer could not answer: 'the handler failed' (handler_failed)"
     assert SECRET.encode() not in caught.value.detail
     assert network.clock.seconds() == 0
-    assert asker.waiting == 0
+    assert asker.pending_requests == 0
 
 
 def test_a_handler_that_takes_too_long_is_told_when_it_is_given_up(logged_failures: Any) -> None:

@@ -42,18 +42,16 @@ from veltix_tx.testing import MemoryNetwork
 GATE = {"call", "in_thread_of", "_wait"}
 """What of the package runs in the calling thread: the gate itself, and in it"""
 
-SEARCH = {"home", "_settle", "__init__"}
+SEARCH = {"_owner_thread", "_settle", "__init__"}
 """the search for the reactor's thread, with all that it calls."""
 
 BEFORE_THE_GATE = {"send", "send_and_wait", "route", "register_route", "set_callback"}
 """Methods that have the gate written out, because they are called most, or lead to one behind it, because they are overloaded."""
 
 ENGINE_ROOM = {
-    *("encode", "send_encoded", "tag_names", "may_log", "cut", "give_up", "drop", "probe"),
-    *("admit", "reject"),
-    *("begin", "receive", "declined", "pong", "go_on", "end", "gone"),
+    *("tag_names", "admit", "reject"),
 }
-"""What the hub and the protocol call on a session: not for users, and ``encode`` and ``may_log`` are for any thread."""
+"""What the hub and the protocol call on a session: not for users."""
 
 
 async def in_thread(function: Callable[[], Any], ran: list[str] | None = None) -> Any:
@@ -227,7 +225,7 @@ CALLS: dict[str, tuple[Call, Check]] = {
     "Client.unregister_route": (lambda s: s.client.unregister_route(s.other), lambda s, got: got is True),
     # A session's.
     "Session.add_tag": (lambda s: s.session.add_tag("new", 2), lambda s, got: got and s.session.get_tag("new") == 2),
-    "Session.answer": (
+    "Session.reply": (
         lambda s: s.session.reply(Response(s.other, b"", 0, 1, 0), b"an answer"),
         lambda s, got: got is None,
     ),
@@ -240,7 +238,7 @@ CALLS: dict[str, tuple[Call, Check]] = {
     "Session.get_tag": (lambda s: s.session.get_tag("old"), lambda s, got: got == 1),
     "Session.has_all_tags": (lambda s: s.session.has_all_tags(["old", "new"]), lambda s, got: got is False),
     "Session.has_any_tags": (lambda s: s.session.has_any_tags(["old", "new"]), lambda s, got: got is True),
-    "Session.has_room": (lambda s: s.session.can_send(100), lambda s, got: got is True),
+    "Session.can_send": (lambda s: s.session.can_send(100), lambda s, got: got is True),
     "Session.has_tag": (lambda s: s.session.has_tag("old"), lambda s, got: got is True),
     "Session.ping": (lambda s: s.session.ping(), lambda s, got: 0 <= got < 5000),
     "Session.register_producer": (lambda s: s.session.register_producer(Producer()), lambda s, got: got is None),

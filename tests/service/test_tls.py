@@ -478,7 +478,7 @@ async def test_a_client_reads_its_files_for_each_try(loopback: Any, authority: A
     (lost,) = server.clients
     lost._link.transport.abortConnection()
     await until(lambda: bool(server.clients) and server.clients != [lost])
-    assert common_name(server.clients[0]._link.transport) == "renewed"
+    assert common_name(server.clients[0]._transport.transport) == "renewed"
 
 
 # What holds without TLS holds with it.

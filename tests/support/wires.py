@@ -23,6 +23,7 @@ from veltix_tx.wire.events import AuthenticationRequested, ConnectionFailed, Eve
 from veltix_tx.wire.interface import Role, WireConnection, WireContext
 from veltix_tx.wire.messages import MessageType, Response
 from veltix_tx.wire.peer import Peer
+from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
 
 __all__ = ["Objects", "Text", "Texts"]
 
@@ -70,7 +71,7 @@ class _Connection:
     def refuse(self) -> None:
         self._out.append(b"full\n")
 
-    def allocate_id(self, taken: Collection[int], wanted: int | None = None) -> int:
+    def allocate_id(self, taken: Collection[int], wanted: int | None = None, given_up: GivenUpIds = NONE_GIVEN_UP) -> int:
         raise LocalProtocolError("this wire has no request ids: only send() works on it")
 
     def send_ping(self, request_id: int | None) -> None:

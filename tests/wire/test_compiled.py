@@ -82,7 +82,7 @@ def test_compiled_calls_stop_where_python_goes_on() -> None:
 
     assert call_each(messages(*[300] * 5), None, {}, change, turns, Response) == 3
     assert call_each(messages(300), None, {}, change, turns, Response) == 0
-    with pytest.raises(AttributeError, match="plain"):
+    with pytest.raises(AttributeError, match="fast_path"):
         call_each(messages(300), None, {}, change, object(), Response)
 
 

@@ -21,7 +21,16 @@ from veltix_tx.errors import (
     TooManyRequests,
 )
 from veltix_tx.limits import Limits
-from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, Pong, RejectReason, RequestFailed
+from veltix_tx.wire.events import (
+    ConnectionFailed,
+    Event,
+    FrameRejected,
+    HandshakeCompleted,
+    PingsAnswered,
+    Pong,
+    RejectReason,
+    RequestFailed,
+)
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import ERROR, HELLO, HELLO_ACK, INVALID_REQUEST, PING, PONG, MessageRegistry, MessageType, Response
 from veltix_tx.wire.veltix.connection import State, VeltixConnection
@@ -137,7 +146,7 @@ def test_what_came_before_a_fault_may_still_be_answered(make: Make, converse: Co
         lambda: side.send(CHAT, b"late"),
         lambda: side.send_encoded(buffers),
         lambda: side.send_ping(1),
-        lambda: side.send_failure(1),
+        lambda: side.reply_error(1),
     ):
         with pytest.raises(LocalProtocolError, match="closed"):
             attempt()
@@ -298,7 +307,7 @@ def test_a_ping_is_answered_and_kept_from_the_user(make: Make, converse: Convers
     """A PING gets its PONG with the same id, both ways; the asking side hears of it once."""
     for near, far in (pair := ready_pair(make, converse, release), pair[::-1]):
         near.send_ping(0x1234)
-        assert far.receive_data(taken(near), 0) == []
+        assert far.receive_data(taken(near), 0) == [PingsAnswered(1)]
         assert near.receive_data(taken(far), 0) == [Pong(0x1234)]
         assert far.data_to_send() == []
 
@@ -316,6 +325,7 @@ def test_other_system_messages_are_kept_from_the_user(make: Make, converse: Conv
         event.code if isinstance(event, FrameRejected) else event.type.code if isinstance(event, Response) else type(event)
         for event in events
     ] == [
+        PingsAnswered,
         HELLO.code,
         200,
         HELLO_ACK.code,
@@ -343,7 +353,7 @@ def test_unknown_system_codes_never_reach_the_user(make: Make, converse: Convers
 def test_a_failure_is_told_where_there_is_a_word_for_it(make: Make, converse: Converse, release: str, told: bool) -> None:
     """Up to 1.9.0 a failed request gets an ERROR with its id; later releases have none, and nothing is sent."""
     server, client = ready_pair(make, converse, release)
-    assert server.send_failure(9) is told
+    assert server.reply_error(9) is told
     events = client.receive_data(taken(server), 0)
     assert events == ([RequestFailed(9, b"")] if told else [])
 

@@ -88,7 +88,7 @@ def test_the_handshake_and_a_failed_request_are_these_bytes(make: Make) -> None:
     assert taken(client) == request
     (message,) = server.receive_data(request, 0)
     assert isinstance(message, Response)
-    assert server.send_failure(message.request_id) is True
+    assert server.reply_error(message.request_id) is True
     failed = bytes.fromhex("5658 00 0064 0000003b 9562a069 0000".replace(" ", "")) + ERROR_CONTENT
     assert taken(server) == failed
     assert client.receive_data(failed, 0) == [RequestFailed(0, ERROR_CONTENT, "handler_failed", "the handler failed")]
@@ -197,18 +197,18 @@ def test_without_an_agreement_it_is_an_unknown_type(make: Make, converse: Conver
     """To and from a peer that did not agree nothing is different from what it was: nothing is sent, and 100 is unknown."""
     server, client = met(make, converse, release, release)
     for side in (server, client):
-        assert side.send_failure(5) is False
+        assert side.reply_error(5) is False
         assert taken(side) == b""
         frame = W15.pack(100, ERROR_CONTENT, 5, 0) + ERROR_CONTENT
-        assert side.receive(frame, 0) == [FrameRejected(RejectReason.UNKNOWN_TYPE, 100)]
+        assert side.receive_data(frame, 0) == [FrameRejected(RejectReason.UNKNOWN_TYPE, 100)]
 
 
 def test_releases_with_error_are_sent_error(make: Make, converse: Converse) -> None:
     """Peers up to 1.9.0 get the ERROR that they know, whatever the code and the message."""
     for release in ("1.3.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0"):
         server, client = met(make, converse, release, release)
-        assert server.send_failure(5, "no_route", "type 200 has no route") is True
-        assert client._events_received(taken(server), 0) == [RequestFailed(5, b"")]
+        assert server.reply_error(5, "no_route", "type 200 has no route") is True
+        assert client.receive_data(taken(server), 0) == [RequestFailed(5, b"")]
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -216,8 +216,8 @@ def test_either_side_tells_the_other(make: Make, converse: Converse, which: int)
     """A server's request may fail as well as a client's."""
     pair = met(make, converse)
     teller, asker = pair[which], pair[1 - which]
-    assert teller.send_failure(9, "no_route", "type 200 has no route")
-    (declined,) = asker.receive(taken(teller), 0)
+    assert teller.reply_error(9, "no_route", "type 200 has no route")
+    (declined,) = asker.receive_data(taken(teller), 0)
     assert (declined.request_id, declined.code, declined.message) == (9, "no_route", "type 200 has no route")
 
 
@@ -226,17 +226,17 @@ def test_an_id_that_asks_nothing_is_not_answered(make: Make, converse: Converse)
     assert PLAIN_IDS == (CLIENT_IDS.stop, SERVER_IDS.stop) == (0x7FFF, 0xFFFF)
     for side in met(make, converse):
         for request_id in PLAIN_IDS:
-            assert side.send_failure(request_id) is False
+            assert side.reply_error(request_id) is False
         assert taken(side) == b""
-        assert side.send_failure(PLAIN_IDS[0] - 1) is True
+        assert side.reply_error(PLAIN_IDS[0] - 1) is True
 
 
 def test_a_closed_connection_tells_nobody(make: Make, converse: Converse) -> None:
     """After the end it is an error of this side, as every other send is."""
     for side in met(make, converse):
-        side.end()
+        side.connection_lost()
         with pytest.raises(LocalProtocolError):
-            side.send_failure(5)
+            side.reply_error(5)
 
 
 MALFORMED = [
@@ -273,7 +273,7 @@ def test_a_malformed_one_is_refused(make: Make, converse: Converse, content: byt
     """A FAILED whose content is not the object agreed on, or too long, is a refused frame; the connection goes on."""
     for side in met(make, converse):
         frames = W15.pack(100, content, 5, 0) + content + W15.pack(200, b"next", 6, 0) + b"next"
-        refused, message = side.receive(frames, 0)
+        refused, message = side.receive_data(frames, 0)
         assert refused == FrameRejected(RejectReason.MALFORMED, 100)
         assert message.content == b"next"
 
@@ -282,7 +282,7 @@ def test_unknown_keys_are_ignored(make: Make, converse: Converse) -> None:
     """Later versions may say more, and use other codes."""
     content = b'{"details": {"retry_after": 5}, "message": "\\u00e9\\n", "code": "rate_limited", "code2": null}'
     _, client = met(make, converse)
-    (declined,) = client._events_received(W15.pack(100, content, 5, 0) + content, 0)
+    (declined,) = client.receive_data(W15.pack(100, content, 5, 0) + content, 0)
     assert declined == RequestFailed(5, content, "rate_limited", "é\n")
 
 
@@ -291,8 +291,8 @@ def test_the_content_is_the_same_for_every_split(make: Make, converse: Converse)
     frame = W15.pack(100, ERROR_CONTENT, 5, 0) + ERROR_CONTENT
     for cut in range(1, len(frame)):
         _, client = met(make, converse)
-        assert client._events_received(frame[:cut], 0) == []
-        assert client._events_received(frame[cut:], 0) == [RequestFailed(5, ERROR_CONTENT, "handler_failed", "the handler failed")]
+        assert client.receive_data(frame[:cut], 0) == []
+        assert client.receive_data(frame[cut:], 0) == [RequestFailed(5, ERROR_CONTENT, "handler_failed", "the handler failed")]
 
 
 @given(message=st.text(max_size=5000) | st.sampled_from(["\0" * 9000, "😀" * 9000, "x" * 4096]))
@@ -317,7 +317,7 @@ def test_any_content_is_understood_or_refused(content: bytes) -> None:
 def test_many_malformed_ones_do_not_fail_the_wire(make: Make, converse: Converse) -> None:
     """The wire counts them and goes on; how many are too many is decided above it, as for unknown types."""
     _, client = met(make, converse)
-    events = client._events_received((W15.pack(100, b"!", 5, 0) + b"!") * 1000, 0)
+    events = client.receive_data((W15.pack(100, b"!", 5, 0) + b"!") * 1000, 0)
     assert events == [FrameRejected(RejectReason.MALFORMED, 100)] * 1000
     assert not any(isinstance(event, ConnectionFailed) for event in events)
     assert client.state is State.READY

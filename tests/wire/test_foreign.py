@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from veltix_tx.errors import FrameTooLarge, NotVeltix
+from veltix_tx.wire import foreign
 from veltix_tx.wire.events import ConnectionFailed
 from veltix_tx.wire.interface import Role
-from veltix_tx.wire.veltix import foreign
 from veltix_tx.wire.veltix.connection import VeltixConnection
 from veltix_tx.wire.veltix.releases import RELEASES, HandshakeKind
 

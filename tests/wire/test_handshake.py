@@ -18,7 +18,7 @@ from veltix_tx.errors import (
     VersionRefused,
 )
 from veltix_tx.limits import Limits
-from veltix_tx.wire.events import ConnectionFailed, Event, HandshakeCompleted
+from veltix_tx.wire.events import ConnectionFailed, Event, HandshakeCompleted, PingsAnswered
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, Response
 from veltix_tx.wire.veltix.connection import State, VeltixConnection
@@ -181,11 +181,11 @@ def test_a_silent_server_is_asked(make: Make, converse: Converse, release: str) 
     header = W62.unpack(ping)
     assert (len(ping), header.code, header.size) == (62, PING.code, 0)
     assert client.state is State.HANDSHAKE
-    assert server.receive(ping, 0) == []
+    assert server.receive_data(ping, 0) == [PingsAnswered(1)]
     pong = taken(server)
     for at in range(len(pong) - 1):
-        assert client._events_received(pong[at : at + 1], 0) == []
-    peer = readied(client._events_received(pong[-1:], 0)).peer
+        assert client.receive_data(pong[at : at + 1], 0) == []
+    peer = readied(client.receive_data(pong[-1:], 0)).peer
     assert (peer.layout, peer.version, peer.handshake) == (W62, "", HandshakeKind.NONE)
 
 
@@ -855,7 +855,7 @@ def test_a_client_of_the_first_json_handshake_refuses_the_auto_port_at_once(make
 def test_a_full_server_says_so_where_clients_understand(make: Make, release: str | None) -> None:
     """In place of a hello goes server_full, byte for byte as real servers send it, and the connection is over."""
     server = make(SERVER, release)
-    server.refuse_full()
+    server.refuse()
     assert taken(server).hex() == FULL == VECTORS["extra"]["server_full"]
     assert server.state is State.CLOSED
     assert server.next_timeout is None
@@ -865,7 +865,7 @@ def test_a_full_server_says_so_where_clients_understand(make: Make, release: str
 def test_a_full_server_of_an_old_release_just_closes(make: Make, release: str) -> None:
     """Before 2.0.3 there are no words for it."""
     server = make(SERVER, release)
-    server.refuse_full()
+    server.refuse()
     assert taken(server) == b""
     assert server.state is State.CLOSED
 

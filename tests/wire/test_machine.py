@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from veltix_tx.errors import LocalProtocolError, MessageTooLarge, NotReady, RemoteProtocolError
-from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, Pong
+from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, PingsAnswered, Pong
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
 from veltix_tx.wire.veltix.connection import VeltixConnection
@@ -62,17 +62,17 @@ GOOD = {"v": "3.3.0", "pv": "1.0", "meta": {}}
 AGREEING = {SERVER: said(GOOD), CLIENT: said(GOOD) + said({"result": "ok"})}
 CALLS: dict[str, Callable[[VeltixConnection], object]] = {
     "start": lambda side: side.start(),
-    "refuse_full": lambda side: side.refuse_full(),
+    "refuse": lambda side: side.refuse(),
     "receive": lambda side: side.receive_data(b"\0", 0),
     "wake": lambda side: side.handle_timeout(),
     "end": lambda side: side.connection_lost(),
     "data_to_send": lambda side: side.data_to_send(),
-    "fresh_id": lambda side: side.allocate_id(()),
+    "allocate_id": lambda side: side.allocate_id(()),
     "encode": lambda side: side.encode(CHAT, b""),
     "send": lambda side: side.send(CHAT, b""),
     "send_encoded": lambda side: side.send_encoded([b""]),
     "send_ping": lambda side: side.send_ping(1),
-    "send_failure": lambda side: side.send_failure(1),
+    "reply_error": lambda side: side.reply_error(1),
 }
 STARTS = {"NEW": "HANDSHAKE", "HANDSHAKE": "error", "READY": "error", "FAILED": "error", "FAILED early": "error", "CLOSED": "error"}
 READS = {"NEW": "error", "HANDSHAKE": "", "READY": "", "FAILED": "", "FAILED early": "", "CLOSED": ""}
@@ -82,14 +82,14 @@ ENCODES = {"NEW": "NotReady", "HANDSHAKE": "NotReady", "READY": "", "FAILED": ""
 SENDS = {**ENCODES, "CLOSED": "error"}
 ANSWERS = {
     "start": STARTS,
-    "refuse_full": {**STARTS, "NEW": "CLOSED"},
+    "refuse": {**STARTS, "NEW": "CLOSED"},
     "receive": READS,
     "wake": ANY,
     "end": ENDS,
     "data_to_send": ANY,
-    "fresh_id": ENCODES,
+    "allocate_id": ENCODES,
     "encode": ENCODES,
-    **dict.fromkeys(("send", "send_encoded", "send_ping", "send_failure"), SENDS),
+    **dict.fromkeys(("send", "send_encoded", "send_ping", "reply_error"), SENDS),
 }
 """Each call in each state: ``""`` for done, the state it moves to, or the error. FAILED is after READY, or early."""
 
@@ -117,7 +117,7 @@ def test_each_call_has_one_answer_in_each_state(name: str, role: Role) -> None:
     assert set(ANSWERS) == set(CALLS)
     for call, answers in ANSWERS.items():
         side, answer = in_state(role, name), answers[name]
-        if call == "refuse_full" and role is CLIENT:
+        if call == "refuse" and role is CLIENT:
             answer = "error"
         before = side.state
         if answer in ("error", "NotReady"):
@@ -189,7 +189,7 @@ ARRIVALS: dict[str, Callable[[Layout], bytes]] = {
     "FF": lambda layout: b"\xff" * 128,
 }
 OUTCOMES = """
-what arrives               | ACK      CLIENT   HELLO    SERVER   RESULT   PONG     FIND_CLIENT FIND_SERVER FIND_ASKED
+what arrives               | ACK      CLIENT   HELLO    SERVER   RESULT   PONG     DETECT_CLIENT DETECT_SERVER DETECT_AFTER_PING
 nothing                    | -        -        -        -        -        -        -           -           -
 a byte                     | -        -        -        -        -        -        -           -           -
 HELLO                      | early    large    ready    large    large    bad      early       ready       ready
@@ -217,7 +217,7 @@ JSON, none                 | -        bad      -        bad      bad      -     
 JSON, too large            | -        large    -        large    large    -        large       large       large
 FF                         | bad      large    -        large    large    bad      large       large       large
 """
-"""A row for each arrival, a column for each step that reads (those without FIND are READ_): ``-`` for more is awaited, the
+"""A row for each arrival, a column for each step that reads (those without DETECT are READ_): ``-`` for more is awaited, the
 step that is next, ready, or the error that the connection fails with. READ_HELLO is that of a pinned client, which waits."""
 ERRORS = {
     "early": "EarlyMessage",
@@ -249,7 +249,7 @@ def test_each_arrival_has_one_outcome_in_each_step() -> None:
         *ON_TIMEOUT.values(),
         *(each.steps for known in SIGNATURES.values() for each in known.values()),
     )
-    reading = {step for script in scripts for step in script if step.name.startswith(("READ", "FIND"))}
+    reading = {step for script in scripts for step in script if step.name.startswith(("READ", "DETECT"))}
     columns = [step_named(name) for name in head[1].split()]
     assert set(columns) == reading
     assert columns == list(steps())
@@ -277,7 +277,7 @@ def test_each_local_event_has_one_outcome_in_each_step(step: Step) -> None:
     side.connection_lost()
     side.handle_timeout()
     assert side.state is State.CLOSED
-    assert side.receive(b"late", 0) == side.data_to_send() == []
+    assert side.receive_data(b"late", 0) == side.data_to_send() == []
 
 
 # At random
@@ -320,6 +320,7 @@ class PairMachine(RuleBasedStateMachine):
         self.heard: dict[Role, list[bytes]] = {role: [] for role in Role}
         self.asked: dict[Role, list[int]] = {role: [] for role in Role}
         self.answered: dict[Role, list[int]] = {role: [] for role in Role}
+        self.pings = dict.fromkeys(Role, 0)
         self.ready = dict.fromkeys(Role, 0)
         self.failed = dict.fromkeys(Role, False)
         self.ended = dict.fromkeys(Role, False)
@@ -351,6 +352,8 @@ class PairMachine(RuleBasedStateMachine):
                 if isinstance(event, Response):
                     self.heard[role].append(event.content)
                     self.last[role] = event.request_id
+                elif isinstance(event, PingsAnswered):
+                    self.pings[role] += event.count
                 elif isinstance(event, Pong):
                     self.answered[role].append(event.request_id)
                 else:
@@ -385,7 +388,7 @@ class PairMachine(RuleBasedStateMachine):
     @rule()
     def refuse(self) -> None:
         """Refuse the client, as a full server does."""
-        self.sides[SERVER].refuse_full()
+        self.sides[SERVER].refuse()
         self.ended[SERVER] = True
         self.honest[CLIENT] = False  # what it is told is meant for it, but ends in Failed
         self.take(SERVER, [])
@@ -517,14 +520,14 @@ class PairMachine(RuleBasedStateMachine):
             else:
                 assert side.state in (State.NEW, State.HANDSHAKE)
             assert (side.peer is not None) == (self.ready[role] == 1)
-            assert side.wake_after is None or side.state is State.HANDSHAKE
-            assert 0 <= side.unfinished <= LIMIT
-            assert side._decoder is None or side._decoder.buffered <= side.unfinished
+            assert side.next_timeout is None or side.state is State.HANDSHAKE
+            assert 0 <= side.incoming_size <= LIMIT
+            assert side._decoder is None or side._decoder.buffered_size <= side.incoming_size
             if self.honest[role]:
                 sent = self.sent[self.other(role)]
                 assert self.heard[role] == sent[: len(self.heard[role])], "a message lost, twice or out of turn"
                 assert self.answered[role] == self.asked[role][: len(self.answered[role])]
-                assert side.pings <= len(self.asked[self.other(role)])
+                assert self.pings[role] <= len(self.asked[self.other(role)])
 
     def teardown(self) -> None:
         """Deliver the rest: two honest sides that nobody closed have heard all that was said."""

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from veltix_tx.wire.interface import Role
-from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.pending import MOST_GIVEN_UP, GivenUpIds, PendingTable
 from veltix_tx.wire.veltix.layouts import W14, W15, W16, W22, W46, W62, Layout
+from veltix_tx.wire.veltix.peer import VeltixPeer
 from veltix_tx.wire.veltix.releases import HandshakeKind
 from veltix_tx.wire.veltix.request_ids import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS, RequestIds, half_of
 
@@ -21,7 +21,7 @@ WIDE = pytest.mark.parametrize("layout", [W14, W16, W22, W62], ids=lambda layout
 
 def wide_half(role: Role, layout: Layout) -> range:
     """The ids of a side on a layout, whoever the peer is."""
-    return half_of(role, Peer("", layout, HandshakeKind.NONE))
+    return half_of(role, VeltixPeer(wire=layout.name, layout=layout, handshake=HandshakeKind.NONE))
 
 
 def no_dice(bits: int) -> int:

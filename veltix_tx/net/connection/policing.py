@@ -106,7 +106,7 @@ class PeerPolicing(Protocol):
         """Close at once; what is queued is lost."""
         raise NotImplementedError
 
-    def account(self) -> None:
+    def charge_buffers(self) -> None:
         """Tell the budget how much of what the peer sent is kept."""
         raise NotImplementedError
 
@@ -180,7 +180,7 @@ class PeerPolicing(Protocol):
             seconds += self.connection.buffered_size / _SLOWEST_FRAME
             if self._frame_begun + seconds <= self.clocks.uptime() + ROUNDING:
                 self._frame_timed_out(seconds, "all connections together keep more than half of limits.receive_buffers")
-                self.account()
+                self.charge_buffers()
 
     def overloaded(self, direction: str, most: int) -> None:
         """Close at once, because all connections together keep too much and this one the most."""

@@ -463,12 +463,12 @@ class BlockingSession(BlockingView):
         super().__init__(lambda: session._owner_thread)
         self._session = session
 
-    def send(self, message: MessageType | Request, content: bytes = b"", *, request_id: int | None = None) -> None:
+    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> None:
         """Send a message, and wait until there is room for more."""
         self._wait(lambda: self._session.send(message, content, request_id=request_id).when_low())
 
     def send_and_wait(
-        self, message: MessageType | Request, content: bytes = b"", *, timeout: float | None = None, request_id: int | None = None
+        self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None, request_id: int | None = None
     ) -> Response:
         """Send a request and return its reply."""
         return self._wait(self._session.send_and_wait, message, content, timeout=timeout, request_id=request_id)
@@ -497,6 +497,6 @@ class BlockingSession(BlockingView):
         """Take no further messages, finish those taken, and close."""
         self._wait(self._session.drain)
 
-    def answer(self, message: Response, result: object) -> None:
+    def reply(self, message: Response, result: object) -> None:
         """Answer a message with a handler's result, and wait until this is done."""
         self._wait(self._session.reply, message, result)

@@ -253,7 +253,7 @@ class VeltixConnection:
 
     def accept(self) -> list[Event]:
         """Raise LocalProtocolError: no Veltix handshake asks for authentication."""
-        raise LocalProtocolError("this wire asks for no authentication")
+        raise LocalProtocolError("the wire asks for no authentication")
 
     def reject(self) -> None:
         """Raise LocalProtocolError, as :meth:`accept`."""
