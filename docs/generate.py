@@ -41,6 +41,7 @@ from veltix_tx.wire.veltix.connection import VeltixConnection
 from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W15, Layout
 from veltix_tx.wire.veltix.releases import AUTO_HELLOS, RELEASES, HandshakeKind, Release
 from veltix_tx.wire.veltix.states import OTHERWISE, SCRIPTS, SIGNATURES, STATES, State, Step, Trigger
+from veltix_tx.wire.veltix.wire import HELLO_GAP
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -193,7 +194,7 @@ def on_auto_port(release: Release) -> int | None:
 
 def stage_times() -> list[float]:
     """When each stage of the auto port is sent, in seconds, as the handshake itself times them."""
-    server = handshake.Handshake(Role.SERVER, None, lambda bits: 0, settings.Limits(), protocol._HELLO_GAP)
+    server = handshake.Handshake(Role.SERVER, None, lambda bits: 0, settings.Limits(), HELLO_GAP)
     server.start()
     times = [0.0]
     while server.next_timeout is not None:
@@ -623,7 +624,7 @@ def fixed_limits() -> str:
                 "requests given up, and pings, whose late replies are recognised and whose ids are not used again before them",
                 f"all of them where ids have 2 bytes, else the last {request_ids.MOST_GIVEN_UP} of each per connection",
             ],
-            ["gap between two hellos of the auto port", f"{protocol._HELLO_GAP:g} s and two round trips"],
+            ["gap between two hellos of the auto port", f"{HELLO_GAP:g} s and two round trips"],
             ["silence after which a client asks whether the server has no handshake", f"{handshake._SILENCE:g} s"],
         ],
     )
@@ -819,10 +820,10 @@ _WHY = {
     "HANDSHAKE_TIMEOUT": "the handshake was not complete in time",
     "VERSION_REFUSED": "the versions do not go together",
     "SERVER_FULL": "the server has as many connections as it may",
-    "STALLED": "the peer did not read what it was sent",
+    "WRITE_TIMEOUT": "the peer did not read what it was sent",
     "OVERLOAD": "all connections together kept more than they may, and this one the most",
     "REJECTED": "`on_connect` failed, or refused the session with `Rejected`; `cause` says why",
-    "SILENT": "the peer was silent, and did not answer a ping either",
+    "PING_TIMEOUT": "the peer was silent, and did not answer a ping either",
     "TLS_FAILED": "one side refuses the other's certificate, or does not speak TLS; `cause` says which",
 }
 

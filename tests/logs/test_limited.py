@@ -63,11 +63,7 @@ def log_calls(path: Path) -> list[tuple[str, bool]]:
         limited, node, function = False, call, None
         while node in parents:
             below, node = node, parents[node]
-            if (
-                isinstance(node, ast.If)
-                and below is not node.test
-                and "may_log(" in ast.unparse(node.test).replace("may_log)", "may_log(")
-            ):
+            if isinstance(node, ast.If) and below is not node.test and _asks(node.test):
                 limited = True
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and function is None:
                 function = node
@@ -76,12 +72,18 @@ def log_calls(path: Path) -> list[tuple[str, bool]]:
     return found
 
 
+def _asks(test: ast.expr) -> bool:
+    """Whether a condition asks the limiter."""
+    text = ast.unparse(test).replace("may_log)", "may_log(")
+    return "may_log(" in text or "log_limiter.allow(" in text
+
+
 def _leaves_without(statement: ast.stmt) -> bool:
     """Whether a statement ends its function where the limiter says no."""
     return (
         isinstance(statement, ast.If)
         and ast.unparse(statement.test).startswith("not ")
-        and "may_log(" in ast.unparse(statement.test)
+        and _asks(statement.test)
         and isinstance(statement.body[-1], ast.Return)
     )
 

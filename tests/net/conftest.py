@@ -22,7 +22,7 @@ from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.context import ConnectionContext
 from veltix_tx.settings import ClientConfig, RetryPolicy, ServerConfig
-from veltix_tx.wire.events import Event
+from veltix_tx.wire.events import Event, PingsAnswered
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
 from veltix_tx.wire.veltix.connection import VeltixConnection
@@ -153,11 +153,11 @@ class Line:
         return self.protocol.session
 
     def take(self) -> list[Event]:
-        """Return what the protocol has said since, as the far end understands it."""
+        """Return what the protocol has said since, as the far end understands it; that it answered pings is left out."""
         self.clock.advance(0)  # the end of the reactor's turn, when what was sent in it is written
         said = self.transport.value()
         self.transport.clear()
-        return self.far.receive_data(said, 0)
+        return [event for event in self.far.receive_data(said, 0) if not isinstance(event, PingsAnswered)]
 
     def deliver(self) -> None:
         """Let the protocol read what the far end has to send, in one piece."""

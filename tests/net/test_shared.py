@@ -65,7 +65,7 @@ def test_half_received_messages_of_all_peers_have_a_budget(server_line: Any, log
     lines[0].lose()
     assert lines[0].protocol._closed.reason is DisconnectReason.OVERLOAD
     assert lines[0].side.shared.counters["closed_overload"] == 1
-    assert [event["direction"] for event in log_events if "direction" in event] == ["inbound"]
+    assert [event["direction"] for event in log_events if "direction" in event] == ["receive_buffers"]
     for line in lines[1:]:
         line.lose()
     assert lines[0].side.shared.receive_budget.used == 0
@@ -84,8 +84,8 @@ def test_a_budget_tells_when_it_is_tight() -> None:
 class Crowd:
     """Peers of one server that each begin a message of 1 MiB; ``begin`` lets one send the first part of it."""
 
-    def __init__(self, server_line: Any, count: int, inbound: int) -> None:
-        settings = {"limits": Limits(receive_buffers=inbound), "timeouts": Timeouts(frame=30, ping_interval=10_000)}
+    def __init__(self, server_line: Any, count: int, receive_buffers: int) -> None:
+        settings = {"limits": Limits(receive_buffers=receive_buffers), "timeouts": Timeouts(frame=30, ping_interval=10_000)}
         self.lines: list[Line] = [server_line(**settings)]
         self.shared, self.clock = self.lines[0].side.shared, self.lines[0].clock
         for _ in range(count - 1):
@@ -235,7 +235,7 @@ def test_messages_of_peers_that_have_gone_count(server_line: Any, log_events: li
         line.lose()
     assert lines[0].side.shared.receive_budget.used == MIB * 3 // 2
     assert [line.protocol.session._inbox_bytes for line in lines] == [0, MIB // 2, MIB]
-    assert [event["direction"] for event in log_events if "direction" in event] == ["inbound"]
+    assert [event["direction"] for event in log_events if "direction" in event] == ["receive_buffers"]
     busy.callback(None)
     assert [len(line.application.contents) for line in lines] == [1, 2, 2]
     assert [line.application.calls[-1][0] for line in lines] == ["disconnected"] * 3

@@ -462,7 +462,7 @@ def test_the_end_cancels_the_handlers(style: str, seconds: float, server_line: A
     assert [call[0] for call in line.application.calls] == ["connected", "received"]
     line.clock.advance(0)
     assert all(deferred.called for deferred in slow.running)  # the second began when the first had ended, and ended, too
-    assert line.application.calls[-2:] == [("received", b"1"), ("disconnected", session.closed)]  # nothing begins beside it
+    assert line.application.calls[-2:] == [("received", b"2"), ("disconnected", session.closed)]
     assert idle == [None]
     assert line.side.shared.counters["handlers_failed"] == line.side.shared.counters["handlers_late"] == 0
     assert not [event for event in log_events if event["log_level"].name in ("warn", "error", "critical")]

@@ -20,7 +20,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-COMPILED = f"veltix_tx/wire/_codec{sysconfig.get_config_var('EXT_SUFFIX')}"
+SOURCES = ("veltix_tx/wire/veltix/_codec", "veltix_tx/net/session/_dispatch")
+COMPILED = {f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}" for name in SOURCES}
 FLOOR = "veltix_tx/benchmark/peers/_floor.c"
 DIST_INFO = f"veltix_tx-{__version__}.dist-info"
 
@@ -50,7 +51,7 @@ def test_the_wheel_holds_the_package_and_the_plugin_and_nothing_else(wheel_files
     Of sources in C there is only that of the benchmark's floor, which is compiled when the benchmark is run with it.
     """
     package = {path.relative_to(tree).as_posix() for path in (tree / "veltix_tx").rglob("*") if path.is_file()}
-    package = {name for name in package if not name.endswith((".c", ".h"))} | {COMPILED, FLOOR}
+    package = {name for name in package if not name.endswith((".c", ".h"))} | COMPILED | {FLOOR}
     assert {name for name in wheel_files if not name.startswith(DIST_INFO)} == package | {"twisted/plugins/veltix_tx_plugin.py"}
     assert "veltix_tx/py.typed" in package
     assert {name.removeprefix(f"{DIST_INFO}/") for name in wheel_files if name.startswith(DIST_INFO)} == {
@@ -67,7 +68,8 @@ def test_the_package_holds_code_and_the_type_marker_only(tree: Path) -> None:
     """Whatever lies in the package is a module, py.typed, the compiled codec's source and stub, or the floor's source."""
     found = {path.relative_to(tree).as_posix() for path in (tree / "veltix_tx").rglob("*") if path.is_file()}
     others = {name for name in found if not name.endswith(".py")}
-    assert others == {"veltix_tx/py.typed", FLOOR, *(f"veltix_tx/wire/{name}" for name in ("_codec.c", "_codec.pyi", "_crc32.h"))}
+    compiled = {f"{name}.{kind}" for name in SOURCES for kind in ("c", "pyi")}
+    assert others == {"veltix_tx/py.typed", FLOOR, "veltix_tx/wire/veltix/_crc32.h"} | compiled
 
 
 def test_the_wheel_is_of_this_python(wheel: Path) -> None:
@@ -75,7 +77,7 @@ def test_the_wheel_is_of_this_python(wheel: Path) -> None:
     assert wheel.name.startswith(f"veltix_tx-{__version__}-cp{sys.version_info[0]}{sys.version_info[1]}-cp")
 
 
-@pytest.mark.parametrize("name", ["veltix_tx/wire/_codec.c", FLOOR])
+@pytest.mark.parametrize("name", [*(f"{name}.c" for name in SOURCES), FLOOR])
 def test_c_compiles_without_a_warning(name: str, tree: Path, tmp_path: Path) -> None:
     """The compiler has nothing to say about the C sources, asked for every warning."""
     include = sysconfig.get_path("include")
@@ -94,9 +96,11 @@ def test_without_a_compiler_the_package_installs_and_works(
     run(*command, cwd=tmp_path, env=os.environ | {"CC": "false", "LDSHARED": "false"})
     (built,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(built) as archive:
-        assert [name for name in archive.namelist() if "_codec" in name] == ["veltix_tx/wire/_codec.pyi"]
+        assert [name for name in archive.namelist() if "_codec" in name] == ["veltix_tx/wire/veltix/_codec.pyi"]
         archive.extractall(unpacked)
-    show = "import sys; sys.path.insert(0, sys.argv[1]); from veltix_tx.wire import codec, frames; print(codec.description())"
+    show = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from veltix_tx.wire.veltix import codec, frames; print(codec.description())"
+    )
     unset = {name: value for name, value in os.environ.items() if name != "VELTIX_TX_CODEC"}
     assert run(sys.executable, "-c", show, unpacked, cwd=tmp_path, env=unset).startswith("codec: python")
 
@@ -126,8 +130,9 @@ def test_the_metadata_says_what_is_needed(wheel: Path) -> None:
         ".ci/run",
         "twisted/plugins/veltix_tx_plugin.py",
         "veltix_tx/py.typed",
-        "veltix_tx/wire/_codec.c",
-        "veltix_tx/wire/_crc32.h",
+        "veltix_tx/wire/veltix/_codec.c",
+        "veltix_tx/net/session/_dispatch.c",
+        "veltix_tx/wire/veltix/_crc32.h",
         "tests/conftest.py",
         "tests/wire/vectors.json",
         "tests/packaging/test_shape.py",

@@ -93,7 +93,8 @@ def test_making_and_setting_up_install_no_reactor() -> None:
     program = (
         "import sys; from veltix_tx import Client, MessageType, Server; server, client = Server(), Client('h', 1);"
         "server.route(MessageType(200, 'a'))(lambda c, m: None); server.set_callback('on_recv')(lambda c, m: None);"
-        "server.configure(port=1); client.configure(port=2); server._owner_thread, client._owner_thread, server.blocking, client.blocking;"
+        "server.configure(port=1); client.configure(port=2);"
+        "server._owner_thread, client._owner_thread, server.blocking, client.blocking;"
         "server.select(), server.broadcast(MessageType(201, 'b')), client.stop_retry(), server.clients, client.session;"
         "sys.exit('twisted.internet.reactor' in sys.modules)"
     )

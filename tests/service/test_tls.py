@@ -476,7 +476,7 @@ async def test_a_client_reads_its_files_for_each_try(loopback: Any, authority: A
     await client.connect()
     own.both.write_bytes(authority.issue("renewed", client=True).both.read_bytes())
     (lost,) = server.clients
-    lost._link.transport.abortConnection()
+    lost._transport.transport.abortConnection()
     await until(lambda: bool(server.clients) and server.clients != [lost])
     assert common_name(server.clients[0]._transport.transport) == "renewed"
 

@@ -274,7 +274,10 @@ def said(code: str, *, isal: Path | None = None, **environment: str) -> str:
     return (done.stdout + done.stderr).strip().splitlines()[-1]
 
 
-SHOW = "from veltix_tx.wire.veltix import codec; print(codec.description(), codec.available(), 'veltix_tx.wire.veltix._codec' in sys.modules)"
+SHOW = (
+    "from veltix_tx.wire.veltix import codec; "
+    "print(codec.description(), codec.available(), 'veltix_tx.wire.veltix._codec' in sys.modules)"
+)
 NOT_BUILT = "sys.modules['veltix_tx.wire.veltix._codec'] = None\n"
 
 
