@@ -812,6 +812,7 @@ def _attributes_of(kind: type) -> list[str]:
 
 
 _WHY = {
+    "AUTHENTICATION_FAILED": "the server refused its client's credentials",
     "PEER_CLOSED": "the peer closed the connection politely; `SERVER_CLOSED` is another name for it",
     "ERROR": "the transport failed in a way of its own",
     "MANUAL": "this side closed it",

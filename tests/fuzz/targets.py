@@ -19,7 +19,7 @@ from typing import Any
 
 from veltix_tx.encodings import decode_json, decode_utf8
 from veltix_tx.errors import InvalidContent, RemoteProtocolError, VeltixError
-from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, RejectReason
+from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, PingsAnswered, RejectReason
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, Response
 from veltix_tx.wire.veltix.connection import State, VeltixConnection
@@ -189,7 +189,9 @@ def _connection(role: Role, data: bytes, *, ready: bool) -> None:
         heard = list(_heard(side, chunks, limit, len(begun)))
         out = b"".join(side.data_to_send())
         assert len(out) <= len(stream) + _ROOM_FOR_HELLOS, "it says more than it hears"
-        results.append((said, begun, heard, out, side.state, side.incoming_size if side.state is State.READY else 0))
+        pings = sum(event.count for event in heard if isinstance(event, PingsAnswered))
+        heard = [event for event in heard if not isinstance(event, PingsAnswered)]
+        results.append((said, begun, heard, pings, out, side.state, side.incoming_size if side.state is State.READY else 0))
     assert results[0] == results[1], "the chunking makes a difference"
 
 

@@ -141,8 +141,6 @@ async def results(session: Session) -> None:
     (await client.send_and_wait(CHAT, b"")).contents  # E: attr-defined
     client.blocking.ping_server().content  # E: attr-defined
     await client.blocking.connect()  # E: misc
-    session.blocking.send_and_wait(CHAT, "text")  # E: arg-type
-    client.send(CHAT, "text")  # E: arg-type
     server.broadcast(CHAT, b"", slow="wait")  # E: arg-type
     server.get_clients_by_tag(7)  # E: arg-type
     MemoryNetwork().result(client.connect()).contents  # E: attr-defined
