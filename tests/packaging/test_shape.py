@@ -98,9 +98,7 @@ def test_without_a_compiler_the_package_installs_and_works(
     with zipfile.ZipFile(built) as archive:
         assert [name for name in archive.namelist() if "_codec" in name] == ["veltix_tx/wire/veltix/_codec.pyi"]
         archive.extractall(unpacked)
-    show = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from veltix_tx.wire.veltix import codec, frames; print(codec.description())"
-    )
+    show = "import sys; sys.path.insert(0, sys.argv[1]); from veltix_tx.wire.veltix import codec; print(codec.description())"
     unset = {name: value for name, value in os.environ.items() if name != "VELTIX_TX_CODEC"}
     assert run(sys.executable, "-c", show, unpacked, cwd=tmp_path, env=unset).startswith("codec: python")
 

@@ -57,7 +57,7 @@ def test_options_reach_the_settings() -> None:
     config = reactor.tcpServers[0][1].config
     assert (config.max_connections, config.max_message_size, config.handshake_timeout) == (5, 1000, 2.5)
     assert (config.wire.name, config.log_connections) == ("3.3.0", False)
-    assert started().tcpServers[0][1].config.wire == "auto"
+    assert started().tcpServers[0][1].config.wire.name == "auto"
     assert started("--log-connections").tcpServers[0][1].config.log_connections is True
 
 
