@@ -27,11 +27,13 @@ from veltix_tx.app.hub import Hub
 from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
 from veltix_tx.dropin import veltix
+from veltix_tx.net import addresses
 from veltix_tx.net.connection import last_reads, policing, protocol
 from veltix_tx.net.session import dispatcher
-from veltix_tx.net.shared import admission, budgets, log_limiter
-from veltix_tx.net.shared.counters import COUNTERS
+from veltix_tx.net.shared import admission, log_limiter
+from veltix_tx.net.shared.counters import _MOST_TYPES, COUNTERS
 from veltix_tx.net.transport import accept, endpoints, flow_control, sockets
+from veltix_tx.wire import pending
 from veltix_tx.wire.error_codes import ERROR_CODES
 from veltix_tx.wire.events import Event, RejectReason
 from veltix_tx.wire.interface import Role
@@ -583,7 +585,7 @@ def fixed_limits() -> str:
                 "messages without a handler that are answered with an ERROR, where nothing tells whether they ask",
                 f"{policing._REJECTIONS} in a row, and {policing._FORGIVEN:g} more a second",
             ],
-            ["message types without a handler that are counted and named one by one", budgets._MOST_TYPES],
+            ["message types without a handler that are counted and named one by one", _MOST_TYPES],
             ["bytes given to a transport at a time", f"{flow_control._HANDFUL // 1024} KiB"],
             ["bytes sent while a read is handled that wait for its end to be written", f"{dispatcher.MOST_CORKED // 1024} KiB"],
             ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{policing._SLOWEST_FRAME // 1024} KiB/s"],
@@ -592,7 +594,7 @@ def fixed_limits() -> str:
                 "connections of one source, unless `limits.per_source` says otherwise",
                 f"{admission._PER_SOURCE}; any number from this machine's own addresses",
             ],
-            ["network whose IPv6 addresses are one source", f"{admission._NETWORK} bits"],
+            ["network whose IPv6 addresses are one source", f"{addresses._NETWORK} bits"],
             ["how long a peer that has been sent everything may take to close, too", f"{protocol._LINGER:g} s"],
             [
                 "how long nothing more comes before a drain takes what had arrived for read",
@@ -622,7 +624,7 @@ def fixed_limits() -> str:
             ],
             [
                 "requests given up, and pings, whose late replies are recognised and whose ids are not used again before them",
-                f"all of them where ids have 2 bytes, else the last {request_ids.MOST_GIVEN_UP} of each per connection",
+                f"all of them where ids have 2 bytes, else the last {pending.MOST_GIVEN_UP} of each per connection",
             ],
             ["gap between two hellos of the auto port", f"{HELLO_GAP:g} s and two round trips"],
             ["silence after which a client asks whether the server has no handshake", f"{handshake._SILENCE:g} s"],
@@ -660,7 +662,7 @@ _GROUPS = {
     "Doors": ["Server", "Client"],
     "Settings": [
         *("ServerConfig", "ClientConfig", "Limits", "Timeouts", "RetryPolicy"),
-        *("BufferSize", "PerformanceMode", "SocketCore"),
+        *("BufferSize", "PerformanceMode", "SocketCore", "Auto"),
     ],
     "Messages": ["MessageType", "MessageRegistry", "Request", "Response", "Events", "DisconnectState"],
     "Sessions and applications": ["Session", "IVeltixApplication"],
