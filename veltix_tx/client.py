@@ -47,6 +47,8 @@ __all__ = ["BlockingClient", "Client"]
 
 _log = Logger()
 
+_NOT_CONNECTED = "the client is not connected: call connect(), or startService(), first"
+_CONNECTING = "the client is not connected yet: wait for connect(), or when_connected()"
 _SETTING_UP = (
     "on_connect is not done, and until then only it may send: wait for connect(), or use client.session, taken in on_connect"
 )
@@ -450,7 +452,9 @@ class Client(RoutedService):
         if self._factory is not None and self._factory.setting_up is not None:
             raise NotReady(_SETTING_UP)
         ended = self._factory.closed if self._factory is not None else None
-        raise NotReady() if ended is None else SessionClosed(ended.reason, ended.cause)
+        if ended is None:
+            raise NotReady(_NOT_CONNECTED if self._factory is None else _CONNECTING)
+        raise SessionClosed(ended.reason, ended.cause)
 
     @from_any_thread
     def _ask(self, question: Callable[Concatenate[Session, P], Deferred[T]], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:

@@ -111,7 +111,7 @@ class SettingsError(VeltixError, ValueError):
 
 
 class MessageTypeError(VeltixError, ValueError):
-    """A message type's code or name is out of range, reserved or already taken."""
+    """A message type's code is out of range or reserved, or another type has it or its name already."""
 
 
 class InvalidContent(VeltixError, ValueError):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from errno import EADDRINUSE
 from functools import partial
 from random import Random
 from threading import current_thread, main_thread
@@ -366,7 +367,8 @@ class Server(RoutedService):
     def run(self) -> None:
         """Listen, and run the reactor until the process is told to stop: for a program that is a server and nothing else.
 
-        It writes to stderr where it listens and, unless the program logs already, what goes wrong. The first SIGINT or SIGTERM
+        It writes to stderr where it listens and, unless the program logs already, warnings and errors; with
+        ``log_connections``, who comes and goes, too. The first SIGINT or SIGTERM
         lets messages already received be handled and answered, as :meth:`stopService` does, the second ends that at once.
         It returns when the reactor has stopped, whoever stopped it. Nothing else of Twisted need be known, and twistd does more.
 
@@ -396,7 +398,7 @@ class Server(RoutedService):
                 self.startService()
                 reactor.addSystemEventTrigger("before", "shutdown", self._stop_running)
 
-        _log_to_stderr()
+        _log_to_stderr(LogLevel.INFO if self.config.log_connections else LogLevel.WARNING)
         self._announces = True
         try:
             if current_thread() is main_thread():
@@ -610,17 +612,18 @@ class _SessionTracking:
         return self._application.connected(session)
 
 
-def _log_to_stderr() -> None:
-    """Have warnings and errors shown, unless the program has begun to log."""
+def _log_to_stderr(level: LogLevel) -> None:
+    """Have what is logged from a level on shown, unless the program has begun to log."""
     if VeltixLogger._instance is not None or globalLogBeginner._temporaryObserver is None:
         return
-    observer = LineObserver(LoggerConfig(level=LogLevel.WARNING, stream=sys.stderr))
+    observer = LineObserver(LoggerConfig(level=level, stream=sys.stderr))
     globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
 
 
 def _on_one_line(error: BaseException | None) -> str:
     said = " ".join(str(error).split())
-    remedy = " Choose another port, or end what listens there." if isinstance(error, CannotListenError) else ""
+    is_taken = isinstance(error, CannotListenError) and getattr(error.socketError, "errno", None) == EADDRINUSE
+    remedy = " Choose another port, or end what listens there." if is_taken else ""
     return said + remedy
 
 

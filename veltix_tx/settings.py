@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, fields, replace
+from difflib import get_close_matches
 from enum import Enum, IntEnum
 from ipaddress import IPv6Address
 from pathlib import PurePath
@@ -66,7 +67,12 @@ def split_address(name: str, text: object) -> tuple[str, int | None]:
             host, _, port = host.partition(":")
         elif ":" in host:
             IPv6Address(host)
-        if not host.isprintable() or not host or (port is not None and not (port.isascii() and port.isdecimal())):
+        if (
+            not host.isprintable()
+            or not host
+            or host.isdecimal()
+            or (port is not None and not (port.isascii() and port.isdecimal()))
+        ):
             raise ValueError(text)
         return host, None if port is None else int(port)
     except ValueError:
@@ -431,9 +437,12 @@ def evolve(config: C, settings: dict[str, Any], kind: type[C]) -> C:
         SettingsError: it is none of this kind, there is no such field, or a value cannot be.
     """
     if not isinstance(config, kind):
-        raise SettingsError("config", config, f"a {kind.__name__}")
+        host = "127.0.0.1:8080"
+        raise SettingsError("config", config, f"a {kind.__name__}, or an address such as {host!r} (a port alone is port=8080)")
     known = {each.name for each in fields(config)} | ({"max_connection"} if kind is ServerConfig else set())
     unknown = sorted(set(settings) - known)
     if unknown:
-        raise SettingsError("settings", ", ".join(unknown), f"fields of {type(config).__name__}")
+        close = get_close_matches(unknown[0], sorted(known), 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise SettingsError(unknown[0], settings[unknown[0]], f"left out: {kind.__name__} has no such setting{hint}")
     return replace(config, **settings)

@@ -49,8 +49,7 @@ NOT_RUN = {
     "veltix bench --compare before.json after.json": _RESULTS,
     "veltix bench --profile --only receive pipeline_64": _BENCH,
     # docs/benchmarks/full-run.md
-    "VELTIX_TX_CODEC=python veltix bench --bars --rounds 3 --scale 0.5 --json full-run.json --plot full-run.png": _PEERS,
-    "veltix bench --only receive oneway clients_100 pipeline_64 --peers compiled veltix-3.3.0 asyncio --bars --rounds 5 --scale 0.5": _PEERS,  # noqa: E501
+    "veltix bench --only table --wire 15 22 --peers compiled pure asyncio veltix-3.3.0 floor --bars --rounds 3 --json full-run.json --plot docs/benchmarks/full-run.png --page docs/benchmarks/full-run.md": _PEERS,  # noqa: E501
     # docs/topics/fuzzing.md
     "VELTIX_EXAMPLES=20000 pytest tests/wire/test_machine.py tests/net/test_machine.py": _CHECKOUT,
     "python tests/fuzz/run.py": _CHECKOUT,

@@ -227,8 +227,16 @@ def test_a_client_endpoint_reads_its_files_each_time(authority: Authority, files
         ("http request", Role.SERVER, "the client does not speak TLS here"),
         ("tlsv13 alert certificate required", Role.CLIENT, "give one with tls_cert"),
         ("sslv3 alert handshake failure", Role.CLIENT, "give one with tls_cert"),
-        ("ssl/tls alert unknown ca", Role.SERVER, "it does not trust its issuer): see its tls_ca and tls_cert here"),
-        ("tlsv1 alert unknown ca", Role.CLIENT, "it does not trust its issuer): see its tls_client_ca and tls_cert here"),
+        (
+            "ssl/tls alert unknown ca",
+            Role.SERVER,
+            "not trust its issuer): see the client's tls_ca, and tls_cert on this side",
+        ),
+        (
+            "tlsv1 alert unknown ca",
+            Role.CLIENT,
+            "not trust its issuer): see the server's tls_client_ca, and tls_cert on this side",
+        ),
         ("SSL/TLS ALERT CERTIFICATE EXPIRED", Role.SERVER, "(it has expired)"),
         ("no shared cipher", Role.SERVER, "no cipher in common"),
         ("tlsv1 alert protocol version", Role.CLIENT, "no TLS version in common"),

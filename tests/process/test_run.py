@@ -100,6 +100,15 @@ async def test_it_says_where_it_listens_and_drains_and_returns(number: int, prog
     await client.disconnect()
 
 
+async def test_it_shows_who_comes_and_goes_where_that_is_asked_for(program: Any) -> None:
+    """With log_connections the program, which logs nothing itself, has its connections on stderr."""
+    process = program(SERVER.replace("else 0, types", "else 0, log_connections=True, types"))
+    client = Client("127.0.0.1", await process.port(), types=TYPES)
+    await client.connect()
+    await client.disconnect()
+    await process.says(rb"connection \S+ from 127\.0\.0\.1:\d+ ended after 0\.")
+
+
 async def test_the_second_signal_does_not_wait(program: Any) -> None:
     """A second signal cuts off what the first one waits for."""
     process = program(SERVER)

@@ -199,7 +199,10 @@ async def test_disconnect_after_a_bad_endpoint_is_harmless(loopback: Any) -> Non
         ({"port": 0}, "port"),
         ({"wire": "7.0"}, "wire"),
         ({"endpoint": ""}, "endpoint"),
-        ({"unknown": 1}, "unknown"),
+        ({"unknown": 1}, "unknown is 1: it must be left out: ClientConfig has no such setting$"),
+        ({"retries": 1}, r"retries is 1: .* \(did you mean retry\?\)"),
+        ({"server": 8080}, r"config is 8080: .*'127.0.0.1:8080' \(a port alone is port=8080\)"),
+        ({"server": "8080"}, "server_addr is '8080': it must be a name or an address"),
         ({"retry": -1}, "retry"),
         ({"retry_delay": -1}, "retry_delay"),
         ({"max_workers": 0}, "max_workers"),
@@ -219,7 +222,7 @@ def test_nothing_is_sent_by_a_client_that_is_not_connected() -> None:
     client = Client(ClientConfig(port=99), 98)
     assert client.config.port == 98
     network = MemoryNetwork()
-    with pytest.raises(NotReady):
+    with pytest.raises(NotReady, match=r"not connected: call connect\(\)"):
         client.send(chat, b"x")
     for waiting in (client.send_and_wait(chat, b"x"), client.ping_server()):
         with pytest.raises(NotReady):

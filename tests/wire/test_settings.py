@@ -265,7 +265,7 @@ def test_an_address_has_a_host_and_maybe_a_port(text: str, host: str, port: int 
     [
         *("", None, 5, b"localhost", ":8080", "localhost:", "localhost:x", "localhost:-1", "localhost:\u0661", "localhost:80 "),
         *("localhost:80:81", "http://localhost", "tcp:localhost:80", "[::1", "[::1]:", "[::1]80", "[localhost]:80", "[]:80"),
-        *("localhost:" + "9" * 5000,),
+        *("localhost:" + "9" * 5000, "8080", "8080:80"),
     ],
 )
 def test_what_is_no_address_is_refused(text: Any) -> None:

@@ -179,7 +179,7 @@ def page(results: Results, command: str, picture: Path | None, old: str = "") ->
     yield ""
     yield f"Made on {system.get('os')}, {system.get('cpus')} processors. [The method](method.md) says how to read it."
     yield ""
-    yield from ("```text", command, "```", "")
+    yield from ("```sh", command, "```", "")
     if picture is not None:
         yield f"![rates and ratios of each workload, with their intervals]({picture.name})"
         yield ""

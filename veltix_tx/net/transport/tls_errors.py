@@ -32,7 +32,7 @@ def _plain(role: Role) -> str:
 
 def _refused(role: Role, why: str) -> str:
     asks, gives = {Role.CLIENT: ("tls_client_ca", "tls_cert"), Role.SERVER: ("tls_ca", "tls_cert")}[role]
-    return f"{_OTHER[role]} refuses this side's certificate ({why}): see its {asks} and {gives} here"
+    return f"{_OTHER[role]} refuses this side's certificate ({why}): see {_OTHER[role]}'s {asks}, and {gives} on this side"
 
 
 _SAYINGS: tuple[tuple[str, Callable[[Role], str]], ...] = (
