@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from enum import Enum, IntEnum
 from ipaddress import IPv6Address
 from pathlib import PurePath
-from typing import Any, Protocol, TypedDict, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar, runtime_checkable
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.limits import Limits, Timeouts, check_seconds, check_whole
@@ -138,6 +138,7 @@ class SocketCore(Enum):
     ASYNC = "async"
 
 
+@runtime_checkable
 class WireOptions(Protocol):
     """A wire as a setting: an options object such as ``Auto()``, in place of its name."""
 
@@ -223,6 +224,8 @@ class _Common:
     def __post_init__(self) -> None:
         if isinstance(self.wire, str):
             _text("wire", self.wire)
+        elif not isinstance(self.wire, WireOptions):
+            raise SettingsError("wire", self.wire, "a wire's name, or its options such as Auto()")
         check_whole("max_message_size", self.max_message_size, 128, 2**32 - 1)
         check_seconds("handshake_timeout", self.handshake_timeout)
         check_whole("buffer_size", self.buffer_size, 1, 2**30)
