@@ -252,7 +252,7 @@ class Client(RoutedService):
 
     @property
     def counters(self) -> Counter[str]:
-        """What has happened on all its connections: name -> how often; see :data:`~veltix_tx.net.shared.budgets.COUNTERS`."""
+        """What has happened on all its connections: name -> how often; see :data:`~veltix_tx.net.shared.counters.COUNTERS`."""
         return Counter(self._counters)
 
     @at_home

@@ -14,7 +14,7 @@
     │   │   └── QueueFull                   the peer does not read fast enough; nothing was sent
     │   └── RemoteProtocolError             the peer broke a rule; its connection ends
     │       ├── FrameTooLarge
-    │       ├── TooManyStrikes
+    │       ├── TooManyProtocolErrors
     │       ├── TooManyPings
     │       ├── FrameTimeout
     │       └── HandshakeError

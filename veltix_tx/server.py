@@ -268,7 +268,7 @@ class Server(RoutedService):
 
     @property
     def counters(self) -> Counter[str]:
-        """What has happened since it began to listen: name -> how often; see :data:`~veltix_tx.net.shared.budgets.COUNTERS`."""
+        """What has happened since it began to listen: name -> how often; see :data:`~veltix_tx.net.shared.counters.COUNTERS`."""
         return Counter() if self._connections is None else Counter(self._connections.shared.counters)
 
     @from_any_thread

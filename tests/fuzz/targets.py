@@ -158,10 +158,10 @@ def _heard(side: VeltixConnection, chunks: Iterable[bytes], limit: int, ready: i
     for chunk in chunks:
         events = side.receive_data(chunk, 1_795_000_000_000)
         for event in events:
-            assert not failed, "something happened after Failed"
+            assert not failed, "something happened after ConnectionFailed"
             failed = isinstance(event, ConnectionFailed)
             ready += isinstance(event, HandshakeCompleted)
-            assert ready == 1 or failed, "something happened before Ready, or Ready twice"
+            assert ready == 1 or failed, "something happened before HandshakeCompleted, or that twice"
         assert failed == (side.state is State.FAILED)
         assert (ready == 1) == (side.peer is not None)
         assert side._handshake is None or len(side._handshake._buffer) <= 4098 + len(chunk)

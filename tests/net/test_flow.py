@@ -1,4 +1,4 @@
-"""Flow: peers that do not read, and reading that pauses."""
+"""Flow control: peers that do not read, and reading that pauses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIB = 1024 * 1024
 
 
 class Transport:
-    """Writes down what a Flow does to it."""
+    """Writes down what a FlowControl does to it."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -1,4 +1,4 @@
-"""Listeners: one event, a Deferred for each who waits."""
+"""Waiters: one event, a Deferred for each who waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remarks: how many lines of the log peers may cause, and how what was left out is told."""
+"""Log limiter: how many lines of the log peers may cause, and how what was left out is told."""
 
 from __future__ import annotations
 

@@ -261,8 +261,8 @@ def test_stop_after_a_loss_is_one_step(trying: bool, network: Any) -> None:
 # Trying now.
 
 
-def test_try_now_while_waiting(network: Any) -> None:
-    """try_now() tries at once; the tries that may follow are the new policy's, counted from 0."""
+def test_retry_now_while_waiting(network: Any) -> None:
+    """retry_now() tries at once; the tries that may follow are the new policy's, counted from 0."""
     net = network(times(5))
     dropped(net)
     net.wait(1)
@@ -277,8 +277,8 @@ def test_try_now_while_waiting(network: Any) -> None:
     assert net.states[2:] == [(1.25, "no", 0, 1, "ERROR"), (2.25, "no", 1, 1, "ERROR"), (2.25, "P", 1, 1, "ERROR")]
 
 
-def test_try_now_while_connected(network: Any) -> None:
-    """try_now() with a connection leaves it, holds for its loss, and takes stop_retry() back."""
+def test_retry_now_while_connected(network: Any) -> None:
+    """retry_now() with a connection leaves it, holds for its loss, and takes stop_retry() back."""
     net = network(times(0))
     net.ready()
     net.factory.stop_retry()
@@ -291,8 +291,8 @@ def test_try_now_while_connected(network: Any) -> None:
     assert net.states[-1] == (1, "P", 1, 1, "PEER_CLOSED")
 
 
-def test_try_now_while_a_try_is_under_way(network: Any) -> None:
-    """try_now() makes no second try beside the one under way; the count begins with that."""
+def test_retry_now_while_a_try_is_under_way(network: Any) -> None:
+    """retry_now() makes no second try beside the one under way; the count begins with that."""
     net = network(times(1))
     dropped(net)
     net.wait(1)
@@ -355,7 +355,7 @@ def test_a_new_session_does_not_overtake_the_loss_of_the_old(network: Any, recor
 
 @pytest.mark.parametrize("late", [False, True])
 def test_who_is_told_may_fail(late: bool, network: Any, logged_failures: Any) -> None:
-    """What ``told`` raises is logged, and the tries go on, whether it is called at the loss or before the next session."""
+    """What ``on_disconnect`` raises is logged, and the tries go on, whether it is called at the loss or before the next session."""
     net, busy = network(times(1)), Deferred()
     net.when_told = lambda state: [][state.attempt]
     net.ready()

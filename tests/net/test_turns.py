@@ -1,4 +1,4 @@
-"""Turns: order, handlers that wait, handlers that fail, the end."""
+"""Dispatcher: order, handlers that wait, handlers that fail, the end."""
 
 from __future__ import annotations
 

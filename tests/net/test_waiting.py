@@ -1,4 +1,4 @@
-"""Waiting: one timer for many Deferreds, each settled once."""
+"""Reply waiters: one timer for many Deferreds, each settled once."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def budget(storm: str, scale: float, limits: dict[str, int]) -> int:
         # A broadcast is kept once for all; the handful of 128 KiB that each transport is given, and as much again
         # while it joins them, are its own.
         each = limits["write_hard"] + max(5, int(50 * scale)) * 2 * 128 * 1024
-        return min(each, limits.get("outbound", each))
+        return min(each, limits.get("send_buffers", each))
     peers = {"half-open": 2000, "slow-drip": 200, "connects": 1000, "garbage": 16, "resets": 40, "ping-flood": 2}[storm]
     # A reset connection may still be there when the next has come: hence 40 for 20 at a time.
     own = {"resets": 1_000_000, "ping-flood": limits["write_high"] + MIB}.get(storm, 0)

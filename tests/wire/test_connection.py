@@ -503,7 +503,7 @@ def replies(side: VeltixConnection, chunks: Iterable[bytes], *, awake: bool) -> 
 def test_any_bytes_are_events_whatever_the_chunking(
     make: Make, conversation: tuple[Role, str | None, bytes], cuts: list[int], awake: bool
 ) -> None:
-    """In both roles, for each release and for none: any bytes are events, or Failed as the last, the same however they arrive."""
+    """In both roles, for each release and none, bytes are events, or ConnectionFailed as the last, the same however they arrive."""
     role, release, data = conversation
     options: dict[str, Any] = {"max_message_size": 1500, "types": MessageRegistry(open=True)}
     whole, parts = make(role, release, **options), make(role, release, **options)
@@ -524,7 +524,7 @@ def test_any_bytes_are_events_whatever_the_chunking(
 @settings(max_examples=300, deadline=None)
 @given(role=st.sampled_from(Role), release=st.sampled_from([None, *ALL]), data=st.binary(max_size=400))
 def test_noise_is_never_an_exception(make: Make, role: Role, release: str | None, data: bytes) -> None:
-    """Pure noise, one byte at a time: events, or a RemoteProtocolError in a Failed, and then silence."""
+    """Pure noise, one byte at a time: events, or a RemoteProtocolError in a ConnectionFailed, and then silence."""
     side = make(role, release, max_message_size=300)
     side.start()
     failed = False

@@ -74,7 +74,7 @@ def failure(events: list[Event]) -> RemoteProtocolError:
 
 
 def readied(events: list[Event]) -> HandshakeCompleted:
-    """The Ready that a batch begins with."""
+    """The HandshakeCompleted that a batch begins with."""
     event = events[0]
     assert isinstance(event, HandshakeCompleted)
     return event

@@ -339,7 +339,7 @@ class PairMachine(RuleBasedStateMachine):
     def take(self, role: Role, events: list[Event]) -> None:
         """Check what a side tells, and put on the way what it says."""
         for event in events:
-            assert not self.failed[role], "an event after Failed"
+            assert not self.failed[role], "an event after ConnectionFailed"
             if isinstance(event, HandshakeCompleted):
                 self.ready[role] += 1
             elif isinstance(event, ConnectionFailed):
@@ -348,7 +348,7 @@ class PairMachine(RuleBasedStateMachine):
                 assert isinstance(event.error, RemoteProtocolError)
                 assert not self.honest[role], event.error
             else:
-                assert self.ready[role] == 1, "an event before Ready"
+                assert self.ready[role] == 1, "an event before HandshakeCompleted"
                 if isinstance(event, Response):
                     self.heard[role].append(event.content)
                     self.last[role] = event.request_id
@@ -390,7 +390,7 @@ class PairMachine(RuleBasedStateMachine):
         """Refuse the client, as a full server does."""
         self.sides[SERVER].refuse()
         self.ended[SERVER] = True
-        self.honest[CLIENT] = False  # what it is told is meant for it, but ends in Failed
+        self.honest[CLIENT] = False  # what it is told is meant for it, but ends in ConnectionFailed
         self.take(SERVER, [])
 
     @rule(role=SIDES, share=st.sampled_from([0.01, 0.3, 1.0]), most=st.integers(1, 20_000))

@@ -98,7 +98,7 @@ class Hub:
                 those whose ``on_connect`` is not done.
             exclude: sessions to leave out.
             slow: what becomes of a session whose peer reads so slowly that its queue is full: the
-                message is dropped for it (and counted in ``session.dropped``), or it is closed.
+                message is dropped for it (and counted in ``session.broadcasts_dropped``), or it is closed.
 
         Returns:
             how many sessions it was sent to.

@@ -1,4 +1,4 @@
-"""Listeners: many callers wait for one thing to happen, each with a Deferred of its own."""
+"""Waiters: many callers wait for one thing to happen, each with a Deferred of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns: one connection's messages are handled one after another, and answered."""
+"""Dispatcher of one connection: its messages are handled one after another, and answered."""
 
 from __future__ import annotations
 
@@ -328,7 +328,7 @@ class Dispatcher(Generic[S]):
         return self._when_idle.wait()
 
     def reply(self, message: Response, result: object) -> Deferred[None]:
-        """Answer a message with a handler's result; see :meth:`Session.answer`."""
+        """Answer a message with a handler's result; see :meth:`Session.reply`."""
         done: Deferred[None] = Deferred(lambda _: running.cancel())
 
         def tell() -> None:

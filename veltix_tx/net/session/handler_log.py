@@ -1,4 +1,4 @@
-"""Telling: what the log says of handlers that block, fail, or are done too late."""
+"""Lines of the log about handlers that block, fail, or are done too late."""
 
 from __future__ import annotations
 

@@ -38,9 +38,9 @@ class KeepaliveTarget(Protocol):
 class Heartbeat:
     """Asks silent peers with a ping, and tells of those that stay silent.
 
-    Any byte of a peer counts as life. A dead peer is noticed within ``silence`` and ``pong``
+    Any byte of a peer counts as life. A dead peer is noticed within ``ping_interval`` and ``ping_timeout``
     seconds. One that only reads, and slowly, gets the ping behind all that waits for it: it lives for as
-    long as it takes some of that in every ``pong`` seconds. While reading from a peer is paused its silence
+    long as it takes some of that in every ``ping_timeout`` seconds. While reading from a peer is paused its silence
     says nothing, and Twisted notices neither FIN nor RST; the pings go on, because writing to a connection
     that is gone fails.
 

@@ -1,4 +1,4 @@
-"""Remarks: how many lines of the log one peer, and all of them together, may cause."""
+"""Rate limiter for the lines of the log that peers cause: a budget for each source, one for all of them together."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class LogLimiter:
         """Return whether one more line may be logged that this source causes; that line must follow.
 
         Args:
-            source: as :func:`veltix_tx.net.shared.admission.source_of` gives it.
+            source: as :func:`veltix_tx.net.addresses.source_of` gives it.
         """
         with self._lock:
             now, everyone = self._uptime(), self._all_sources

@@ -1,4 +1,4 @@
-"""Flow: what is written when, when reading from a peer pauses, and what becomes of a peer that does not read."""
+"""Flow control: what is written when, when reading from a peer pauses, and what becomes of a peer that does not read."""
 
 from __future__ import annotations
 

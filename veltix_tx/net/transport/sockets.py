@@ -124,7 +124,7 @@ def notice_dead_peers(transport: Any, silence: float, pong: float) -> None:
     """Let the kernel, too, end a connection whose peer has gone without a word, where ours can.
 
     The heartbeat does not see a peer that reading is paused from; the kernel does. It gives up what has
-    not been acknowledged for ``silence`` and ``pong`` seconds, and asks a peer as the heartbeat does. What
+    not been acknowledged for ``ping_interval`` and ``ping_timeout`` seconds, and asks a peer as the heartbeat does. What
     waits in it for a slow peer is bounded, too.
     """
     with suppress(AttributeError, OSError):  # a test's transport; a peer that has gone already

@@ -317,7 +317,7 @@ static PyType_Slot decoder_slots[] = {
 };
 
 static PyType_Spec decoder_spec = {
-    .name = "veltix_tx.wire._codec.Decoder",
+    .name = "veltix_tx.wire.veltix._codec.Decoder",
     .basicsize = sizeof(Decoder),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = decoder_slots,
@@ -484,7 +484,7 @@ static PyType_Slot encoder_slots[] = {
 };
 
 static PyType_Spec encoder_spec = {
-    .name = "veltix_tx.wire._codec.Encoder",
+    .name = "veltix_tx.wire.veltix._codec.Encoder",
     .basicsize = sizeof(Encoder),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = encoder_slots,

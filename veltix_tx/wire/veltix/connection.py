@@ -2,12 +2,12 @@
 
 The floor above drives a :class:`WireConnection` and never knows which wire it is on::
 
-    connection.start()                          # then send data_to_send()
-    for event in connection.receive(data, ms):  # then send data_to_send()
-        ...                                     # Ready, Response, Pong, Declined, …
-    connection.send(message_type, content)      # then send data_to_send()
+    connection.start()                               # then send data_to_send()
+    for event in connection.receive_data(data, ms):  # then send data_to_send()
+        ...                                          # HandshakeCompleted, Response, Pong, RequestFailed, …
+    connection.send(message_type, content)           # then send data_to_send()
 
-``wake_after`` tells in how many seconds :meth:`~WireConnection.wake` wants to be called if the
+``next_timeout`` tells in how many seconds :meth:`~WireConnection.handle_timeout` wants to be called if the
 peer stays silent. :class:`VeltixConnection` is the wire of Veltix.
 """
 
@@ -245,7 +245,7 @@ class VeltixConnection:
         self._collect(self._handshake)
 
     def handle_timeout(self) -> list[Event]:
-        """Go on after ``wake_after`` seconds of silence."""
+        """Go on after ``next_timeout`` seconds of silence."""
         if self._handshake is not None and self.state is State.HANDSHAKE:
             self._handshake.handle_timeout()
             self._collect(self._handshake)

@@ -156,7 +156,7 @@ class Handshake:
         self._advance()
 
     def handle_timeout(self) -> None:
-        """Go on after ``wake_after`` seconds of silence: the next hello, or a client's question."""
+        """Go on after ``next_timeout`` seconds of silence: the next hello, or a client's question."""
         if self.next_timeout is None:
             return
         self.next_timeout = None
