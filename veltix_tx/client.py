@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -24,6 +24,7 @@ from veltix_tx.interfaces import Events, IVeltixApplication
 from veltix_tx.net.addresses import join_address
 from veltix_tx.net.clock import Clocks
 from veltix_tx.net.connection.reconnect import EndpointConnector, VeltixClientFactory
+from veltix_tx.net.session.calls import proxy
 from veltix_tx.net.session.requests import checked_seconds
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.session.setting_up import keep_context, sets_up
@@ -39,6 +40,7 @@ from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, evol
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
 from veltix_tx.wire.registry import find_wire
+from veltix_tx.wire.rpc import MethodInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -286,6 +288,7 @@ class Client(RoutedService):
                 random=self._random,
                 on_disconnect=partial(self._router.lost, may_log=may_log) if self._router is not None else None,
                 shared=shared,
+                serve_call=self._methods.serve,
             )
             self._factory.when_ready().addBoth(self._first_session.fire)
             EndpointConnector(endpoint, self._factory, self._target).connect()
@@ -396,6 +399,28 @@ class Client(RoutedService):
             return self._ask(Session.send_and_wait, message, content, timeout=timeout)
         return session.send_and_wait(message, content, timeout=timeout)
 
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        returns: Any = Any,
+        **kwargs: object,
+    ) -> Deferred[Any]:
+        """Call a method of the server; see :meth:`Session.call`. Errbacks with NotReady as :meth:`send`."""
+        return self._invoke(method, args, kwargs, timeout=timeout, metadata=metadata, returns=returns)
+
+    @from_any_thread
+    def methods(self, timeout: float | None = None) -> Deferred[list[MethodInfo]]:
+        """Ask the server which methods it serves; see :meth:`Session.methods`. Errbacks with NotReady, too."""
+        return self._ask(Session.methods, timeout)
+
+    def service(self, service: type[T], *, prefix: str = "", timeout: float | None = None) -> T:
+        """Return an object whose methods call the server's, on whatever session there is then; see :meth:`Session.service`."""
+        return proxy(service, self._invoke, prefix, timeout)
+
     @from_any_thread
     def ping_server(self, timeout: float | None = None) -> Deferred[float]:
         """Measure the round trip to the server in milliseconds; see :meth:`Session.ping`. Errbacks with NotReady, too."""
@@ -466,6 +491,10 @@ class Client(RoutedService):
         answer = question(session, *args, **kwargs)
         return answer if session is not self._own_session else keep_context(answer)  # on_connect goes on where it is
 
+    @from_any_thread
+    def _invoke(self, method: str, args: tuple[object, ...], kwargs: Mapping[str, object], **options: Any) -> Deferred[Any]:
+        return self._ask(Session._invoke, method, args, kwargs, **options)
+
     def _endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:
         plain, config = self._plain_endpoint(clocks), self.config
         if not config.tls:
@@ -529,6 +558,25 @@ class BlockingClient(BlockingView):
     def send_and_wait(self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None) -> Response:
         """Send a request and return its reply."""
         return self._wait(self._client.send_and_wait, message, content, timeout=timeout)
+
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        returns: Any = Any,
+        **kwargs: object,
+    ) -> Any:
+        """Call a method of the server and return its result."""
+        return self._wait(
+            partial(self._client.call, method, *args, timeout=timeout, metadata=metadata, returns=returns, **kwargs)
+        )
+
+    def methods(self, timeout: float | None = None) -> list[MethodInfo]:
+        """Return which methods the server serves."""
+        return self._wait(self._client.methods, timeout)
 
     def ping_server(self, timeout: float | None = None) -> float:
         """Return the round trip to the server in milliseconds."""

@@ -29,8 +29,12 @@
     ├── Rejected                            raised by on_connect: the session is refused
     └── RequestError
         ├── RequestTimeout
+        │   └── RpcTimeout                  no result of a call came in time
         ├── TooManyRequests
-        └── RemoteError                     the peer's handler failed
+        ├── RemoteError                     the peer's handler failed
+        └── RpcError                        raised by a handler for its caller: a code, a message, details
+            ├── MethodNotFound              the other side serves no such method
+            └── InvalidArguments            the arguments do not fit the method's parameters
 
 Facts are attributes; ``str()`` composes the sentence from them.
 """
@@ -49,11 +53,13 @@ __all__ = [
     "FrameTooLarge",
     "HandshakeError",
     "HandshakeTimeout",
+    "InvalidArguments",
     "InvalidContent",
     "LocalProtocolError",
     "MalformedHello",
     "MessageTooLarge",
     "MessageTypeError",
+    "MethodNotFound",
     "NotReady",
     "NotVeltix",
     "ProtocolError",
@@ -63,6 +69,9 @@ __all__ = [
     "RemoteProtocolError",
     "RequestError",
     "RequestTimeout",
+    "RpcError",
+    "RpcTimeout",
+    "RpcUnsupported",
     "ServerFull",
     "SessionClosed",
     "SettingsError",
@@ -190,6 +199,24 @@ class QueueFull(LocalProtocolError):
 
     def __str__(self) -> str:
         return f"{self.queued} bytes wait for the peer to read, and at most {self.limit} may: wait for when_writable()"
+
+
+class RpcUnsupported(LocalProtocolError):
+    """Calls were asked for where the wire, or the peer, has none. Nothing was sent.
+
+    Attributes:
+        wire: the wire's name.
+    """
+
+    def __init__(self, wire: str) -> None:
+        super().__init__(wire)
+        self.wire = wire
+
+    def __str__(self) -> str:
+        return (
+            f"the peer has not agreed on calls of methods (wire {self.wire}): both sides must be veltix_tx on wire 'auto'; "
+            "send_and_wait() asks any peer whose messages have request ids"
+        )
 
 
 class RemoteProtocolError(ProtocolError):
@@ -499,3 +526,71 @@ class RemoteError(RequestError):
     def __str__(self) -> str:
         said = excerpt(self.message) if self.message else excerpt(self.detail) if self.detail and not self.code else ""
         return "the peer could not answer" + (f": {said}" if said else "") + (f" ({self.code})" if self.code else "")
+
+
+class RpcTimeout(RequestTimeout):
+    """No result of a call came in time. The other side is told, so that it ends the call.
+
+    Attributes:
+        method: the method's name.
+        seconds: the time that was given.
+        held_up: see :class:`RequestTimeout`.
+    """
+
+    def __init__(self, method: str, seconds: float, held_up: int = 0) -> None:
+        super().__init__(seconds, held_up)
+        self.args = (method, seconds, held_up)
+        self.method = method
+
+    def __str__(self) -> str:
+        return f"{excerpt(self.method)}: {super().__str__()}"
+
+
+class RpcError(RequestError):
+    """A handler's error for whoever asked: it travels as it is, where the wire has words for it.
+
+    Attributes:
+        code: what happened, for programs: lower-case ASCII letters, digits and ``_``, at most 32.
+        message: the same for people.
+        details: more about it, of what JSON can carry; None for nothing.
+    """
+
+    def __init__(self, code: str, message: str = "", details: object = None) -> None:
+        super().__init__(code, message, details)
+        self.code = code
+        self.message = message
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}" if self.message else self.code
+
+
+class MethodNotFound(RpcError):
+    """The other side serves no method of that name.
+
+    Attributes:
+        method: the name.
+    """
+
+    def __init__(self, method: str) -> None:
+        super().__init__("method_not_found", f"there is no method {excerpt(method)}", {"method": method})
+        self.args = (method,)
+        self.method = method
+
+
+class InvalidArguments(RpcError):
+    """The arguments of a call do not fit the method's parameters; the method was not called.
+
+    Attributes:
+        method: the method's name.
+        path: the parameter, and the place in it, such as ``order.items[0].price``; empty where it is none in particular.
+        rule: what it must be.
+    """
+
+    def __init__(self, method: str, path: str, rule: str) -> None:
+        said = f"{method}: {path}: {rule}" if path else f"{method}: {rule}"
+        super().__init__("invalid_arguments", said, {"method": method, "path": path, "rule": rule})
+        self.args = (method, path, rule)
+        self.method = method
+        self.path = path
+        self.rule = rule

@@ -340,6 +340,7 @@ class Server(RoutedService):
                 types=self._types,
                 random=self._random,
                 connections=self._connections,
+                serve_call=self._methods.serve,
                 authenticate=self._authenticate,
             )
             if tls is not None:

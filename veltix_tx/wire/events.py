@@ -11,6 +11,7 @@ from veltix_tx.wire.peer import Peer
 
 __all__ = [
     "AuthenticationRequested",
+    "CallCancelled",
     "ConnectionFailed",
     "Event",
     "FrameRejected",
@@ -84,6 +85,17 @@ class RequestFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class CallCancelled:
+    """The peer waits no more for the result of a call.
+
+    Attributes:
+        request_id: the call's.
+    """
+
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionFailed:
     """The peer broke a rule: the connection must be closed, nothing more is read.
 
@@ -126,6 +138,7 @@ Event = (
     | PingsAnswered
     | Pong
     | RequestFailed
+    | CallCancelled
     | FrameRejected
     | ConnectionFailed
 )

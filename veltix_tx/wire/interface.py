@@ -13,6 +13,7 @@ from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import MessageRegistry, MessageType
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
+from veltix_tx.wire.rpc import RpcCodec
 
 __all__ = ["Role", "Wire", "WireConnection", "WireContext"]
 
@@ -105,6 +106,10 @@ class WireConnection(Protocol):
     @property
     def supports_ping(self) -> bool:
         """True if the peer answers pings."""
+
+    @property
+    def rpc(self) -> RpcCodec | None:
+        """Codec of remote procedure calls, None where the wire or the peer has none."""
 
     @property
     def marks_requests(self) -> bool:

@@ -14,7 +14,7 @@ from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.admission import AdmissionControl
 from veltix_tx.net.shared.application import Application
-from veltix_tx.net.shared.context import Authenticate, ConnectionContext
+from veltix_tx.net.shared.context import Authenticate, ConnectionContext, ServeCall
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
 from veltix_tx.wire.registry import find_wire
@@ -34,6 +34,7 @@ class VeltixServerFactory(ServerFactory):
         types: the message types known; the process-wide registry by default.
         random: for ids.
         connections: shared by several factories of one server, so that the limit is for all of them.
+        serve_call: handles calls of methods; see :class:`~veltix_tx.app.rpc.Methods`.
         authenticate: credentials -> identity or None, asked by wires whose handshake authenticates; it fails closed.
 
     Raises:
@@ -51,11 +52,13 @@ class VeltixServerFactory(ServerFactory):
         types: MessageRegistry = PROCESS_TYPES,
         random: Random | None = None,
         connections: AdmissionControl | None = None,
+        serve_call: ServeCall | None = None,
         authenticate: Authenticate | None = None,
     ) -> None:
         self.config = config or ServerConfig()
         find_wire(self.config.wire)
         self._connections = connections
+        self._serve_call = serve_call
         self._authenticate = authenticate
         self._connection_context: ConnectionContext | None = None
         self._application = application
@@ -85,6 +88,7 @@ class VeltixServerFactory(ServerFactory):
                 random=self._random,
                 variables=self._variables,
                 shared=connections.shared,
+                serve_call=self._serve_call,
                 authenticate=self._authenticate,
                 on_ready=connections.handshake_completed,
                 on_lost=connections.connection_lost,

@@ -52,6 +52,7 @@ from veltix_tx.settings import BufferSize
 from veltix_tx.wire.counting import CountingConnection
 from veltix_tx.wire.events import (
     AuthenticationRequested,
+    CallCancelled,
     ConnectionFailed,
     Event,
     FrameRejected,
@@ -495,7 +496,11 @@ class VeltixProtocol(PeerPolicing):
 
     def _on_declined(self, event: RequestFailed) -> None:
         if self.session is not None:
-            self.session._request_failed(event.request_id, RemoteError(event.detail, event.code, event.message))
+            self.session._request_failed(event.request_id, RemoteError(event.detail, event.code, event.message, event.details))
+
+    def _on_call_cancelled(self, event: CallCancelled) -> None:
+        if self.session is not None:
+            self.session._call_cancelled(event.request_id)
 
     def _on_refused(self, event: FrameRejected) -> None:
         if self.session is not None:
@@ -551,6 +556,7 @@ _ON_EVENT: dict[type, Callable[..., None]] = {
     PingsAnswered: VeltixProtocol._on_pings_answered,
     Pong: VeltixProtocol._on_pong,
     RequestFailed: VeltixProtocol._on_declined,
+    CallCancelled: VeltixProtocol._on_call_cancelled,
     FrameRejected: VeltixProtocol._on_refused,
     ConnectionFailed: VeltixProtocol._on_failed,
 }

@@ -24,7 +24,7 @@ from veltix_tx.net.clock import ROUNDING, Clocks, Timers, resolve_clocks
 from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.application import Application
-from veltix_tx.net.shared.context import Connection, ConnectionContext, SharedState
+from veltix_tx.net.shared.context import Connection, ConnectionContext, ServeCall, SharedState
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
@@ -49,8 +49,9 @@ class VeltixClientFactory(ReconnectingClientFactory):
         reactor: a reactor, or Clocks for a test; None for the global reactor, when it is first needed.
         types: the message types known; the process-wide registry by default.
         random: for ids.
-        told: called with each DisconnectState.
+        on_disconnect: called with each DisconnectState.
         shared: what counts; one of its own by default.
+        serve_call: handles calls of methods; see :class:`~veltix_tx.app.rpc.Methods`.
 
     Attributes:
         session: the session while there is one, from the end of the application's ``connected`` on.
@@ -76,12 +77,14 @@ class VeltixClientFactory(ReconnectingClientFactory):
         random: Random | None = None,
         on_disconnect: Callable[[DisconnectState], object] | None = None,
         shared: SharedState | None = None,
+        serve_call: ServeCall | None = None,
     ) -> None:
         self.config = config or ClientConfig()
         find_wire(self.config.wire)
         self._set_policy(RetryPolicy() if retry is None else retry)
         self._on_disconnect = on_disconnect
         self._shared = shared
+        self._serve_call = serve_call
         self._connection_context: ConnectionContext | None = None
         self._reason = DisconnectReason.ERROR
         self._failed_attempts = 0
@@ -128,6 +131,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
                 random=self._random,
                 variables=self._variables,
                 shared=self._shared,
+                serve_call=self._serve_call,
                 on_ready=self._session_ready,
                 on_admitted=self._session_admitted,
                 on_ended=self._session_ended,

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import Rejected, SessionClosed
+from veltix_tx.errors import Rejected, RpcError, SessionClosed
 from veltix_tx.net.awaitables import as_deferred
 from veltix_tx.net.session.handler_log import HandlerLog, StepFailed
 from veltix_tx.net.session.handler_timeouts import HandlerTimeout, HandlerTimeouts, TimeLimited
@@ -23,7 +23,7 @@ from veltix_tx.net.session.setting_up import begin_set_up
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.wire.events import Event
-from veltix_tx.wire.messages import MessageType, Request, Response
+from veltix_tx.wire.messages import CALL, MessageType, Request, Response
 
 if TYPE_CHECKING:
     from veltix_tx.net.session.interface import SessionTransport
@@ -92,6 +92,7 @@ class Dispatcher(Generic[S]):
         "_application",
         "_busy",
         "_call_each",
+        "_cancellable",
         "_closing",
         "_connection",
         "_corked_bytes",
@@ -119,7 +120,7 @@ class Dispatcher(Generic[S]):
         self._application = application
         self._handler_log = HandlerLog(session, link)
         self._received = application.received
-        self._direct = link.context.handlers.direct
+        self._direct = link.context.direct
         self._connection = link.connection
         self._flow = link.flow
         self._timed = False
@@ -134,6 +135,7 @@ class Dispatcher(Generic[S]):
         self._inbox: deque[Response | SessionClosed] | None = None
         self._handler_timeouts: HandlerTimeouts | None = None
         self._when_idle: Waiters[None] | None = None
+        self._cancellable: dict[int, Deferred[object]] | None = None
         self.inbox_bytes = 0
         self._replies_due = 0
         self._corked_bytes = 0
@@ -261,7 +263,7 @@ class Dispatcher(Generic[S]):
         """Handle one message, and see whether its handler blocks."""
         began = self._transport.clocks.uptime()
         try:
-            result = self._received(self._session, message)
+            result = self._direct.get(message.type.key, self._received)(self._session, message)
         except BaseException:
             self._handler_failed(Failure(), message)
         else:
@@ -337,6 +339,34 @@ class Dispatcher(Generic[S]):
 
         running = self._reply_later(message, result, tell)
         return done
+
+    def cancel_call(self, request_id: int) -> None:
+        """End a call that the peer waits for no more, begun or not. It is answered all the same."""
+        running = None if self._cancellable is None else self._cancellable.get(request_id)
+        if running is not None:
+            running.cancel()
+            return
+        for message in self._inbox or ():
+            if isinstance(message, Response) and message.type is CALL and message.request_id == request_id:
+                assert self._inbox is not None
+                self._inbox.remove(message)
+                self.inbox_bytes -= len(message.content)
+                self._handler_failed(Failure(RpcError("cancelled", "the call was cancelled")), message)
+                return
+
+    def _let_cancel(self, request_id: int, running: Deferred[object], then: Callable[[], None]) -> Callable[[], None]:
+        """Let the peer cancel what runs, until it is settled; return what to do then."""
+        if self._cancellable is None:
+            self._cancellable = {}
+        calls = self._cancellable
+        calls[request_id] = running
+
+        def settled() -> None:
+            if calls.get(request_id) is running:  # a peer may use an id twice
+                del calls[request_id]
+            then()
+
+        return settled
 
     def update_read_pause(self) -> None:
         """Pause reading while too much waits for its turn or is being answered."""
@@ -427,9 +457,12 @@ class Dispatcher(Generic[S]):
         if self._replies_due >= self._transport.limits.inflight:
             self.update_read_pause()
         seconds = self._transport.timeouts.handler
-        if isinstance(result, TimeLimited):
-            seconds, result = result.seconds, result.result
+        limited = result if isinstance(result, TimeLimited) else None
+        if limited is not None:
+            seconds, result = limited.seconds, limited.result
         running = as_deferred(result)
+        if limited is not None and limited.cancellable and not running.called:
+            then = self._let_cancel(message.request_id, running, then)
         self._watch(seconds, running, partial(self._settle, message, then))
         return running
 

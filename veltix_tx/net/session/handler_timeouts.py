@@ -25,10 +25,12 @@ class TimeLimited:
     Attributes:
         seconds: how long it may take, in place of ``timeouts.handler``.
         result: the Deferred or coroutine.
+        cancellable: True if the peer may cancel it, by the request id of its message.
     """
 
     seconds: float
     result: object
+    cancellable: bool = False
 
 
 class HandlerTimeout(Exception):

@@ -10,8 +10,8 @@ from twisted.python.failure import Failure
 
 from veltix_tx.errors import LocalProtocolError, RemoteError, SessionClosed, TooManyRequests, excerpt
 from veltix_tx.net.session.interface import SessionTransport
-from veltix_tx.net.session.reply_waiters import ReplyWaiters
-from veltix_tx.wire.messages import MessageType, Response
+from veltix_tx.net.session.reply_waiters import Reply, ReplyWaiters
+from veltix_tx.wire.messages import CANCEL, MessageType, Response
 
 __all__ = ["PendingRequests", "checked_seconds"]
 
@@ -37,6 +37,7 @@ class PendingRequests:
         held_up: returns how many of the peer's messages wait for a handler.
 
     Attributes:
+        default_timeout: seconds to wait for a reply where a request does not say.
         requests: those answered by a message.
         pings: those answered by a PONG. Their ids are apart.
     """
@@ -49,10 +50,10 @@ class PendingRequests:
         "_limit",
         "_on_late_reply",
         "_on_request",
-        "_timeout",
         "_transport",
         "_waiting_pings",
         "_waiting_requests",
+        "default_timeout",
         "pings",
         "requests",
     )
@@ -67,7 +68,7 @@ class PendingRequests:
         self._transport = link
         self._connection = link.connection
         self._flow = link.flow
-        self._limit, self._timeout = link.limits.pending, link.timeouts.request
+        self._limit, self.default_timeout = link.limits.pending, link.timeouts.request
         self.requests = ReplyWaiters(link.clocks.uptime, link.timers, "requests", link.shared.counters, held_up)
         self.pings = ReplyWaiters(link.clocks.uptime, link.timers, "pings", link.shared.counters)
         self._waiting_requests, self._given_up = self.requests.entries, self.requests.given_up.ids
@@ -96,7 +97,7 @@ class PendingRequests:
             ValueError: the timeout is no number above 0.
         """
         flow, connection = self._flow, self._connection
-        seconds = self._timeout if timeout is None else checked_seconds(timeout)
+        seconds = self.default_timeout if timeout is None else checked_seconds(timeout)
         try:
             self._check_admitted()
             request_id = connection.allocate_id(self._waiting_requests, wanted, self.requests.given_up)
@@ -117,7 +118,7 @@ class PendingRequests:
     def ping(self, timeout: float | None) -> Deferred[Any]:
         """Send a ping; returns, fails and raises as :meth:`send`."""
         connection = self._connection
-        seconds = self._timeout if timeout is None else checked_seconds(timeout)
+        seconds = self.default_timeout if timeout is None else checked_seconds(timeout)
         try:
             self._check_admitted()
             if self._flow.blocked:
@@ -142,6 +143,11 @@ class PendingRequests:
         if self._flow.pause_reasons:
             self._on_request()
         return reply
+
+    def cancel_remote(self, reply: Deferred[Any]) -> None:
+        """Tell the peer that a call, which :meth:`send` sent, has been given up; nothing where that cannot be told any more."""
+        if self._closed is None and isinstance(reply, Reply):
+            self._transport.sent(self._connection.send(CANCEL, b"", reply.request_id))
 
     def settle(self, message: Response) -> bool:
         """Give a reply to who waits, or waited, for it; return False for a message that is none."""

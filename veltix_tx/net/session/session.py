@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from threading import get_ident
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
@@ -13,6 +15,7 @@ from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import RemoteError, SessionClosed
 from veltix_tx.limits import Limits
 from veltix_tx.net.addresses import host_of, shown
+from veltix_tx.net.session.calls import call, proxy
 from veltix_tx.net.session.dispatcher import Dispatcher
 from veltix_tx.net.session.interface import SessionTransport
 from veltix_tx.net.session.requests import PendingRequests
@@ -25,10 +28,13 @@ from veltix_tx.wire.error_codes import NO_ROUTE
 from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import MessageType, Request, Response, parts_of
 from veltix_tx.wire.peer import Peer
+from veltix_tx.wire.rpc import DISCOVER, MethodInfo, RpcCodec
 
 __all__ = ["BlockingSession", "Session"]
 
 _log = Logger()
+
+T = TypeVar("T")
 
 
 class Session(Taggable):
@@ -190,6 +196,75 @@ class Session(Taggable):
         if questions is None:
             questions = self._start_requests()
         return questions.send(message, content, timeout, request_id)
+
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        returns: Any = Any,
+        **kwargs: object,
+    ) -> Deferred[Any]:
+        """Call a method of the peer.
+
+        Args:
+            method: its name.
+            args: positional arguments, of types that msgspec packs: builtins, dataclasses, Structs, datetimes and others.
+            timeout: seconds to wait; ``timeouts.request`` (5) by default, ``math.inf`` for no end. The peer is told, and ends
+                the call by itself then.
+            metadata: small texts that travel with the call, such as a trace id.
+            returns: type of the result, which is checked and converted to it; anything by default, as builtin types.
+            kwargs: keyword arguments.
+
+        Returns:
+            a Deferred of the result. It errbacks with MethodNotFound; with InvalidArguments, which names the parameter; with the
+            RpcError that the method raised; with RemoteError where it failed otherwise; with RpcTimeout; with InvalidContent
+            where arguments or result cannot be carried, or the result is none of ``returns``; with RpcUnsupported where the wire
+            or the peer has no calls; and as :meth:`send_and_wait` does. Cancelling it cancels the method's Deferred or coroutine.
+        """
+        return self._invoke(method, args, kwargs, timeout=timeout, metadata=metadata, returns=returns)
+
+    def service(self, service: type[T], *, prefix: str = "", timeout: float | None = None) -> T:
+        """Return an object whose methods call the peer's methods of the same names, typed as those of a class.
+
+        Args:
+            service: a class or Protocol with ``async def`` methods; what they are annotated to return is checked.
+            prefix: put before each name.
+            timeout: seconds for each call, ``timeouts.request`` by default.
+
+        Returns:
+            the object. Its methods return Deferreds, which fail as those of :meth:`call` do.
+
+        Raises:
+            SettingsError: an annotation cannot be looked up.
+        """
+        return proxy(service, self._invoke, prefix, timeout)
+
+    @from_any_thread
+    def _invoke(self, method: str, args: tuple[object, ...], kwargs: Mapping[str, object], **options: Any) -> Deferred[Any]:
+        requests = self._start_requests() if self._requests is None else self._requests
+        return call(requests, self._rpc, self.peer.wire, method, args, kwargs, **options)
+
+    @from_any_thread
+    def methods(self, timeout: float | None = None) -> Deferred[list[MethodInfo]]:
+        """Ask the peer which methods it serves.
+
+        Returns:
+            a Deferred of what it says of each. Fails as :meth:`call` does.
+        """
+        return self.call(DISCOVER, timeout=timeout, returns=list[MethodInfo])
+
+    @property
+    def _rpc(self) -> RpcCodec | None:
+        """Codec of calls, None where the wire or the peer has none."""
+        return self._connection.rpc
+
+    @property
+    def _handler_seconds(self) -> float:
+        """Seconds that a handler has which was registered without a time of its own."""
+        return self._transport.timeouts.handler
 
     @from_any_thread
     def ping(self, timeout: float | None = None) -> Deferred[float]:
@@ -385,6 +460,10 @@ class Session(Taggable):
         if self._requests is None or not self._requests.fail(request_id, error):
             self._count_late_reply()
 
+    def _call_cancelled(self, request_id: int) -> None:
+        """End a call that the peer waits for no more."""
+        self._dispatcher.cancel_call(request_id)
+
     def _pong_received(self, request_id: int | None) -> bool:
         """Take the answer to a ping, None for that to a probe; return False for one that was never asked for."""
         if request_id is None:
@@ -472,6 +551,24 @@ class BlockingSession(BlockingView):
     ) -> Response:
         """Send a request and return its reply."""
         return self._wait(self._session.send_and_wait, message, content, timeout=timeout, request_id=request_id)
+
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        returns: Any = Any,
+        **kwargs: object,
+    ) -> Any:
+        """Call a method of the peer and return its result."""
+        ask = partial(self._session.call, method, *args, timeout=timeout, metadata=metadata, returns=returns, **kwargs)
+        return self._wait(ask)
+
+    def methods(self, timeout: float | None = None) -> list[MethodInfo]:
+        """Return which methods the peer serves."""
+        return self._wait(self._session.methods, timeout)
 
     def ping(self, timeout: float | None = None) -> float:
         """Return the round trip to the peer in milliseconds."""

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import SessionClosed
+from veltix_tx.errors import RpcError, SessionClosed
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.awaitables import as_deferred
 from veltix_tx.net.clock import Clocks, Timers
@@ -28,16 +28,23 @@ from veltix_tx.net.threads import OwnerThread
 from veltix_tx.settings import ClientConfig, ServerConfig
 from veltix_tx.wire.counting import counted
 from veltix_tx.wire.interface import Role, WireConnection, WireContext
-from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
+from veltix_tx.wire.messages import CALL, PROCESS_TYPES, MessageRegistry, Response
 from veltix_tx.wire.registry import find_wire
 from veltix_tx.wire.turn_clock import TurnClock
 
-__all__ = ["Authenticate", "Connection", "ConnectionContext", "SharedState"]
+__all__ = ["Authenticate", "Connection", "ConnectionContext", "ServeCall", "SharedState"]
 
 _log = Logger()
 
 Authenticate = Callable[[object], object]
 """Credentials as the wire carries them -> an identity, None to refuse the peer, or a Deferred or coroutine of one."""
+
+ServeCall = Callable[[Any, Response], object]
+"""Session and CALL message -> what a handler may return."""
+
+
+def _no_methods(session: object, message: Response) -> NoReturn:
+    raise RpcError("method_not_found", "this side serves no methods")
 
 
 class Connection(Protocol):
@@ -70,6 +77,7 @@ class ConnectionContext:
         random: for ids.
         shared: for several sides of one server; one of its own by default.
         authenticate: credentials -> identity or None, or a Deferred or coroutine of one, for wires whose handshake authenticates.
+        serve_call: handles the CALL messages of a session, in place of the application; none by default.
         on_ready: called with a protocol whose handshake is complete.
         on_admitted: called with a protocol whose session others may use, now that ``connected`` is done.
         on_ended: called with a protocol over which nothing goes any more, and why: before what waits for its peer fails.
@@ -79,6 +87,7 @@ class ConnectionContext:
 
     Attributes:
         handlers: the application's handler table.
+        direct: its functions by type key, and what serves calls.
 
     Raises:
         SettingsError: the wire is unknown, or the handler table is none.
@@ -94,6 +103,7 @@ class ConnectionContext:
         random: Random | None = None,
         shared: SharedState | None = None,
         authenticate: Authenticate | None = None,
+        serve_call: ServeCall | None = None,
         on_ready: Callable[[Connection], None] | None = None,
         on_admitted: Callable[[Connection], None] | None = None,
         on_ended: Callable[[Connection, SessionClosed], None] | None = None,
@@ -102,6 +112,8 @@ class ConnectionContext:
     ) -> None:
         self.application = application
         self.handlers = handler_table(application)
+        self.direct = self.handlers.direct
+        self.direct[CALL.key] = serve_call or _no_methods
         self.config = config
         self.clocks = clocks
         self.shared = shared or SharedState(clocks, config.limits, config.timeouts)

@@ -31,6 +31,7 @@ from veltix_tx.errors import (
 from veltix_tx.limits import Limits
 from veltix_tx.wire.error_codes import HANDLER_FAILED
 from veltix_tx.wire.events import (
+    CallCancelled,
     ConnectionFailed,
     Event,
     FrameRejected,
@@ -42,6 +43,8 @@ from veltix_tx.wire.events import (
 )
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import (
+    CALL,
+    CANCEL,
     ERROR,
     FAILED,
     FIRST_USER_CODE,
@@ -49,6 +52,7 @@ from veltix_tx.wire.messages import (
     PING,
     PONG,
     PROCESS_TYPES,
+    RESULT,
     SYSTEM_TYPES,
     MessageRegistry,
     MessageType,
@@ -56,14 +60,16 @@ from veltix_tx.wire.messages import (
     as_content,
 )
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
+from veltix_tx.wire.rpc import RpcCodec
 from veltix_tx.wire.turn_clock import TurnClock
-from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, decode_error, encode_error
+from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, RPC, decode_error, encode_error
 from veltix_tx.wire.veltix.frames import FrameDecoder, framer
 from veltix_tx.wire.veltix.handshake import Handshake
 from veltix_tx.wire.veltix.layouts import W15, Layout
 from veltix_tx.wire.veltix.peer import VeltixPeer
 from veltix_tx.wire.veltix.releases import Release, release_of
 from veltix_tx.wire.veltix.request_ids import PLAIN_IDS, RequestIds, half_of
+from veltix_tx.wire.veltix.rpc import VELTIX_RPC
 from veltix_tx.wire.veltix.states import STATES, State, Trigger
 
 __all__ = [
@@ -78,6 +84,8 @@ _LIMITS = Limits()
 
 _READY, _CLOSED = State.READY, State.CLOSED
 """As globals of their own, because a class attribute of an Enum costs five times as much for each message."""
+
+_RPC_TYPES = (CALL, RESULT, CANCEL)
 
 _TOO_LATE = "the connection is closed: nothing can be sent any more"
 
@@ -187,6 +195,11 @@ class VeltixConnection:
     def marks_requests(self) -> bool:
         """True where error replies are agreed on: they answer only ids that ask."""
         return self.peer is not None and ERRORS in self.peer.features
+
+    @property
+    def rpc(self) -> RpcCodec | None:
+        """Codec of calls where the peer agreed on them."""
+        return VELTIX_RPC if self.peer is not None and RPC in self.peer.features else None
 
     @property
     def supports_ping(self) -> bool:
@@ -464,10 +477,12 @@ class VeltixConnection:
                 said = decode_error(event.content)
                 refused = FrameRejected(RejectReason.MALFORMED, FAILED.code)
                 passed.append(refused if said is None else RequestFailed(event.request_id, event.content, *said))
-            elif event.type.code in SYSTEM_TYPES:
+            elif event.type.code in SYSTEM_TYPES or (event.type in _RPC_TYPES and self.rpc is None):
                 passed.append(FrameRejected(RejectReason.UNKNOWN_TYPE, event.type.code))
+            elif event.type is CANCEL:
+                passed.append(CallCancelled(event.request_id))
             else:
-                passed.append(event)  # of a registry that holds codes below the users'
+                passed.append(event)  # a call, a result, or of a registry that holds codes below the users'
         return [PingsAnswered(pings), *passed] if pings else passed
 
 

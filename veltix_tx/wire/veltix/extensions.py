@@ -5,6 +5,7 @@ Real releases ignore the key, and a pinned side never sends it. What is agreed u
 never sent to a peer that did not agree, and from one are frames of an unknown type.
 
 ``errors``: a request that failed is answered with a FAILED frame (code 100) that carries the request's id and a JSON object.
+``rpc``: methods are called with CALL, RESULT and CANCEL frames (codes 110 to 112), see :mod:`veltix_tx.wire.veltix.rpc`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ __all__ = [
     "FEATURES",
     "MAX_ERROR_SIZE",
     "PARAMETER",
+    "RPC",
     "agreed_features",
     "decode_error",
     "encode_error",
@@ -27,7 +29,9 @@ PARAMETER = "features"
 
 ERRORS = "errors"
 
-FEATURES = (ERRORS,)
+RPC = "rpc"
+
+FEATURES = (ERRORS, RPC)
 """What this side offers and wants."""
 
 MAX_ERROR_SIZE = 4096

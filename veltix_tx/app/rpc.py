@@ -1,0 +1,329 @@
+"""Remote procedure calls: methods served by name, typed by the annotations of their functions."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from veltix_tx.errors import InvalidArguments, InvalidContent, MethodNotFound, RpcError, SettingsError
+from veltix_tx.limits import check_seconds
+from veltix_tx.net.awaitables import as_deferred
+from veltix_tx.net.session.handler_log import StepFailed
+from veltix_tx.net.session.handler_timeouts import TimeLimited
+from veltix_tx.net.session.session import Session
+from veltix_tx.net.session.signatures import hints_of, return_type
+from veltix_tx.net.threads import Workers
+from veltix_tx.wire.messages import RESULT, Request, Response
+from veltix_tx.wire.rpc import DISCOVER, MAX_METHOD_SIZE, NO_ARGS, NO_KWARGS, RESERVED, Call, MethodInfo, RpcCodec
+
+__all__ = ["CallContext", "Methods"]
+
+_NO_DEFAULT = inspect.Parameter.empty
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """Facts about the call that a function serves; a parameter annotated with this class gets them.
+
+    Attributes:
+        session: the caller's session.
+        method: the method's name.
+        timeout: seconds the caller waits, from its sending on; None where it did not say.
+        metadata: what the caller gave as ``metadata=``.
+    """
+
+    session: Session
+    method: str
+    timeout: float | None
+    metadata: Mapping[str, str]
+
+
+class Methods:
+    """Methods that one server or client serves.
+
+    Args:
+        workers: gives the threads for functions that ask for one; without it none can.
+    """
+
+    def __init__(self, workers: Callable[[], Workers] | None = None) -> None:
+        self._workers = workers
+        self._methods: dict[str, _Method] = {}
+        self._discover = _Method(DISCOVER, self._describe, concurrent=False, workers=None, timeout=None)
+
+    def __len__(self) -> int:
+        return len(self._methods)
+
+    def register(
+        self,
+        function: Callable[..., object],
+        name: str | None = None,
+        *,
+        thread: bool = False,
+        concurrent: bool = True,
+        timeout: float | None = None,
+    ) -> None:
+        """Register a function as a method.
+
+        Args:
+            function: a function, coroutine function or one that returns a Deferred. Its annotations are the types of its
+                arguments, which are checked before it is called; a parameter without one takes anything.
+            name: the method's name; the function's by default.
+            thread: call it in a thread, because it may block.
+            concurrent: let the caller's later messages go ahead while its Deferred or coroutine is not done.
+            timeout: seconds for its Deferred or coroutine, ``timeouts.handler`` by default, ``math.inf`` for no end.
+
+        Raises:
+            SettingsError: the name is taken, reserved or too long, the function cannot be called, has ``*args`` or
+                ``**kwargs`` or annotations that cannot be looked up or carried, or is a coroutine function for a thread.
+        """
+        if not callable(function):
+            raise SettingsError("rpc", function, "a function")
+        method = function.__name__ if name is None else name
+        if not isinstance(method, str) or not 0 < len(method.encode()) <= MAX_METHOD_SIZE or method.startswith(RESERVED):
+            raise SettingsError("rpc", method, f"a name of 1 to {MAX_METHOD_SIZE} bytes that does not begin with {RESERVED!r}")
+        if method in self._methods:
+            raise SettingsError("rpc", method, "a name that no other method has")
+        if timeout is not None:
+            check_seconds("timeout", timeout, endless=True)
+        if thread and (inspect.iscoroutinefunction(function) or self._workers is None):
+            raise SettingsError("thread", True, "False for a coroutine function, and where there are no workers")
+        workers = self._workers if thread else None
+        self._methods[method] = _Method(method, function, concurrent=concurrent, workers=workers, timeout=timeout)
+
+    def unregister(self, name: str) -> bool:
+        """Serve a method no more; return whether there was one."""
+        return self._methods.pop(name, None) is not None
+
+    def serve(self, session: Session, message: Response) -> object:
+        """Handle a CALL, as a route does; return its RESULT, or a Deferred of it that is bounded in time.
+
+        Raises:
+            RpcError: for the caller: the method is unknown, or its arguments do not fit.
+            StepFailed: the function failed, or what it returned cannot be sent.
+        """
+        codec = session._rpc
+        if codec is None:
+            raise RpcError("not_supported", "calls have not been agreed on")
+        try:
+            call = codec.decode_call(message.content)
+        except InvalidContent as error:
+            raise RpcError("malformed_call", error.rule) from None
+        method = self._discover if call.method == DISCOVER else self._methods.get(call.method)
+        if method is None:
+            raise MethodNotFound(call.method)
+        try:
+            result = method.call(session, call)
+            if not isinstance(result, (Deferred, Coroutine)):
+                return method.pack(codec, result)
+        except RpcError:
+            raise
+        except Exception:
+            raise StepFailed(method.title, Failure()) from None
+        running = as_deferred(result).addCallback(partial(method.pack, codec)).addErrback(_failed, method.title)
+        own = session._handler_seconds if method.timeout is None else method.timeout
+        limited = TimeLimited(own if call.timeout is None else min(own, call.timeout), running, cancellable=codec.cancels)
+        if not method.concurrent:
+            return limited
+        session.reply(message, limited)
+        return None
+
+    def _describe(self) -> list[MethodInfo]:
+        return [method.describe() for method in self._methods.values()]
+
+
+def _failed(failure: Failure, title: str) -> Failure:
+    """Return how a method failed: an RpcError as it is, anything else under the method's name."""
+    if failure.check(RpcError):
+        return failure
+    if failure.check(CancelledError):
+        return Failure(RpcError("cancelled", "the call was cancelled"))
+    return Failure(StepFailed(title, failure))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """A parameter of a method's function.
+
+    Attributes:
+        name: its name.
+        hint: its type; a Session or a CallContext is not the caller's to give.
+        default: its default, :data:`_NO_DEFAULT` for none.
+        keyword_only: True if it takes no positional argument.
+    """
+
+    name: str
+    hint: Any
+    default: object
+    keyword_only: bool
+
+    def gets(self, kind: type) -> bool:
+        """True if it is annotated with a class or one derived from it."""
+        return isinstance(self.hint, type) and issubclass(self.hint, kind)
+
+
+class _Method:
+    """A method: its function, and the decoders of its arguments.
+
+    Args:
+        name: its name.
+        function: what serves it.
+        concurrent: whether other messages go ahead while it is not done.
+        workers: of a function that runs in a thread, else None.
+        timeout: seconds it may take, None for ``timeouts.handler``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., object],
+        *,
+        concurrent: bool,
+        workers: Callable[[], Workers] | None,
+        timeout: float | None,
+    ) -> None:
+        self.name = name
+        self.title = f"the method {name}"
+        self.concurrent = concurrent
+        self.timeout = timeout
+        self._function = function
+        self._workers = workers
+        self._parameters = _parameters(function)
+        self._given = given = [each for each in self._parameters if not (each.gets(Session) or each.gets(CallContext))]
+        positional = [each for each in given if not each.keyword_only]
+        self._positional = [each.name for each in positional]
+        self._only_positional = len(positional) == len(given)
+        try:
+            self._by_name = msgspec.msgpack.Decoder(_struct(name, given, array_like=False))
+            self._by_position = msgspec.msgpack.Decoder(_struct(name, positional, array_like=True))
+        except TypeError as error:
+            raise SettingsError("rpc", name, f"a function whose parameters have types that can be sent ({error})") from None
+
+    def call(self, session: Session, call: Call) -> object:
+        """Call the function and return what it returns.
+
+        Raises:
+            InvalidArguments: the arguments do not fit; the function was not called.
+        """
+        values = self._decode(call)
+        args: list[object] = []
+        kwargs: dict[str, object] = {}
+        for parameter in self._parameters:
+            if parameter.gets(Session):
+                value: object = session
+            elif parameter.gets(CallContext):
+                value = CallContext(session, call.method, call.timeout, call.metadata)
+            else:
+                value = getattr(values, parameter.name)
+                if value is msgspec.UNSET:
+                    value = parameter.default
+            if parameter.keyword_only:
+                kwargs[parameter.name] = value
+            else:
+                args.append(value)
+        if self._workers is None:
+            return self._function(*args, **kwargs)
+        return self._workers().run(partial(self._function, **kwargs), *args)
+
+    def pack(self, codec: RpcCodec, result: object) -> Request:
+        """Return a result as a message.
+
+        Raises:
+            TypeError, ValueError, RecursionError: MessagePack cannot carry it.
+        """
+        return Request(RESULT, codec.encode_result(msgspec.msgpack.encode(result)))
+
+    def describe(self) -> MethodInfo:
+        """Return what :data:`DISCOVER` tells of it."""
+        params = _schema(_struct("params", self._given, array_like=False))
+        for parameter in self._given:
+            if parameter.default is not _NO_DEFAULT:
+                try:
+                    params["properties"][parameter.name] |= {"default": msgspec.to_builtins(parameter.default)}
+                except (TypeError, ValueError, RecursionError):  # none that JSON has
+                    continue
+        return MethodInfo(self.name, inspect.getdoc(self._function) or "", params, _schema(return_type(self._function)))
+
+    def _decode(self, call: Call) -> object:
+        try:
+            if call.args == NO_ARGS:
+                return self._by_name.decode(call.kwargs)
+            if call.kwargs == NO_KWARGS and self._only_positional:
+                return self._by_position.decode(call.args)
+            return self._by_name.decode(self._as_named(call))
+        except msgspec.ValidationError as error:
+            raise InvalidArguments(self.name, *self._where(str(error))) from None
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            raise InvalidArguments(self.name, "", "arguments in MessagePack, not nested too deep") from None
+
+    def _as_named(self, call: Call) -> bytes:
+        """Return positional and keyword arguments together as keyword arguments."""
+        args = msgspec.msgpack.decode(call.args, type=list[msgspec.Raw])
+        kwargs = msgspec.msgpack.decode(call.kwargs, type=dict[str, msgspec.Raw])
+        if len(args) > len(self._positional):
+            raise InvalidArguments(self.name, "", f"at most {len(self._positional)} positional arguments, not {len(args)}")
+        for name, value in zip(self._positional, args):
+            if name in kwargs:
+                raise InvalidArguments(self.name, name, "given once, not by position and by name")
+            kwargs[name] = value
+        return msgspec.msgpack.encode(kwargs)
+
+    def _where(self, said: str) -> tuple[str, str]:
+        """Return the place and the rule in what msgspec says of arguments that do not fit."""
+        rule, _, path = said.partition(" - at `$")
+        path = path.rstrip("`")
+        position = re.match(r"\[(\d+)\]", path)
+        if position is not None and int(position[1]) < len(self._positional):
+            path = self._positional[int(position[1])] + path[position.end() :]
+        return path.removeprefix("."), rule
+
+
+def _parameters(function: Callable[..., object]) -> list[_Parameter]:
+    hints = hints_of(function)
+    found = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise SettingsError("rpc", str(parameter), "a function whose parameters each have a name, without *args and **kwargs")
+        hint = hints.get(parameter.name, Any)
+        found.append(_Parameter(parameter.name, hint, parameter.default, parameter.kind is parameter.KEYWORD_ONLY))
+    return found
+
+
+def _struct(name: str, parameters: list[_Parameter], *, array_like: bool) -> type[msgspec.Struct]:
+    """Return a type of arguments: each field a parameter, unset where it has a default and is not given."""
+    fields: list[Any] = [
+        (each.name, each.hint) if each.default is _NO_DEFAULT else (each.name, typing.Union[each.hint, msgspec.UnsetType], msgspec.UNSET)
+        for each in parameters
+    ]
+    fields.sort(key=len)  # keyword-only parameters without a default may come behind others with one
+    if array_like:
+        return msgspec.defstruct(name, fields, forbid_unknown_fields=True, array_like=True)
+    return msgspec.defstruct(name, fields, forbid_unknown_fields=True)
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    """Return a type's JSON Schema, an empty one for a type that has none."""
+    try:
+        schema = msgspec.json.schema(kind)
+    except (TypeError, RecursionError):
+        return {}
+    named = schema.pop("$ref", None)
+    if named is None:
+        return schema
+    known = schema["$defs"]
+    own = known[named.rpartition("/")[2]]
+    if not _refers(own, named):
+        known = {name: each for name, each in known.items() if each is not own}
+    return own | ({"$defs": known} if known else {})
+
+
+def _refers(schema: object, name: str) -> bool:
+    return name in repr(schema)

@@ -1,0 +1,135 @@
+"""Calls of the peer's methods: arguments packed, the result unpacked, errors as the exceptions they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.python.failure import Failure
+
+from veltix_tx.errors import (
+    InvalidArguments,
+    InvalidContent,
+    MethodNotFound,
+    RemoteError,
+    RequestTimeout,
+    RpcError,
+    RpcTimeout,
+    RpcUnsupported,
+)
+from veltix_tx.net.session.requests import PendingRequests
+from veltix_tx.net.session.signatures import methods_of, return_type
+from veltix_tx.wire.error_codes import HANDLER_FAILED, NO_ROUTE
+from veltix_tx.wire.messages import CALL, RESULT, Response
+from veltix_tx.wire.rpc import Call, RpcCodec
+
+__all__ = ["call", "proxy"]
+
+T = TypeVar("T")
+
+
+def call(
+    requests: PendingRequests,
+    codec: RpcCodec | None,
+    wire: str,
+    method: str,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    *,
+    timeout: float | None = None,
+    metadata: Mapping[str, str] | None = None,
+    returns: Any = Any,
+) -> Deferred[Any]:
+    """Call a method of the peer.
+
+    Args:
+        requests: the session's pending requests.
+        codec: the wire's, None where it has none.
+        wire: its name, for the error.
+        method: the method's name.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        timeout: seconds to wait; ``timeouts.request`` by default.
+        metadata: small texts that travel with it.
+        returns: type of the result.
+
+    Returns:
+        a Deferred of the result, as :meth:`Session.call` says.
+
+    Raises:
+        ValueError: the timeout is no number above 0.
+    """
+    if codec is None:
+        return fail(RpcUnsupported(wire))
+    seconds = requests.default_timeout if timeout is None else timeout
+    try:
+        packed = [msgspec.msgpack.encode(each) for each in (args, kwargs)]
+        content = codec.encode_call(Call(method, *packed, timeout=seconds, metadata=metadata or {}))
+    except InvalidContent as error:
+        return fail(error)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        return fail(InvalidContent((*args, *kwargs.values()), f"arguments of {method!r} that MessagePack can carry ({error})"))
+    reply = requests.send(CALL, content, timeout)
+
+    def came(result: Any) -> Any:
+        if isinstance(result, Response):
+            return _value(codec, result, method, returns)
+        if codec.cancels and result.check(CancelledError, RequestTimeout):
+            requests.cancel_remote(reply)
+        return _translated(result, method)
+
+    return reply.addBoth(came)
+
+
+def proxy(service: type[T], invoke: Callable[..., Deferred[Any]], prefix: str, timeout: float | None) -> T:
+    """Return an object whose methods call those of the same name on the other side.
+
+    Args:
+        service: a class or Protocol: its public methods and what they return.
+        invoke: calls a method: its name, arguments, keyword arguments, and ``timeout`` and ``returns`` as :func:`call` has them.
+        prefix: put before each name.
+        timeout: seconds for each call.
+
+    Raises:
+        SettingsError: an annotation of what a method returns cannot be looked up.
+    """
+
+    def stub(method: str, returns: Any) -> Callable[..., Deferred[Any]]:
+        def call_remote(*args: object, **kwargs: object) -> Deferred[Any]:
+            return invoke(method, args, kwargs, timeout=timeout, returns=returns)
+
+        return call_remote
+
+    methods = {name: stub(prefix + name, return_type(function)) for name, function in methods_of(service).items()}
+    return cast(T, SimpleNamespace(**methods))
+
+
+def _value(codec: RpcCodec, message: Response, method: str, returns: Any) -> Any:
+    if message.type is not RESULT:
+        raise InvalidContent(message.type.name, f"the type of a reply to the call of {method!r}, RESULT")
+    try:
+        return msgspec.msgpack.decode(codec.decode_result(message.content), type=returns)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise InvalidContent(message.content, f"a result of {method!r} ({error})") from None
+
+
+def _translated(failure: Failure, method: str) -> Failure:
+    """Return the failure of a request as that of a call."""
+    error = failure.value
+    if isinstance(error, RequestTimeout):
+        return Failure(RpcTimeout(method, error.seconds, error.held_up))
+    if not isinstance(error, RemoteError):
+        return failure
+    if error.code in ("method_not_found", NO_ROUTE):
+        return Failure(MethodNotFound(method))
+    details = error.details
+    if error.code == "invalid_arguments" and isinstance(details, dict):
+        path, rule = details.get("path"), details.get("rule")
+        if isinstance(path, str) and isinstance(rule, str):
+            return Failure(InvalidArguments(method, path, rule))
+    if error.code in ("", HANDLER_FAILED):
+        return failure
+    return Failure(RpcError(error.code, error.message, details))
