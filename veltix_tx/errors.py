@@ -30,6 +30,7 @@
     └── RequestError
         ├── RequestTimeout
         ├── TooManyRequests
+        ├── RpcError                        raised by handlers: passed on to the asker as it is
         └── RemoteError                     the peer's handler failed
 
 Facts are attributes; ``str()`` composes the sentence from them.
@@ -37,11 +38,13 @@ Facts are attributes; ``str()`` composes the sentence from them.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 from veltix_tx.disconnect import DisconnectReason
 
 __all__ = [
+    "ERROR_CODE",
     "AuthenticationFailed",
     "CannotBlock",
     "EarlyMessage",
@@ -63,6 +66,7 @@ __all__ = [
     "RemoteProtocolError",
     "RequestError",
     "RequestTimeout",
+    "RpcError",
     "ServerFull",
     "SessionClosed",
     "SettingsError",
@@ -77,9 +81,14 @@ __all__ = [
 
 _EXCERPT = 64
 
+ERROR_CODE = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+"""Form of the codes that errors have on the wire."""
+
 
 def excerpt(value: object) -> str:
     """Return ``repr(value)``, cut short: the only form in which peer-supplied data is shown."""
+    if isinstance(value, (bytes, str)):
+        value = value[: _EXCERPT + 1]  # a repr of all of it may take four times its memory
     try:
         text = repr(value)
     except RecursionError:  # a peer's JSON, nested as deep as its parser allows
@@ -115,20 +124,30 @@ class MessageTypeError(VeltixError, ValueError):
 
 
 class InvalidContent(VeltixError, ValueError):
-    """A content is not what it is taken for, such as JSON or UTF-8.
+    """Message content cannot be decoded, or a value cannot be encoded, as JSON, as UTF-8 or as the type that it is to be.
 
     Attributes:
         value: the content, or the value that was to become one.
         rule: what it must be.
+        detail: what is wrong with it, empty where that is all there is to say.
+        path: where in it that is, such as ``$.items[2].price``; empty where it is nowhere in particular.
     """
 
-    def __init__(self, value: object, rule: str) -> None:
-        super().__init__(value, rule)
+    def __init__(self, value: object, rule: str, detail: str = "", path: str = "") -> None:
+        super().__init__(value, rule, detail, path)
         self.value = value
         self.rule = rule
+        self.detail = detail
+        self.path = path
+
+    @property
+    def summary(self) -> str:
+        """The same without a part of the content, which whoever sent it has."""
+        said = f": {self.detail}" if self.detail else ""
+        return f"not {self.rule}{said}" + (f" at {self.path}" if self.path else "")
 
     def __str__(self) -> str:
-        return f"{excerpt(self.value)} is not {self.rule}"
+        return f"{excerpt(self.value)} is {self.summary}"
 
 
 class CannotBlock(VeltixError, RuntimeError):
@@ -481,6 +500,32 @@ class TooManyRequests(RequestError):
         )
 
 
+class RpcError(RequestError):
+    """Raised by a handler to fail the request with words of its own, which its asker gets. The log has nothing of it.
+
+    On a wire that carries no errors, and in a handler of a message that asks nothing, it only ends the handler.
+
+    Attributes:
+        code: what happened, for programs: up to 32 lower-case ASCII letters, digits and ``_``, beginning with a letter.
+        message: the same for people. A wire cuts what is longer than it carries (4 KiB on Veltix's).
+        details: more of it, of JSON's kinds; None for nothing. Left out where it is longer than the wire carries.
+
+    Raises:
+        SettingsError: the code is none.
+    """
+
+    def __init__(self, code: str, message: str = "", details: object = None) -> None:
+        if not (isinstance(code, str) and ERROR_CODE.fullmatch(code)):
+            raise SettingsError("code", code, "up to 32 of a-z, 0-9 and _, beginning with a letter")
+        super().__init__(code, message, details)
+        self.code = code
+        self.message = message
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{excerpt(self.message)} ({self.code})" if self.message else self.code
+
+
 class RemoteError(RequestError):
     """The peer could not answer and said so (message type FAILED, or ERROR of the releases up to 1.9.0).
 
@@ -488,13 +533,15 @@ class RemoteError(RequestError):
         detail: the content of its message, raw bytes.
         code: what happened, for programs, such as ``handler_failed``; empty where the peer did not say.
         message: the same for people, in the peer's words; likewise.
+        details: what its handler added to an :class:`RpcError`, of JSON's kinds; None for nothing.
     """
 
-    def __init__(self, detail: bytes = b"", code: str = "", message: str = "") -> None:
-        super().__init__(detail, code, message)
+    def __init__(self, detail: bytes = b"", code: str = "", message: str = "", details: object = None) -> None:
+        super().__init__(detail, code, message, details)
         self.detail = detail
         self.code = code
         self.message = message
+        self.details = details
 
     def __str__(self) -> str:
         said = excerpt(self.message) if self.message else excerpt(self.detail) if self.detail and not self.code else ""
