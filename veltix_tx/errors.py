@@ -31,21 +31,23 @@
         ├── RequestTimeout
         │   └── RpcTimeout                  no result of a call came in time
         ├── TooManyRequests
-        ├── RemoteError                     the peer's handler failed
-        └── RpcError                        raised by a handler for its caller: a code, a message, details
-            ├── MethodNotFound              the other side serves no such method
-            └── InvalidArguments            the arguments do not fit the method's parameters
+        ├── RpcError                        raised by handlers: passed on to the asker as it is
+        │   ├── MethodNotFound              the other side serves no such method
+        │   └── InvalidArguments            the arguments do not fit the method's parameters
+        └── RemoteError                     the peer's handler failed
 
 Facts are attributes; ``str()`` composes the sentence from them.
 """
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 from veltix_tx.disconnect import DisconnectReason
 
 __all__ = [
+    "ERROR_CODE",
     "AuthenticationFailed",
     "CannotBlock",
     "EarlyMessage",
@@ -86,9 +88,14 @@ __all__ = [
 
 _EXCERPT = 64
 
+ERROR_CODE = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+"""Form of the codes that errors have on the wire."""
+
 
 def excerpt(value: object) -> str:
     """Return ``repr(value)``, cut short: the only form in which peer-supplied data is shown."""
+    if isinstance(value, (bytes, str)):
+        value = value[: _EXCERPT + 1]  # a repr of all of it may take four times its memory
     try:
         text = repr(value)
     except RecursionError:  # a peer's JSON, nested as deep as its parser allows
@@ -124,20 +131,30 @@ class MessageTypeError(VeltixError, ValueError):
 
 
 class InvalidContent(VeltixError, ValueError):
-    """A content is not what it is taken for, such as JSON or UTF-8.
+    """Message content cannot be decoded, or a value cannot be encoded, as JSON, as UTF-8 or as the type that it is to be.
 
     Attributes:
         value: the content, or the value that was to become one.
         rule: what it must be.
+        detail: what is wrong with it, empty where that is all there is to say.
+        path: where in it that is, such as ``$.items[2].price``; empty where it is nowhere in particular.
     """
 
-    def __init__(self, value: object, rule: str) -> None:
-        super().__init__(value, rule)
+    def __init__(self, value: object, rule: str, detail: str = "", path: str = "") -> None:
+        super().__init__(value, rule, detail, path)
         self.value = value
         self.rule = rule
+        self.detail = detail
+        self.path = path
+
+    @property
+    def summary(self) -> str:
+        """The same without a part of the content, which whoever sent it has."""
+        said = f": {self.detail}" if self.detail else ""
+        return f"not {self.rule}{said}" + (f" at {self.path}" if self.path else "")
 
     def __str__(self) -> str:
-        return f"{excerpt(self.value)} is not {self.rule}"
+        return f"{excerpt(self.value)} is {self.summary}"
 
 
 class CannotBlock(VeltixError, RuntimeError):
@@ -508,6 +525,32 @@ class TooManyRequests(RequestError):
         )
 
 
+class RpcError(RequestError):
+    """Raised by a handler to fail the request with words of its own, which its asker gets. The log has nothing of it.
+
+    On a wire that carries no errors, and in a handler of a message that asks nothing, it only ends the handler.
+
+    Attributes:
+        code: what happened, for programs: up to 32 lower-case ASCII letters, digits and ``_``, beginning with a letter.
+        message: the same for people. A wire cuts what is longer than it carries (4 KiB on Veltix's).
+        details: more of it, of JSON's kinds; None for nothing. Left out where it is longer than the wire carries.
+
+    Raises:
+        SettingsError: the code is none.
+    """
+
+    def __init__(self, code: str, message: str = "", details: object = None) -> None:
+        if not (isinstance(code, str) and ERROR_CODE.fullmatch(code)):
+            raise SettingsError("code", code, "up to 32 of a-z, 0-9 and _, beginning with a letter")
+        super().__init__(code, message, details)
+        self.code = code
+        self.message = message
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{excerpt(self.message)} ({self.code})" if self.message else self.code
+
+
 class RemoteError(RequestError):
     """The peer could not answer and said so (message type FAILED, or ERROR of the releases up to 1.9.0).
 
@@ -515,13 +558,15 @@ class RemoteError(RequestError):
         detail: the content of its message, raw bytes.
         code: what happened, for programs, such as ``handler_failed``; empty where the peer did not say.
         message: the same for people, in the peer's words; likewise.
+        details: what its handler added to an :class:`RpcError`, of JSON's kinds; None for nothing.
     """
 
-    def __init__(self, detail: bytes = b"", code: str = "", message: str = "") -> None:
-        super().__init__(detail, code, message)
+    def __init__(self, detail: bytes = b"", code: str = "", message: str = "", details: object = None) -> None:
+        super().__init__(detail, code, message, details)
         self.detail = detail
         self.code = code
         self.message = message
+        self.details = details
 
     def __str__(self) -> str:
         said = excerpt(self.message) if self.message else excerpt(self.detail) if self.detail and not self.code else ""
@@ -544,25 +589,6 @@ class RpcTimeout(RequestTimeout):
 
     def __str__(self) -> str:
         return f"{excerpt(self.method)}: {super().__str__()}"
-
-
-class RpcError(RequestError):
-    """A handler's error for whoever asked: it travels as it is, where the wire has words for it.
-
-    Attributes:
-        code: what happened, for programs: lower-case ASCII letters, digits and ``_``, at most 32.
-        message: the same for people.
-        details: more about it, of what JSON can carry; None for nothing.
-    """
-
-    def __init__(self, code: str, message: str = "", details: object = None) -> None:
-        super().__init__(code, message, details)
-        self.code = code
-        self.message = message
-        self.details = details
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.message}" if self.message else self.code
 
 
 class MethodNotFound(RpcError):

@@ -14,7 +14,7 @@ import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import InvalidArguments, InvalidContent, MethodNotFound, RpcError, SettingsError
+from veltix_tx.errors import InvalidArguments, InvalidContent, MessageTypeError, MethodNotFound, RpcError, SettingsError
 from veltix_tx.limits import check_seconds
 from veltix_tx.net.awaitables import as_deferred
 from veltix_tx.net.session.handler_log import StepFailed
@@ -22,12 +22,16 @@ from veltix_tx.net.session.handler_timeouts import TimeLimited
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.session.signatures import hints_of, return_type
 from veltix_tx.net.threads import Workers
+from veltix_tx.wire.contents import content_codec, pack
 from veltix_tx.wire.messages import RESULT, Request, Response
 from veltix_tx.wire.rpc import DISCOVER, MAX_METHOD_SIZE, NO_ARGS, NO_KWARGS, RESERVED, Call, MethodInfo, RpcCodec
 
 __all__ = ["CallContext", "Methods"]
 
 _NO_DEFAULT = inspect.Parameter.empty
+
+_RAW_ARGS = content_codec(list[msgspec.Raw], "msgpack")
+_RAW_KWARGS = content_codec(dict[str, msgspec.Raw], "msgpack")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +206,9 @@ class _Method:
         self._positional = [each.name for each in positional]
         self._only_positional = len(positional) == len(given)
         try:
-            self._by_name = msgspec.msgpack.Decoder(_struct(name, given, array_like=False))
-            self._by_position = msgspec.msgpack.Decoder(_struct(name, positional, array_like=True))
-        except TypeError as error:
+            self._by_name = content_codec(_struct(name, given, array_like=False), "msgpack").decode
+            self._by_position = content_codec(_struct(name, positional, array_like=True), "msgpack").decode
+        except MessageTypeError as error:
             raise SettingsError("rpc", name, f"a function whose parameters have types that can be sent ({error})") from None
 
     def call(self, session: Session, call: Call) -> object:
@@ -237,9 +241,9 @@ class _Method:
         """Return a result as a message.
 
         Raises:
-            TypeError, ValueError, RecursionError: MessagePack cannot carry it.
+            InvalidContent: MessagePack cannot carry it.
         """
-        return Request(RESULT, codec.encode_result(msgspec.msgpack.encode(result)))
+        return Request(RESULT, codec.encode_result(pack(result)))
 
     def describe(self) -> MethodInfo:
         """Return what :data:`DISCOVER` tells of it."""
@@ -255,35 +259,31 @@ class _Method:
     def _decode(self, call: Call) -> object:
         try:
             if call.args == NO_ARGS:
-                return self._by_name.decode(call.kwargs)
+                return self._by_name(call.kwargs)
             if call.kwargs == NO_KWARGS and self._only_positional:
-                return self._by_position.decode(call.args)
-            return self._by_name.decode(self._as_named(call))
-        except msgspec.ValidationError as error:
-            raise InvalidArguments(self.name, *self._where(str(error))) from None
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            raise InvalidArguments(self.name, "", "arguments in MessagePack, not nested too deep") from None
+                return self._by_position(call.args)
+            return self._by_name(self._as_named(call))
+        except InvalidContent as error:
+            raise InvalidArguments(self.name, self._named_path(error.path), error.detail) from None
 
     def _as_named(self, call: Call) -> bytes:
         """Return positional and keyword arguments together as keyword arguments."""
-        args = msgspec.msgpack.decode(call.args, type=list[msgspec.Raw])
-        kwargs = msgspec.msgpack.decode(call.kwargs, type=dict[str, msgspec.Raw])
+        args, kwargs = _RAW_ARGS.decode(call.args), _RAW_KWARGS.decode(call.kwargs)
         if len(args) > len(self._positional):
             raise InvalidArguments(self.name, "", f"at most {len(self._positional)} positional arguments, not {len(args)}")
-        for name, value in zip(self._positional, args):
+        for name, value in zip(self._positional, args, strict=False):
             if name in kwargs:
                 raise InvalidArguments(self.name, name, "given once, not by position and by name")
             kwargs[name] = value
-        return msgspec.msgpack.encode(kwargs)
+        return pack(kwargs)
 
-    def _where(self, said: str) -> tuple[str, str]:
-        """Return the place and the rule in what msgspec says of arguments that do not fit."""
-        rule, _, path = said.partition(" - at `$")
-        path = path.rstrip("`")
+    def _named_path(self, path: str) -> str:
+        """Return where in the arguments an error is, with a parameter's name in place of its position."""
+        path = path.removeprefix("$")
         position = re.match(r"\[(\d+)\]", path)
         if position is not None and int(position[1]) < len(self._positional):
             path = self._positional[int(position[1])] + path[position.end() :]
-        return path.removeprefix("."), rule
+        return path.removeprefix(".")
 
 
 def _parameters(function: Callable[..., object]) -> list[_Parameter]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
-import msgspec
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
@@ -22,6 +21,7 @@ from veltix_tx.errors import (
 )
 from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.signatures import methods_of, return_type
+from veltix_tx.wire.contents import content_codec, pack
 from veltix_tx.wire.error_codes import HANDLER_FAILED, NO_ROUTE
 from veltix_tx.wire.messages import CALL, RESULT, Response
 from veltix_tx.wire.rpc import Call, RpcCodec
@@ -66,12 +66,9 @@ def call(
         return fail(RpcUnsupported(wire))
     seconds = requests.default_timeout if timeout is None else timeout
     try:
-        packed = [msgspec.msgpack.encode(each) for each in (args, kwargs)]
-        content = codec.encode_call(Call(method, *packed, timeout=seconds, metadata=metadata or {}))
+        content = codec.encode_call(Call(method, pack(args), pack(kwargs), seconds, metadata or {}))
     except InvalidContent as error:
         return fail(error)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        return fail(InvalidContent((*args, *kwargs.values()), f"arguments of {method!r} that MessagePack can carry ({error})"))
     reply = requests.send(CALL, content, timeout)
 
     def came(result: Any) -> Any:
@@ -110,10 +107,7 @@ def proxy(service: type[T], invoke: Callable[..., Deferred[Any]], prefix: str, t
 def _value(codec: RpcCodec, message: Response, method: str, returns: Any) -> Any:
     if message.type is not RESULT:
         raise InvalidContent(message.type.name, f"the type of a reply to the call of {method!r}, RESULT")
-    try:
-        return msgspec.msgpack.decode(codec.decode_result(message.content), type=returns)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise InvalidContent(message.content, f"a result of {method!r} ({error})") from None
+    return content_codec(returns, "msgpack").decode(codec.decode_result(message.content))
 
 
 def _translated(failure: Failure, method: str) -> Failure:

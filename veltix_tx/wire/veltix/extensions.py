@@ -11,7 +11,8 @@ never sent to a peer that did not agree, and from one are frames of an unknown t
 from __future__ import annotations
 
 import json
-import re
+
+from veltix_tx.errors import ERROR_CODE
 
 __all__ = [
     "ERRORS",
@@ -37,8 +38,6 @@ FEATURES = (ERRORS, RPC)
 MAX_ERROR_SIZE = 4096
 """Maximum bytes of a FAILED frame's content, either way. A longer one is rejected as malformed."""
 
-_CODE = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
-
 
 def agreed_features(*lists: object) -> tuple[str, ...]:
     """Return the features that are in all of these lists, in the order of :data:`FEATURES`; one may be a peer's, and anything."""
@@ -54,7 +53,7 @@ def encode_error(code: str, message: str) -> bytes:
         code: what happened, for programs: lower-case ASCII letters, digits and ``_``.
         message: the same for people, without internals. It is cut to :data:`MAX_ERROR_SIZE`.
     """
-    assert _CODE.fullmatch(code)
+    assert ERROR_CODE.fullmatch(code)
     room = MAX_ERROR_SIZE - len(json.dumps({"code": code, "message": ""}))
     while len(json.dumps(message)) - 2 > room:  # escapes are up to twelve bytes for a character
         message = message[: min(room, len(message) * 3 // 4)]
@@ -71,6 +70,6 @@ def decode_error(content: bytes) -> tuple[str, str] | None:
         message.encode()  # a lone surrogate could not be shown or stored
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
-    if not (isinstance(code, str) and isinstance(message, str) and _CODE.fullmatch(code)):
+    if not (isinstance(code, str) and isinstance(message, str) and ERROR_CODE.fullmatch(code)):
         return None
     return code, message
