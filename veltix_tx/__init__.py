@@ -13,6 +13,7 @@ from veltix_tx._version import __version__
 
 if TYPE_CHECKING:
     from veltix_tx.app.plugins import Plugin, find_plugins, plugin_code
+    from veltix_tx.app.rpc import CallContext
     from veltix_tx.client import Client
     from veltix_tx.disconnect import DisconnectReason, DisconnectState
     from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
         CannotBlock,
         HandshakeError,
         HandshakeTimeout,
+        InvalidArguments,
         InvalidContent,
         MessageTooLarge,
         MessageTypeError,
+        MethodNotFound,
         NotReady,
         ProtocolError,
         QueueFull,
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
         RequestError,
         RequestTimeout,
         RpcError,
+        RpcTimeout,
+        RpcUnsupported,
         ServerFull,
         SessionClosed,
         SettingsError,
@@ -58,12 +63,14 @@ if TYPE_CHECKING:
         ServerConfig,
         SocketCore,
     )
+    from veltix_tx.wire.rpc import MethodInfo
     from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
     from veltix_tx.wire.veltix.wire import Auto
 
 __all__ = [
     "Auto",
     "BufferSize",
+    "CallContext",
     "CannotBlock",
     "Client",
     "ClientConfig",
@@ -75,6 +82,7 @@ __all__ = [
     "IHandlerTable",
     "IVeltixApplication",
     "IVeltixPlugin",
+    "InvalidArguments",
     "InvalidContent",
     "Limits",
     "LineObserver",
@@ -85,6 +93,8 @@ __all__ = [
     "MessageTooLarge",
     "MessageType",
     "MessageTypeError",
+    "MethodInfo",
+    "MethodNotFound",
     "NotReady",
     "PerformanceMode",
     "Plugin",
@@ -98,6 +108,8 @@ __all__ = [
     "Response",
     "RetryPolicy",
     "RpcError",
+    "RpcTimeout",
+    "RpcUnsupported",
     "Server",
     "ServerConfig",
     "ServerFull",
@@ -139,9 +151,12 @@ _HOMES = {
     "CannotBlock": "veltix_tx.errors",
     "HandshakeError": "veltix_tx.errors",
     "HandshakeTimeout": "veltix_tx.errors",
+    "InvalidArguments": "veltix_tx.errors",
     "InvalidContent": "veltix_tx.errors",
     "MessageTooLarge": "veltix_tx.errors",
     "MessageTypeError": "veltix_tx.errors",
+    "MethodInfo": "veltix_tx.wire.rpc",
+    "MethodNotFound": "veltix_tx.errors",
     "NotReady": "veltix_tx.errors",
     "ProtocolError": "veltix_tx.errors",
     "QueueFull": "veltix_tx.errors",
@@ -150,6 +165,8 @@ _HOMES = {
     "RequestError": "veltix_tx.errors",
     "RequestTimeout": "veltix_tx.errors",
     "RpcError": "veltix_tx.errors",
+    "RpcTimeout": "veltix_tx.errors",
+    "RpcUnsupported": "veltix_tx.errors",
     "ServerFull": "veltix_tx.errors",
     "SessionClosed": "veltix_tx.errors",
     "SettingsError": "veltix_tx.errors",
@@ -171,6 +188,7 @@ _HOMES = {
     "Session": "veltix_tx.net.session.session",
     "Server": "veltix_tx.server",
     "BufferSize": "veltix_tx.settings",
+    "CallContext": "veltix_tx.app.rpc",
     "ClientConfig": "veltix_tx.settings",
     "Limits": "veltix_tx.limits",
     "PerformanceMode": "veltix_tx.settings",

@@ -23,6 +23,7 @@ from veltix_tx.net.session.session import Session
 from veltix_tx.net.session.signatures import hints_of, return_type
 from veltix_tx.net.threads import Workers
 from veltix_tx.wire.contents import content_codec, pack
+from veltix_tx.wire.error_codes import CANCELLED, MALFORMED_CALL
 from veltix_tx.wire.messages import RESULT, Request, Response
 from veltix_tx.wire.rpc import DISCOVER, MAX_METHOD_SIZE, NO_ARGS, NO_KWARGS, RESERVED, Call, MethodInfo, RpcCodec
 
@@ -115,12 +116,11 @@ class Methods:
             StepFailed: the function failed, or what it returned cannot be sent.
         """
         codec = session._rpc
-        if codec is None:
-            raise RpcError("not_supported", "calls have not been agreed on")
+        assert codec is not None  # there are no such messages where calls have not been agreed on
         try:
             call = codec.decode_call(message.content)
         except InvalidContent as error:
-            raise RpcError("malformed_call", error.rule) from None
+            raise RpcError(MALFORMED_CALL, error.summary) from None
         method = self._discover if call.method == DISCOVER else self._methods.get(call.method)
         if method is None:
             raise MethodNotFound(call.method)
@@ -149,7 +149,7 @@ def _failed(failure: Failure, title: str) -> Failure:
     if failure.check(RpcError):
         return failure
     if failure.check(CancelledError):
-        return Failure(RpcError("cancelled", "the call was cancelled"))
+        return Failure(RpcError(CANCELLED, "the call was cancelled"))
     return Failure(StepFailed(title, failure))
 
 

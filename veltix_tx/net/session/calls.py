@@ -22,7 +22,7 @@ from veltix_tx.errors import (
 from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.signatures import methods_of, return_type
 from veltix_tx.wire.contents import content_codec, pack
-from veltix_tx.wire.error_codes import HANDLER_FAILED, NO_ROUTE
+from veltix_tx.wire.error_codes import HANDLER_FAILED, INVALID_ARGUMENTS, METHOD_NOT_FOUND
 from veltix_tx.wire.messages import CALL, RESULT, Response
 from veltix_tx.wire.rpc import Call, RpcCodec
 
@@ -117,10 +117,10 @@ def _translated(failure: Failure, method: str) -> Failure:
         return Failure(RpcTimeout(method, error.seconds, error.held_up))
     if not isinstance(error, RemoteError):
         return failure
-    if error.code in ("method_not_found", NO_ROUTE):
+    if error.code == METHOD_NOT_FOUND:
         return Failure(MethodNotFound(method))
     details = error.details
-    if error.code == "invalid_arguments" and isinstance(details, dict):
+    if error.code == INVALID_ARGUMENTS and isinstance(details, dict):
         path, rule = details.get("path"), details.get("rule")
         if isinstance(path, str) and isinstance(rule, str):
             return Failure(InvalidArguments(method, path, rule))

@@ -22,6 +22,7 @@ from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.setting_up import begin_set_up
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.waiters import Waiters
+from veltix_tx.wire.error_codes import CANCELLED
 from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import CALL, MessageType, Request, Response
 
@@ -351,7 +352,7 @@ class Dispatcher(Generic[S]):
                 assert self._inbox is not None
                 self._inbox.remove(message)
                 self.inbox_bytes -= len(message.content)
-                self._handler_failed(Failure(RpcError("cancelled", "the call was cancelled")), message)
+                self._handler_failed(Failure(RpcError(CANCELLED, "the call was cancelled")), message)
                 return
 
     def _let_cancel(self, request_id: int, running: Deferred[object], then: Callable[[], None]) -> Callable[[], None]:

@@ -26,6 +26,7 @@ from veltix_tx.net.shared.keepalive import Heartbeat
 from veltix_tx.net.shared.log_limiter import LogLimiter
 from veltix_tx.net.threads import OwnerThread
 from veltix_tx.settings import ClientConfig, ServerConfig
+from veltix_tx.wire.error_codes import METHOD_NOT_FOUND
 from veltix_tx.wire.counting import counted
 from veltix_tx.wire.interface import Role, WireConnection, WireContext
 from veltix_tx.wire.messages import CALL, PROCESS_TYPES, MessageRegistry, Response
@@ -44,7 +45,7 @@ ServeCall = Callable[[Any, Response], object]
 
 
 def _no_methods(session: object, message: Response) -> NoReturn:
-    raise RpcError("method_not_found", "this side serves no methods")
+    raise RpcError(METHOD_NOT_FOUND, "this side serves no methods")
 
 
 class Connection(Protocol):
