@@ -63,8 +63,8 @@ if TYPE_CHECKING:
         ServerConfig,
         SocketCore,
     )
-    from veltix_tx.wire.rpc import MethodInfo
     from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+    from veltix_tx.wire.rpc import MethodInfo
     from veltix_tx.wire.veltix.wire import Auto
 
 __all__ = [

@@ -492,7 +492,7 @@ class Client(RoutedService):
         return answer if session is not self._own_session else keep_context(answer)  # on_connect goes on where it is
 
     @from_any_thread
-    def _invoke(self, method: str, args: tuple[object, ...], kwargs: Mapping[str, object], **options: Any) -> Deferred[Any]:
+    def _invoke(self, method: str, args: tuple[object, ...], kwargs: Mapping[str, object], /, **options: Any) -> Deferred[Any]:
         return self._ask(Session._invoke, method, args, kwargs, **options)
 
     def _endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:
@@ -570,9 +570,7 @@ class BlockingClient(BlockingView):
         **kwargs: object,
     ) -> Any:
         """Call a method of the server and return its result."""
-        return self._wait(
-            partial(self._client.call, method, *args, timeout=timeout, metadata=metadata, returns=returns, **kwargs)
-        )
+        return self._wait(partial(self._client.call, method, *args, timeout=timeout, metadata=metadata, returns=returns, **kwargs))
 
     def methods(self, timeout: float | None = None) -> list[MethodInfo]:
         """Return which methods the server serves."""

@@ -300,7 +300,9 @@ def _parameters(function: Callable[..., object]) -> list[_Parameter]:
 def _struct(name: str, parameters: list[_Parameter], *, array_like: bool) -> type[msgspec.Struct]:
     """Return a type of arguments: each field a parameter, unset where it has a default and is not given."""
     fields: list[Any] = [
-        (each.name, each.hint) if each.default is _NO_DEFAULT else (each.name, typing.Union[each.hint, msgspec.UnsetType], msgspec.UNSET)
+        (each.name, each.hint)
+        if each.default is _NO_DEFAULT
+        else (each.name, typing.Union[each.hint, msgspec.UnsetType], msgspec.UNSET)
         for each in parameters
     ]
     fields.sort(key=len)  # keyword-only parameters without a default may come behind others with one
@@ -318,8 +320,8 @@ def _schema(kind: Any) -> dict[str, Any]:
     named = schema.pop("$ref", None)
     if named is None:
         return schema
-    known = schema["$defs"]
-    own = known[named.rpartition("/")[2]]
+    known: dict[str, Any] = schema["$defs"]
+    own: dict[str, Any] = known[named.rpartition("/")[2]]
     if not _refers(own, named):
         known = {name: each for name, each in known.items() if each is not own}
     return own | ({"$defs": known} if known else {})

@@ -243,7 +243,7 @@ class Session(Taggable):
         return proxy(service, self._invoke, prefix, timeout)
 
     @from_any_thread
-    def _invoke(self, method: str, args: tuple[object, ...], kwargs: Mapping[str, object], **options: Any) -> Deferred[Any]:
+    def _invoke(self, method: str, args: tuple[object, ...], kwargs: Mapping[str, object], /, **options: Any) -> Deferred[Any]:
         requests = self._start_requests() if self._requests is None else self._requests
         return call(requests, self._rpc, self.peer.wire, method, args, kwargs, **options)
 

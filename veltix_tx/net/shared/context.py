@@ -26,8 +26,8 @@ from veltix_tx.net.shared.keepalive import Heartbeat
 from veltix_tx.net.shared.log_limiter import LogLimiter
 from veltix_tx.net.threads import OwnerThread
 from veltix_tx.settings import ClientConfig, ServerConfig
-from veltix_tx.wire.error_codes import METHOD_NOT_FOUND
 from veltix_tx.wire.counting import counted
+from veltix_tx.wire.error_codes import METHOD_NOT_FOUND
 from veltix_tx.wire.interface import Role, WireConnection, WireContext
 from veltix_tx.wire.messages import CALL, PROCESS_TYPES, MessageRegistry, Response
 from veltix_tx.wire.registry import find_wire
