@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import typing
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -300,9 +299,7 @@ def _parameters(function: Callable[..., object]) -> list[_Parameter]:
 def _struct(name: str, parameters: list[_Parameter], *, array_like: bool) -> type[msgspec.Struct]:
     """Return a type of arguments: each field a parameter, unset where it has a default and is not given."""
     fields: list[Any] = [
-        (each.name, each.hint)
-        if each.default is _NO_DEFAULT
-        else (each.name, typing.Union[each.hint, msgspec.UnsetType], msgspec.UNSET)
+        (each.name, each.hint) if each.default is _NO_DEFAULT else (each.name, each.hint | msgspec.UnsetType, msgspec.UNSET)
         for each in parameters
     ]
     fields.sort(key=len)  # keyword-only parameters without a default may come behind others with one
