@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
@@ -24,14 +25,17 @@ from veltix_tx.net.threads import Workers
 from veltix_tx.wire.contents import content_codec, pack
 from veltix_tx.wire.error_codes import CANCELLED, MALFORMED_CALL
 from veltix_tx.wire.messages import RESULT, Request, Response
-from veltix_tx.wire.rpc import DISCOVER, MAX_METHOD_SIZE, NO_ARGS, NO_KWARGS, RESERVED, Call, MethodInfo, RpcCodec
+from veltix_tx.wire.rpc import DISCOVER, MAX_METHOD_SIZE, RESERVED, Call, MethodInfo, RpcCodec
 
 __all__ = ["CallContext", "Methods"]
 
 _NO_DEFAULT = inspect.Parameter.empty
 
-_RAW_ARGS = content_codec(list[msgspec.Raw], "msgpack")
-_RAW_KWARGS = content_codec(dict[str, msgspec.Raw], "msgpack")
+_NO_ARGS, _NO_KWARGS = b"\x90", b"\x80"
+"""An empty array and an empty map in MessagePack."""
+
+_RAW_ARGS = content_codec(list[msgspec.Raw], "msgpack").decode
+_RAW_KWARGS = content_codec(dict[str, msgspec.Raw], "msgpack").decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,8 @@ class Methods:
             raise StepFailed(method.title, Failure()) from None
         running = as_deferred(result).addCallback(partial(method.pack, codec)).addErrback(_failed, method.title)
         own = session._handler_seconds if method.timeout is None else method.timeout
-        limited = TimeLimited(own if call.timeout is None else min(own, call.timeout), running, cancellable=codec.cancels)
+        seconds = own if call.timeout_ms is None else min(own, call.timeout_ms / 1000)
+        limited = TimeLimited(seconds, running, cancellable=codec.cancels)
         if not method.concurrent:
             return limited
         session.reply(message, limited)
@@ -167,6 +172,11 @@ class _Parameter:
     hint: Any
     default: object
     keyword_only: bool
+
+    @property
+    def has_default(self) -> bool:
+        """True if it need not be given."""
+        return self.default is not _NO_DEFAULT
 
     def gets(self, kind: type) -> bool:
         """True if it is annotated with a class or one derived from it."""
@@ -204,6 +214,7 @@ class _Method:
         positional = [each for each in given if not each.keyword_only]
         self._positional = [each.name for each in positional]
         self._only_positional = len(positional) == len(given)
+        self._plain = workers is None and len(positional) == len(self._parameters) and not any(each.has_default for each in given)
         try:
             self._by_name = content_codec(_struct(name, given, array_like=False), "msgpack").decode
             self._by_position = content_codec(_struct(name, positional, array_like=True), "msgpack").decode
@@ -217,13 +228,16 @@ class _Method:
             InvalidArguments: the arguments do not fit; the function was not called.
         """
         values = self._decode(call)
+        if self._plain:
+            return self._function(*astuple(values))
         args: list[object] = []
         kwargs: dict[str, object] = {}
         for parameter in self._parameters:
             if parameter.gets(Session):
                 value: object = session
             elif parameter.gets(CallContext):
-                value = CallContext(session, call.method, call.timeout, call.metadata)
+                timeout = None if call.timeout_ms is None else call.timeout_ms / 1000
+                value = CallContext(session, call.method, timeout, call.metadata)
             else:
                 value = getattr(values, parameter.name)
                 if value is msgspec.UNSET:
@@ -242,13 +256,13 @@ class _Method:
         Raises:
             InvalidContent: MessagePack cannot carry it.
         """
-        return Request(RESULT, codec.encode_result(pack(result)))
+        return Request(RESULT, codec.encode_result(result))
 
     def describe(self) -> MethodInfo:
         """Return what :data:`DISCOVER` tells of it."""
         params = _schema(_struct("params", self._given, array_like=False))
         for parameter in self._given:
-            if parameter.default is not _NO_DEFAULT:
+            if parameter.has_default:
                 try:
                     params["properties"][parameter.name] |= {"default": msgspec.to_builtins(parameter.default)}
                 except (TypeError, ValueError, RecursionError):  # none that JSON has
@@ -257,17 +271,17 @@ class _Method:
 
     def _decode(self, call: Call) -> object:
         try:
-            if call.args == NO_ARGS:
-                return self._by_name(call.kwargs)
-            if call.kwargs == NO_KWARGS and self._only_positional:
+            if call.kwargs is None and self._only_positional:
                 return self._by_position(call.args)
+            if call.kwargs is not None and call.args == _NO_ARGS:
+                return self._by_name(call.kwargs)
             return self._by_name(self._as_named(call))
         except InvalidContent as error:
             raise InvalidArguments(self.name, self._named_path(error.path), error.detail) from None
 
     def _as_named(self, call: Call) -> bytes:
         """Return positional and keyword arguments together as keyword arguments."""
-        args, kwargs = _RAW_ARGS.decode(call.args), _RAW_KWARGS.decode(call.kwargs)
+        args, kwargs = _RAW_ARGS(call.args), _RAW_KWARGS(call.kwargs or _NO_KWARGS)
         if len(args) > len(self._positional):
             raise InvalidArguments(self.name, "", f"at most {len(self._positional)} positional arguments, not {len(args)}")
         for name, value in zip(self._positional, args, strict=False):
@@ -299,7 +313,7 @@ def _parameters(function: Callable[..., object]) -> list[_Parameter]:
 def _struct(name: str, parameters: list[_Parameter], *, array_like: bool) -> type[msgspec.Struct]:
     """Return a type of arguments: each field a parameter, unset where it has a default and is not given."""
     fields: list[Any] = [
-        (each.name, each.hint) if each.default is _NO_DEFAULT else (each.name, each.hint | msgspec.UnsetType, msgspec.UNSET)
+        (each.name, each.hint) if not each.has_default else (each.name, each.hint | msgspec.UnsetType, msgspec.UNSET)
         for each in parameters
     ]
     fields.sort(key=len)  # keyword-only parameters without a default may come behind others with one

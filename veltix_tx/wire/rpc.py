@@ -1,28 +1,17 @@
 """Remote procedure calls as a wire carries them: the parts of a call, and the codec of a wire that can.
 
-A call is a request whose reply is its result, or an error reply. Arguments and results are MessagePack, packed and
-unpacked by the floors above; a codec only knows where they stand in a message.
+A call is a request whose reply is its result, or an error reply. Arguments and results are MessagePack.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
+from msgspec import Meta
 
-__all__ = [
-    "DISCOVER",
-    "MAX_METADATA",
-    "MAX_METHOD_SIZE",
-    "NO_ARGS",
-    "NO_KWARGS",
-    "RESERVED",
-    "Call",
-    "MethodInfo",
-    "RpcCodec",
-]
+__all__ = ["DISCOVER", "MAX_METADATA", "MAX_METHOD_SIZE", "MAX_VALUE_SIZE", "RESERVED", "Call", "MethodInfo", "RpcCodec"]
 
 RESERVED = "rpc."
 """Prefix of methods that no program defines."""
@@ -31,33 +20,37 @@ DISCOVER = "rpc.discover"
 """Method of every side that serves calls: returns a list of :class:`MethodInfo`."""
 
 MAX_METHOD_SIZE = 256
-"""Maximum bytes of a method's name in UTF-8."""
+"""Maximum characters of a method's name, and of a key of metadata."""
 
 MAX_METADATA = 64
-"""Maximum entries of a call's metadata, each of at most :data:`MAX_METHOD_SIZE` characters for its key and 1,024 for its value."""
+"""Maximum entries of a call's metadata."""
+
+MAX_VALUE_SIZE = 1024
+"""Maximum characters of a value of metadata."""
+
+_Name = Annotated[str, Meta(min_length=1, max_length=MAX_METHOD_SIZE)]
+_Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=MAX_METHOD_SIZE)], Annotated[str, Meta(max_length=MAX_VALUE_SIZE)]],
+    Meta(max_length=MAX_METADATA),
+]
 
 
-NO_ARGS, NO_KWARGS = b"\x90", b"\x80"
-"""An empty array and an empty map in MessagePack."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call of a method of the other side.
+class Call(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """A call of a method, as received. Its own form in MessagePack is that of Veltix's wire.
 
     Attributes:
-        method: its name.
+        method: the method's name.
         args: the positional arguments: a MessagePack array.
-        kwargs: the keyword arguments: a MessagePack map with string keys.
-        timeout: seconds the caller waits from the sending on; None where it does not say.
+        timeout_ms: ms the caller waits from its sending on; None where it does not say.
+        kwargs: the keyword arguments: a MessagePack map with string keys; None for none.
         metadata: small texts that travel with the call, such as a trace id.
     """
 
-    method: str
-    args: bytes = NO_ARGS
-    kwargs: bytes = NO_KWARGS
-    timeout: float | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    method: _Name
+    args: msgspec.Raw
+    timeout_ms: Annotated[int, Meta(ge=0, le=1 << 53)] | None = None
+    kwargs: msgspec.Raw | None = None
+    metadata: _Metadata = {}
 
 
 class MethodInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,11 +76,25 @@ class RpcCodec(Protocol):
     def cancels(self) -> bool:
         """True if a CANCEL with the call's request id ends a call."""
 
-    def encode_call(self, call: Call) -> bytes:
+    def encode_call(
+        self,
+        method: str,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        timeout: float,
+        metadata: Mapping[str, str] | None,
+    ) -> bytes:
         """Return the content of a CALL.
 
+        Args:
+            method: the method's name.
+            args: positional arguments.
+            kwargs: keyword arguments.
+            timeout: seconds the caller waits, ``math.inf`` for no end.
+            metadata: what travels with it.
+
         Raises:
-            InvalidContent: the method's name or the metadata is over its limit, or the wire carries no such call.
+            InvalidContent: the name or the metadata is over its limit, or MessagePack cannot hold an argument.
         """
 
     def decode_call(self, content: bytes) -> Call:
@@ -97,8 +104,12 @@ class RpcCodec(Protocol):
             InvalidContent: it is malformed, or over a limit.
         """
 
-    def encode_result(self, result: bytes) -> bytes:
-        """Return the content of a RESULT, from its value as MessagePack."""
+    def encode_result(self, result: object) -> bytes:
+        """Return the content of a RESULT.
+
+        Raises:
+            InvalidContent: MessagePack cannot hold the result.
+        """
 
     def decode_result(self, content: bytes) -> bytes:
         """Return the value in a RESULT as MessagePack.

@@ -21,10 +21,10 @@ from veltix_tx.errors import (
 )
 from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.signatures import methods_of, return_type
-from veltix_tx.wire.contents import content_codec, pack
+from veltix_tx.wire.contents import content_codec
 from veltix_tx.wire.error_codes import HANDLER_FAILED, INVALID_ARGUMENTS, METHOD_NOT_FOUND
 from veltix_tx.wire.messages import CALL, RESULT, Response
-from veltix_tx.wire.rpc import Call, RpcCodec
+from veltix_tx.wire.rpc import RpcCodec
 
 __all__ = ["call", "proxy"]
 
@@ -66,19 +66,17 @@ def call(
         return fail(RpcUnsupported(wire))
     seconds = requests.default_timeout if timeout is None else timeout
     try:
-        content = codec.encode_call(Call(method, pack(args), pack(kwargs), seconds, metadata or {}))
+        content = codec.encode_call(method, args, kwargs, seconds, metadata)
     except InvalidContent as error:
         return fail(error)
     reply = requests.send(CALL, content, timeout)
 
-    def came(result: Any) -> Any:
-        if isinstance(result, Response):
-            return _value(codec, result, method, returns)
-        if codec.cancels and result.check(CancelledError, RequestTimeout):
+    def failed(failure: Failure) -> Failure:
+        if codec.cancels and failure.check(CancelledError, RequestTimeout):
             requests.cancel_remote(reply)
-        return _translated(result, method)
+        return _translated(failure, method)
 
-    return reply.addBoth(came)
+    return reply.addCallbacks(_value, failed, (codec, method, returns))
 
 
 def proxy(service: type[T], invoke: Callable[..., Deferred[Any]], prefix: str, timeout: float | None) -> T:
@@ -104,7 +102,7 @@ def proxy(service: type[T], invoke: Callable[..., Deferred[Any]], prefix: str, t
     return cast(T, SimpleNamespace(**methods))
 
 
-def _value(codec: RpcCodec, message: Response, method: str, returns: Any) -> Any:
+def _value(message: Response, codec: RpcCodec, method: str, returns: Any) -> Any:
     if message.type is not RESULT:
         raise InvalidContent(message.type.name, f"the type of a reply to the call of {method!r}, RESULT")
     return content_codec(returns, "msgpack").decode(codec.decode_result(message.content))
