@@ -523,7 +523,7 @@ class RpcError(RequestError):
         self.details = details
 
     def __str__(self) -> str:
-        return f"{excerpt(self.message)} ({self.code})" if self.message else self.code
+        return "the request failed" + (f": {excerpt(self.message)}" if self.message else "") + f" ({self.code})"
 
 
 class RemoteError(RequestError):

@@ -185,7 +185,8 @@ def _invalid(value: object, said: str, error: Exception) -> InvalidContent:
     """Return the error for what msgspec, or a type's own code, says of a value or of the bytes of one."""
     if isinstance(error, RecursionError):
         error = _TooDeep()
-    detail = str(error) or type(error).__name__
+    told = isinstance(error, (ValueError, TypeError, OverflowError))  # others are a type's own, and say what is inside
+    detail = (told and str(error)) or type(error).__name__
     found = _PATHS.search(detail)
     path = ""
     if found:
