@@ -75,12 +75,14 @@ class RequestFailed:
         detail: the content of the peer's message.
         code: what happened, for programs; empty where the peer did not say (ERROR).
         message: what happened, for people; likewise.
+        details: more of it, of JSON's kinds; None for nothing.
     """
 
     request_id: int
     detail: bytes
     code: str = ""
     message: str = ""
+    details: object = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -495,7 +495,8 @@ class VeltixProtocol(PeerPolicing):
 
     def _on_declined(self, event: RequestFailed) -> None:
         if self.session is not None:
-            self.session._request_failed(event.request_id, RemoteError(event.detail, event.code, event.message))
+            error = RemoteError(event.detail, event.code, event.message, event.details)
+            self.session._request_failed(event.request_id, error)
 
     def _on_refused(self, event: FrameRejected) -> None:
         if self.session is not None:
