@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv
+from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv, ThreadAnswer
 from veltix_tx.app.service import RoutedService
 from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
@@ -38,7 +38,7 @@ from veltix_tx.net.transport.tls_errors import not_installed
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, evolve, given_address
 from veltix_tx.wire.interface import Role
-from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+from veltix_tx.wire.messages import BytesLike, MessageRegistry, MessageType, R, Request, Response, T
 from veltix_tx.wire.registry import find_wire
 from veltix_tx.wire.rpc import MethodInfo
 
@@ -55,14 +55,13 @@ _SETTING_UP = (
     "on_connect is not done, and until then only it may send: wait for connect(), or use client.session, taken in on_connect"
 )
 
-ClientHandler = Callable[[Response], object]
-ClientThreadHandler = Callable[[Response], Answer]
-H = TypeVar("H", bound=ClientHandler)
-HT = TypeVar("HT", bound=ClientThreadHandler)
+ClientHandler = Callable[[Response[T]], Answer[R]]
+ClientThreadHandler = Callable[[Response[T]], ThreadAnswer[R]]
+H = TypeVar("H", bound=Callable[[Response], object])
 C = TypeVar("C", bound=Callable[[], object])
 D = TypeVar("D", bound=Callable[[DisconnectState], object])
 P = ParamSpec("P")
-T = TypeVar("T")
+V = TypeVar("V")
 
 
 class Client(RoutedService):
@@ -143,12 +142,12 @@ class Client(RoutedService):
 
     @overload
     def route(
-        self, message_type: MessageType, *, concurrent: bool = ..., thread: Literal[False] = ..., timeout: float | None = ...
-    ) -> Callable[[H], H]: ...
+        self, message_type: MessageType[T, R], *, concurrent: bool = ..., thread: Literal[False] = ..., timeout: float | None = ...
+    ) -> Callable[[ClientHandler[T, R]], Callable[[Response[T]], Any]]: ...
     @overload
     def route(
-        self, message_type: MessageType, *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
-    ) -> Callable[[HT], HT]: ...
+        self, message_type: MessageType[T, R], *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
+    ) -> Callable[[ClientThreadHandler[T, R]], Callable[[Response[T]], Any]]: ...
     def route(
         self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False, timeout: float | None = None
     ) -> Callable[..., Any]:
@@ -178,8 +177,8 @@ class Client(RoutedService):
     @overload
     def register_route(
         self,
-        message_type: MessageType,
-        handler: ClientHandler,
+        message_type: MessageType[T, R],
+        handler: ClientHandler[T, R],
         *,
         concurrent: bool = ...,
         thread: Literal[False] = ...,
@@ -188,8 +187,8 @@ class Client(RoutedService):
     @overload
     def register_route(
         self,
-        message_type: MessageType,
-        handler: ClientThreadHandler,
+        message_type: MessageType[T, R],
+        handler: ClientThreadHandler[T, R],
         *,
         concurrent: bool = ...,
         thread: bool,
@@ -374,7 +373,9 @@ class Client(RoutedService):
         stopped = [factory.stop() for factory in (self._factory, *self._leaving) if factory is not None]
         return gatherResults(stopped, consumeErrors=True).addCallback(lambda _: None)
 
-    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> FlowControl:
+    def send(
+        self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
+    ) -> FlowControl:
         """Send a message; see :meth:`Session.send`.
 
         While ``on_connect`` is not done only that may send: what it calls, the coroutines it begins, and the callbacks
@@ -391,8 +392,8 @@ class Client(RoutedService):
         return session.send(message, content, request_id=request_id)
 
     def send_and_wait(
-        self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None
-    ) -> Deferred[Response]:
+        self, message: MessageType[T, R] | Request[T, R], content: T | BytesLike = b"", *, timeout: float | None = None
+    ) -> Deferred[Response[R]]:
         """Send a request and wait for its reply; see :meth:`Session.send_and_wait`. Errbacks with NotReady as :meth:`send`."""
         session = self._factory.session if self._factory is not None else None
         if session is None:
@@ -482,7 +483,7 @@ class Client(RoutedService):
         raise SessionClosed(ended.reason, ended.cause)
 
     @from_any_thread
-    def _ask(self, question: Callable[Concatenate[Session, P], Deferred[T]], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+    def _ask(self, question: Callable[Concatenate[Session, P], Deferred[V]], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[V]:
         """Ask the server something on the session; fail with why there is none."""
         try:
             session = self._present()
@@ -551,11 +552,15 @@ class BlockingClient(BlockingView):
         """Close gracefully."""
         self._wait(self._client.stopService)
 
-    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> None:
+    def send(
+        self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
+    ) -> None:
         """Send a message, and wait until there is room for more."""
         self._wait(lambda: self._client.send(message, content, request_id=request_id).when_low())
 
-    def send_and_wait(self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None) -> Response:
+    def send_and_wait(
+        self, message: MessageType[T, R] | Request[T, R], content: T | BytesLike = b"", *, timeout: float | None = None
+    ) -> Response[R]:
         """Send a request and return its reply."""
         return self._wait(self._client.send_and_wait, message, content, timeout=timeout)
 

@@ -41,6 +41,7 @@ Facts are attributes; ``str()`` composes the sentence from them.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import ClassVar
 
@@ -533,22 +534,28 @@ class RpcError(RequestError):
     Attributes:
         code: what happened, for programs: up to 32 lower-case ASCII letters, digits and ``_``, beginning with a letter.
         message: the same for people. A wire cuts what is longer than it carries (4 KiB on Veltix's).
-        details: more of it, of JSON's kinds; None for nothing. Left out where it is longer than the wire carries.
+        details: more of it, of JSON's kinds; None for nothing. Left out where longer than the wire carries (2 KiB on Veltix's).
 
     Raises:
-        SettingsError: the code is none.
+        SettingsError: the code is none, the message no text, or JSON cannot hold the details.
     """
 
     def __init__(self, code: str, message: str = "", details: object = None) -> None:
         if not (isinstance(code, str) and ERROR_CODE.fullmatch(code)):
             raise SettingsError("code", code, "up to 32 of a-z, 0-9 and _, beginning with a letter")
+        if not isinstance(message, str):
+            raise SettingsError("message", message, "a text")
+        try:
+            json.dumps(details, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise SettingsError("details", details, "of JSON's kinds") from None
         super().__init__(code, message, details)
         self.code = code
         self.message = message
         self.details = details
 
     def __str__(self) -> str:
-        return f"{excerpt(self.message)} ({self.code})" if self.message else self.code
+        return "the request failed" + (f": {excerpt(self.message)}" if self.message else "") + f" ({self.code})"
 
 
 class RemoteError(RequestError):

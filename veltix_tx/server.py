@@ -30,7 +30,7 @@ from zope.interface import implementer
 
 from veltix_tx._version import __version__
 from veltix_tx.app.hub import Hub
-from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv
+from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv, ThreadAnswer
 from veltix_tx.app.service import RoutedService
 from veltix_tx.app.signals import Signals
 from veltix_tx.disconnect import DisconnectReason
@@ -53,7 +53,7 @@ from veltix_tx.net.transport.tls_errors import not_installed
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ServerChanges, ServerConfig, ServerSettings, evolve, given_address
 from veltix_tx.wire.interface import Role
-from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+from veltix_tx.wire.messages import BytesLike, MessageRegistry, MessageType, R, Request, Response, T
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -67,11 +67,10 @@ __all__ = ["BlockingServer", "Server"]
 
 _log = Logger()
 
-ServerHandler = Callable[[Session, Response], object]
-ServerThreadHandler = Callable[[Session, Response], Answer]
-H = TypeVar("H", bound=ServerHandler)
-HT = TypeVar("HT", bound=ServerThreadHandler)
-T = TypeVar("T")
+ServerHandler = Callable[[Session, Response[T]], Answer[R]]
+ServerThreadHandler = Callable[[Session, Response[T]], ThreadAnswer[R]]
+H = TypeVar("H", bound=Callable[[Session, Response], object])
+V = TypeVar("V")
 C = TypeVar("C", bound=Callable[[Session], object])
 
 _OTHER_FILES = 64
@@ -168,12 +167,12 @@ class Server(RoutedService):
 
     @overload
     def route(
-        self, message_type: MessageType, *, concurrent: bool = ..., thread: Literal[False] = ..., timeout: float | None = ...
-    ) -> Callable[[H], H]: ...
+        self, message_type: MessageType[T, R], *, concurrent: bool = ..., thread: Literal[False] = ..., timeout: float | None = ...
+    ) -> Callable[[ServerHandler[T, R]], Callable[[Session, Response[T]], Any]]: ...
     @overload
     def route(
-        self, message_type: MessageType, *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
-    ) -> Callable[[HT], HT]: ...
+        self, message_type: MessageType[T, R], *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
+    ) -> Callable[[ServerThreadHandler[T, R]], Callable[[Session, Response[T]], Any]]: ...
     def route(
         self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False, timeout: float | None = None
     ) -> Callable[..., Any]:
@@ -203,8 +202,8 @@ class Server(RoutedService):
     @overload
     def register_route(
         self,
-        message_type: MessageType,
-        handler: ServerHandler,
+        message_type: MessageType[T, R],
+        handler: ServerHandler[T, R],
         *,
         concurrent: bool = ...,
         thread: Literal[False] = ...,
@@ -213,8 +212,8 @@ class Server(RoutedService):
     @overload
     def register_route(
         self,
-        message_type: MessageType,
-        handler: ServerThreadHandler,
+        message_type: MessageType[T, R],
+        handler: ServerThreadHandler[T, R],
         *,
         concurrent: bool = ...,
         thread: bool,
@@ -284,8 +283,8 @@ class Server(RoutedService):
     @from_any_thread
     def broadcast(
         self,
-        message: MessageType | Request,
-        content: object = b"",
+        message: MessageType[T, Any] | Request[T, Any],
+        content: T | BytesLike = b"",
         *,
         to: Iterable[Session] | None = None,
         exclude: Iterable[Session] = (),
@@ -636,7 +635,7 @@ def _tls(*files: Any) -> ServerTls:
     return ServerTls(*files)
 
 
-def _named(place: ListenSpec, read: Callable[[], T]) -> T:
+def _named(place: ListenSpec, read: Callable[[], V]) -> V:
     """Return what reading the files for TLS returns; raise its error under the name of what names them."""
     try:
         return read()

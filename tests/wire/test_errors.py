@@ -27,6 +27,7 @@ from veltix_tx.errors import (
     RemoteProtocolError,
     RequestError,
     RequestTimeout,
+    RpcError,
     ServerFull,
     SessionClosed,
     SettingsError,
@@ -133,7 +134,7 @@ def test_every_error_of_the_package_has_its_root() -> None:
     """Whoever catches VeltixError catches everything."""
     exported = [getattr(errors, name) for name in errors.__all__]
     raised = [each for each in exported if isinstance(each, type) and issubclass(each, Exception)]
-    assert len(raised) == len(errors.__all__) - 1
+    assert len(raised) == len(errors.__all__) - 2  # excerpt, and the form of codes
     assert all(issubclass(each, VeltixError) for each in raised)
 
 
@@ -223,7 +224,10 @@ WHOLE = {
     RemoteError(): "the peer could not answer",
     RemoteError(b"", "no_route", "no"): "the peer could not answer: 'no' (no_route)",
     SettingsError("port", -1, "a port"): "port is -1: it must be a port",
+    RpcError("sold_out"): "the request failed (sold_out)",
+    RpcError("sold_out", "no pens"): "the request failed: 'no pens' (sold_out)",
     InvalidContent(b"x", "JSON"): "b'x' is not JSON",
+    InvalidContent(b"3", "Order in JSON", "Expected `str`", "$.item"): "b'3' is not Order in JSON: Expected `str` at $.item",
     SessionClosed(DisconnectReason.PEER_CLOSED): "the peer closed the connection",
     SessionClosed(DisconnectReason.PEER_CLOSED, HandshakeError("the server closed the connection before it said a word")): (
         "the server closed the connection before it said a word"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import wraps
 from inspect import iscoroutinefunction
-from typing import Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, Union, overload
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -17,21 +18,25 @@ from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import SessionClosed, SettingsError
 from veltix_tx.interfaces import Events, IVeltixApplication
 from veltix_tx.limits import check_seconds
+from veltix_tx.net.awaitables import LATER
 from veltix_tx.net.session.handler_timeouts import TimeLimited
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.handlers import IHandlerTable
 from veltix_tx.net.threads import Workers
 from veltix_tx.sanitize import SanitizedFailure
 from veltix_tx.wire.interface import Role
-from veltix_tx.wire.messages import MessageType, Request, Response
+from veltix_tx.wire.messages import BytesLike, MessageType, R, Request, Response
 
-__all__ = ["Answer", "Handler", "OnConnect", "OnDisconnect", "OnRecv", "Router"]
+__all__ = ["Answer", "Handler", "OnConnect", "OnDisconnect", "OnRecv", "Router", "ThreadAnswer"]
 
 Handler = Callable[..., object]
 H = TypeVar("H", bound=Handler)
 
-Answer = bytes | bytearray | memoryview | Request | None
-"""Result of a handler that runs in a thread."""
+ThreadAnswer = Union[R, BytesLike, Request[Any, Any], None]  # noqa: UP007 (mypy knows no alias of a type variable and |)
+"""Result of a handler that runs in a thread, for a type whose ``reply=`` is R."""
+
+Answer = Union[ThreadAnswer[R], Awaitable[ThreadAnswer[R]]]  # noqa: UP007
+"""Result of a handler."""
 
 _log = Logger()
 
@@ -110,6 +115,8 @@ class Router:
             check_seconds("timeout", timeout, endless=True)
         if thread and (iscoroutinefunction(handler) or self._workers is None):
             raise SettingsError("thread", True, "False for a coroutine function, and for a router without workers")
+        if message_type.codec is not None or message_type.reply_codec is not None:
+            handler = _with_values(handler, message_type)
         terms = None
         if thread or concurrent or timeout is not None:
             terms = _Terms(concurrent, timeout, self._workers if thread else None)
@@ -219,6 +226,10 @@ class Router:
             copy_context().run(maybeDeferred, callback, state).addErrback(_not_told, may_log)
 
 
+_UNENCODED = (*LATER, Request)
+"""Types of results that the dispatcher encodes: what is not there yet, and what has a message type of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Terms:
     """What a route asked for."""
@@ -238,6 +249,20 @@ class _Terms:
             return result
         session.reply(message, result)
         return None
+
+
+def _with_values(handler: Handler, message_type: MessageType) -> Handler:
+    """Return a handler whose message is decoded before it is called, and whose result is encoded."""
+
+    @wraps(handler)
+    def call(*arguments: Any) -> object:
+        message: Response = arguments[-1]
+        message.type = message_type  # an open registry has one of its own for the code
+        message.decode()
+        result = handler(*arguments)
+        return result if result is None or isinstance(result, _UNENCODED) else message.encode_reply(result)
+
+    return call
 
 
 def _not_told(failure: Failure, may_log: Callable[[], bool]) -> None:

@@ -19,7 +19,7 @@ from msgspec import inspect
 
 from veltix_tx.errors import InvalidContent, MessageTypeError, excerpt
 
-__all__ = ["FORMATS", "MAX_DEPTH", "ContentCodec", "Format", "content_codec", "pack"]
+__all__ = ["FORMATS", "MAX_DEPTH", "MAX_SIZE", "ContentCodec", "Format", "content_codec", "pack"]
 
 T = TypeVar("T")
 
@@ -29,6 +29,9 @@ FORMATS: tuple[Format, ...] = ("json", "msgpack")
 
 MAX_DEPTH = 64
 """Maximum depth to which the arrays and objects of a value are nested. Deeper contents are invalid."""
+
+MAX_SIZE = 1024 * 1024
+"""Maximum bytes of a content that is decoded, unless its type says otherwise: one byte may become 72 of memory."""
 
 _MOST_DETAIL = 200
 """Characters of what is said about a content, which quotes the peer."""
@@ -62,34 +65,43 @@ class ContentCodec(Generic[T]):
     decode: Callable[[bytes], T]
 
 
-@lru_cache(maxsize=4096)
-def content_codec(content_type: type[T], format: Format = "json") -> ContentCodec[T]:
+def content_codec(content_type: type[T], format: Format = "json", max_size: int = MAX_SIZE) -> ContentCodec[T]:
     """Return the codec of a type.
 
     Args:
         content_type: a dataclass, msgspec.Struct, TypedDict, NamedTuple, pydantic model, builtin type, or a union of these.
         format: ``"json"`` or ``"msgpack"``.
+        max_size: maximum bytes of a content. A longer one is invalid either way.
 
     Raises:
-        MessageTypeError: there is no such format, bytes cannot be decoded into the type, or pydantic is missing or too old.
+        MessageTypeError: there is no such format, the size is no whole number from 1, bytes cannot be decoded into the type,
+            or pydantic is missing or too old.
     """
     if format not in FORMATS:
         raise MessageTypeError(f"a content's format is {' or '.join(FORMATS)}, not {excerpt(format)}")
-    name = _name_of(content_type)
+    if isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1:
+        raise MessageTypeError(f"a content's max_size is a whole number of bytes from 1, not {excerpt(max_size)}")
     try:
-        info = inspect.type_info(content_type)
-        nodes = list(_nodes(info))
-        models = [_checked_model(node.cls) for node in nodes if isinstance(node, inspect.CustomType)]
-        for node in nodes:
-            if isinstance(node, inspect.DataclassType) and hasattr(node.cls, _PYDANTIC):
-                raise TypeError(f"pydantic would not validate its dataclass {node.cls.__name__}: make it a BaseModel")
-        coding = (_json if format == "json" else _msgpack)(content_type, bool(models))
+        return _content_codec(content_type, format, max_size)  # type: ignore[arg-type]  # a type is hashable
     except (TypeError, ValueError, RecursionError) as error:
-        raise MessageTypeError(f"no content can be {name}: {_shortened(str(error))}") from error
+        raise MessageTypeError(f"no content can be {_name_of(content_type)}: {_shortened(str(error))}") from error
+
+
+@lru_cache(maxsize=4096)
+def _content_codec(content_type: Any, format: Format, max_size: int) -> ContentCodec[Any]:
+    info = inspect.type_info(content_type)
+    nodes = list(_nodes(info))
+    models = [_checked_model(node.cls) for node in nodes if isinstance(node, inspect.CustomType)]
+    for node in nodes:
+        if isinstance(node, inspect.DataclassType) and hasattr(node.cls, _PYDANTIC):
+            raise TypeError(f"pydantic would not validate its dataclass {node.cls.__name__}: make it a BaseModel")
+    coding = (_json if format == "json" else _msgpack)(content_type, bool(models))
+    name = _name_of(content_type)
     said = f"{name} in {'JSON' if format == 'json' else 'msgpack'}"
-    decode = _decoder(coding, said, can_be_deep=_depth(info, {}) > MAX_DEPTH)
+    decode = _decoder(coding, said, max_size, can_be_deep=_depth(info, {}) > MAX_DEPTH)
     has_floats = any(isinstance(node, (inspect.AnyType, inspect.FloatType)) for node in nodes)
-    return ContentCodec(name, format, _encoder(coding, said, info, decode, loses_nan=has_floats and format == "json"), decode)
+    encode = _encoder(coding, said, max_size, info, decode, loses_nan=has_floats and format == "json")
+    return ContentCodec(name, format, encode, decode)
 
 
 def pack(value: object) -> bytes:
@@ -127,6 +139,11 @@ class _TooDeep(ValueError):
         super().__init__(f"it is nested more than {MAX_DEPTH} deep")
 
 
+class _TooLong(ValueError):
+    def __init__(self, size: int, max_size: int) -> None:
+        super().__init__(f"it has {size} bytes, over max_size {max_size}")
+
+
 def _json(content_type: Any, models: bool) -> _Coding:
     if not models:
         return _Coding(msgspec.json.Encoder().encode, msgspec.json.Decoder(content_type).decode, _check_json_depth)
@@ -153,27 +170,24 @@ def _msgpack(content_type: Any, models: bool) -> _Coding:
     return _Coding(encoder.encode, decoder.decode, _check_msgpack_depth)
 
 
-def _decoder(coding: _Coding, said: str, *, can_be_deep: bool) -> Callable[[bytes], Any]:
+def _decoder(coding: _Coding, said: str, max_size: int, *, can_be_deep: bool) -> Callable[[bytes], Any]:
     from_bytes, check_depth = coding.decode, coding.check_depth
 
     def decode(content: bytes) -> Any:
         try:
+            if len(content) > max_size:
+                raise _TooLong(len(content), max_size)
+            if can_be_deep:
+                check_depth(content)
             return from_bytes(content)
         except Exception as error:  # of a type's own __post_init__ as well
             raise _invalid(content, said, error) from error
 
-    def decode_checked(content: bytes) -> Any:
-        try:
-            check_depth(content)
-            return from_bytes(content)
-        except Exception as error:
-            raise _invalid(content, said, error) from error
-
-    return decode_checked if can_be_deep else decode
+    return decode
 
 
 def _encoder(
-    coding: _Coding, said: str, info: inspect.Type, decode: Callable[[bytes], Any], *, loses_nan: bool
+    coding: _Coding, said: str, max_size: int, info: inspect.Type, decode: Callable[[bytes], Any], *, loses_nan: bool
 ) -> Callable[[Any], bytes]:
     to_bytes = coding.encode
     cls: type | None = None
@@ -185,7 +199,9 @@ def _encoder(
             raise InvalidContent(value, said, f"it is of type {type(value).__name__}")
         try:
             content = to_bytes(value)
-            if loses_nan and b"null" in content:
+            if len(content) > max_size:
+                raise _TooLong(len(content), max_size)
+            if loses_nan and content.find(b"null") >= 0:
                 _check_finite(value)
         except Exception as error:
             raise _invalid(value, said, error) from error
@@ -203,7 +219,8 @@ def _invalid(value: object, said: str, error: Exception) -> InvalidContent:
     """Return the error for what msgspec, or a type's own code, says of a value or of the bytes of one."""
     if isinstance(error, RecursionError):
         error = _TooDeep()
-    detail = str(error) or type(error).__name__
+    told = isinstance(error, (ValueError, TypeError, OverflowError))  # others are a type's own, and say what is inside
+    detail = (told and str(error)) or type(error).__name__
     found = _PATHS.search(detail)
     path = ""
     if found:

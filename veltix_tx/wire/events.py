@@ -76,14 +76,14 @@ class RequestFailed:
         detail: the content of the peer's message.
         code: what happened, for programs; empty where the peer did not say (ERROR).
         message: what happened, for people; likewise.
-        details: more about it, of JSON's kinds; None for nothing.
+        details: more of it, of JSON's kinds; None for nothing.
     """
 
     request_id: int
     detail: bytes
     code: str = ""
     message: str = ""
-    details: object = None
+    details: object = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

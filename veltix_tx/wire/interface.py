@@ -181,13 +181,14 @@ class WireConnection(Protocol):
 
         Args:
             message_type: its type.
-            value: its content: bytes, or a value the wire can carry.
+            value: its content: bytes, a value of the type's ``content=``, or one the wire can carry.
             request_id: id of the request it answers.
 
         Raises:
             NotReady: the handshake is not complete.
             MessageTooLarge: the peer would have to reject it.
             LocalProtocolError: the wire cannot carry it.
+            InvalidContent: the value is not of the type's ``content=``.
             TypeError: the value is none this wire carries.
         """
 
@@ -200,5 +201,5 @@ class WireConnection(Protocol):
     def send_ping(self, request_id: int | None) -> None:
         """Queue a ping, without an id a probe; raises LocalProtocolError where :attr:`supports_ping` is False."""
 
-    def reply_error(self, request_id: int, code: str = ..., message: str = ...) -> bool:
-        """Queue an error reply, with a code and a message where the wire carries them; return False where it has none."""
+    def reply_error(self, request_id: int, code: str = ..., message: str = ..., details: object = ...) -> bool:
+        """Queue an error reply, with code, message and details where the wire carries them; return False where it has none."""

@@ -496,7 +496,8 @@ class VeltixProtocol(PeerPolicing):
 
     def _on_declined(self, event: RequestFailed) -> None:
         if self.session is not None:
-            self.session._request_failed(event.request_id, RemoteError(event.detail, event.code, event.message, event.details))
+            error = RemoteError(event.detail, event.code, event.message, event.details)
+            self.session._request_failed(event.request_id, error)
 
     def _on_call_cancelled(self, event: CallCancelled) -> None:
         if self.session is not None:

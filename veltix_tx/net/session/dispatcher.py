@@ -6,14 +6,14 @@ import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import Rejected, RpcError, SessionClosed
+from veltix_tx.errors import InvalidContent, Rejected, RpcError, SessionClosed
 from veltix_tx.net.awaitables import as_deferred
 from veltix_tx.net.session.handler_log import HandlerLog, StepFailed
 from veltix_tx.net.session.handler_timeouts import HandlerTimeout, HandlerTimeouts, TimeLimited
@@ -22,9 +22,9 @@ from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.setting_up import begin_set_up
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.waiters import Waiters
-from veltix_tx.wire.error_codes import CANCELLED
+from veltix_tx.wire.error_codes import CANCELLED, INVALID_CONTENT
 from veltix_tx.wire.events import Event
-from veltix_tx.wire.messages import CALL, MessageType, Request, Response
+from veltix_tx.wire.messages import CALL, RESULT, MessageType, Request, Response
 
 if TYPE_CHECKING:
     from veltix_tx.net.session.interface import SessionTransport
@@ -213,6 +213,9 @@ class Dispatcher(Generic[S]):
                     if answered > MOST_CORKED:
                         answered = 0
                         self._transport.write_out()
+                    continue
+                if type(result) is Request and result.type is RESULT and session.closed is None:
+                    answered += send(RESULT, result.content, event.request_id)
                     continue
             except BaseException:  # as a Deferred does: a handler never ends a connection
                 self._handler_failed(Failure(), event)
@@ -499,10 +502,13 @@ class Dispatcher(Generic[S]):
             self.resume()
 
     def _send_reply(self, result: object, message: Response) -> None:
-        if isinstance(result, Request):
-            self._send(result.type, result.content, message.request_id)
-        elif result is not None:
+        if type(result) is bytes:
             self._send(message.type, result, message.request_id)
+        elif isinstance(result, Request):
+            content = result.content if result.type.key != message.type.key else message.encode_reply(result.content)
+            self._send(result.type, content, message.request_id)
+        elif result is not None:
+            self._send(message.type, message.encode_reply(result), message.request_id)
 
     def _send(self, message_type: MessageType, value: object, request_id: int) -> None:
         if self._session.closed is None:
@@ -519,10 +525,27 @@ class Dispatcher(Generic[S]):
     def _handler_failed(self, failure: Failure, message: Response) -> None:
         if self._cancelled(failure):
             return
-        self._transport.shared.counters["handlers_failed"] += 1
-        self._handler_log.log_failure(failure, **self._handler_log.handler_fields(message))
-        if self._session.closed is None and self._connection.reply_error(message.request_id):
+        error, counters = failure.value, self._transport.shared.counters
+        if isinstance(error, RpcError):
+            counters["handlers_refused"] += 1
+            if not self._reply_error(message, error.code, error.message, error.details):
+                self._handler_log.log_untold(error, **self._handler_log.handler_fields(message))
+        elif isinstance(error, InvalidContent) and error.value is message.content:
+            counters["contents_invalid"] += 1
+            self._handler_log.log_invalid_content(error, message)
+            if self._session.closed is None:
+                self._transport.decline(message.request_id, INVALID_CONTENT, error.summary)
+        else:
+            counters["handlers_failed"] += 1
+            self._handler_log.log_failure(failure, **self._handler_log.handler_fields(message))
+            self._reply_error(message)
+
+    def _reply_error(self, message: Response, *words: Any) -> bool:
+        """Send an error reply; return False where nothing was sent."""
+        sent = self._session.closed is None and self._connection.reply_error(message.request_id, *words)
+        if sent:
             self._transport.flush()
+        return sent
 
     def _cancelled(self, failure: Failure) -> bool:
         """Whether a handler failed because its peer has left, or was cancelled for that: nobody is to blame, nor to be told."""

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import Rejected
+from veltix_tx.errors import InvalidContent, Rejected, RpcError
 from veltix_tx.net.session.handler_timeouts import HandlerTimeout
 from veltix_tx.sanitize import SanitizedFailure, one_line
 from veltix_tx.wire.messages import Response
@@ -92,6 +92,18 @@ class HandlerLog:
         """Log that ``on_connect`` refused the session on purpose."""
         if self._transport._may_log():
             _log.info("rejecting {session}: {why}", session=self._session, why=one_line(str(error)))
+
+    def log_untold(self, error: RpcError, **fields: object) -> None:
+        """Log words of a handler for its asker that the wire does not carry, or nobody asked for."""
+        if self._transport._may_log():
+            text = "{who} refused a message of {session}, which is not told: {why}"
+            _log.info(text, session=self._session, why=one_line(str(error)), **fields)
+
+    def log_invalid_content(self, error: InvalidContent, message: Response) -> None:
+        """Log that a peer's content does not fit its type."""
+        if self._transport._may_log():
+            text = "a message of type {type} from {session} has an invalid content: {why}"
+            _log.warn(text, type=message.type.name, session=self._session, why=one_line(str(error)))
 
     def log_late_result(self, result: object) -> None:
         """Count, and log, what a handler brings after it was given up."""

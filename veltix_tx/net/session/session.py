@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
@@ -26,15 +26,13 @@ from veltix_tx.net.transport.flow_control import FlowControl
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.wire.error_codes import NO_ROUTE
 from veltix_tx.wire.events import Event
-from veltix_tx.wire.messages import MessageType, Request, Response, parts_of
+from veltix_tx.wire.messages import BytesLike, MessageType, R, Request, Response, T, parts_of
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.rpc import DISCOVER, MethodInfo, RpcCodec
 
 __all__ = ["BlockingSession", "Session"]
 
 _log = Logger()
-
-T = TypeVar("T")
 
 
 class Session(Taggable):
@@ -136,12 +134,14 @@ class Session(Taggable):
 
     # Sending.
 
-    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> FlowControl:
+    def send(
+        self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
+    ) -> FlowControl:
         """Send a message.
 
         Args:
             message: its type, or a whole Request (the other arguments are not used then).
-            content: its bytes, or a value that the wire carries.
+            content: a value of the type's ``content=``, or its bytes; or a value that the wire carries.
             request_id: the ``request_id`` of the message it answers.
 
         Returns:
@@ -151,12 +151,13 @@ class Session(Taggable):
             SessionClosed: the session is closed; nothing was sent.
             MessageTooLarge: it is over ``max_message_size``; nothing was sent.
             QueueFull: the peer reads too slowly; nothing was sent.
-            TypeError: the content is none this wire carries: bytes on a Veltix wire.
+            InvalidContent: the content is not of the type's ``content=``; nothing was sent.
+            TypeError: the content is none this wire carries: bytes on a Veltix wire, where the type has no ``content=``.
         """
         if get_ident() != self._owner_thread.thread:
             return in_thread_of(self._owner_thread, self.send, message, content, request_id=request_id)
         if type(message) is not MessageType:
-            message, content, request_id = parts_of(message, content, request_id)
+            message, content, request_id = parts_of(message, content, request_id)  # type: ignore[assignment]
         if self.closed is not None:
             self._check_open()
         flow = self._flow
@@ -170,32 +171,43 @@ class Session(Taggable):
         return flow
 
     def send_and_wait(
-        self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None, request_id: int | None = None
-    ) -> Deferred[Response]:
+        self,
+        message: MessageType[T, R] | Request[T, R],
+        content: T | BytesLike = b"",
+        *,
+        timeout: float | None = None,
+        request_id: int | None = None,
+    ) -> Deferred[Response[R]]:
         """Send a request and wait for its reply.
 
         Args:
             message: its type, or a whole Request (whose own ``request_id`` is not used).
-            content: its bytes, or a value that the wire carries.
+            content: a value of the type's ``content=``, or its bytes; or a value that the wire carries.
             timeout: seconds to wait; ``timeouts.request`` (5) by default, ``math.inf`` for no end.
             request_id: its id, where ids have 4 bytes or more on this wire and it is free and one of this side's (a server's
                 have the first bit set, a client's have not); chosen here otherwise.
 
         Returns:
-            a Deferred of the reply: the first message of the peer with the request's id. It
-            errbacks with RequestTimeout; with SessionClosed as soon as the connection is gone;
-            with RemoteError when the peer says that its handler failed; with MessageTooLarge, QueueFull,
-            TooManyRequests (``limits.pending``) or LocalProtocolError, nothing having been sent.
-            Cancelling it gives the request up: a later reply is dropped and counted.
+            a Deferred of the reply: the first message of the peer with the request's id, its ``value`` decoded by the type's
+            ``reply=``. It errbacks with RequestTimeout; with SessionClosed as soon as the connection is gone;
+            with RemoteError when the peer says that its handler failed; with InvalidContent when the reply is not of
+            ``reply=``; with MessageTooLarge, QueueFull, TooManyRequests (``limits.pending``) or LocalProtocolError,
+            nothing having been sent. Cancelling it gives the request up: a later reply is dropped and counted.
+
+        Raises:
+            InvalidContent: the content is not of the type's ``content=``; nothing was sent.
+            TypeError: the content is none this wire carries; see :meth:`send`.
+            ValueError: the timeout is no number above 0.
         """
         if get_ident() != self._owner_thread.thread:
             return in_thread_of(self._owner_thread, self.send_and_wait, message, content, timeout=timeout, request_id=request_id)
         if type(message) is not MessageType:
-            message, content, _ = parts_of(message, content)
+            message, content, _ = parts_of(message, content)  # type: ignore[assignment]
         questions = self._requests
         if questions is None:
             questions = self._start_requests()
-        return questions.send(message, content, timeout, request_id)
+        reply = questions.send(message, content, timeout, request_id)
+        return reply if message.reply_codec is None else reply.addCallback(_decode_reply, message)
 
     def call(
         self,
@@ -360,8 +372,8 @@ class Session(Taggable):
 
         Args:
             message: what is answered.
-            result: what a handler may return: bytes, a Request, None, or a Deferred or coroutine
-                of one of these. A failure or anything else is logged, and the peer is told where
+            result: what a handler may return: bytes, a value of the type's ``reply=``, a Request, None, or a Deferred or
+                coroutine of one of these. A failure or anything else is logged, and the peer is told where
                 its wire has words for it.
 
         Returns:
@@ -529,6 +541,11 @@ class Session(Taggable):
         self._transport.shared.counters["late_replies"] += 1
 
 
+def _decode_reply(reply: Response[R], request_type: MessageType[Any, R]) -> Response[R]:
+    reply.decode_as_reply(request_type)
+    return reply
+
+
 class BlockingSession(BlockingView):
     """A session's methods for threads, where they block: each returns what the Deferred of the same method fires with, or raises.
 
@@ -542,13 +559,20 @@ class BlockingSession(BlockingView):
         super().__init__(lambda: session._owner_thread)
         self._session = session
 
-    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> None:
+    def send(
+        self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
+    ) -> None:
         """Send a message, and wait until there is room for more."""
         self._wait(lambda: self._session.send(message, content, request_id=request_id).when_low())
 
     def send_and_wait(
-        self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None, request_id: int | None = None
-    ) -> Response:
+        self,
+        message: MessageType[T, R] | Request[T, R],
+        content: T | BytesLike = b"",
+        *,
+        timeout: float | None = None,
+        request_id: int | None = None,
+    ) -> Response[R]:
         """Send a request and return its reply."""
         return self._wait(self._session.send_and_wait, message, content, timeout=timeout, request_id=request_id)
 

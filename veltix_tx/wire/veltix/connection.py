@@ -57,7 +57,7 @@ from veltix_tx.wire.messages import (
     MessageRegistry,
     MessageType,
     Response,
-    as_content,
+    encode_content,
 )
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
 from veltix_tx.wire.rpc import RpcCodec
@@ -339,11 +339,12 @@ class VeltixConnection:
             NotReady: the handshake is not complete.
             MessageTooLarge: the peer would have to refuse it.
             LocalProtocolError: the request id does not fit the wire.
+            InvalidContent: the value is not of the type's ``content=``.
         """
         pack, frame, ids = self._pack, self._frame_now, self._ids
         if pack is None or frame is None or ids is None:
             raise NotReady()
-        content = value if type(value) is bytes else as_content(value)
+        content = value if type(value) is bytes else encode_content(message_type, value)
         size = len(content)
         if size > self._max_content:
             raise MessageTooLarge(self.overhead + size, self.max_message_size)
@@ -357,7 +358,7 @@ class VeltixConnection:
 
     def send(self, message_type: MessageType, value: object, request_id: int | None = None) -> int:
         """Queue a message and return how many bytes that is; raises as :meth:`encode`, and LocalProtocolError once it is closed."""
-        content = value if type(value) is bytes else as_content(value)
+        content = value if type(value) is bytes else encode_content(message_type, value)
         if len(content) > self._max_joined:  # so is every content before READY, and after the end
             if self.state is State.CLOSED:
                 raise LocalProtocolError(_TOO_LATE)
@@ -389,13 +390,16 @@ class VeltixConnection:
         ids = self._ids
         self.send(PING, b"", ids.probe if request_id is None and ids is not None else request_id)
 
-    def reply_error(self, request_id: int, code: str = HANDLER_FAILED, message: str = "the handler failed") -> bool:
+    def reply_error(
+        self, request_id: int, code: str = HANDLER_FAILED, message: str = "the handler failed", details: object = None
+    ) -> bool:
         """Queue a FAILED where that is agreed, else an ERROR, a type known to the releases up to 1.9.0.
 
         Args:
             request_id: the request's.
             code: what happened, for programs; an ERROR does not carry it.
             message: the same for people, without internals.
+            details: more of it, of JSON's kinds.
 
         Returns:
             False, nothing being queued, for a later peer, and on W15 for an id that asks nothing.
@@ -404,7 +408,7 @@ class VeltixConnection:
         if self.state is not _CLOSED and self._pack is not None and self._layout is W15 and (not agreed or request_id in PLAIN_IDS):
             return False
         if agreed:
-            self.send(FAILED, encode_error(code, message), request_id)
+            self.send(FAILED, encode_error(code, message, details), request_id)
         else:
             self.send(ERROR, b"", request_id)
         return True

@@ -4,7 +4,8 @@ A server that finds out offers features in its hello's ``meta``, a client that f
 Real releases ignore the key, and a pinned side never sends it. What is agreed uses system codes from 100 on, which are
 never sent to a peer that did not agree, and from one are frames of an unknown type.
 
-``errors``: a request that failed is answered with a FAILED frame (code 100) that carries the request's id and a JSON object.
+``errors``: a request that failed is answered with a FAILED frame (code 100) that carries the request's id and a JSON object
+with ``code``, ``message`` and, where there are some, ``details``.
 ``rpc``: methods are called with CALL, RESULT and CANCEL frames (codes 110 to 112), see :mod:`veltix_tx.wire.veltix.rpc`.
 """
 
@@ -17,6 +18,7 @@ from veltix_tx.errors import ERROR_CODE
 __all__ = [
     "ERRORS",
     "FEATURES",
+    "MAX_DETAILS_SIZE",
     "MAX_ERROR_SIZE",
     "PARAMETER",
     "RPC",
@@ -38,6 +40,9 @@ FEATURES = (ERRORS, RPC)
 MAX_ERROR_SIZE = 4096
 """Maximum bytes of a FAILED frame's content, either way. A longer one is rejected as malformed."""
 
+MAX_DETAILS_SIZE = 2048
+"""Maximum bytes of the details in it, as JSON in ASCII. Longer ones are left out."""
+
 
 def agreed_features(*lists: object) -> tuple[str, ...]:
     """Return the features that are in all of these lists, in the order of :data:`FEATURES`; one may be a peer's, and anything."""
@@ -46,30 +51,39 @@ def agreed_features(*lists: object) -> tuple[str, ...]:
     return tuple(feature for feature in FEATURES if all(feature in each for each in lists))  # type: ignore[operator]
 
 
-def encode_error(code: str, message: str) -> bytes:
-    """Return the content of a FAILED frame.
+def encode_error(code: str, message: str, details: object = None) -> bytes:
+    """Return the content of a FAILED frame, of at most :data:`MAX_ERROR_SIZE`.
 
     Args:
         code: what happened, for programs: lower-case ASCII letters, digits and ``_``.
-        message: the same for people, without internals. It is cut to :data:`MAX_ERROR_SIZE`.
+        message: the same for people, without internals. It is cut where it is too long.
+        details: more of it, of JSON's kinds; None for nothing. Left out where they take more than :data:`MAX_DETAILS_SIZE`.
     """
     assert ERROR_CODE.fullmatch(code)
-    room = MAX_ERROR_SIZE - len(json.dumps({"code": code, "message": ""}))
+    error = {"code": code, "message": ""}
+    end = b"}"
+    if details is not None:
+        added = json.dumps(details, allow_nan=False).encode()
+        if len(added) <= MAX_DETAILS_SIZE:
+            end = b', "details": ' + added + b"}"
+    message = message.encode("utf-8", "replace").decode()  # without lone surrogates, which no peer takes
+    room = MAX_ERROR_SIZE - len(json.dumps(error)) + 1 - len(end)
     while len(json.dumps(message)) - 2 > room:  # escapes are up to twelve bytes for a character
         message = message[: min(room, len(message) * 3 // 4)]
-    return json.dumps({"code": code, "message": message}).encode()
+    return json.dumps(error | {"message": message}).encode()[:-1] + end
 
 
-def decode_error(content: bytes) -> tuple[str, str] | None:
-    """Return the code and the message in a FAILED frame's content, None for a malformed one. Other keys are ignored."""
+def decode_error(content: bytes) -> tuple[str, str, object] | None:
+    """Return code, message and details in a FAILED frame's content, None for a malformed one. Other keys are ignored."""
     if len(content) > MAX_ERROR_SIZE:
         return None
     try:
         error = json.loads(content.decode())
         code, message = error["code"], error["message"]
         message.encode()  # a lone surrogate could not be shown or stored
+        details = error.get("details")
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
     if not (isinstance(code, str) and isinstance(message, str) and ERROR_CODE.fullmatch(code)):
         return None
-    return code, message
+    return code, message, details

@@ -12,8 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import msgspec
+
 from veltix_tx.errors import InvalidContent
-from veltix_tx.wire.contents import content_codec, pack
+from veltix_tx.wire.contents import pack
 from veltix_tx.wire.rpc import MAX_METADATA, MAX_METHOD_SIZE, MAX_VALUE_SIZE, Call
 
 __all__ = ["VELTIX_RPC", "VeltixRpc"]
@@ -42,7 +44,13 @@ class VeltixRpc:
             return pack((method, args, milliseconds, kwargs))
         return pack((method, args, milliseconds))
 
-    decode_call = staticmethod(content_codec(Call, "msgpack").decode)
+    def decode_call(self, content: bytes) -> Call:
+        """Return what a CALL says."""
+        try:
+            return _decode_call(content)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            raise InvalidContent(content, "a call: an array of a method, arguments, ms, keyword arguments and metadata") from None
+
     encode_result = staticmethod(pack)
 
     def decode_result(self, content: bytes) -> bytes:
@@ -51,6 +59,9 @@ class VeltixRpc:
 
 
 VELTIX_RPC = VeltixRpc()
+
+_decode_call = msgspec.msgpack.Decoder(Call).decode
+"""Without a look at the depth of the arguments, which the codec of the method's arguments takes."""
 
 
 def _checked(metadata: Mapping[str, str]) -> Mapping[str, str]:
