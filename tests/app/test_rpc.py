@@ -149,7 +149,7 @@ def test_a_function_without_positional_arguments_names_the_parameter_of_a_wrong_
     with pytest.raises(InvalidArguments) as caught:
         shop.called("add", 1, "2")
     assert caught.value.path == "b"
-    assert str(caught.value) == "'add: b: Expected `int`, got `str`' (invalid_arguments)"
+    assert "'add: b: Expected `int`, got `str`' (invalid_arguments)" in str(caught.value)
 
 
 def test_parameters_without_annotation_take_anything(shop: Shop) -> None:
@@ -257,17 +257,17 @@ def test_an_object_is_served_as_a_group(shop: Shop) -> None:
         async def add(self, a: int, b: int) -> int:
             return a + b
 
-        async def receipt(self, total: float) -> Receipt:
-            return Receipt(total)
-
         async def _secret(self) -> None:
             raise AssertionError
 
-    Calculator.receipt.__annotations__ = {"total": float, "return": Receipt}
     shop.server.register_service(Calculator(), prefix="calc.")
     shop.open()
-    calculator = shop.client.service(Calculator, prefix="calc.")
-    assert shop.result(Deferred.fromCoroutine(calculator.add(1, b=2))) == 3  # type: ignore[arg-type]
+
+    async def ask() -> int:
+        return await shop.client.service(Calculator, prefix="calc.").add(1, b=2)
+
+    assert shop.result(Deferred.fromCoroutine(ask())) == 3
+    assert [each.name for each in shop.result(shop.client.methods())] == ["calc.add"]
 
 
 class Prices(Protocol):
@@ -533,27 +533,33 @@ def deep(depth: int) -> bytes:
     return b"\x91" * depth + b"\xc0"
 
 
+def packed(*parts: object) -> bytes:
+    """Return an array."""
+    return msgspec.msgpack.encode(parts)
+
+
 HOSTILE = {
     "empty": b"",
     "no array": b"\x01",
-    "too few": msgspec.msgpack.encode(["price"]),
-    "a method that is none": msgspec.msgpack.encode([3, [], {}, None, {}]),
-    "no method": msgspec.msgpack.encode(["", [], {}, None, {}]),
-    "a long method": msgspec.msgpack.encode(["x" * 257, [], {}, None, {}]),
-    "a timeout below 0": msgspec.msgpack.encode(["price", [], {}, -1, {}]),
-    "a huge timeout": msgspec.msgpack.encode(["price", [], {}, 2**63, {}]),
-    "metadata of numbers": msgspec.msgpack.encode(["price", [], {}, None, {"a": 1}]),
-    "much metadata": msgspec.msgpack.encode(["price", [], {}, None, {str(number): "" for number in range(65)}]),
-    "long metadata": msgspec.msgpack.encode(["price", [], {}, None, {"a": "x" * 1025}]),
-    "a bad opcode": b"\x95\xc1",
-    "a huge array": b"\x95\xa5price\xdd\xff\xff\xff\xff",
-    "trailing bytes": msgspec.msgpack.encode(["price", [], {}, None, {}]) + b"\x00",
-    "deep": b"\x95\xa5price" + deep(100_000) + b"\x80\xc0\x80",
-    "deeper than is allowed": b"\x95\xa5price\x91" + deep(70) + b"\x80\xc0\x80",
-    "args that are a map": msgspec.msgpack.encode(["price", {"a": 1}, {}, None, {}]),
-    "kwargs that are an array": msgspec.msgpack.encode(["price", [], [1], None, {}]),
-    "kwargs with number keys": msgspec.msgpack.encode(["price", [], {1: 2}, None, {}]),
-    "both of other kinds": msgspec.msgpack.encode(["price", 3, 4, None, {}]),
+    "too few": packed("price"),
+    "too many": packed("price", [], None, {}, {}, 1),
+    "a method that is none": packed(3, [], None),
+    "no method": packed("", [], None),
+    "a long method": packed("x" * 257, [], None),
+    "a timeout below 0": packed("price", [], -1),
+    "a huge timeout": packed("price", [], 2**63),
+    "metadata of numbers": packed("price", [], None, {}, {"a": 1}),
+    "much metadata": packed("price", [], None, {}, {str(number): "" for number in range(65)}),
+    "long metadata": packed("price", [], None, {}, {"a": "x" * 1025}),
+    "a bad opcode": b"\x93\xc1",
+    "a huge array": b"\x93\xa5price\xdd\xff\xff\xff\xff",
+    "trailing bytes": packed("price", [], None) + b"\x00",
+    "deep": b"\x93\xa5price" + deep(100_000) + b"\xc0",
+    "deeper than is allowed": b"\x93\xa5price\x91" + deep(70) + b"\xc0",
+    "args that are a map": packed("price", {"a": 1}, None),
+    "kwargs that are an array": packed("price", [], None, [1]),
+    "kwargs with number keys": packed("price", [], None, {1: 2}),
+    "both of other kinds": packed("price", 3, None, 4),
 }
 
 
@@ -604,7 +610,7 @@ def call_id(client: Client) -> int:
 
 
 def test_many_calls_at_once_are_bounded() -> None:
-    """Calls beyond limits.inflight wait unread on the server's side, and all are answered in the end."""
+    """With limits.inflight calls under way the server stops reading, and all are answered in the end."""
     shop = Shop(server={"limits": Limits(inflight=10), "timeouts": Timeouts(handler=1000)})
     waiting: list[Deferred[None]] = []
 
@@ -616,7 +622,7 @@ def test_many_calls_at_once_are_bounded() -> None:
     shop.open()
     calls = [shop.client.call("slow", timeout=1000) for _ in range(100)]
     shop.network.pump()
-    assert len(waiting) < 100
+    assert shop.server.counters["reads_paused"] == 1
     while not all(call.called for call in calls):
         waiting.pop(0).callback(None)
         shop.network.pump()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -25,14 +26,11 @@ from veltix_tx.net.threads import Workers
 from veltix_tx.wire.contents import content_codec, pack
 from veltix_tx.wire.error_codes import CANCELLED, MALFORMED_CALL
 from veltix_tx.wire.messages import RESULT, Request, Response
-from veltix_tx.wire.rpc import DISCOVER, MAX_METHOD_SIZE, RESERVED, Call, MethodInfo, RpcCodec
+from veltix_tx.wire.rpc import DISCOVER, EMPTY_ARRAY, EMPTY_MAP, MAX_METHOD_SIZE, RESERVED, Call, MethodInfo, RpcCodec
 
 __all__ = ["CallContext", "Methods"]
 
 _NO_DEFAULT = inspect.Parameter.empty
-
-_NO_ARGS, _NO_KWARGS = b"\x90", b"\x80"
-"""An empty array and an empty map in MessagePack."""
 
 _RAW_ARGS = content_codec(list[msgspec.Raw], "msgpack").decode
 _RAW_KWARGS = content_codec(dict[str, msgspec.Raw], "msgpack").decode
@@ -137,8 +135,8 @@ class Methods:
             raise StepFailed(method.title, Failure()) from None
         running = as_deferred(result).addCallback(partial(method.pack, codec)).addErrback(_failed, method.title)
         own = session._handler_seconds if method.timeout is None else method.timeout
-        seconds = own if call.timeout_ms is None else min(own, call.timeout_ms / 1000)
-        limited = TimeLimited(seconds, running, cancellable=codec.cancels)
+        deadline = math.inf if call.timeout_ms is None else call.timeout_ms / 1000
+        limited = TimeLimited(min(own, deadline), running, cancellable=codec.cancels, deadline=deadline < own)
         if not method.concurrent:
             return limited
         session.reply(message, limited)
@@ -269,11 +267,11 @@ class _Method:
                     continue
         return MethodInfo(self.name, inspect.getdoc(self._function) or "", params, _schema(return_type(self._function)))
 
-    def _decode(self, call: Call) -> object:
+    def _decode(self, call: Call) -> msgspec.Struct:
         try:
-            if call.kwargs is None and self._only_positional:
+            if self._only_positional and call.kwargs == EMPTY_MAP:
                 return self._by_position(call.args)
-            if call.kwargs is not None and call.args == _NO_ARGS:
+            if call.args == EMPTY_ARRAY:
                 return self._by_name(call.kwargs)
             return self._by_name(self._as_named(call))
         except InvalidContent as error:
@@ -281,7 +279,7 @@ class _Method:
 
     def _as_named(self, call: Call) -> bytes:
         """Return positional and keyword arguments together as keyword arguments."""
-        args, kwargs = _RAW_ARGS(call.args), _RAW_KWARGS(call.kwargs or _NO_KWARGS)
+        args, kwargs = _RAW_ARGS(call.args), _RAW_KWARGS(call.kwargs)
         if len(args) > len(self._positional):
             raise InvalidArguments(self.name, "", f"at most {len(self._positional)} positional arguments, not {len(args)}")
         for name, value in zip(self._positional, args, strict=False):

@@ -9,9 +9,20 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Protocol
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Raw
 
-__all__ = ["DISCOVER", "MAX_METADATA", "MAX_METHOD_SIZE", "MAX_VALUE_SIZE", "RESERVED", "Call", "MethodInfo", "RpcCodec"]
+__all__ = [
+    "DISCOVER",
+    "EMPTY_ARRAY",
+    "EMPTY_MAP",
+    "MAX_METADATA",
+    "MAX_METHOD_SIZE",
+    "MAX_VALUE_SIZE",
+    "RESERVED",
+    "Call",
+    "MethodInfo",
+    "RpcCodec",
+]
 
 RESERVED = "rpc."
 """Prefix of methods that no program defines."""
@@ -28,6 +39,9 @@ MAX_METADATA = 64
 MAX_VALUE_SIZE = 1024
 """Maximum characters of a value of metadata."""
 
+EMPTY_ARRAY, EMPTY_MAP = Raw(b"\x90"), Raw(b"\x80")
+"""No arguments, positional and keyword ones, in MessagePack."""
+
 _Name = Annotated[str, Meta(min_length=1, max_length=MAX_METHOD_SIZE)]
 _Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=MAX_METHOD_SIZE)], Annotated[str, Meta(max_length=MAX_VALUE_SIZE)]],
@@ -42,14 +56,14 @@ class Call(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
         method: the method's name.
         args: the positional arguments: a MessagePack array.
         timeout_ms: ms the caller waits from its sending on; None where it does not say.
-        kwargs: the keyword arguments: a MessagePack map with string keys; None for none.
+        kwargs: the keyword arguments: a MessagePack map with string keys.
         metadata: small texts that travel with the call, such as a trace id.
     """
 
     method: _Name
-    args: msgspec.Raw
+    args: Raw
     timeout_ms: Annotated[int, Meta(ge=0, le=1 << 53)] | None = None
-    kwargs: msgspec.Raw | None = None
+    kwargs: Raw = EMPTY_MAP
     metadata: _Metadata = {}
 
 

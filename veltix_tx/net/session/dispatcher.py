@@ -207,15 +207,17 @@ class Dispatcher(Generic[S]):
                 result = find(event.type.key, received)(session, event)
                 if result is None:
                     continue
-                if type(result) is bytes and session.closed is None:
-                    send(event.type, result, event.request_id)
-                    answered += len(result)
+                if type(result) is bytes:
+                    reply_type = event.type
+                elif type(result) is Request and result.type is RESULT:
+                    reply_type, result = RESULT, result.content
+                else:
+                    reply_type = None
+                if reply_type is not None and session.closed is None:
+                    answered += send(reply_type, result, event.request_id)
                     if answered > MOST_CORKED:
                         answered = 0
                         self._transport.write_out()
-                    continue
-                if type(result) is Request and result.type is RESULT and session.closed is None:
-                    answered += send(RESULT, result.content, event.request_id)
                     continue
             except BaseException:  # as a Deferred does: a handler never ends a connection
                 self._handler_failed(Failure(), event)
@@ -467,7 +469,8 @@ class Dispatcher(Generic[S]):
         running = as_deferred(result)
         if limited is not None and limited.cancellable and not running.called:
             then = self._let_cancel(message.request_id, running, then)
-        self._watch(seconds, running, partial(self._settle, message, then))
+        settle = self._settle if limited is None or not limited.deadline else self._settle_in_time
+        self._watch(seconds, running, partial(settle, message, then))
         return running
 
     def _watch(self, seconds: float, result: Deferred[object], settle: Callable[[object], None], after_end: float = 0.0) -> None:
@@ -484,6 +487,12 @@ class Dispatcher(Generic[S]):
             if self._gone:
                 self._handler_timeouts.connection_lost()
         return self._handler_timeouts
+
+    def _settle_in_time(self, message: Response, then: Callable[[], None], result: object) -> None:
+        """Settle what nobody waits for after its time."""
+        if isinstance(result, Failure) and result.check(HandlerTimeout):
+            result = Failure(RpcError(CANCELLED, "the time that the caller gave is over"))
+        self._settle(message, then, result)
 
     def _settle(self, message: Response, then: Callable[[], None], result: object) -> None:
         if isinstance(result, Failure):

@@ -26,11 +26,13 @@ class TimeLimited:
         seconds: how long it may take, in place of ``timeouts.handler``.
         result: the Deferred or coroutine.
         cancellable: True if the peer may cancel it, by the request id of its message.
+        deadline: True if the time is that of the peer, which waits no longer: to exceed it is no failure of the handler.
     """
 
     seconds: float
     result: object
     cancellable: bool = False
+    deadline: bool = False
 
 
 class HandlerTimeout(Exception):

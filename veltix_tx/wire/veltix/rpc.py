@@ -1,8 +1,8 @@
 """Remote procedure calls between two of this package on a Veltix wire, agreed as the feature ``rpc``.
 
 A CALL's content is a :class:`~veltix_tx.wire.rpc.Call` in MessagePack: an array of the method's name, the array of positional
-arguments, the caller's timeout in ms or nil, the map of keyword arguments or nil, and a map of metadata; the last two may
-be left out. A RESULT's content is the value in MessagePack, and its request id the call's. A call that fails is answered with
+arguments, the caller's timeout in ms or nil, the map of keyword arguments, and a map of metadata; the last two may be
+left out. A RESULT's content is the value in MessagePack, and its request id the call's. A call that fails is answered with
 FAILED. A CANCEL is empty and has the id of the call that nobody waits for any more; the call is answered all the same, so
 that its id can be used again.
 """
@@ -39,7 +39,7 @@ class VeltixRpc:
             raise InvalidContent(method, f"a method's name of 1 to {MAX_METHOD_SIZE} characters")
         milliseconds = None if timeout == math.inf else math.ceil(timeout * 1000)
         if metadata:
-            return pack((method, args, milliseconds, kwargs or None, _checked(metadata)))
+            return pack((method, args, milliseconds, kwargs, _checked(metadata)))
         if kwargs:
             return pack((method, args, milliseconds, kwargs))
         return pack((method, args, milliseconds))
