@@ -272,7 +272,7 @@ def call(
     args = [_json_or_text(each) for each in arguments if each not in named]
 
     async def talk(client: Client) -> None:
-        result = await client.session._invoke(method, tuple(args), kwargs, timeout=timeout)  # type: ignore[union-attr]
+        result = await client._invoke(method, tuple(args), kwargs, timeout)
         click.echo(_shown_result(result, output))
 
     _Conversation(server, wire, timeout, **tls).run(talk)

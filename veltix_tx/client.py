@@ -411,7 +411,7 @@ class Client(RoutedService):
         **kwargs: object,
     ) -> Deferred[Any]:
         """Call a method of the server; see :meth:`Session.call`. Errbacks with NotReady as :meth:`send`."""
-        return self._invoke(method, args, kwargs, timeout=timeout, metadata=metadata, returns=returns)
+        return self._invoke(method, args, kwargs, timeout, metadata, returns)
 
     @from_any_thread
     def methods(self, timeout: float | None = None) -> Deferred[list[MethodInfo]]:
@@ -492,9 +492,11 @@ class Client(RoutedService):
         answer = question(session, *args, **kwargs)
         return answer if session is not self._own_session else keep_context(answer)  # on_connect goes on where it is
 
-    @from_any_thread
-    def _invoke(self, method: str, args: tuple[object, ...], kwargs: Mapping[str, object], /, **options: Any) -> Deferred[Any]:
-        return self._ask(Session._invoke, method, args, kwargs, **options)
+    def _invoke(self, method: str, args: tuple[object, ...], kwargs: Mapping[str, object], *options: Any) -> Deferred[Any]:
+        session = self._factory.session if self._factory is not None else None
+        if session is None:
+            return self._ask(Session._invoke, method, args, kwargs, *options)
+        return session._invoke(method, args, kwargs, *options)
 
     def _endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:
         plain, config = self._plain_endpoint(clocks), self.config

@@ -5,19 +5,19 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec.structs import astuple
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import InvalidArguments, InvalidContent, MessageTypeError, MethodNotFound, RpcError, SettingsError
 from veltix_tx.limits import check_seconds
-from veltix_tx.net.awaitables import as_deferred
+from veltix_tx.net.awaitables import LATER, as_deferred
 from veltix_tx.net.session.handler_log import StepFailed
 from veltix_tx.net.session.handler_timeouts import TimeLimited
 from veltix_tx.net.session.session import Session
@@ -62,11 +62,7 @@ class Methods:
 
     def __init__(self, workers: Callable[[], Workers] | None = None) -> None:
         self._workers = workers
-        self._methods: dict[str, _Method] = {}
-        self._discover = _Method(DISCOVER, self._describe, concurrent=False, workers=None, timeout=None)
-
-    def __len__(self) -> int:
-        return len(self._methods)
+        self._methods = {DISCOVER: _Method(DISCOVER, self._describe, concurrent=False, workers=None, timeout=None)}
 
     def register(
         self,
@@ -116,24 +112,24 @@ class Methods:
             RpcError: for the caller: the method is unknown, or its arguments do not fit.
             StepFailed: the function failed, or what it returned cannot be sent.
         """
-        codec = session._rpc
+        codec = session._connection.rpc
         assert codec is not None  # there are no such messages where calls have not been agreed on
         try:
             call = codec.decode_call(message.content)
         except InvalidContent as error:
             raise RpcError(MALFORMED_CALL, error.summary) from None
-        method = self._discover if call.method == DISCOVER else self._methods.get(call.method)
+        method = self._methods.get(call.method)
         if method is None:
             raise MethodNotFound(call.method)
         try:
             result = method.call(session, call)
-            if not isinstance(result, (Deferred, Coroutine)):
-                return method.pack(codec, result)
+            if not isinstance(result, LATER):
+                return Request(RESULT, codec.encode_result(result))
         except RpcError:
             raise
         except Exception:
             raise StepFailed(method.title, Failure()) from None
-        running = as_deferred(result).addCallback(partial(method.pack, codec)).addErrback(_failed, method.title)
+        running = as_deferred(result).addCallback(_packed, codec).addErrback(_failed, method.title)
         own = session._handler_seconds if method.timeout is None else method.timeout
         deadline = math.inf if call.timeout_ms is None else call.timeout_ms / 1000
         limited = TimeLimited(min(own, deadline), running, cancellable=codec.cancels, deadline=deadline < own)
@@ -143,7 +139,11 @@ class Methods:
         return None
 
     def _describe(self) -> list[MethodInfo]:
-        return [method.describe() for method in self._methods.values()]
+        return [method.describe() for name, method in self._methods.items() if name != DISCOVER]
+
+
+def _packed(result: object, codec: RpcCodec) -> Request[Any, Any]:
+    return Request(RESULT, codec.encode_result(result))
 
 
 def _failed(failure: Failure, title: str) -> Failure:
@@ -247,14 +247,6 @@ class _Method:
         if self._workers is None:
             return self._function(*args, **kwargs)
         return self._workers().run(partial(self._function, **kwargs), *args)
-
-    def pack(self, codec: RpcCodec, result: object) -> Request:
-        """Return a result as a message.
-
-        Raises:
-            InvalidContent: MessagePack cannot carry it.
-        """
-        return Request(RESULT, codec.encode_result(result))
 
     def describe(self) -> MethodInfo:
         """Return what :data:`DISCOVER` tells of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
@@ -19,11 +20,12 @@ from veltix_tx.errors import (
     RpcTimeout,
     RpcUnsupported,
 )
+from veltix_tx.net.session.reply_waiters import Reply
 from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.signatures import methods_of, return_type
 from veltix_tx.wire.contents import content_codec
 from veltix_tx.wire.error_codes import HANDLER_FAILED, INVALID_ARGUMENTS, METHOD_NOT_FOUND
-from veltix_tx.wire.messages import CALL, RESULT, Response
+from veltix_tx.wire.messages import CALL, RESULT
 from veltix_tx.wire.rpc import RpcCodec
 
 __all__ = ["call", "proxy"]
@@ -38,10 +40,9 @@ def call(
     method: str,
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
-    *,
-    timeout: float | None = None,
-    metadata: Mapping[str, str] | None = None,
-    returns: Any = Any,
+    timeout: float | None,
+    metadata: Mapping[str, str] | None,
+    returns: Any,
 ) -> Deferred[Any]:
     """Call a method of the peer.
 
@@ -64,19 +65,54 @@ def call(
     """
     if codec is None:
         return fail(RpcUnsupported(wire))
-    seconds = requests.default_timeout if timeout is None else timeout
+    reply = _Result(requests.requests.abandon)
+    reply.method, reply.codec, reply.pending, reply.decode = method, codec, requests, _decoder(returns)
     try:
-        content = codec.encode_call(method, args, kwargs, seconds, metadata)
+        content = codec.encode_call(method, args, kwargs, requests.default_timeout if timeout is None else timeout, metadata)
     except InvalidContent as error:
         return fail(error)
-    reply = requests.send(CALL, content, timeout)
+    return requests.send(CALL, content, timeout, None, reply)
 
-    def failed(failure: Failure) -> Failure:
-        if codec.cancels and failure.check(CancelledError, RequestTimeout):
-            requests.cancel_remote(reply)
-        return _translated(failure, method)
 
-    return reply.addCallbacks(_value, failed, (codec, method, returns))
+class _Result(Reply):
+    """Deferred of a call's result: what comes as a message becomes a value, and what fails the error it stands for.
+
+    Attributes:
+        method: the method's name.
+        codec: the wire's codec.
+        pending: what the call is one of.
+        decode: MessagePack -> the result.
+    """
+
+    method: str
+    codec: RpcCodec
+    pending: PendingRequests
+    decode: Callable[[bytes], Any]
+
+    def callback(self, result: Any) -> None:
+        """Fire with the value in a reply, or fail as :meth:`errback` does."""
+        if result.type is not RESULT:
+            odd = result if isinstance(result, Failure) else InvalidContent(result.type.name, "RESULT, the type of a call's reply")
+            self.errback(odd)
+            return
+        try:
+            value = self.decode(self.codec.decode_result(result.content))
+        except InvalidContent as error:
+            super().errback(error)
+        else:
+            super().callback(value)
+
+    def errback(self, fail: Any = None) -> None:
+        """Fail as a call does; tell the peer of one that has been given up."""
+        failure = fail if isinstance(fail, Failure) else Failure(fail)
+        if self.codec.cancels and failure.check(CancelledError, RequestTimeout):
+            self.pending.cancel_remote(self.request_id)
+        super().errback(_translated(failure, self.method))
+
+
+@lru_cache(maxsize=1024)
+def _decoder(returns: Any) -> Callable[[bytes], Any]:
+    return content_codec(returns, "msgpack").decode
 
 
 def proxy(service: type[T], invoke: Callable[..., Deferred[Any]], prefix: str, timeout: float | None) -> T:
@@ -84,7 +120,7 @@ def proxy(service: type[T], invoke: Callable[..., Deferred[Any]], prefix: str, t
 
     Args:
         service: a class or Protocol: its public methods and what they return.
-        invoke: calls a method: its name, arguments, keyword arguments, and ``timeout`` and ``returns`` as :func:`call` has them.
+        invoke: calls a method: its name and all that follows it in :func:`call`.
         prefix: put before each name.
         timeout: seconds for each call.
 
@@ -94,18 +130,12 @@ def proxy(service: type[T], invoke: Callable[..., Deferred[Any]], prefix: str, t
 
     def stub(method: str, returns: Any) -> Callable[..., Deferred[Any]]:
         def call_remote(*args: object, **kwargs: object) -> Deferred[Any]:
-            return invoke(method, args, kwargs, timeout=timeout, returns=returns)
+            return invoke(method, args, kwargs, timeout, None, returns)
 
         return call_remote
 
     methods = {name: stub(prefix + name, return_type(function)) for name, function in methods_of(service).items()}
     return cast(T, SimpleNamespace(**methods))
-
-
-def _value(message: Response, codec: RpcCodec, method: str, returns: Any) -> Any:
-    if message.type is not RESULT:
-        raise InvalidContent(message.type.name, f"the type of a reply to the call of {method!r}, RESULT")
-    return content_codec(returns, "msgpack").decode(codec.decode_result(message.content))
 
 
 def _translated(failure: Failure, method: str) -> Failure:

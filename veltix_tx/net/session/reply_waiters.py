@@ -69,13 +69,19 @@ class ReplyWaiters:
         self._table: PendingTable[Reply] = PendingTable()
         self.entries, self.given_up = self._table.entries, self._table.abandoned
 
-    def add(self, request_id: int, seconds: float) -> Deferred[Any]:
+    def add(self, request_id: int, seconds: float, reply: Reply | None = None) -> Deferred[Any]:
         """Return a Deferred for the reply to ``request_id``.
 
         It errbacks with RequestTimeout after ``seconds`` (``math.inf`` for never). Cancelling it
         gives the request up.
+
+        Args:
+            request_id: the id.
+            seconds: how long it may take.
+            reply: the Deferred, made with :meth:`abandon` as its canceller; a plain one by default.
         """
-        reply = Reply(self._abandon)
+        if reply is None:
+            reply = Reply(self.abandon)
         reply.request_id, reply.seconds = request_id, seconds
         deadline = self._uptime() + seconds
         self._table.add(request_id, reply, deadline)
@@ -101,7 +107,8 @@ class ReplyWaiters:
         for reply in self._table.drain():
             _fail(reply, error())
 
-    def _abandon(self, reply: Deferred[Any]) -> None:
+    def abandon(self, reply: Deferred[Any]) -> None:
+        """Give a request up, whose Deferred is cancelled."""
         assert isinstance(reply, Reply)
         self._table.abandon(reply.request_id)
 

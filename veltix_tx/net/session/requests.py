@@ -80,7 +80,14 @@ class PendingRequests:
     def __len__(self) -> int:
         return len(self._waiting_requests) + len(self._waiting_pings)
 
-    def send(self, message_type: MessageType, value: object, timeout: float | None, wanted: int | None = None) -> Deferred[Any]:
+    def send(
+        self,
+        message_type: MessageType,
+        value: object,
+        timeout: float | None,
+        wanted: int | None = None,
+        reply: Reply | None = None,
+    ) -> Deferred[Any]:
         """Send a request.
 
         Args:
@@ -88,6 +95,7 @@ class PendingRequests:
             value: its content, as :meth:`WireConnection.send` takes it.
             timeout: seconds to wait for the reply; ``timeouts.request`` by default.
             wanted: its id, where that can be had.
+            reply: the Deferred to fire, made with the canceller of :attr:`requests`; a plain one by default.
 
         Returns:
             a Deferred of the reply. It fails at once, nothing having been sent, with SessionClosed,
@@ -113,7 +121,7 @@ class PendingRequests:
             return fail(error)
         except (SessionClosed, LocalProtocolError) as error:
             return fail(error)
-        return self._sent(self.requests.add(request_id, seconds), size)
+        return self._sent(self.requests.add(request_id, seconds, reply), size)
 
     def ping(self, timeout: float | None) -> Deferred[Any]:
         """Send a ping; returns, fails and raises as :meth:`send`."""
@@ -144,10 +152,10 @@ class PendingRequests:
             self._on_request()
         return reply
 
-    def cancel_remote(self, reply: Deferred[Any]) -> None:
-        """Tell the peer that a call, which :meth:`send` sent, has been given up; nothing where that cannot be told any more."""
-        if self._closed is None and isinstance(reply, Reply):
-            self._transport.sent(self._connection.send(CANCEL, b"", reply.request_id))
+    def cancel_remote(self, request_id: int) -> None:
+        """Tell the peer that a call has been given up; nothing where that cannot be told any more."""
+        if self._closed is None:
+            self._transport.sent(self._connection.send(CANCEL, b"", request_id))
 
     def settle(self, message: Response) -> bool:
         """Give a reply to who waits, or waited, for it; return False for a message that is none."""

@@ -28,7 +28,7 @@ from veltix_tx.wire.error_codes import NO_ROUTE
 from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import BytesLike, MessageType, R, Request, Response, T, parts_of
 from veltix_tx.wire.peer import Peer
-from veltix_tx.wire.rpc import DISCOVER, MethodInfo, RpcCodec
+from veltix_tx.wire.rpc import DISCOVER, MethodInfo
 
 __all__ = ["BlockingSession", "Session"]
 
@@ -236,7 +236,7 @@ class Session(Taggable):
             where arguments or result cannot be carried, or the result is none of ``returns``; with RpcUnsupported where the wire
             or the peer has no calls; and as :meth:`send_and_wait` does. Cancelling it cancels the method's Deferred or coroutine.
         """
-        return self._invoke(method, args, kwargs, timeout=timeout, metadata=metadata, returns=returns)
+        return self._invoke(method, args, kwargs, timeout, metadata, returns)
 
     def service(self, service: type[T], *, prefix: str = "", timeout: float | None = None) -> T:
         """Return an object whose methods call the peer's methods of the same names, typed as those of a class.
@@ -254,10 +254,19 @@ class Session(Taggable):
         """
         return proxy(service, self._invoke, prefix, timeout)
 
-    @from_any_thread
-    def _invoke(self, method: str, args: tuple[object, ...], kwargs: Mapping[str, object], /, **options: Any) -> Deferred[Any]:
+    def _invoke(
+        self,
+        method: str,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        returns: Any = Any,
+    ) -> Deferred[Any]:
+        if get_ident() != self._owner_thread.thread:
+            return in_thread_of(self._owner_thread, self._invoke, method, args, kwargs, timeout, metadata, returns)
         requests = self._start_requests() if self._requests is None else self._requests
-        return call(requests, self._rpc, self.peer.wire, method, args, kwargs, **options)
+        return call(requests, self._connection.rpc, self.peer.wire, method, args, kwargs, timeout, metadata, returns)
 
     @from_any_thread
     def methods(self, timeout: float | None = None) -> Deferred[list[MethodInfo]]:
@@ -267,11 +276,6 @@ class Session(Taggable):
             a Deferred of what it says of each. Fails as :meth:`call` does.
         """
         return self.call(DISCOVER, timeout=timeout, returns=list[MethodInfo])
-
-    @property
-    def _rpc(self) -> RpcCodec | None:
-        """Codec of calls, None where the wire or the peer has none."""
-        return self._connection.rpc
 
     @property
     def _handler_seconds(self) -> float:

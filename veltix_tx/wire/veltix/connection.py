@@ -127,6 +127,7 @@ class VeltixConnection:
         encoding_key: equal for two connections whose peers take the same bytes for the same message.
         next_timeout: see the module.
         overhead: bytes of a header, from READY on.
+        rpc: codec of calls where the peer agreed on them, from READY on.
     """
 
     __slots__ = (
@@ -145,6 +146,7 @@ class VeltixConnection:
         "max_message_size",
         "overhead",
         "peer",
+        "rpc",
         "state",
     )
 
@@ -165,6 +167,7 @@ class VeltixConnection:
         self.state = State.NEW
         self.peer: VeltixPeer | None = None
         self.overhead = 0
+        self.rpc: RpcCodec | None = None
         self.max_message_size = max_message_size
         beginning = _Beginning(role, calendar_ms, uptime_ms, getrandbits, types, limits.protocol_errors)
         self._setup: _Beginning | None = beginning
@@ -195,11 +198,6 @@ class VeltixConnection:
     def marks_requests(self) -> bool:
         """True where error replies are agreed on: they answer only ids that ask."""
         return self.peer is not None and ERRORS in self.peer.features
-
-    @property
-    def rpc(self) -> RpcCodec | None:
-        """Codec of calls where the peer agreed on them."""
-        return VELTIX_RPC if self.peer is not None and RPC in self.peer.features else None
 
     @property
     def supports_ping(self) -> bool:
@@ -438,6 +436,7 @@ class VeltixConnection:
         self._handshake = None  # 1.5 KB that a connection has no more use for
         self._move(Trigger.AGREED)
         self.peer, self._layout, self.overhead = peer, peer.layout, peer.layout.header_size
+        self.rpc = VELTIX_RPC if RPC in peer.features else None
         known = release_of(peer.layout, peer.version)
         monotonic = known is not None and known.monotonic
         self.encoding_key = intern(f"{beginning.role.name} {peer.layout.name} {monotonic}")
