@@ -85,8 +85,6 @@ _LIMITS = Limits()
 _READY, _CLOSED = State.READY, State.CLOSED
 """As globals of their own, because a class attribute of an Enum costs five times as much for each message."""
 
-_RPC_CODES = frozenset({CALL.code, RESULT.code, CANCEL.code})
-
 _TOO_LATE = "the connection is closed: nothing can be sent any more"
 
 _packer = lru_cache(maxsize=64)(Layout.packer)
@@ -468,8 +466,9 @@ class VeltixConnection:
         for event in events:
             if not isinstance(event, Response) or event.type.code >= FIRST_USER_CODE:
                 passed.append(event)
-            elif (event.type is CALL or event.type is RESULT) and self.rpc is not None:
-                passed.append(event)
+            elif event.type is RESULT or event.type is CALL:
+                unknown = FrameRejected(RejectReason.UNKNOWN_TYPE, event.type.code)
+                passed.append(unknown if self.rpc is None else event)
             elif event.type is PING:
                 self.send(PONG, b"", event.request_id)
                 pings += 1
@@ -482,12 +481,12 @@ class VeltixConnection:
                 said = decode_error(event.content)
                 refused = FrameRejected(RejectReason.MALFORMED, FAILED.code)
                 passed.append(refused if said is None else RequestFailed(event.request_id, event.content, *said))
-            elif event.type.code in SYSTEM_TYPES or (event.type.code in _RPC_CODES and self.rpc is None):
-                passed.append(FrameRejected(RejectReason.UNKNOWN_TYPE, event.type.code))
-            elif event.type is CANCEL:
+            elif event.type is CANCEL and self.rpc is not None:
                 passed.append(CallCancelled(event.request_id))
+            elif event.type.code in SYSTEM_TYPES or event.type is CANCEL:
+                passed.append(FrameRejected(RejectReason.UNKNOWN_TYPE, event.type.code))
             else:
-                passed.append(event)  # a call, a result, or of a registry that holds codes below the users'
+                passed.append(event)  # of a registry that holds codes below the users'
         return [PingsAnswered(pings), *passed] if pings else passed
 
 
