@@ -336,7 +336,15 @@ class Request(Generic[T, R]):
     request_id: int | None = None
 
     def respond(self, response: Response[Any]) -> Request[T, R]:
-        """Make this the answer to ``response`` by taking its request id; returns itself."""
+        """Make this the answer to ``response`` by taking its request id; returns itself.
+
+        One of the same type is a reply, whose content is a value of the type's ``reply=``.
+
+        Raises:
+            InvalidContent: it is not.
+        """
+        if self.type.key == response.type.key:
+            self.content = response.encode_reply(self.content)
         self.request_id = response.request_id
         return self
 
