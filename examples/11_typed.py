@@ -19,12 +19,16 @@ from veltix_tx.encodings import encode_json
 
 @dataclass
 class Order:
+    """What a customer wants."""
+
     article: str
     count: int = 1
 
 
 @dataclass
 class Receipt:
+    """What is owed for it."""
+
     number: int
     price: float
 

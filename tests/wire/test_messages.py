@@ -308,9 +308,9 @@ def test_a_type_without_content_is_one_of_bytes() -> None:
     message = received(CHAT, b"hi")
     assert (CHAT.content, CHAT.reply, CHAT.codec, CHAT.reply_codec) == (bytes, bytes, None, None)
     assert message.value is message.content
-    assert message.decode_as_reply(CHAT) is message.content
-    assert encode_content(CHAT, bytearray(b"hi")) == message.encode_reply(b"hi") == b"hi"
-    for refusing in (partial(encode_content, CHAT), message.encode_reply):
+    assert message._decode_as_reply(CHAT) is message.content
+    assert encode_content(CHAT, bytearray(b"hi")) == message._encode_reply(b"hi") == b"hi"
+    for refusing in (partial(encode_content, CHAT), message._encode_reply):
         with pytest.raises(TypeError, match="encode text first, or give its type content="):
             refusing(Order("pen"))
 
@@ -322,11 +322,11 @@ def test_values_are_what_the_type_names() -> None:
     message = received(kind, content)
     assert content == b'{"article":"pen","count":2}'
     assert message.value == Order("pen", 2)
-    reply = received(kind, message.encode_reply(Receipt(3.0)))
-    assert reply.decode_as_reply(kind) == Receipt(3.0)
+    reply = received(kind, message._encode_reply(Receipt(3.0)))
+    assert reply._decode_as_reply(kind) == Receipt(3.0)
     assert reply.value == Receipt(3.0)
     assert encode_content(kind, content) is content
-    assert message.encode_reply(reply.content) is reply.content
+    assert message._encode_reply(reply.content) is reply.content
     assert MessageType(201, registry=MessageRegistry(), content=Order).reply is Order
 
 
@@ -334,7 +334,7 @@ def test_a_value_is_decoded_once() -> None:
     """Whoever asks for the value again gets the same one."""
     message = received(order_type(), b'{"article":"pen"}')
     assert message.value is message.value
-    assert message.decode() == Order("pen")
+    assert message._decode() == Order("pen")
 
 
 def test_an_invalid_content_is_an_error_each_time() -> None:
@@ -353,7 +353,7 @@ def test_an_invalid_content_is_an_error_each_time() -> None:
 def test_a_reply_of_another_type_is_one_of_that_type(other: MessageType[Any, Any]) -> None:
     """A handler may answer with a Request of another type, which says what its content is."""
     reply = received(other, b'"sold out"')
-    assert reply.decode_as_reply(order_type()) == ("sold out" if other.content is str else b'"sold out"')
+    assert reply._decode_as_reply(order_type()) == ("sold out" if other.content is str else b'"sold out"')
 
 
 def test_an_answer_of_the_same_type_is_a_reply() -> None:
