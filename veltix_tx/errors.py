@@ -527,17 +527,15 @@ class TooManyRequests(RequestError):
 
 
 class RpcError(RequestError):
-    """Raised by a handler to fail the request with words of its own, which its asker gets. The log has nothing of it.
+    """Raised by a handler to fail the request with words of its own, which its asker gets.
 
-    On a wire that carries no errors, and in a handler of a message that asks nothing, it only ends the handler.
+    Making one raises SettingsError for a code that is none, a message that is no text, and details that JSON cannot hold.
+    Where the wire carries no errors, and where nobody asked, it only ends the handler, and a line of the log has it.
 
     Attributes:
         code: what happened, for programs: up to 32 lower-case ASCII letters, digits and ``_``, beginning with a letter.
         message: the same for people. A wire cuts what is longer than it carries (4 KiB on Veltix's).
         details: more of it, of JSON's kinds; None for nothing. Left out where longer than the wire carries (2 KiB on Veltix's).
-
-    Raises:
-        SettingsError: the code is none, the message no text, or JSON cannot hold the details.
     """
 
     def __init__(self, code: str, message: str = "", details: object = None) -> None:

@@ -94,9 +94,9 @@ VALUES: list[tuple[Any, Any]] = [
 ]
 
 
-def codec(content_type: Any, format: Format = "json") -> Any:
+def codec(content_type: Any, *arguments: Any) -> Any:
     """The codec, of a type that type checkers may not take for one."""
-    return content_codec(content_type, format)
+    return content_codec(content_type, *arguments)
 
 
 def refused(call: Callable[[Any], object], argument: object) -> InvalidContent:
@@ -123,8 +123,8 @@ def test_values_come_back_as_they_were(content_type: Any, value: object, format:
 
 def test_a_codec_is_made_once() -> None:
     """Equal types and formats share one codec; the format is part of it."""
-    assert codec(list[Line]) is codec(list[Line], "json")
-    assert codec(list[Line]) is not codec(list[Line], "msgpack")
+    assert codec(list[Line], "json") is codec(list[Line], "json")
+    assert codec(list[Line], "json") is not codec(list[Line], "msgpack")
 
 
 @pytest.mark.parametrize(
@@ -254,10 +254,32 @@ def test_many_containers_in_msgpack_are_no_depth() -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_long_array_is_decoded_in_good_time(format: Format) -> None:
-    """10**6 elements are a list, and of another type one short error."""
+    """10**6 elements are a list where the size allows it, and of another type one short error."""
     content = getattr(msgspec, format).encode(list(range(1_000_000)))
-    assert len(codec(list[int], format).decode(content)) == 1_000_000
-    assert refused(codec(list[Line], format).decode, content).path == "$[0]"
+    assert len(codec(list[int], format, 2**24).decode(content)) == 1_000_000
+    assert refused(codec(list[Line], format, 2**24).decode, content).path == "$[0]"
+    assert "over max_size 1048576" in refused(codec(list[int], format).decode, content).detail
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_size_has_its_limit_in_both_directions(format: Format) -> None:
+    """A content of max_size bytes is a value; one byte more is neither decoded nor encoded."""
+    made = codec(str, format, 100)
+    text = "x" * (100 - len(made.encode("")))
+    if format == "msgpack":
+        text = text[:-1]  # the length of a longer text takes a byte more
+    content = made.encode(text)
+    assert len(content) == 100
+    assert made.decode(content) == text
+    assert "101 bytes, over max_size 100" in refused(made.encode, text + "x").detail
+    assert "101 bytes, over max_size 100" in refused(made.decode, content + b" ").detail
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, None, "1"])
+def test_a_size_is_a_whole_number_from_1(size: Any) -> None:
+    """What cannot be a limit is refused where the type is defined."""
+    with pytest.raises(MessageTypeError, match="max_size is a whole number of bytes from 1"):
+        codec(Line, "json", size)
 
 
 def test_the_last_of_equal_names_counts() -> None:
@@ -286,6 +308,7 @@ RING.append(RING)
         (Line, Line("pen", 2**70), "msgpack"),
         (Order, Order("Ann", rebate=math.nan), "json"),
         (Order, Order("Ann", rebate=-math.inf), "json"),
+        (list[float], [math.nan], "json"),
         (Any, [math.nan], "json"),
         (Any, RING, "json"),
         (Any, RING, "msgpack"),
@@ -306,7 +329,7 @@ def test_null_is_no_sign_of_nan() -> None:
     assert codec(tuple[Payment, float]).encode((Payment(sum=1), 2.0)) == b'[{"sum":1,"note":null},2.0]'
 
 
-@pytest.mark.parametrize("content_type", [object, complex, list[complex], Line | Order, 3, "Line", Validated])
+@pytest.mark.parametrize("content_type", [object, complex, list[complex], Line | Order, 3, "Line", [Line], Validated])
 def test_a_type_without_values_on_a_wire_is_refused_when_it_is_named(content_type: Any) -> None:
     """A type that bytes cannot be decoded into is an error of the definition, not of the first message."""
     with pytest.raises(MessageTypeError, match=r"^no content can be .*"):

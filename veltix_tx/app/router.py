@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, update_wrapper
 from inspect import iscoroutinefunction
 from typing import Any, Literal, TypeVar, Union, overload
 
@@ -116,7 +116,7 @@ class Router:
         if thread and (iscoroutinefunction(handler) or self._workers is None):
             raise SettingsError("thread", True, "False for a coroutine function, and for a router without workers")
         if message_type.codec is not None or message_type.reply_codec is not None:
-            handler = _with_values(handler, message_type)
+            handler = _with_values(handler, message_type, self._server)
         terms = None
         if thread or concurrent or timeout is not None:
             terms = _Terms(concurrent, timeout, self._workers if thread else None)
@@ -251,18 +251,26 @@ class _Terms:
         return None
 
 
-def _with_values(handler: Handler, message_type: MessageType) -> Handler:
+def _with_values(handler: Handler, message_type: MessageType, server: bool) -> Handler:
     """Return a handler whose message is decoded before it is called, and whose result is encoded."""
+    codec, reply_codec, reply_class = message_type.codec, message_type.reply_codec, message_type.reply
+    decode = None if codec is None else codec.decode
+    encode = None if reply_codec is None else reply_codec.encode
 
-    @wraps(handler)
-    def call(*arguments: Any) -> object:
-        message: Response = arguments[-1]
+    def call(session: Session | None, message: Response) -> object:
         message.type = message_type  # an open registry has one of its own for the code
-        message.decode()
-        result = handler(*arguments)
-        return result if result is None or isinstance(result, _UNENCODED) else message.encode_reply(result)
+        if (
+            decode is not None and type(message) is Response
+        ):  # the common case, without _decode() and _encode_reply(): 0.4 of 1.2 µs
+            message._value = decode(message.content)
+        else:
+            message._decode()
+        result = handler(session, message) if server else handler(message)
+        if encode is not None and type(result) is reply_class and type(message) is Response:
+            return encode(result)
+        return result if result is None or isinstance(result, _UNENCODED) else message._encode_reply(result)
 
-    return call
+    return update_wrapper(call if server else partial(call, None), handler)
 
 
 def _not_told(failure: Failure, may_log: Callable[[], bool]) -> None:

@@ -99,8 +99,9 @@ def _content_codec(content_type: Any, format: Format, max_size: int) -> ContentC
     name = _name_of(content_type)
     said = f"{name} in {'JSON' if format == 'json' else 'msgpack'}"
     decode = _decoder(coding, said, max_size, can_be_deep=_depth(info, {}) > MAX_DEPTH)
-    has_floats = any(isinstance(node, (inspect.AnyType, inspect.FloatType)) for node in nodes)
-    encode = _encoder(coding, said, max_size, info, decode, loses_nan=has_floats and format == "json")
+    kinds = {type(node) for node in nodes}
+    loses_nan = format == "json" and (inspect.AnyType in kinds or kinds >= {inspect.FloatType, inspect.NoneType})
+    encode = _encoder(coding, said, max_size, info, decode, loses_nan=loses_nan)
     return ContentCodec(name, format, encode, decode)
 
 
@@ -171,13 +172,13 @@ def _msgpack(content_type: Any, models: bool) -> _Coding:
 
 
 def _decoder(coding: _Coding, said: str, max_size: int, *, can_be_deep: bool) -> Callable[[bytes], Any]:
-    from_bytes, check_depth = coding.decode, coding.check_depth
+    from_bytes, check_depth = coding.decode, coding.check_depth if can_be_deep else None
 
     def decode(content: bytes) -> Any:
         try:
             if len(content) > max_size:
                 raise _TooLong(len(content), max_size)
-            if can_be_deep:
+            if check_depth is not None:
                 check_depth(content)
             return from_bytes(content)
         except Exception as error:  # of a type's own __post_init__ as well
@@ -195,7 +196,7 @@ def _encoder(
         cls = info.cls
 
     def encode(value: Any) -> bytes:
-        if cls is not None and not isinstance(value, cls):
+        if cls is not None and type(value) is not cls and not isinstance(value, cls):
             raise InvalidContent(value, said, f"it is of type {type(value).__name__}")
         try:
             content = to_bytes(value)
@@ -276,7 +277,7 @@ def _children(value: object) -> Iterator[object]:
 
 
 def _check_finite(value: object) -> None:
-    """Raise ValueError for a value with a float that is NaN or infinite: in JSON it would come out as null."""
+    """Raise ValueError for a value with a float that is NaN or infinite: JSON has null for it, which may be a value as well."""
     level = [msgspec.to_builtins(value, enc_hook=lambda model: model.model_dump(by_alias=True))]
     while level:
         if any(isinstance(each, float) and not math.isfinite(each) for each in level):

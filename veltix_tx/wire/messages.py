@@ -342,7 +342,15 @@ class Request(Generic[T, R]):
     request_id: int | None = None
 
     def respond(self, response: Response[Any]) -> Request[T, R]:
-        """Make this the answer to ``response`` by taking its request id; returns itself."""
+        """Make this the answer to ``response`` by taking its request id; returns itself.
+
+        One of the same type is a reply, whose content is a value of the type's ``reply=``.
+
+        Raises:
+            InvalidContent: it is not.
+        """
+        if self.type.key == response.type.key:
+            self.content = response._encode_reply(self.content)
         self.request_id = response.request_id
         return self
 
@@ -400,26 +408,26 @@ class Response(Generic[T]):
         try:
             return self._value
         except AttributeError:  # what is kept is that which was decoded first
-            return self.decode()
+            return self._decode()
 
-    def decode(self) -> T:
+    def _decode(self) -> T:
         """Decode :attr:`value` by the type's ``content=`` and return it; raises InvalidContent."""
         codec = self.type.codec
         self._value = value = cast(T, self.content) if codec is None else codec.decode(self.content)
         return value
 
-    def decode_as_reply(self, request_type: MessageType[Any, T]) -> T:
+    def _decode_as_reply(self, request_type: MessageType[Any, T]) -> T:
         """Decode :attr:`value` as that of a reply to a request of a type; raises InvalidContent.
 
         A reply of another type than the request is one by its own ``content=``.
         """
         codec = request_type.reply_codec
         if codec is None or request_type.key != self.type.key:
-            return self.decode()
+            return self._decode()
         self._value = value = codec.decode(self.content)
         return value
 
-    def encode_reply(self, value: object) -> bytes:
+    def _encode_reply(self, value: object) -> bytes:
         """Return a value as the content of a reply to this message: bytes as they are, else by the type's ``reply=``.
 
         Raises:

@@ -514,10 +514,10 @@ class Dispatcher(Generic[S]):
         if type(result) is bytes:
             self._send(message.type, result, message.request_id)
         elif isinstance(result, Request):
-            content = result.content if result.type.key != message.type.key else message.encode_reply(result.content)
+            content = result.content if result.type.key != message.type.key else message._encode_reply(result.content)
             self._send(result.type, content, message.request_id)
         elif result is not None:
-            self._send(message.type, message.encode_reply(result), message.request_id)
+            self._send(message.type, message._encode_reply(result), message.request_id)
 
     def _send(self, message_type: MessageType, value: object, request_id: int) -> None:
         if self._session.closed is None:

@@ -546,7 +546,7 @@ class Session(Taggable):
 
 
 def _decode_reply(reply: Response[R], request_type: MessageType[Any, R]) -> Response[R]:
-    reply.decode_as_reply(request_type)
+    reply._decode_as_reply(request_type)
     return reply
 
 

@@ -79,9 +79,10 @@ def decode_error(content: bytes) -> tuple[str, str, object] | None:
         return None
     try:
         error = json.loads(content.decode())
-        code, message = error["code"], error["message"]
+        code, message, details = error["code"], error["message"], error.get("details")
         message.encode()  # a lone surrogate could not be shown or stored
-        details = error.get("details")
+        if details is not None:
+            json.dumps(details, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
     if not (isinstance(code, str) and isinstance(message, str) and ERROR_CODE.fullmatch(code)):
