@@ -26,6 +26,7 @@ from veltix_tx.net.clock import ROUNDING, Clocks, Timers
 from veltix_tx.net.connection.close_reason import SILENT_SERVER
 from veltix_tx.net.rate import TokenBucket
 from veltix_tx.net.session.session import Session
+from veltix_tx.net.shared.connection_ids import connection_id, draw_number
 from veltix_tx.net.shared.context import ConnectionContext, SharedState
 from veltix_tx.net.transport.flow_control import FlowControl
 from veltix_tx.wire.error_codes import UNKNOWN_TYPE
@@ -66,7 +67,9 @@ class PeerPolicing(Protocol):
     _frame_begun: float | None
     _ping_budget: TokenBucket | None
     _violations: TokenBucket | None
-    _rejections: TokenBucket | None = None  # most connections never need it
+    # None of an instance's own, until they are needed:
+    _number = 0
+    _rejections: TokenBucket | None = None
 
     @property
     def clocks(self) -> Clocks:
@@ -93,6 +96,17 @@ class PeerPolicing(Protocol):
         """The peer's network address."""
         peer: IAddress = self.transport.getPeer()
         return peer
+
+    @property
+    def connection_id(self) -> str:
+        """Id of the connection, ``<node>-<counter>``; its number is drawn when it is first asked for."""
+        if not self._number:
+            vars(self).setdefault("_number", draw_number())  # once, though several threads ask
+        return connection_id(self._number)
+
+    def log_fields(self) -> dict[str, Any]:
+        """Return the fields that every line of the log about the connection has: its id and the peer's address."""
+        return {"peer": shown(self.address), "connection": self.connection_id}
 
     def _may_log(self) -> bool:
         """Whether the log may have one more line that the peer causes."""
@@ -137,7 +151,7 @@ class PeerPolicing(Protocol):
     def abort_slow_reader(self) -> None:
         """Close at once a peer that does not read."""
         if self._may_log():
-            _log.warn("closing {peer}: it does not read what it is sent", peer=shown(self.address))
+            _log.warn("closing {peer} ({connection}): it does not read what it is sent", **self.log_fields())
         self.abort(SessionClosed(DisconnectReason.WRITE_TIMEOUT))
 
     def reading_resumed(self) -> None:
@@ -166,7 +180,7 @@ class PeerPolicing(Protocol):
     def abort_dead_peer(self) -> None:
         """Close at once a peer that has not answered."""
         if self._may_log():
-            _log.warn("closing {peer}: it is silent, and has not answered a ping", peer=shown(self.address))
+            _log.warn("closing {peer} ({connection}): it is silent, and has not answered a ping", **self.log_fields())
         self.abort(SessionClosed(DisconnectReason.PING_TIMEOUT))
 
     @property
@@ -185,8 +199,8 @@ class PeerPolicing(Protocol):
     def overloaded(self, direction: str, most: int) -> None:
         """Close at once, because all connections together keep too much and this one the most."""
         if self._may_log():
-            text = "closing {peer}: all connections together keep over {most} bytes (limits.{direction}), and it the most"
-            _log.warn(text, peer=shown(self.address), most=most, direction=direction)
+            text = "all connections together keep over {most} bytes (limits.{direction}), and it the most"
+            _log.warn("closing {peer} ({connection}): " + text, **self.log_fields(), most=most, direction=direction)
         if self.session is not None and direction == "receive_buffers":
             self.session._dispatcher.discard_queued()
         self.abort(SessionClosed(DisconnectReason.OVERLOAD))
@@ -211,7 +225,7 @@ class PeerPolicing(Protocol):
         code = refused.code
         if self.shared.unhandled.first(("unknown", code), self._may_log):
             text = "a message of type {code}, which {session} sent, was dropped: that type is not registered here, see MessageType"
-            _log.warn(text, code=code, session=self.session)
+            _log.warn(text, **self.log_fields(), code=code, session=self.session)
         if refused.request_id is not None and code >= FIRST_USER_CODE:
             self.decline(refused.request_id, UNKNOWN_TYPE, f"message type {code} is not known")
         self._count_violation()
@@ -220,7 +234,7 @@ class PeerPolicing(Protocol):
         if self._closed is not None:
             return
         if self._may_log():
-            _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
+            _log.warn("closing {peer} ({connection}): {error}", **self.log_fields(), error=error)
         self.close(SessionClosed(error.reason, error))
 
     def _handshake_late(self) -> None:
@@ -238,7 +252,7 @@ class PeerPolicing(Protocol):
         if isinstance(fault, VersionRefused):
             error = fault
         if self._may_log():
-            _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
+            _log.warn("closing {peer} ({connection}): {error}", **self.log_fields(), error=error)
         self.abort(SessionClosed(error.reason, error))
 
     def _frame_late(self) -> None:

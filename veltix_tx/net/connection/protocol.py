@@ -21,7 +21,6 @@ from zope.interface import implementer
 
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import EarlyMessage, FrameTooLarge, NotVeltix, RemoteError, RemoteProtocolError, SessionClosed, TlsFailed
-from veltix_tx.net.addresses import shown
 from veltix_tx.net.clock import Timers
 from veltix_tx.net.connection.close_reason import classify_close
 from veltix_tx.net.connection.closing import CloseWatch
@@ -86,22 +85,23 @@ class VeltixProtocol(PeerPolicing):
 
     Args:
         context: what makes it, and shares much with it.
-        full: refuse the peer, because the server has as many connections as it may.
 
     Attributes:
         session: the session, from the completed handshake on; None before.
         context: as given.
+        full: True to refuse the peer, because the server has as many connections as it may. Set before it is connected.
         on_trial: True from its session's admission until the first message from the peer, where the side asks for it.
         unwritten: bytes sent of this side's own accord that are to be written when the read or the turn is over.
     """
 
     transport: Any
     # None of an instance's own, until they are needed:
+    full = False
     _last_reads: LastReads | None = None
     _connection_log: ConnectionLog | None = None
     _lingers = False
 
-    def __init__(self, context: ConnectionContext, *, full: bool = False) -> None:
+    def __init__(self, context: ConnectionContext) -> None:
         self.session: Session | None = None
         self.context = context
         self.timers = Timers(context.clocks.reactor, context.clocks.uptime)
@@ -111,7 +111,6 @@ class VeltixProtocol(PeerPolicing):
         self.pinged_at: float | None = None
         self._closed: SessionClosed | None = None
         self._identity: object = None
-        self._refusing = full
         self._lost = False
         self._half_closed = False
         self.unwritten = 0
@@ -129,7 +128,7 @@ class VeltixProtocol(PeerPolicing):
     def connectionMade(self) -> None:
         """Begin the handshake, with one absolute deadline, which holds for TLS, too."""
         self._prepare()
-        if self._refusing:
+        if self.full:
             self.connection.refuse()
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
             return
@@ -198,7 +197,7 @@ class VeltixProtocol(PeerPolicing):
                 reason, self.context.role, self._first, ready=self.session is not None, secure=self._secure, fault=fault
             )
             if isinstance(closed.cause, TlsFailed) and self._may_log():
-                _log.warn("lost {peer}: {error}", peer=shown(self.address), error=closed.cause)
+                _log.warn("lost {peer} ({connection}): {error}", **self.log_fields(), error=closed.cause)
         self._lost = True
         self.shared.counters[f"closed_{closed.reason.name.lower()}"] += 1
         self._mark_closed(closed)
@@ -380,8 +379,7 @@ class VeltixProtocol(PeerPolicing):
         read_at_once(transport, config.buffer_size)
         self.connection = side.connect(round_trip=delay, encrypted=ISSLTransport.providedBy(transport))
         if isinstance(self.connection, CountingConnection):
-            where, uptime = transport.getHost(), self.clocks.uptime
-            self._connection_log = ConnectionLog(self.shared.next_connection_id(), self.address, where, self.connection, uptime)
+            self._connection_log = ConnectionLog(self.log_fields(), transport.getHost(), self.connection, self.clocks.uptime)
         self.flow = FlowControl(self, OWN_REQUESTS_FACTOR * config.max_message_size, acknowledged)
 
     def _adapt_read_size(self, unfinished: int) -> None:
@@ -414,10 +412,10 @@ class VeltixProtocol(PeerPolicing):
         broke_a_rule = self._closed is not None and isinstance(self._closed.cause, RemoteProtocolError)
         if not broke_a_rule and self._may_log():  # that was told
             left, seconds = self._left(), self.timeouts.close
-            text = "closing {peer}: it does not read what is left for it, {left} bytes of which are lost (timeouts.close)"
+            text = "it does not read what is left for it, {left} bytes of which are lost (timeouts.close)"
             if not left:
-                text = "closing {peer}: it has not closed its side of the connection after {seconds:g} s (timeouts.close)"
-            _log.warn(text, peer=shown(self.address), left=left, seconds=seconds)
+                text = "it has not closed its side of the connection after {seconds:g} s (timeouts.close)"
+            _log.warn("closing {peer} ({connection}): " + text, **self.log_fields(), left=left, seconds=seconds)
         self._abort_transport()
 
     def _dispatch(self, events: list[Event]) -> None:
@@ -476,13 +474,13 @@ class VeltixProtocol(PeerPolicing):
     def _authentication_failed(self, failure: Failure) -> None:
         if self._closed is None:
             if self._may_log():
-                _log.failure("authenticate failed for {peer}", SanitizedFailure(failure), peer=shown(self.address))
+                _log.failure("authenticate failed for {peer} ({connection})", SanitizedFailure(failure), **self.log_fields())
             self._refuse_identity()
 
     def _refuse_identity(self) -> None:
         self.shared.counters["authentications_failed"] += 1
         if self._may_log():
-            _log.warn("closing {peer}: its credentials were refused", peer=shown(self.address))
+            _log.warn("closing {peer} ({connection}): its credentials were refused", **self.log_fields())
         self.connection.reject()
         self.close(SessionClosed(DisconnectReason.AUTHENTICATION_FAILED))
 

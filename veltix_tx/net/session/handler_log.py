@@ -73,25 +73,27 @@ class HandlerLog:
         if self._transport.corked:
             self.warned_seconds += seconds  # of this read, of which took() is still to be told
         if self._transport._may_log():
-            fields |= {"who": who, "seconds": seconds, "session": self._session}
+            fields |= {"who": who, "seconds": seconds, **self._fields}
             _log.warn("{who} blocked everything for {seconds:.2f} s, for {session}", **fields)
 
     def log_failure(self, failure: Failure, who: str, end: str = "", **fields: object) -> None:
         """Log a failure of the application, sanitized."""
         if not self._transport._may_log():
             return
-        text, overdue = "{who} failed for {session}{end}", failure.value
+        text = "{who} failed for {session}{end}"
+        overdue = failure.value
         if isinstance(overdue, HandlerTimeout):
-            text, fields["seconds"] = "{who} was not done after {seconds:g} s, for {session}{end}", overdue.seconds
+            text = "{who} was not done after {seconds:g} s, for {session}{end}"
+            fields["seconds"] = overdue.seconds
             failure = overdue.cancel_failure or failure
         if isinstance(failure.value, StepFailed):
             who, failure = failure.value.who, failure.value.failure
-        _log.failure(text, SanitizedFailure(failure), LogLevel.critical, who=who, end=end, session=self._session, **fields)
+        _log.failure(text, SanitizedFailure(failure), LogLevel.critical, who=who, end=end, **fields, **self._fields)
 
     def log_rejected(self, error: Rejected) -> None:
         """Log that ``on_connect`` refused the session on purpose."""
         if self._transport._may_log():
-            _log.info("rejecting {session}: {why}", session=self._session, why=one_line(str(error)))
+            _log.info("rejecting {session}: {why}", **self._fields, why=one_line(str(error)))
 
     def log_late_result(self, result: object) -> None:
         """Count, and log, what a handler brings after it was given up."""
@@ -100,7 +102,12 @@ class HandlerLog:
         if isinstance(result, Failure) and not result.check(CancelledError):
             self.log_failure(result, "a handler that had been given up")
         elif self._transport._may_log():
-            _log.warn("a handler that had been given up is done after all, for {session}", session=self._session)
+            _log.warn("a handler that had been given up is done after all, for {session}", **self._fields)
+
+    @property
+    def _fields(self) -> dict[str, object]:
+        """Fields of every line about the session."""
+        return {"session": self._session, **self._transport.log_fields()}
 
     def handler_fields(self, message: Response) -> dict[str, str]:
         """Return what handles a message, as fields of a log event."""

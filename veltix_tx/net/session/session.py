@@ -83,12 +83,18 @@ class Session(Taggable):
         self._dispatcher = Dispatcher(self, link, application)
 
     def __repr__(self) -> str:
-        return f"<Session with {shown(self.address)} ({'closed' if self.closed else self.peer.version or self.peer.wire})>"
+        state = "closed" if self.closed else self.peer.version or self.peer.wire
+        return f"<Session {self.id} with {shown(self.address)} ({state})>"
 
     @property
     def is_gone(self) -> bool:
         """True once the connection is gone. Messages that came before may still be handled."""
         return self._lost
+
+    @property
+    def id(self) -> str:
+        """Id of the connection, ``<node>-<counter>``, which every line of the log about it has. It is no secret."""
+        return self._transport.connection_id
 
     @property
     def address(self) -> IAddress:
@@ -335,7 +341,7 @@ class Session(Taggable):
         known, unhandled = message.type, self._transport.shared.unhandled
         unhandled.count(known.code)
         if unhandled.first(known.code, self._transport._may_log):
-            _log.warn(text, name=known.name, code=known.code, type=known, session=self)
+            _log.warn(text, name=known.name, code=known.code, type=known, session=self, **self._transport.log_fields())
         if reply and self.closed is None:
             self._transport.decline(message.request_id, NO_ROUTE, f"message type {known.code} has no route")
 
