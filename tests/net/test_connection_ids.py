@@ -191,7 +191,7 @@ FAULTS: dict[Callable[[Line], None], str] = {
     _meets_a_handler_without_end: "was not done after 1 s, for <Session {}",
     _meets_a_late_handler: "is done after all, for <Session {}",
     _sends_what_nothing_handles: "a message of type chat, which <Session {}",
-    _sends_an_unknown_type: "a message of type 999, which <Session {}",
+    _sends_an_unknown_type: "a message of type 999, which {} sent",
     _sends_unknown_types: "closing {}: the peer sent over 2 frames",
     _pings_too_often: "closing {}: the peer sent more pings",
     _does_not_finish_a_message: "closing {}: a message of about 15 bytes was begun and not finished",
