@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import Rejected
 from veltix_tx.net.session.handler_timeouts import HandlerTimeout
+from veltix_tx.net.session.interface import SessionTransport
 from veltix_tx.sanitize import SanitizedFailure, one_line
 from veltix_tx.wire.messages import Response
-
-if TYPE_CHECKING:
-    from veltix_tx.net.session.interface import SessionTransport
 
 __all__ = ["HandlerLog", "StepFailed"]
 
