@@ -164,9 +164,8 @@ def _heard(side: VeltixConnection, chunks: Iterable[bytes], limit: int, ready: i
             assert ready == 1 or failed, "something happened before HandshakeCompleted, or that twice"
         assert failed == (side.state is State.FAILED)
         assert (ready == 1) == (side.peer is not None)
-        assert side._handshake is None or len(side._handshake._buffer) <= 4098 + len(chunk)
+        assert side.buffered_size <= (4098 + len(chunk) if side.peer is None else limit)
         assert failed or side.incoming_size <= limit
-        assert side._decoder is None or side._decoder.buffered_size <= limit
         yield from _seen(events)
 
 

@@ -124,6 +124,10 @@ class Patient:
         """Let everything be logged."""
         return True
 
+    def log_fields(self) -> dict[str, str]:
+        """Be named."""
+        return {"peer": "192.0.2.1:1", "connection": "1-1"}
+
     def send_probe(self) -> None:
         """Be asked."""
         self.did.append((self.clock.seconds(), "ping"))

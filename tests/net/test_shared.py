@@ -15,6 +15,7 @@ from veltix_tx.net.shared.admission import AdmissionControl
 from veltix_tx.net.shared.budgets import MemoryBudget
 from veltix_tx.net.shared.counters import COUNTERS
 from veltix_tx.wire.messages import MessageRegistry, MessageType
+from veltix_tx.wire.veltix.layouts import W15
 
 from .conftest import Line
 
@@ -310,7 +311,7 @@ def test_what_is_harmless_is_forgiven_with_time_but_not_in_any_number(kind: str,
         if kind == "type":
             line.far.send(unknown, b"")
         else:
-            line.far._out.append(line.far._pack(1, b"", 77))
+            line.far.send_encoded([W15.pack(1, b"", 77, 0)])
         line.deliver()
 
     unknown = MessageType(299, "unknown", registry=MessageRegistry())
@@ -351,7 +352,7 @@ def test_counters_have_known_names(server_line: Any, logged_failures: Any) -> No
     (line,) = together(server_line, 1, protocol_errors=2)
     line.application.on_message = lambda session, message: 1 / 0
     line.say(b"x")
-    line.far._out.append(line.far._pack(1, b"", 77) * 4)
+    line.far.send_encoded([W15.pack(1, b"", 77, 0)] * 4)
     line.deliver()
     line.protocol.flow.pause("a test")
     line.lose()

@@ -380,6 +380,7 @@ def _failed(failure: Failure, step: str, entry: _Entry, session: Session) -> Non
             step=step,
             plugin=entry.name,
             session=session,
+            connection=session.id,
         )
 
 

@@ -112,7 +112,7 @@ class Methods:
             RpcError: for the caller: the method is unknown, or its arguments do not fit.
             StepFailed: the function failed, or what it returned cannot be sent.
         """
-        codec = session._connection.rpc
+        codec = session._rpc
         assert codec is not None  # there are no such messages where calls have not been agreed on
         try:
             call = codec.decode_call(message.content)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address as Network6
 from ipaddress import IPv6Address as Number6
-from typing import TYPE_CHECKING
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from veltix_tx.sanitize import escape_controls
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["host_of", "is_local", "is_loopback", "join_address", "shown", "source_of"]
 
@@ -61,8 +56,8 @@ def source_of(address: object) -> str:
     """Return where a connection comes from: an IPv4 address, an IPv6 network, or ``""`` for this machine's own kinds."""
     host = host_of(address)
     if isinstance(address, IPv6Address) and ":" in host:
-        number = int(Network6(host.partition("%")[0]))
-        return str(Network6(number >> _NETWORK << _NETWORK))
+        number = int(Number6(host.partition("%")[0]))
+        return str(Number6(number >> _NETWORK << _NETWORK))
     if isinstance(address, (IPv4Address, IPv6Address)):
         return host
     return ""

@@ -129,7 +129,7 @@ class WireConnection(Protocol):
 
     @property
     def buffered_size(self) -> int:
-        """Bytes kept of the message that has arrived in part."""
+        """Bytes kept of the message, or of the handshake's part, that has arrived in part."""
 
     @property
     def next_timeout(self) -> float | None:

@@ -12,16 +12,14 @@ from veltix_tx.net.addresses import source_of
 from veltix_tx.net.clock import Clocks, resolve_clocks
 from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.session.session import Session
-from veltix_tx.net.shared.admission import AdmissionControl
+from veltix_tx.net.shared.admission import Admission, AdmissionControl
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.context import Authenticate, ConnectionContext, ServeCall
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
 from veltix_tx.wire.registry import find_wire
 
-__all__ = [
-    "VeltixServerFactory",
-]
+__all__ = ["VeltixServerFactory"]
 
 
 class VeltixServerFactory(ServerFactory):
@@ -102,8 +100,9 @@ class VeltixServerFactory(ServerFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
         """Return the protocol of a new connection, None for one to close at once."""
-        connections, source = self.connections, source_of(addr)
-        full = not connections.make_room(source)
-        protocol = VeltixProtocol(self.context, full=full)
+        protocol = VeltixProtocol(self.context)
         protocol.factory = self
-        return protocol if connections.admit(protocol, source, full) else None
+        admission = self.connections.try_admit(protocol, source_of(addr))
+        if admission is Admission.REFUSED:
+            protocol.full = True
+        return None if admission is Admission.DROPPED else protocol

@@ -91,6 +91,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._admitted_at: float | None = None  # of the latest connection
         self._last_error: BaseException | None = None
         self._last_session: Session | None = None
+        self._lost_id = ""  # of the connection whose end brings the next try
         self._pending_notifications: list[DisconnectState] = []
         self._concluded = False
         self.session: Session | None = None
@@ -235,6 +236,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         """The transport could not connect."""
         if self._protocol is not None and self._protocol.transport is None:
             self._protocol = None  # it was made, and never connected
+        self._lost_id = ""
         self._try_again(connector, reason.value, DisconnectReason.ERROR)
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
@@ -297,7 +299,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
     def _session_lost(self, connection: Connection, closed: SessionClosed) -> None:
         if connection is not self._protocol:
             return
-        self._protocol = None
+        self._protocol, self._lost_id = None, connection.connection_id
         if isinstance(self.connector, EndpointConnector):
             self.clientConnectionLost(self.connector, Failure(closed))
         self._when_gone.fire(None)  # last: who waited may connect again, with another factory
@@ -326,13 +328,19 @@ class VeltixClientFactory(ReconnectingClientFactory):
         over = self._callID is None
         if not over:
             if self.context.shared.log_limiter.allow(str(connector)):
-                fields = {"connector": connector, "delay": self.delay, "reason": error}
-                _log.info("trying {connector} again in {delay:.2f} s: {reason}", **fields)
+                fields = {"connector": connector, "delay": self.delay, "reason": error, "connection": self._lost_id}
+                _log.info("trying {connector} again in {delay:.2f} s: " + self._reason_format, **fields)
             self._notify(False)
             return
         if self.continueTrying and self.policy.max_retries:
-            _log.warn("giving up {connector}: {reason}", connector=connector, reason=error)
+            fields = {"connector": connector, "reason": error, "connection": self._lost_id}
+            _log.warn("giving up {connector}: " + self._reason_format, **fields)
         self._conclude(Failure(error), try_failed=self._failed_attempts > 0)
+
+    @property
+    def _reason_format(self) -> str:
+        """Part of a line of the log: why another try is needed, and which connection has ended where there was one."""
+        return "{reason} ({connection})" if self._lost_id else "{reason}"
 
     def _note(self, error: BaseException | None, reason: DisconnectReason, *, lost: bool) -> None:
         self._last_error, self._failed_attempts = error, self.retries

@@ -76,6 +76,7 @@ class Session(Taggable):
         self.admitters: tuple[Callable[[Session], None], ...] = ()
         self._transport = link
         self._connection = link.connection
+        self._rpc = link.connection.rpc
         self._encoding_key = link.connection.encoding_key
         self._flow = link.flow
         self._overhead = link.connection.overhead
@@ -87,12 +88,18 @@ class Session(Taggable):
         self._dispatcher = Dispatcher(self, link, application)
 
     def __repr__(self) -> str:
-        return f"<Session with {shown(self.address)} ({'closed' if self.closed else self.peer.version or self.peer.wire})>"
+        state = "closed" if self.closed else self.peer.version or self.peer.wire
+        return f"<Session {self.id} with {shown(self.address)} ({state})>"
 
     @property
     def is_gone(self) -> bool:
         """True once the connection is gone. Messages that came before may still be handled."""
         return self._lost
+
+    @property
+    def id(self) -> str:
+        """Id of the connection, ``<node>-<counter>``, which every line of the log about it has. It is no secret."""
+        return self._transport.connection_id
 
     @property
     def address(self) -> IAddress:
@@ -266,7 +273,7 @@ class Session(Taggable):
         if get_ident() != self._owner_thread.thread:
             return in_thread_of(self._owner_thread, self._invoke, method, args, kwargs, timeout, metadata, returns)
         requests = self._start_requests() if self._requests is None else self._requests
-        return call(requests, self._connection.rpc, self.peer.wire, method, args, kwargs, timeout, metadata, returns)
+        return call(requests, self._rpc, self.peer.wire, method, args, kwargs, timeout, metadata, returns)
 
     @from_any_thread
     def methods(self, timeout: float | None = None) -> Deferred[list[MethodInfo]]:
@@ -426,7 +433,7 @@ class Session(Taggable):
         known, unhandled = message.type, self._transport.shared.unhandled
         unhandled.count(known.code)
         if unhandled.first(known.code, self._transport._may_log):
-            _log.warn(text, name=known.name, code=known.code, type=known, session=self)
+            _log.warn(text, name=known.name, code=known.code, type=known, session=self, **self._transport.log_fields())
         if reply and self.closed is None:
             self._transport.decline(message.request_id, NO_ROUTE, f"message type {known.code} has no route")
 

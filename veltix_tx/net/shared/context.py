@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from itertools import count
-from os import getpid
 from random import Random
 from typing import Any, NoReturn, Protocol
 
@@ -50,6 +48,10 @@ def _no_methods(session: object, message: Response) -> NoReturn:
 
 class Connection(Protocol):
     """A connection as the state it shares sees it."""
+
+    @property
+    def connection_id(self) -> str:
+        """Id for the log."""
 
     def abort(self, closed: SessionClosed) -> None:
         """Close at once; what is queued is lost."""
@@ -181,7 +183,6 @@ class SharedState:
         self.unhandled = Unhandled(self.counters)
         self._reactor = clocks.reactor
         self._unwritten: list[Any] = []
-        self._connection_ids = count(1)
         self.heartbeat = Heartbeat(clocks, timeouts.ping_interval, timeouts.ping_timeout)
         self._uptime, self._frame = clocks.uptime, timeouts.frame
         self._relief = Timers(clocks.reactor, clocks.uptime)
@@ -193,10 +194,6 @@ class SharedState:
         self.send_budget = MemoryBudget(
             limits.send_buffers, lambda connection: connection.overloaded("send_buffers", limits.send_buffers)
         )
-
-    def next_connection_id(self) -> str:
-        """Return an id for a new connection, ``<node>-<counter>``; the node is this process."""
-        return f"{getpid()}-{next(self._connection_ids)}"
 
     def _tighten(self, tight: bool) -> None:
         if tight:
@@ -230,4 +227,4 @@ class SharedState:
                 connection.write_out()
             except Exception:  # noqa: PERF203 (a transport's; the others have no other turn)
                 if connection._may_log():
-                    _log.failure("writing to {connection!r} failed", connection=connection)
+                    _log.failure("writing to {peer} ({connection}) failed", **connection.log_fields())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.logger import Logger
 
@@ -29,6 +29,8 @@ class KeepaliveTarget(Protocol):
     def bytes_taken(self) -> int | None: ...
 
     def _may_log(self) -> bool: ...
+
+    def log_fields(self) -> dict[str, Any]: ...
 
     def send_probe(self) -> None: ...
 
@@ -99,7 +101,7 @@ class Heartbeat:
             return self._check(connection, now)
         except Exception:
             if connection._may_log():
-                _log.failure("a look at {connection!r} failed", connection=connection)
+                _log.failure("a look at {peer} ({connection}) failed", **connection.log_fields())
             return math.inf
 
     def _check(self, connection: KeepaliveTarget, now: float) -> float:

@@ -197,6 +197,11 @@ class Handshake:
         """The first bytes of the message of which only a part has come."""
         return bytes(self._buffer[:QUOTED])
 
+    @property
+    def buffered_size(self) -> int:
+        """Bytes kept of the message of which only a part has come."""
+        return len(self._buffer)
+
     def refuse(self) -> None:
         """Instead of :meth:`start`: tell the client that the server is full, where its release has words for it."""
         if self._release is None or self._release.protocol is not None:
