@@ -308,8 +308,7 @@ class VeltixConnection:
             self._out += self.encode(message_type, content, request_id)
             return self.overhead + len(content)
         if request_id is None:
-            ids = phase.ids
-            request_id = ids.unsolicited_id or ids.unsolicited()
+            request_id = phase.ids.unsolicited()
         try:  # the common case, without encode()'s list: 0.1 of 0.6 µs
             frame = phase.frame(message_type.code, content, request_id)
         except (struct.error, OverflowError):
