@@ -418,6 +418,7 @@ class Client(RoutedService):
         """Ask the server which methods it serves; see :meth:`Session.methods`. Errbacks with NotReady, too."""
         return self._ask(Session.methods, timeout)
 
+    @from_any_thread
     def service(self, service: type[T], *, prefix: str = "", timeout: float | None = None) -> T:
         """Return an object whose methods call the server's, on whatever session there is then; see :meth:`Session.service`."""
         return proxy(service, self._invoke, prefix, timeout)

@@ -32,6 +32,7 @@ class _Connection:
     """Framing and bookkeeping that both wires share; each reads and writes its own messages."""
 
     compiled = supports_requests = supports_ping = marks_requests = False
+    rpc = None
     handshake_fault = None
     beginning = b""
     next_timeout: float | None = None

@@ -16,7 +16,7 @@ from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import EXTENSION_TYPES, FAILED, SYSTEM_TYPES, MessageRegistry, MessageType, Response
 from veltix_tx.wire.veltix import codec
 from veltix_tx.wire.veltix.connection import State, VeltixConnection
-from veltix_tx.wire.veltix.extensions import ERRORS, MAX_DETAILS_SIZE, MAX_ERROR_SIZE, decode_error, encode_error
+from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, MAX_DETAILS_SIZE, MAX_ERROR_SIZE, decode_error, encode_error
 from veltix_tx.wire.veltix.layouts import W15, W22
 from veltix_tx.wire.veltix.releases import RELEASES, SUPERSET
 from veltix_tx.wire.veltix.request_ids import CLIENT_IDS, PLAIN_IDS, SERVER_IDS
@@ -72,10 +72,10 @@ def test_the_handshake_and_a_failed_request_are_these_bytes(make: Make) -> None:
     """The frozen conversation between two that find out: both hellos, the result, a request on 15 bytes and its failure."""
     server, client = make(SERVER, types=TYPES), make(CLIENT, types=TYPES)
     server.start(), client.start()
-    hello = bytes.fromhex("0065") + (
-        b'{"v": "2.0.0", "pv": "1.0", "meta": {"id_window": 30000, "layouts": ["W22"], "features": ["errors"]}}'
+    hello = bytes.fromhex("006c") + (
+        b'{"v": "2.0.0", "pv": "1.0", "meta": {"id_window": 30000, "layouts": ["W22"], "features": ["errors", "rpc"]}}'
     )
-    answer = bytes.fromhex("003d") + b'{"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors"]}}'
+    answer = bytes.fromhex("0044") + b'{"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors", "rpc"]}}'
     assert taken(server) == hello
     client.receive_data(hello, 0)
     assert taken(client) == answer
@@ -108,10 +108,10 @@ def test_a_pinned_side_agrees_on_nothing(make: Make, converse: Converse, release
 
 def test_two_that_find_out_agree(make: Make, converse: Converse) -> None:
     """Both find out: both know, with long headers, too."""
-    assert features(met(make, converse)) == [(ERRORS,), (ERRORS,)]
+    assert features(met(make, converse)) == [FEATURES, FEATURES]
     server, client = make(SERVER, types=TYPES), make(CLIENT, types=TYPES, long_headers=True)
     converse(server, client)
-    assert features([server, client]) == [(ERRORS,), (ERRORS,)]
+    assert features([server, client]) == [FEATURES, FEATURES]
     assert server.peer is not None
     assert server.peer.layout is W22
 
@@ -123,7 +123,7 @@ def test_a_server_over_tls_agrees_as_one_that_finds_out(make: Make, converse: Co
     )
     client = make(CLIENT, types=TYPES)
     converse(server, client)
-    assert features([server, client]) == [(ERRORS,), (ERRORS,)]
+    assert features([server, client]) == [FEATURES, FEATURES]
 
 
 def test_a_registry_with_system_codes_agrees_on_nothing(make: Make, converse: Converse) -> None:
@@ -185,7 +185,7 @@ def test_peers_that_agreed_on_the_same_share_an_object(make: Make, converse: Con
 
 def test_its_code_is_known_to_no_registry() -> None:
     """100 is a system code that no registry knows: only a connection that agreed looks it up."""
-    assert EXTENSION_TYPES == {100: FAILED}
+    assert EXTENSION_TYPES[100] is FAILED
     assert FAILED.code not in SYSTEM_TYPES
     assert TYPES.get(100) is None
     assert MessageRegistry(open=True).get(100) is None

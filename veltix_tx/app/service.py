@@ -154,6 +154,7 @@ class RoutedService(Service):
         """Serve a function as a method; see :meth:`~veltix_tx.app.rpc.Methods.register`."""
         self._methods.register(function, name, thread=thread, concurrent=concurrent, timeout=timeout)
 
+    @from_any_thread
     def register_service(self, service: object, *, prefix: str = "") -> None:
         """Serve the public methods of an object, each under ``prefix`` and its name; all of them or, where one cannot be, none.
 

@@ -427,15 +427,19 @@ class Response(Generic[T]):
         self._value = value = codec.decode(self.content)
         return value
 
-    def _encode_reply(self, value: object) -> bytes:
-        """Return a value as the content of a reply to this message: bytes as they are, else by the type's ``reply=``.
+    def _encode_reply(self, value: object) -> object:
+        """Return a value as a reply to this message is sent: by the type's ``reply=``, where it is no bytes.
+
+        Of a type with neither ``reply=`` nor ``content=`` the wire judges the value.
 
         Raises:
             InvalidContent: it is not of the type's ``reply=``.
-            TypeError: it is not bytes, and the type has neither ``reply=`` nor ``content=``.
+            TypeError: it is not bytes, and the type's ``reply=`` is.
         """
         codec = self.type.reply_codec
-        return as_content(value) if codec is None or isinstance(value, _BYTES) else codec.encode(value)
+        if codec is not None:
+            return as_content(value) if isinstance(value, _BYTES) else codec.encode(value)
+        return value if self.type.codec is None else as_content(value)
 
     @property
     def hash(self) -> bytes:
