@@ -350,7 +350,7 @@ class Request(Generic[T, R]):
             InvalidContent: it is not.
         """
         if self.type.key == response.type.key:
-            self.content = response._encode_reply(self.content)
+            self.content = response._encode_reply(self.content)  # type: ignore[assignment]
         self.request_id = response.request_id
         return self
 
@@ -428,18 +428,13 @@ class Response(Generic[T]):
         return value
 
     def _encode_reply(self, value: object) -> object:
-        """Return a value as a reply to this message is sent: by the type's ``reply=``, where it is no bytes.
-
-        Of a type with neither ``reply=`` nor ``content=`` the wire judges the value.
+        """Return a value of the type's ``reply=`` as the content of a reply to this message, what the wire judges without one.
 
         Raises:
-            InvalidContent: it is not of the type's ``reply=``.
-            TypeError: it is not bytes, and the type's ``reply=`` is.
+            InvalidContent: it is neither of the type's ``reply=`` nor bytes.
         """
         codec = self.type.reply_codec
-        if codec is not None:
-            return as_content(value) if isinstance(value, _BYTES) else codec.encode(value)
-        return value if self.type.codec is None else as_content(value)
+        return value if codec is None or isinstance(value, _BYTES) else codec.encode(value)
 
     @property
     def hash(self) -> bytes:
