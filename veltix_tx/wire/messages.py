@@ -344,7 +344,7 @@ class Request(Generic[T, R]):
             InvalidContent: it is not.
         """
         if self.type.key == response.type.key:
-            self.content = response._encode_reply(self.content)
+            self.content = response._encode_reply(self.content)  # type: ignore[assignment]
         self.request_id = response.request_id
         return self
 
@@ -421,15 +421,14 @@ class Response(Generic[T]):
         self._value = value = codec.decode(self.content)
         return value
 
-    def _encode_reply(self, value: object) -> bytes:
-        """Return a value as the content of a reply to this message: bytes as they are, else by the type's ``reply=``.
+    def _encode_reply(self, value: object) -> object:
+        """Return a value of the type's ``reply=`` as the content of a reply to this message, what the wire judges without one.
 
         Raises:
-            InvalidContent: it is not of the type's ``reply=``.
-            TypeError: it is not bytes, and the type has neither ``reply=`` nor ``content=``.
+            InvalidContent: it is neither of the type's ``reply=`` nor bytes.
         """
         codec = self.type.reply_codec
-        return as_content(value) if codec is None or isinstance(value, _BYTES) else codec.encode(value)
+        return value if codec is None or isinstance(value, _BYTES) else codec.encode(value)
 
     @property
     def hash(self) -> bytes:
