@@ -78,7 +78,7 @@ class _Connection:
     def send_ping(self, request_id: int | None) -> None:
         raise LocalProtocolError("this wire has no pings")
 
-    def reply_error(self, request_id: int) -> bool:
+    def reply_error(self, request_id: int, code: str = "", message: str = "", details: object = None) -> bool:
         return False
 
     def send(self, message_type: MessageType, value: object, request_id: int | None = None) -> int:
