@@ -42,12 +42,12 @@ from veltix_tx.wire.messages import (
     CALL,
     CANCEL,
     ERROR,
+    EXTENSION_TYPES,
     FAILED,
     FIRST_USER_CODE,
     PING,
     PONG,
     PROCESS_TYPES,
-    RESULT,
     SYSTEM_TYPES,
     MessageRegistry,
     MessageType,
@@ -387,9 +387,10 @@ class VeltixConnection:
         monotonic = known is not None and known.monotonic
         clock = opening.uptime_ms if monotonic else opening.calendar_ms
         lookup = opening.types.extended_lookup if peer.features else opening.types.lookup
+        first_plain = CALL.code if RPC in peer.features else FIRST_USER_CODE
         self._phase = Established(
             encoder_for(opening.role, peer.layout, monotonic, clock, self.max_message_size),
-            FrameDecoder(peer.layout, lookup, self.max_message_size, opening.max_violations),
+            FrameDecoder(peer.layout, lookup, self.max_message_size, opening.max_violations, first_plain),
             RequestIds(peer.layout, half_of(opening.role, peer), opening.getrandbits),
         )
         return [HandshakeCompleted(peer), *(self._receive_frames(rest, received_at) if rest else ())]
@@ -410,9 +411,6 @@ class VeltixConnection:
         for event in events:
             if not isinstance(event, Response) or event.type.code >= FIRST_USER_CODE:
                 passed.append(event)
-            elif event.type is RESULT or event.type is CALL:
-                unknown = FrameRejected(RejectReason.UNKNOWN_TYPE, event.type.code)
-                passed.append(unknown if self.rpc is None else event)
             elif event.type is PING:
                 self.send(PONG, b"", event.request_id)
                 pings += 1
@@ -427,10 +425,10 @@ class VeltixConnection:
                 passed.append(refused if said is None else RequestFailed(event.request_id, event.content, *said))
             elif event.type is CANCEL and self.rpc is not None:
                 passed.append(CallCancelled(event.request_id))
-            elif event.type.code in SYSTEM_TYPES or event.type is CANCEL:
+            elif event.type.code in SYSTEM_TYPES or (self.rpc is None and event.type is EXTENSION_TYPES.get(event.type.code)):
                 passed.append(FrameRejected(RejectReason.UNKNOWN_TYPE, event.type.code))
             else:
-                passed.append(event)  # of a registry that holds codes below the users'
+                passed.append(event)  # a call, a result, or of a registry that holds codes below the users'
         return [PingsAnswered(pings), *passed] if pings else passed
 
 

@@ -81,15 +81,17 @@ class FrameDecoder:
         lookup: type code -> message type, None for an unknown one.
         max_message_size: the most bytes a message may have, header included.
         max_strikes: bad checksums and runs of garbage at which the stream ends; no end without.
+        first_plain: the first type code of messages that are no system messages.
 
     Attributes:
         error: what ended the stream, None while it is sound. After an error nothing more is decoded.
         violations: refusals that count against the peer so far.
-        system_seen: whether the last batch holds a message with a system code.
+        system_seen: whether the last batch holds a message with a code below ``first_plain``.
     """
 
     __slots__ = (
         "_content",
+        "_first_plain",
         "_garbage",
         "_in_garbage",
         "_layout",
@@ -111,13 +113,15 @@ class FrameDecoder:
         lookup: Callable[[int], MessageType | None],
         max_message_size: int,
         max_strikes: float = inf,
+        first_plain: int = FIRST_USER_CODE,
     ) -> None:
         self._layout = layout
         self._lookup = lookup
+        self._first_plain = first_plain
         self._max_content = max_message_size - layout.header_size
-        compiled = codec.compiled_decoder(layout, lookup, self._max_content, FIRST_USER_CODE, Response)
+        compiled = codec.compiled_decoder(layout, lookup, self._max_content, first_plain, Response)
         self.compiled = compiled is not None
-        self._run = compiled or batch_decoder(layout, lookup, self._max_content)
+        self._run = compiled or batch_decoder(layout, lookup, self._max_content, first_plain)
         self._tail = b""
         self._content: ContentBuffer | None = None
         self._in_garbage = False
@@ -249,7 +253,7 @@ class FrameDecoder:
                 wire_id = int.from_bytes(request_id, "big") if wide_id else request_id
                 events.append(FrameRejected(RejectReason.UNKNOWN_TYPE, code, wire_id))
             else:
-                if code < FIRST_USER_CODE:
+                if code < self._first_plain:
                     self.system_seen = True
                 if wide_id:
                     request_id = int.from_bytes(request_id, "big")
