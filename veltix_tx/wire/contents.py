@@ -202,8 +202,8 @@ def _invalid(value: object, said: str, error: Exception) -> InvalidContent:
     """Return the error for what msgspec, or a type's own code, says of a value or of the bytes of one."""
     if isinstance(error, RecursionError):
         error = _TooDeep()
-    told = isinstance(error, (ValueError, TypeError, OverflowError))  # others are a type's own, and say what is inside
-    detail = (told and str(error)) or type(error).__name__
+    detail = str(error) if isinstance(error, (msgspec.MsgspecError, ValueError, TypeError, OverflowError)) else ""
+    detail = detail or type(error).__name__  # of others, which are a type's own, no more is said to a peer
     found = _PATHS.search(detail)
     path = ""
     if found:
