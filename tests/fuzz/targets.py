@@ -215,7 +215,7 @@ def _as_json(message: object) -> bytes:
 # Above the wire
 
 
-_CODECS = [content_codec(kind, format) for kind in (Any, dict[str, list[float]]) for format in FORMATS]  # type: ignore[arg-type]
+_CODECS = [content_codec(kind, each) for kind in (Any, dict[str, list[float]]) for each in FORMATS]  # type: ignore[arg-type]
 
 
 def contents(data: bytes) -> None:
