@@ -349,6 +349,16 @@ def test_a_type_without_values_on_a_wire_is_refused_when_it_is_named(content_typ
         codec(content_type)
 
 
+def test_a_name_that_is_not_there_is_said_where_the_type_is_defined() -> None:
+    """A field whose type cannot be found is refused like a type that cannot be."""
+
+    class Lost(msgspec.Struct):
+        other: Nowhere  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(MessageTypeError, match=r"no content can be Lost: .*Nowhere"):
+        codec(Lost)
+
+
 def test_a_format_is_one_of_two() -> None:
     """Another format is refused by its name."""
     with pytest.raises(MessageTypeError, match="json or msgpack, not 'yaml'"):

@@ -83,7 +83,7 @@ def content_codec(content_type: type[T], format: Format = "json", max_size: int 
         raise MessageTypeError(f"a content's max_size is a whole number of bytes from 1, not {excerpt(max_size)}")
     try:
         return _content_codec(content_type, format, max_size)  # type: ignore[arg-type]  # a type is hashable
-    except (TypeError, ValueError, RecursionError) as error:
+    except Exception as error:  # a NameError for a forward reference among them
         raise MessageTypeError(f"no content can be {_name_of(content_type)}: {_shortened(str(error))}") from error
 
 
