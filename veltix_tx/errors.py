@@ -150,7 +150,7 @@ class InvalidContent(VeltixError, ValueError):
 
     @property
     def summary(self) -> str:
-        """The same without a part of the content, which whoever sent it has."""
+        """The sentence without an excerpt of the content: for its sender."""
         said = f": {self.detail}" if self.detail else ""
         return f"not {self.rule}{said}" + (f" at {self.path}" if self.path else "")
 

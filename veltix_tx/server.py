@@ -178,9 +178,10 @@ class Server(RoutedService):
     ) -> Callable[..., Any]:
         """Return a decorator: its function handles one type of message, and is called ``handler(client, message)``.
 
-        What it returns (bytes, a Request, or a Deferred or coroutine of one) answers the message. One
-        peer's messages are handled one after another; with ``concurrent`` the later ones go ahead
-        while this handler's Deferred or coroutine is not done.
+        What it returns (bytes, a value of the type's ``reply=``, a Request, or a Deferred or coroutine of one) answers the
+        message. An RpcError that it raises fails the request with its words. A message whose content is not of the type's
+        ``content=`` does not come here. One peer's messages are handled one after another; with ``concurrent`` the later ones
+        go ahead while this handler's Deferred or coroutine is not done.
 
         With ``thread`` it is a plain function that may block: it runs in a thread of the reactor's
         pool, at most ``max_workers`` of them at once, its peer's messages still one after another.

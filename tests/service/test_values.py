@@ -242,14 +242,20 @@ def test_where_there_is_no_route_the_value_is_decoded_when_it_is_read(later: boo
         assert (server.counters["contents_invalid"], server.counters["handlers_failed"]) == (1, 0)
 
 
-def test_the_type_of_the_route_decides() -> None:
-    """A server that takes every code decodes by the type that its route was made for."""
+@pytest.mark.parametrize("how", ANSWERS)
+def test_the_type_of_the_route_decides(how: str) -> None:
+    """A server that takes every code decodes by the type that its route was made for, and answers by it."""
     with MemoryNetwork() as network:
         server, client = Server(types=MessageRegistry(open=True)), Client(types=TYPES)
-        server.route(ORDER)(lambda _, message: Receipt(message.value.count))
+
+        @server.route(ORDER)
+        def on_order(client: Session, message: Response[Order]) -> Any:
+            assert message.value == Order("pen", 3)
+            return ANSWERS[how]()
+
         network.serve(server)
         network.connect(client)
-        assert network.result(client.send_and_wait(ORDER, Order("pen", 3))).value == Receipt(3)
+        assert network.result(client.send_and_wait(ORDER, Order("pen", 3))).value == RECEIPT
 
 
 WRONG = {"another value": Order("pen"), "text": "4.5", "what JSON cannot hold": Receipt("\ud800")}  # type: ignore[arg-type]

@@ -228,6 +228,17 @@ def test_depth_ends_at_its_limit(content_type: Any, format: Format) -> None:
     assert "nested more than 64 deep" in error.summary
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_type_within_itself_is_bounded_too(format: Format) -> None:
+    """Values of a type that is within itself are nested no deeper than others: each Tree here is an object and an array."""
+    tree = Tree()
+    for _ in range(MAX_DEPTH // 2 - 1):
+        tree = Tree([tree, Tree()])
+    made = codec(Tree, format)
+    assert made.decode(made.encode(tree)) == tree
+    assert "nested more than 64 deep" in refused(made.decode, made.encode(Tree([tree]))).summary
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -242,6 +253,7 @@ def test_brackets_in_texts_and_beside_each_other_are_no_depth(text: str) -> None
     """Depth counts what is open at once: brackets inside texts do not, escapes and all, nor do many of them in a row."""
     content = text.encode()
     assert codec(Any).decode(content) == msgspec.json.decode(content)
+    assert codec(Any).decode(b"[" * 60 + content + b"]" * 60)
     deep = b"[" * 64 + content + b"]" * 64
     assert "64 deep" in refused(codec(Any).decode, deep).summary
 
@@ -272,6 +284,7 @@ def test_a_size_has_its_limit_in_both_directions(format: Format) -> None:
     assert len(content) == 100
     assert made.decode(content) == text
     assert "101 bytes, over max_size 100" in refused(made.encode, text + "x").detail
+    assert "over max_size 100" in refused(codec(Line, format, 100).encode, Line("x" * 100)).detail
     assert "101 bytes, over max_size 100" in refused(made.decode, content + b" ").detail
 
 
@@ -334,6 +347,16 @@ def test_a_type_without_values_on_a_wire_is_refused_when_it_is_named(content_typ
     """A type that bytes cannot be decoded into is an error of the definition, not of the first message."""
     with pytest.raises(MessageTypeError, match=r"^no content can be .*"):
         codec(content_type)
+
+
+def test_a_name_that_is_not_there_is_said_where_the_type_is_defined() -> None:
+    """A field whose type cannot be found is refused like a type that cannot be."""
+
+    class Lost(msgspec.Struct):
+        other: Nowhere  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(MessageTypeError, match=r"no content can be Lost: .*Nowhere"):
+        codec(Lost)
 
 
 def test_a_format_is_one_of_two() -> None:

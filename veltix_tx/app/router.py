@@ -92,7 +92,8 @@ class Router:
         """Register a handler for one type.
 
         Args:
-            message_type: the type.
+            message_type: the type. Where it has ``content=`` or ``reply=``, messages are decoded before the handler is called:
+                it is not called for one that does not fit, and may return a value.
             handler: what handles its messages.
             concurrent: let the client's later messages go ahead while a handler's Deferred or
                 coroutine is not done; by default they wait, so that one client's messages are
@@ -259,14 +260,13 @@ def _with_values(handler: Handler, message_type: MessageType, server: bool) -> H
 
     def call(session: Session | None, message: Response) -> object:
         message.type = message_type  # an open registry has one of its own for the code
-        if (
-            decode is not None and type(message) is Response
-        ):  # the common case, without _decode() and _encode_reply(): 0.4 of 1.2 µs
+        plain = type(message) is Response  # no other wire's: _decode() and _encode_reply() without the calls, 0.4 of 1.2 µs
+        if plain and decode is not None:
             message._value = decode(message.content)
         else:
             message._decode()
         result = handler(session, message) if server else handler(message)
-        if encode is not None and type(result) is reply_class and type(message) is Response:
+        if plain and encode is not None and type(result) is reply_class:
             return encode(result)
         return result if result is None or isinstance(result, _UNENCODED) else message._encode_reply(result)
 

@@ -83,7 +83,7 @@ def content_codec(content_type: type[T], format: Format = "json", max_size: int 
         raise MessageTypeError(f"a content's max_size is a whole number of bytes from 1, not {excerpt(max_size)}")
     try:
         return _content_codec(content_type, format, max_size)  # type: ignore[arg-type]  # a type is hashable
-    except (TypeError, ValueError, RecursionError) as error:
+    except Exception as error:  # a NameError for a forward reference among them
         raise MessageTypeError(f"no content can be {_name_of(content_type)}: {_shortened(str(error))}") from error
 
 
@@ -220,8 +220,8 @@ def _invalid(value: object, said: str, error: Exception) -> InvalidContent:
     """Return the error for what msgspec, or a type's own code, says of a value or of the bytes of one."""
     if isinstance(error, RecursionError):
         error = _TooDeep()
-    told = isinstance(error, (ValueError, TypeError, OverflowError))  # others are a type's own, and say what is inside
-    detail = (told and str(error)) or type(error).__name__
+    detail = str(error) if isinstance(error, (msgspec.MsgspecError, ValueError, TypeError, OverflowError)) else ""
+    detail = detail or type(error).__name__  # of others, which are a type's own, no more is said to a peer
     found = _PATHS.search(detail)
     path = ""
     if found:
