@@ -25,7 +25,9 @@ _FEWEST = 4
 
 
 @lru_cache(maxsize=64)
-def batch_decoder(layout: Layout, lookup: Callable[[int], MessageType | None], max_content: int, first_plain: int) -> Decode | None:
+def batch_decoder(
+    layout: Layout, lookup: Callable[[int], MessageType | None], max_content: int, first_plain: int = FIRST_USER_CODE
+) -> Decode | None:
     """Return what decodes runs of equal frames of a layout, None for one whose ids are bytes.
 
     Args:
