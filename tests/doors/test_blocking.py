@@ -19,7 +19,7 @@ from veltix_tx.net.session.session import BlockingSession
 from veltix_tx.server import BlockingServer
 from veltix_tx.testing import MemoryNetwork
 
-from .test_gate import ENGINE_ROOM, Waiter, in_thread, public_methods
+from .test_any_thread import ENGINE_ROOM, Waiter, in_thread, public_methods
 
 NOT_IN_THE_VIEW = {"disownServiceParent"}
 """A Deferred that threads have no use for by a typed name."""

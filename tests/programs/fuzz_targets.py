@@ -361,7 +361,7 @@ def seeds(name: str) -> list[bytes]:
     """Return the inputs a fuzzer of this target begins with: recorded sessions, and what peers of each release say."""
     if name == "contents":
         return [b'{"a": [1, 2.5, null, "x"]}', b"text", b"[" * 100, b"1" * 5000, b"\xff\xfe", b'"\\ud800"', b"NaN", b"-1e999"]
-    vectors = json.loads((Path(__file__).parents[1] / "wire" / "vectors.json").read_text())
+    vectors = json.loads((Path(__file__).parents[1] / "wire" / "veltix" / "vectors.json").read_text())
     found = []
     for release, recorded in vectors["sessions"].items():
         wire = _WIRES.index(RELEASES[release])

@@ -10,6 +10,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import formatEvent
 
+from tests.support.deferreds import outcome
 from veltix_tx.app.router import Router
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import Rejected, RemoteError, SessionClosed
@@ -19,13 +20,6 @@ from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import Request, Response
 
 OLD = ["1.3.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0"]
-
-
-def outcome(deferred: Deferred[Any]) -> list[Any]:
-    """Collect what a Deferred fires with, failures as their errors."""
-    results: list[Any] = []
-    deferred.addCallbacks(results.append, lambda failure: results.append(failure.value))
-    return results
 
 
 class Slow:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from tests.support.deferreds import outcome
 from veltix_tx.errors import TooManyRequests
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.wire import pending
@@ -28,13 +29,6 @@ def either(server_line: Any, client_line: Any) -> Any:
     return lambda role, *args, **kwargs: (server_line if role == "server" else client_line)(*args, timeouts=NEVER, **kwargs)
 
 
-def collect(deferred: Deferred[Any]) -> list[Any]:
-    """What a Deferred fires with, failures as their errors."""
-    results: list[Any] = []
-    deferred.addCallbacks(results.append, lambda failure: results.append(failure.value))
-    return results
-
-
 def asked(line: Any) -> list[Response]:
     """Messages said since."""
     return [event for event in line.take() if isinstance(event, Response)]
@@ -44,7 +38,7 @@ def give_up(line: Any, waiting: Deferred[Any], how: str) -> Header:
     """Give up a request or ping that has just been made, in one of two ways; return its header. The peer has it then."""
     (header,) = headers(line)
     line.take()
-    result = collect(waiting)
+    result = outcome(waiting)
     if how == "cancel":
         waiting.cancel()
     else:
@@ -72,7 +66,7 @@ def most_of(half: range) -> range:
 def ask_many(line: Any, session: Any, half: range) -> None:
     """Make requests and have them answered, a thousand at a time; each must get its own content."""
     for start in most_of(half):
-        waiting = {number: collect(session.send_and_wait(line.chat, b"%d" % number)) for number in range(start, start + 1000)}
+        waiting = {number: outcome(session.send_and_wait(line.chat, b"%d" % number)) for number in range(start, start + 1000)}
         for question in asked(line):
             line.far.send(question.type, question.content, question.request_id)
         line.deliver()
@@ -87,7 +81,7 @@ def test_a_late_reply_reaches_no_other_request(how: str, role: str, wire: str, h
     session = line.shake()
     late = give_up(line, session.send_and_wait(line.chat, b"A", timeout=1), how)
     ask_many(line, session, half)
-    waiting = [collect(session.send_and_wait(line.chat, b"B", timeout=100)) for _ in range(1000)]
+    waiting = [outcome(session.send_and_wait(line.chat, b"B", timeout=100)) for _ in range(1000)]
     line.say(b"A", request_id=late.request_id)
     assert waiting == [[]] * 1000
     assert (session.late_replies, line.application.contents) == (1, [])
@@ -107,19 +101,19 @@ def test_with_every_id_given_up_requests_are_refused(either: Any) -> None:
         waiting.addErrback(lambda _: None).cancel()
     given_up = asked(line)
     assert len({question.request_id for question in given_up}) == count
-    (error,) = collect(session.send_and_wait(line.chat, b"B"))
+    (error,) = outcome(session.send_and_wait(line.chat, b"B"))
     assert isinstance(error, TooManyRequests)
     assert (error.limit, error.given_up) == (count, count)
     assert all(part in str(error) for part in (str(count), "given up", "still awaited", "new connection"))
     assert asked(line) == []
     assert line.side.shared.counters["requests_refused"] == 1
-    assert collect(session.ping()) == []  # its ids are others
+    assert outcome(session.ping()) == []  # its ids are others
     line.take()
     line.deliver()
     late = given_up[1234]
     line.say(b"A", request_id=late.request_id)
     assert session.late_replies == 1
-    reply = collect(session.send_and_wait(line.chat, b"B"))
+    reply = outcome(session.send_and_wait(line.chat, b"B"))
     (question,) = asked(line)
     assert question.request_id == late.request_id
     line.say(b"B", request_id=question.request_id)
@@ -133,7 +127,7 @@ def test_a_new_connection_knows_nothing_of_the_old_ones_ids(either: Any) -> None
     give_up(line, session.send_and_wait(line.chat, b"A", timeout=1), "cancel")
     again = either("client", "2.0.3")
     session = again.shake()
-    collect(session.send_and_wait(again.chat, b"B"))
+    outcome(session.send_and_wait(again.chat, b"B"))
     assert [question.request_id for question in asked(again)] == [LEGACY_CLIENT_IDS.start]
 
 
@@ -146,11 +140,11 @@ def test_a_late_pong_settles_no_other_ping(how: str, role: str, wire: str, half:
     give_up(line, session.ping(timeout=1), how)
     late = b"".join(line.far.data_to_send())
     for _ in most_of(half):
-        trips = [collect(session.ping()) for _ in range(1000)]
+        trips = [outcome(session.ping()) for _ in range(1000)]
         line.take()
         line.deliver()
         assert trips == [[0.0]] * 1000
-    trips = [collect(session.ping(timeout=100)) for _ in range(1000)]
+    trips = [outcome(session.ping(timeout=100)) for _ in range(1000)]
     line.protocol.dataReceived(late)
     assert trips == [[]] * 1000
     line.take()
@@ -188,7 +182,7 @@ def test_the_heartbeats_pings_and_the_programs_are_kept_apart(role: str, wire: s
     session = line.shake()
     can_ping = wire != "1.0"
     pings = [give_up(line, session.ping(timeout=1), "timeout")] if can_ping else []
-    trip = collect(session.ping()) if can_ping else []
+    trip = outcome(session.ping()) if can_ping else []
     for _ in range(3):
         session._send_probe()
     said = headers(line)
@@ -219,7 +213,7 @@ def test_a_late_error_frees_the_id_too(wire: str, either: Any) -> None:
     line.say(b"", request_id=late.request_id, message_type=ERROR)
     assert session.late_replies == 1
     assert len(session._requests.requests.given_up) == 0
-    collect(session.send_and_wait(line.chat, b"B", request_id=77))
+    outcome(session.send_and_wait(line.chat, b"B", request_id=77))
     assert asked(line)[0].request_id == 77
 
 
@@ -230,12 +224,12 @@ def test_a_wanted_id_that_was_given_up_is_not_taken(wire: str, either: Any) -> N
     session = line.shake()
     late = give_up(line, session.send_and_wait(line.chat, b"A", timeout=1, request_id=5), "cancel")
     assert late.request_id == 5
-    reply = collect(session.send_and_wait(line.chat, b"B", request_id=5))
+    reply = outcome(session.send_and_wait(line.chat, b"B", request_id=5))
     (question,) = asked(line)
     assert question.request_id != 5
     line.say(b"A", request_id=5)
     assert (reply, session.late_replies) == ([], 1)
     line.say(b"B", request_id=question.request_id)
     assert reply[0].content == b"B"
-    collect(session.send_and_wait(line.chat, b"C", request_id=5))
+    outcome(session.send_and_wait(line.chat, b"C", request_id=5))
     assert asked(line)[0].request_id == 5

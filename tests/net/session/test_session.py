@@ -9,6 +9,8 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 
+from tests.support.deferreds import outcome
+from tests.support.source import Source
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import (
     LocalProtocolError,
@@ -24,8 +26,6 @@ from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.wire.messages import ERROR, INVALID_REQUEST, PONG, Request, Response
 from veltix_tx.wire.veltix.layouts import W22
 
-from .test_flow import Source
-
 BOTH = pytest.mark.parametrize("role", ["server", "client"])
 
 
@@ -33,13 +33,6 @@ BOTH = pytest.mark.parametrize("role", ["server", "client"])
 def either(server_line: Any, client_line: Any) -> Any:
     """Make a line in the role that a test names."""
     return lambda role, *args, **kwargs: (server_line if role == "server" else client_line)(*args, **kwargs)
-
-
-def outcome(deferred: Deferred[Any]) -> list[Any]:
-    """What a Deferred fires with, failures as their errors."""
-    results: list[Any] = []
-    deferred.addCallbacks(results.append, lambda failure: results.append(failure.value))
-    return results
 
 
 def asked(line: Any) -> list[Response]:

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, formatEvent
 from twisted.python.failure import Failure
 
+from tests.support.line import CountingTransport, Recorder
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.addresses import source_of
@@ -20,8 +21,6 @@ from veltix_tx.net.shared.admission import _REFUSED_AT_ONCE, _YOUNG, AdmissionCo
 from veltix_tx.server import _OTHER_FILES
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.messages import MessageRegistry
-
-from .conftest import CountingTransport, Recorder
 
 
 class Door:

@@ -8,6 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
 
+from tests.support.line import Line
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import FrameTimeout
 from veltix_tx.limits import Limits, Timeouts
@@ -15,8 +16,6 @@ from veltix_tx.net.shared.admission import AdmissionControl
 from veltix_tx.net.shared.budgets import MemoryBudget
 from veltix_tx.net.shared.counters import COUNTERS
 from veltix_tx.wire.messages import MessageRegistry, MessageType
-
-from .conftest import Line
 
 MIB = 1024 * 1024
 

@@ -17,7 +17,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
-from tests.authority import Authority, Files
+from tests.support.authority import Authority, Files
+from tests.support.line import Recorder
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import HandshakeError, HandshakeTimeout, SettingsError, TlsFailed
 from veltix_tx.net.clock import Clocks
@@ -31,8 +32,6 @@ from veltix_tx.net.transport.tls_errors import beginning_of_tls, tls_failure
 from veltix_tx.settings import ClientConfig, ServerConfig
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.registry import find_wire
-
-from .conftest import Recorder
 
 
 @pytest.fixture
