@@ -36,7 +36,7 @@ def tried(name: str, data: bytes) -> None:
 
 @pytest.mark.parametrize("arguments", [["--seconds", "2"], ["--seconds", "1", "--target", "frames", "--seed", "1"]])
 def test_the_fuzzer_runs_by_hand(arguments: list[str]) -> None:
-    """``run.py`` tries every target, or one, and says how many inputs there were."""
+    """``fuzz.py`` tries every target, or one, and says how many inputs there were."""
     command = [sys.executable, str(FUZZER), "--plain", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -47,13 +47,12 @@ def test_the_fuzzer_keeps_what_breaks_a_rule(tmp_path: Path) -> None:
     """An input that breaks a rule is written down, and the command says where and fails; given again it fails again."""
     code = (
         "import os, sys; sys.argv[0] = sys.argv.pop(1); sys.path[:0] = [os.path.dirname(sys.argv[0])]\n"
-        "import run, targets\n"
+        "import fuzz, fuzz_targets\n"
         "def broken(data): assert len(data) < 9, 'too long'\n"
-        "targets.TARGETS['frames'] = broken\n"
-        "sys.exit(run.main())"
+        "fuzz_targets.TARGETS['frames'] = broken\n"
+        "sys.exit(fuzz.main())"
     )
-    run = str(FUZZER)
-    command = [sys.executable, "-c", code, run, "--plain", "--target", "frames", "--seconds", "5"]
+    command = [sys.executable, "-c", code, str(FUZZER), "--plain", "--target", "frames", "--seconds", "5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={"TMPDIR": str(tmp_path)})
     assert done.returncode == 1
     (kept,) = tmp_path.rglob("frames.bin")

@@ -175,3 +175,19 @@ class Line:
     def lose(self, error: BaseException | None = None) -> None:
         """Let the transport be gone."""
         self.protocol.connectionLost(Failure(error or ConnectionDone()))
+
+
+def together(server_line: Any, count: int, **limits: int) -> list[Line]:
+    """Make lines whose protocols share what those of one server do, their handshakes complete."""
+    lines = [server_line(limits=Limits(**limits), timeouts=Timeouts(ping_interval=10_000))]
+    lines += [server_line(limits=Limits(**limits), shared=lines[0].side.shared) for _ in range(count - 1)]
+    for line in lines:
+        line.shake()
+    return lines
+
+
+def half_of(line: Any, content: bytes, cut: int) -> tuple[bytes, bytes]:
+    """A message of the far end, cut."""
+    line.far.send(line.chat, content)
+    data = b"".join(line.far.data_to_send())
+    return data[:cut], data[cut:]

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from tests.support.ports import free_port
 
 SCRIPTS = Path(__file__).parents[2] / "dropin" / "veltix"
+RUN_BLOCK = Path(__file__).with_name("run_block.py")
 OURS, REAL = "veltix_tx.dropin.veltix", "veltix"
 RELEASE = "1.6.3"
 """The real one: the drop-in is its twin."""
@@ -250,7 +251,7 @@ class Stage:
         package = package or self.package
         command = [
             sys.executable,
-            str(Path(__file__).with_name("run_block.py")),
+            str(RUN_BLOCK),
             str(script),
             str(self.port),
             "--channel",
