@@ -296,9 +296,9 @@ SYSTEM_TYPES = {known.code: known for known in _system}
 
 _extensions = MessageRegistry(codes=range(100, FIRST_USER_CODE))
 FAILED = MessageType(100, "FAILED", "a request failed, and why; between two of this package that agreed on it", _extensions)
-CANCEL = MessageType(110, "CANCEL", "nobody waits for a call any more; between two of this package that agreed on it", _extensions)
-CALL = MessageType(111, "CALL", "calls a method; between two of this package that agreed on it", _extensions)
-RESULT = MessageType(112, "RESULT", "what a call returned; likewise", _extensions)
+CANCEL = MessageType(111, "CANCEL", "nobody waits for a call any more; between two of this package that agreed on it", _extensions)
+CALL = MessageType(112, "CALL", "calls a method; between two of this package that agreed on it", _extensions)
+RESULT = MessageType(113, "RESULT", "what a call returned; likewise", _extensions)
 EXTENSION_TYPES = {known.code: known for known in _extensions}
 """Known to a connection whose peers agreed on them, see :mod:`veltix_tx.wire.veltix.extensions`; to no registry."""
 

@@ -6,7 +6,7 @@ never sent to a peer that did not agree, and from one are frames of an unknown t
 
 ``errors``: a request that failed is answered with a FAILED frame (code 100) that carries the request's id and a JSON object
 with ``code``, ``message`` and, where there are some, ``details``.
-``rpc``: methods are called with CALL, RESULT and CANCEL frames (codes 110 to 112), see :mod:`veltix_tx.wire.veltix.rpc`.
+``rpc``: methods are called with CALL, RESULT and CANCEL frames (codes 111 to 113), see :mod:`veltix_tx.wire.veltix.rpc`.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class FrameDecoder:
         layout: the header layout.
         lookup: type code -> message type, None for an unknown one.
         max_message_size: the most bytes a message may have, header included.
-        max_strikes: bad checksums and runs of garbage at which the stream ends; no end without.
+        max_violations: bad checksums and runs of garbage at which the stream ends; no end without.
         first_plain: the first type code of messages that are no system messages.
 
     Attributes:
@@ -112,7 +112,7 @@ class FrameDecoder:
         layout: Layout,
         lookup: Callable[[int], MessageType | None],
         max_message_size: int,
-        max_strikes: float = inf,
+        max_violations: float = inf,
         first_plain: int = FIRST_USER_CODE,
     ) -> None:
         self._layout = layout
@@ -127,7 +127,7 @@ class FrameDecoder:
         self._in_garbage = False
         self._garbage = 0
         self._repeats = 0
-        self._max_violations = max_strikes
+        self._max_violations = max_violations
         self.violations = 0
         self.error: RemoteProtocolError | None = None
         self.system_seen = False

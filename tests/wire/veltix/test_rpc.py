@@ -34,7 +34,7 @@ def test_a_call_is_the_bytes_of_the_specification(content: str) -> None:
     call = VELTIX_RPC.decode_call(bytes.fromhex(content))
     assert (call.method, bytes(call.args), call.timeout_ms) == ("add", pack(args), 3000)
     assert (bytes(call.kwargs), call.metadata) == (pack(kwargs), metadata)
-    page = Path(__file__).resolve().parents[2] / "docs" / "protocol" / "rpc.md"
+    page = Path(__file__).resolve().parents[3] / "docs" / "protocol" / "rpc.md"
     assert content in page.read_text(encoding="utf-8")
 
 
