@@ -32,7 +32,7 @@ from veltix_tx.net import addresses
 from veltix_tx.net.connection import last_reads, policing, protocol
 from veltix_tx.net.session import interface
 from veltix_tx.net.shared import admission, log_limiter
-from veltix_tx.net.shared.counters import _MOST_TYPES, COUNTERS
+from veltix_tx.net.shared.counters import COUNTERS, MOST_TYPES
 from veltix_tx.net.transport import accept, endpoints, flow_control, sockets
 from veltix_tx.wire import pending
 from veltix_tx.wire.error_codes import ERROR_CODES
@@ -576,49 +576,52 @@ def fixed_limits() -> str:
     return table(
         ["what", "value"],
         [
-            ["replies a peer has not read, above which its next requests are not read", f"{flow_control._OWED // 1024} KiB"],
+            [
+                "replies a peer has not read, above which its next requests are not read",
+                f"{flow_control.MOST_UNREAD_REPLIES // 1024} KiB",
+            ],
             [
                 "slowest a peer may read when much waits for it before it is given up",
                 f"{flow_control.SLOWEST // 1024} KiB/s, looked at every `timeouts.write` seconds",
             ],
-            ["frames of unknown types, and pongs never asked for, that are forgiven", f"{policing._FORGIVEN:g} a second"],
+            ["frames of unknown types, and pongs never asked for, that are forgiven", f"{policing.FORGIVEN_PER_SECOND:g} a second"],
             [
                 "messages without a handler that are answered with an ERROR, where nothing tells whether they ask",
-                f"{policing._REJECTIONS} in a row, and {policing._FORGIVEN:g} more a second",
+                f"{policing.MOST_REJECTIONS} in a row, and {policing.FORGIVEN_PER_SECOND:g} more a second",
             ],
-            ["message types without a handler that are counted and named one by one", _MOST_TYPES],
-            ["bytes given to a transport at a time", f"{flow_control._HANDFUL // 1024} KiB"],
+            ["message types without a handler that are counted and named one by one", MOST_TYPES],
+            ["bytes given to a transport at a time", f"{flow_control.CHUNK // 1024} KiB"],
             ["bytes sent while a read is handled that wait for its end to be written", f"{interface.MOST_CORKED // 1024} KiB"],
-            ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{policing._SLOWEST_FRAME // 1024} KiB/s"],
-            ["age below which a half-open connection never gives way to a new one", f"{admission._YOUNG:g} s"],
+            ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{policing.SLOWEST_FRAME // 1024} KiB/s"],
+            ["age below which a half-open connection never gives way to a new one", f"{admission.EVICTABLE_AFTER:g} s"],
             [
                 "connections of one source, unless `limits.per_source` says otherwise",
-                f"{admission._PER_SOURCE}; any number from this machine's own addresses",
+                f"{admission.PER_SOURCE}; any number from this machine's own addresses",
             ],
-            ["network whose IPv6 addresses are one source", f"{addresses._NETWORK} bits"],
-            ["how long a peer that has been sent everything may take to close, too", f"{protocol._LINGER:g} s"],
+            ["network whose IPv6 addresses are one source", f"{addresses.SOURCE_BITS} bits"],
+            ["how long a peer that has been sent everything may take to close, too", f"{protocol.LINGER:g} s"],
             [
                 "how long nothing more comes before a drain takes what had arrived for read",
                 f"{last_reads.QUIET:g} s, or a quarter of `timeouts.drain`",
             ],
             [
                 "how long nothing is accepted after it could not be, twice in a row or more",
-                f"{accept._FIRST_WAIT * 1000:g} ms, doubled each time up to {accept._LONGEST_WAIT:g} s",
+                f"{accept.FIRST_WAIT * 1000:g} ms, doubled each time up to {accept.LONGEST_WAIT:g} s",
             ],
             [
                 "connections that wait to be accepted at a TCP port whose endpoint says no other `backlog`",
-                endpoints._BACKLOG.partition("=")[2],
+                endpoints.BACKLOG,
             ],
-            ["connections taken from a port in one turn of the reactor", accept._ACCEPTS],
+            ["connections taken from a port in one turn of the reactor", accept.ACCEPTS_PER_TURN],
             [
                 "bytes the kernel keeps unsent for a TCP peer before it takes no more of this side (`TCP_NOTSENT_LOWAT`)",
-                f"{sockets._UNSENT // 1024} KiB",
+                f"{sockets.UNSENT // 1024} KiB",
             ],
-            ["TCP keep-alive probes, unanswered, after which the kernel gives a peer up", sockets._PROBES],
-            ["connections over the limit that are told so at once", admission._REFUSED_AT_ONCE],
-            ["lines of the log about all peers together", f"{log_limiter._ALL} per second"],
-            ["sources whose share of the log is remembered", log_limiter._REMEMBERED],
-            ["file descriptors left for everything but connections", server._OTHER_FILES],
+            ["TCP keep-alive probes, unanswered, after which the kernel gives a peer up", sockets.PROBES],
+            ["connections over the limit that are told so at once", admission.REFUSED_AT_ONCE],
+            ["lines of the log about all peers together", f"{log_limiter.ALL_SOURCES} per second"],
+            ["sources whose share of the log is remembered", log_limiter.REMEMBERED],
+            ["file descriptors left for everything but connections", server.OTHER_FILES],
             [
                 "how much more may wait for its turn while this side waits for a reply itself",
                 f"{interface.OWN_REQUESTS_FACTOR} times `inflight`",
@@ -628,7 +631,7 @@ def fixed_limits() -> str:
                 f"all of them where ids have 2 bytes, else the last {pending.MOST_GIVEN_UP} of each per connection",
             ],
             ["gap between two hellos of the auto port", f"{HELLO_GAP:g} s and two round trips"],
-            ["silence after which a client asks whether the server has no handshake", f"{handshake._SILENCE:g} s"],
+            ["silence after which a client asks whether the server has no handshake", f"{handshake.SILENCE:g} s"],
         ],
     )
 

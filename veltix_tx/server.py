@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 with suppress(ImportError):  # Windows has no such limits
     from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 
-__all__ = ["BlockingServer", "Server"]
+__all__ = ["OTHER_FILES", "BlockingServer", "Server"]
 
 _log = Logger()
 
@@ -74,7 +74,7 @@ HT = TypeVar("HT", bound=ServerThreadHandler)
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[[Session], object])
 
-_OTHER_FILES = 64
+OTHER_FILES = 64
 """File descriptors left for everything but connections."""
 
 
@@ -649,7 +649,7 @@ def _affordable(wanted: int) -> int:
         descriptors = getrlimit(RLIMIT_NOFILE)[0]
     except NameError:  # Windows
         return wanted
-    most = max(1, descriptors - _OTHER_FILES)
+    most = max(1, descriptors - OTHER_FILES)
     if descriptors == RLIM_INFINITY or 0 <= wanted <= most:
         return wanted
     if wanted > 0:

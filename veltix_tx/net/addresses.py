@@ -14,7 +14,7 @@ from veltix_tx.sanitize import escape_controls
 if TYPE_CHECKING:
     pass
 
-__all__ = ["host_of", "is_local", "is_loopback", "join_address", "shown", "source_of"]
+__all__ = ["SOURCE_BITS", "host_of", "is_local", "is_loopback", "join_address", "shown", "source_of"]
 
 
 def host_of(address: object) -> str:
@@ -62,11 +62,11 @@ def source_of(address: object) -> str:
     host = host_of(address)
     if isinstance(address, IPv6Address) and ":" in host:
         number = int(Network6(host.partition("%")[0]))
-        return str(Network6(number >> _NETWORK << _NETWORK))
+        return str(Network6(number >> SOURCE_BITS << SOURCE_BITS))
     if isinstance(address, (IPv4Address, IPv6Address)):
         return host
     return ""
 
 
-_NETWORK = 64
+SOURCE_BITS = 64
 """Bits of an IPv6 address that are one source: who has one address there has them all."""

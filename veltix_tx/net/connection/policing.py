@@ -34,18 +34,18 @@ from veltix_tx.wire.foreign import looks_like
 from veltix_tx.wire.interface import Role, WireConnection
 from veltix_tx.wire.messages import FIRST_USER_CODE
 
-__all__ = ["PeerPolicing"]
+__all__ = ["FORGIVEN_PER_SECOND", "MOST_REJECTIONS", "SLOWEST_FRAME", "PeerPolicing"]
 
 _log = Logger()
 
-_FORGIVEN = 1.0
+FORGIVEN_PER_SECOND = 1.0
 """Frames of an unknown type, and pongs never asked for, that are forgiven per second."""
 
-_REJECTIONS = 32
+MOST_REJECTIONS = 32
 """Messages without a handler that are answered with an ERROR in a row, and one more each second, where nothing tells whether they
 ask: real programs get it as a message, and one that answers each message with another would be answered for ever."""
 
-_SLOWEST_FRAME = 64 * 1024
+SLOWEST_FRAME = 64 * 1024
 """Bytes per second that a message which has begun may arrive at."""
 
 
@@ -126,7 +126,7 @@ class PeerPolicing(Protocol):
         """
         assert self.session is not None
         if not self.connection.marks_requests:
-            self._rejections = self._rejections or TokenBucket(self.clocks.uptime, _FORGIVEN, _REJECTIONS)
+            self._rejections = self._rejections or TokenBucket(self.clocks.uptime, FORGIVEN_PER_SECOND, MOST_REJECTIONS)
             if not self._rejections.take(1):
                 return
         if self.connection.reply_error(request_id, code, message):
@@ -177,7 +177,7 @@ class PeerPolicing(Protocol):
     def hurry(self, seconds: float) -> None:
         """Close a peer whose message has had so many seconds, and the time for what has come of it, because room is scarce."""
         if self._frame_begun is not None:
-            seconds += self.connection.buffered_size / _SLOWEST_FRAME
+            seconds += self.connection.buffered_size / SLOWEST_FRAME
             if self._frame_begun + seconds <= self.clocks.uptime() + ROUNDING:
                 self._frame_timed_out(seconds, "all connections together keep more than half of limits.receive_buffers")
                 self.charge_buffers()
@@ -200,7 +200,7 @@ class PeerPolicing(Protocol):
 
     def _count_violation(self) -> None:
         """Count what is harmless, and forgiven with time, but not in any number."""
-        self._violations = self._violations or TokenBucket(self.clocks.uptime, _FORGIVEN, self.limits.protocol_errors)
+        self._violations = self._violations or TokenBucket(self.clocks.uptime, FORGIVEN_PER_SECOND, self.limits.protocol_errors)
         if not self._violations.spend(1):
             self._terminate(TooManyProtocolErrors(self.limits.protocol_errors))
 
@@ -245,7 +245,7 @@ class PeerPolicing(Protocol):
         if self._frame_begun is None:
             return
         size = self.connection.incoming_size
-        seconds = self.timeouts.frame + size / _SLOWEST_FRAME
+        seconds = self.timeouts.frame + size / SLOWEST_FRAME
         left = self._frame_begun + seconds - self.clocks.uptime()
         if self.flow.paused:
             self.timers.set("frame", seconds, self._frame_late)

@@ -64,7 +64,7 @@ from veltix_tx.wire.events import (
 from veltix_tx.wire.foreign import QUOTED
 from veltix_tx.wire.messages import Response
 
-__all__ = ["VeltixProtocol"]
+__all__ = ["LINGER", "VeltixProtocol"]
 
 _log = Logger()
 
@@ -74,7 +74,7 @@ _PORTION = 32 * 1024
 _MUCH = 256 * 1024
 """Bytes read at once while a message arrives that is longer than that."""
 
-_LINGER = 2.0
+LINGER = 2.0
 """Seconds in which a peer that has been given everything may close, too, before the connection is left to the kernel."""
 
 
@@ -228,7 +228,7 @@ class VeltixProtocol(PeerPolicing):
             self.transport.loseConnection()
         else:
             self._lingers = True
-            self._watch_close(min(_LINGER, self.timeouts.close), self.transport.loseConnection)
+            self._watch_close(min(LINGER, self.timeouts.close), self.transport.loseConnection)
 
     # From the session and the factory.
 

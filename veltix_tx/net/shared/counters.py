@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-__all__ = ["COUNTERS", "Unhandled"]
+__all__ = ["COUNTERS", "MOST_TYPES", "Unhandled"]
 
 COUNTERS = {
     "accepted": "connections taken, by a server",
@@ -34,7 +34,7 @@ COUNTERS = {
 """What is counted, beside ``closed_`` and a disconnect reason for each connection that has ended."""
 
 
-_MOST_TYPES = 64
+MOST_TYPES = 64
 """Message types without a handler that are counted and named one by one; of more, which peers may choose, only the sum is kept."""
 
 
@@ -55,7 +55,7 @@ class Unhandled:
         """Count a message of a type that has no handler."""
         counters, of_type = self._counters, f"unhandled_{code}"
         counters["unhandled"] += 1
-        if of_type in counters or sum(name.startswith("unhandled_") for name in counters) < _MOST_TYPES:
+        if of_type in counters or sum(name.startswith("unhandled_") for name in counters) < MOST_TYPES:
             counters[of_type] += 1
 
     def first(self, key: object, may_log: Callable[[], bool]) -> bool:
@@ -65,7 +65,7 @@ class Unhandled:
             key: the type code, or whatever else stands for the type.
             may_log: asked only for a type that has not been named; while it says no, the type is not.
         """
-        if key in self._named or len(self._named) >= _MOST_TYPES or not may_log():
+        if key in self._named or len(self._named) >= MOST_TYPES or not may_log():
             return False
         self._named.add(key)
         return True

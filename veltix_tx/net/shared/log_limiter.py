@@ -8,14 +8,14 @@ from threading import RLock
 
 from twisted.logger import Logger
 
-__all__ = ["LogLimiter"]
+__all__ = ["ALL_SOURCES", "REMEMBERED", "LogLimiter"]
 
 _log = Logger()
 
-_ALL = 200
+ALL_SOURCES = 200
 """Lines per second about all peers together."""
 
-_REMEMBERED = 1024
+REMEMBERED = 1024
 """Sources whose budgets are kept; who has not been heard of for longest is forgotten."""
 
 _QUIET = 10.0
@@ -56,7 +56,7 @@ class LogLimiter:
         self._uptime = uptime
         self._per_second = per_second
         self._burst = burst
-        self._all_sources = _Budget(uptime(), _ALL, _ALL)
+        self._all_sources = _Budget(uptime(), ALL_SOURCES, ALL_SOURCES)
         self._sources: OrderedDict[str, _Budget] = OrderedDict()
         self._suppressed: dict[str, None] = {}
         self._lock = RLock()
@@ -101,7 +101,7 @@ class LogLimiter:
             self._sources.move_to_end(source)
             budget.grow(now)
             return budget
-        if len(self._sources) >= _REMEMBERED:
+        if len(self._sources) >= REMEMBERED:
             oldest, forgotten = self._sources.popitem(last=False)
             self._all_sources.left_out += forgotten.left_out
             self._suppressed.pop(oldest, None)

@@ -9,15 +9,15 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from twisted.logger import Logger
 
-__all__ = ["back_off_on_accept_error", "limit_accepts"]
+__all__ = ["ACCEPTS_PER_TURN", "FIRST_WAIT", "LONGEST_WAIT", "back_off_on_accept_error", "limit_accepts"]
 
 _log = Logger()
 
-_ACCEPTS = 10
+ACCEPTS_PER_TURN = 10
 """Connections taken from a port in one turn of the reactor. Their handshakes come together, too, a few turns later."""
 
-_FIRST_WAIT = 0.01
-_LONGEST_WAIT = 1.0
+FIRST_WAIT = 0.01
+LONGEST_WAIT = 1.0
 """Seconds in which nothing is accepted after it has failed twice in a row; the wait doubles each time it fails again."""
 
 
@@ -31,7 +31,7 @@ def limit_accepts(port: Any) -> None:
     accept = port.doRead
 
     def doRead() -> None:  # noqa: N802
-        port.numberAccepts = min(port.numberAccepts, _ACCEPTS)
+        port.numberAccepts = min(port.numberAccepts, ACCEPTS_PER_TURN)
         accept()
 
     port.doRead = doRead
@@ -74,7 +74,7 @@ class _BackingOffSocket:
             self._failures = 0 if error.errno in (EAGAIN, EWOULDBLOCK) else self._failures + 1
             if self._failures > 1 and self._wait is None:
                 self._port.stopReading()
-                seconds = min(_FIRST_WAIT * 2 ** min(self._failures - 2, 10), _LONGEST_WAIT)
+                seconds = min(FIRST_WAIT * 2 ** min(self._failures - 2, 10), LONGEST_WAIT)
                 if self._may_log():
                     _log.warn("nothing can be accepted for {seconds} s: {error}", seconds=seconds, error=error)
                 self._wait = self._reactor.callLater(seconds, self._go_on)

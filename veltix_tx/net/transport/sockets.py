@@ -18,6 +18,8 @@ with suppress(ImportError):  # Windows has neither
     from termios import FIONREAD, TIOCOUTQ
 
 __all__ = [
+    "PROBES",
+    "UNSENT",
     "acknowledge",
     "acknowledged",
     "has_socket",
@@ -39,7 +41,7 @@ _ACKNOWLEDGED = 120
 _NOT_SENT = 144
 """Offsets in Linux's ``struct tcp_info``."""
 
-_PROBES = 4
+PROBES = 4
 """Unanswered questions after which the kernel gives a peer up."""
 
 _LONGEST_WAIT = 32767
@@ -51,7 +53,7 @@ _PEEKED = 1024 * 1024
 _NOBODY = bytes(16)
 """An address of no family (``AF_UNSPEC``)."""
 
-_UNSENT = 256 * 1024
+UNSENT = 256 * 1024
 """Bytes that the kernel takes of us beyond what the peer's window lets it send."""
 
 
@@ -138,10 +140,10 @@ def _options(silence: float, pong: float) -> list[tuple[int, int, int]]:
     wanted = [
         (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
         (socket.IPPROTO_TCP, "TCP_KEEPIDLE", max(1, min(ceil(silence), _LONGEST_WAIT))),
-        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", max(1, min(ceil(pong / _PROBES), _LONGEST_WAIT))),
-        (socket.IPPROTO_TCP, "TCP_KEEPCNT", _PROBES),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", max(1, min(ceil(pong / PROBES), _LONGEST_WAIT))),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", PROBES),
         (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", min(ceil((silence + pong) * 1000), 2**31 - 1)),
-        (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", _UNSENT),
+        (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", UNSENT),
     ]
     return [(level, getattr(socket, name), value) for level, name, value in wanted if hasattr(socket, name)]
 

@@ -46,11 +46,12 @@ from veltix_tx.wire.veltix.releases import AUTO_HELLOS, SUPERSET, HandshakeKind,
 from veltix_tx.wire.veltix.states import DETECTION, ON_TIMEOUT, OTHERWISE, SCRIPTS, SIGNATURES, Step
 
 __all__ = [
+    "SILENCE",
     "Handshake",
 ]
 
 _PAD_BYTES = b"\xff" * 128
-_SILENCE = 1.5
+SILENCE = 1.5
 """Seconds without a hello after which a client asks whether the server has no handshake."""
 
 _LAYOUTS, _LAYOUT = "layouts", "layout"
@@ -152,7 +153,7 @@ class Handshake:
     def start(self) -> None:
         """Begin: a server says its first hello, a side without a handshake is done."""
         if self._steps[:1] == [Step.DETECT_SERVER]:
-            self.next_timeout = _SILENCE
+            self.next_timeout = SILENCE
         self._advance()
 
     def handle_timeout(self) -> None:
