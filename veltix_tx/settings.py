@@ -1,4 +1,4 @@
-"""Settings: frozen, validated where they are made, each with its unit and its default.
+"""Settings of servers and clients, and the retry policy: frozen, validated where they are made, each with its default.
 
 Sizes are bytes, times are seconds. A wrong value raises :class:`~veltix_tx.errors.SettingsError`
 with the setting's name and what it must be.
@@ -149,7 +149,7 @@ class WireOptions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When a client tries again.
+    """Policy by which a client connects again.
 
     The wait before try *n* (from 1) is ``min(initial_delay * factor ** (n - 1), max_delay)``,
     drawn evenly from zero to that with ``jitter`` (so that a thousand clients do not come
@@ -196,7 +196,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class _Common:
-    """What both sides set, under upstream's names where it has one.
+    """Settings of both sides, under upstream's names where it has one.
 
     Attributes:
         wire: ``"auto"``, or the upstream release to speak, such as ``"1.6.3"``.
@@ -245,7 +245,7 @@ _KINDS: dict[str, type] = {
 
 
 class _ReadBack(int):
-    """What ``config.max_connection`` is: dataclasses.replace hands it back, where it must not count as given."""
+    """Value of ``config.max_connection``: dataclasses.replace hands it back, where it must not count as given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Network addresses as people write them."""
+"""Network addresses as people write them, and the source that a connection counts for."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def join_address(host: str, port: int) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an IP address, or an IPv6 network of 64 bits, is this machine's own."""
+    """Return True if an IP address, or an IPv6 network of 64 bits, is this machine's own."""
     return host.startswith("127.") or host in ("::1", "::")
 
 
 def is_local(address: IAddress) -> bool:
-    """Whether only this machine can reach a listener on this address."""
+    """Return True if only this machine can reach a listener on this address."""
     if not isinstance(address, (IPv4Address, IPv6Address)):
         return True
     host = host_of(address)

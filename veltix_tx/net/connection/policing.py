@@ -1,4 +1,4 @@
-"""How a peer may conduct itself on a connection, and the end of one that does otherwise."""
+"""Per-peer limits (pings, protocol errors, deadlines); a violation closes the connection and is logged."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ class PeerPolicing(Protocol):
 
     @property
     def clocks(self) -> Clocks:
-        """Where time comes from."""
+        """Sources of time."""
         return self.context.clocks
 
     @property
     def shared(self) -> SharedState:
-        """What it has in common with the other connections."""
+        """State that it shares with the other connections."""
         return self.context.shared
 
     @property
@@ -95,7 +95,7 @@ class PeerPolicing(Protocol):
         return peer
 
     def _may_log(self) -> bool:
-        """Whether the log may have one more line that the peer causes."""
+        """Return True if the log may have one more line that the peer causes."""
         return self.shared.log_limiter.allow(source_of(self.address))
 
     def close(self, closed: SessionClosed) -> None:
@@ -107,7 +107,7 @@ class PeerPolicing(Protocol):
         raise NotImplementedError
 
     def charge_buffers(self) -> None:
-        """Tell the budget how much of what the peer sent is kept."""
+        """Charge the receive budget with the bytes of the peer that are kept."""
         raise NotImplementedError
 
     def flush(self) -> None:
@@ -117,7 +117,7 @@ class PeerPolicing(Protocol):
     # From the session.
 
     def decline(self, request_id: int, code: str, message: str) -> None:
-        """Tell the peer that its request is not handled, where its wire can.
+        """Send the peer an error reply to a request that is not handled, where its wire has one.
 
         Args:
             request_id: the request's.
@@ -150,7 +150,7 @@ class PeerPolicing(Protocol):
 
     @property
     def paused(self) -> bool:
-        """Whether reading is paused."""
+        """True if reading is paused."""
         return self.flow.paused
 
     @property
@@ -171,7 +171,7 @@ class PeerPolicing(Protocol):
 
     @property
     def frame_begun(self) -> float | None:
-        """When the message began of which only a part has come, on the clock that never jumps; None without one."""
+        """Time at which the message began of which only a part has come, on the clock that never jumps; None without one."""
         return self._frame_begun
 
     def hurry(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The Twisted protocol: bytes to the connection, its events to the session, its bytes to the transport."""
+"""The Twisted protocol: bytes to the wire's connection, its events to the session, its bytes to the transport."""
 
 from __future__ import annotations
 
@@ -342,14 +342,14 @@ class VeltixProtocol(PeerPolicing):
         return True
 
     def charge_buffers(self) -> None:
-        """Tell the budget how much of what the peer sent is kept here, be it gone or not: what it sent is handled all the same."""
+        """Charge the receive budget with the bytes of the peer that are kept, be it gone or not: they are handled all the same."""
         size = 0 if self.session is None else self.connection.buffered_size + self.session._inbox_bytes
         if size or self._charged:
             self._charged = size > 0
             self.shared.receive_budget.charge(self, size)
 
     def admitted(self) -> None:
-        """Tell the side that others may use the session."""
+        """Report to the context that others may use the session."""
         if self.context.on_admitted is not None:
             self.on_trial = True
             self.context.on_admitted(self)
@@ -363,7 +363,7 @@ class VeltixProtocol(PeerPolicing):
 
     @property
     def awaiting_replies(self) -> bool:
-        """Whether this side waits for a reply itself."""
+        """True if this side waits for a reply itself."""
         return self.session is not None and self.session.pending_requests > 0
 
     # Inside.

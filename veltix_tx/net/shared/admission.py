@@ -1,4 +1,4 @@
-"""The open connections of one server: how many there are, and whom a new one must give way to or is refused for."""
+"""Admission control: the open connections of one server, and which of them is evicted, or whether a new one is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 _log = Logger()
 
 REFUSED_AT_ONCE = 32
-"""How many connections over the limit may be open while they are told that the server is full: half of the file
+"""Connections over the limit that may be open while they are told that the server is full: half of the file
 descriptors that are left for everything but connections, so that the other half stays."""
 
 EVICTABLE_AFTER = 3.0
@@ -41,7 +41,7 @@ class AdmissionControl:
     """The open connections of one server, ready or not, on however many ports.
 
     Args:
-        limit: how many there may be; -1 for no limit.
+        most: how many there may be; -1 for no limit.
         limits: the limits for half-open ones and for one source.
         timeouts: the heartbeat's.
         clocks: where time comes from.
@@ -69,7 +69,7 @@ class AdmissionControl:
         return iter([*self._connections, *self._being_refused, *self._leaving])
 
     def make_room(self, source: str) -> bool:
-        """Let the oldest half-open connection give way to a new one where that is needed; return whether one more may come.
+        """Evict the oldest half-open connection where a new one needs its place; return True if one more may come.
 
         Args:
             source: where the new one comes from. If that has as many as it may, one of its own gives way.
@@ -120,7 +120,7 @@ class AdmissionControl:
         return True
 
     def handshake_completed(self, protocol: Connection) -> None:
-        """Take note that a handshake is complete."""
+        """Record that a handshake is complete."""
         if self._half_open.pop(protocol, None) is not None:
             source = self._connections[protocol]
             of_source = self._half_open_of[source]
@@ -154,7 +154,7 @@ class AdmissionControl:
         return True
 
     def connection_lost(self, protocol: Connection, _: SessionClosed) -> None:
-        """Take note that a connection is gone."""
+        """Record that a connection is gone."""
         self._leaving.discard(protocol)
         self._being_refused.discard(protocol)
         self._remove(protocol)

@@ -1,4 +1,4 @@
-"""What the connections of one server, or of one client, share: counters, budgets of bytes, the heartbeat."""
+"""Budgets of bytes for all connections of one server or client together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = Logger()
 
 
 class MemoryBudget:
-    """How many bytes all connections together may keep; beyond it the one that keeps the most is ended.
+    """Maximum of the bytes that all connections together keep; beyond it the one that keeps the most is ended.
 
     Args:
         most: bytes.
@@ -46,7 +46,7 @@ class MemoryBudget:
         return max(0.0, 1 - self.used / self._limit)
 
     def charge(self, connection: Any, size: int) -> None:
-        """Take note that a connection keeps so many bytes now; 0 for one that has ended."""
+        """Record that a connection keeps so many bytes now; 0 for one that has ended."""
         keepers = self._charges
         self.used += size - keepers.get(connection, 0)
         if size:

@@ -1,4 +1,4 @@
-"""Names of the counters that the connections of one server or client share."""
+"""Counters that the connections of one server or client share, by name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COUNTERS = {
     "cut_off": "connections that a stopping server did not get done with in time",
     "lines_left_out": "lines left out of the log because their source caused too many",
 }
-"""What is counted, beside ``closed_`` and a disconnect reason for each connection that has ended."""
+"""Counters by name, beside ``closed_`` and a disconnect reason for each connection that has ended."""
 
 
 MOST_TYPES = 64

@@ -38,7 +38,7 @@ class _Budget:
 
 
 class LogLimiter:
-    """Counts the log lines that peers cause, for one server or client, over all their connections.
+    """Rate limiter for the log lines that peers cause, for one server or client, over all their connections.
 
     Each source has a budget, and there is one for all together. What is left out is counted, and
     told before the next line about that source, or when it has been quiet for a while. May be
@@ -84,7 +84,7 @@ class LogLimiter:
             return True
 
     def close(self) -> None:
-        """Tell what was left out and has not been told."""
+        """Log the number of lines that were left out, where that is not done."""
         with self._lock:
             if len(self._suppressed) > 1:
                 self._all_sources.left_out += sum(self._sources[source].left_out for source in self._suppressed)

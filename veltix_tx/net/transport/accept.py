@@ -1,4 +1,4 @@
-"""How a port accepts: few connections at a time, and after a while instead of all the time when the system is out of something."""
+"""Accept loop of a port: few connections at a time, and a back-off while the system has nothing to accept with."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONGEST_WAIT = 1.0
 
 
 def limit_accepts(port: Any) -> None:
-    """Let a listening port take few connections at a time, so that those who are connected need not wait for all of them.
+    """Limit the connections a listening port takes in one turn, so that those who are connected need not wait for all of them.
 
     Twisted's ports take more and more of them in one turn, the more there are.
     """
@@ -38,7 +38,7 @@ def limit_accepts(port: Any) -> None:
 
 
 def back_off_on_accept_error(port: IListeningPort, reactor: IReactorTime, may_log: Callable[[], bool] = lambda: True) -> None:
-    """Let a port wait when nothing can be accepted.
+    """Make a port wait when nothing can be accepted.
 
     Twisted tries again at once, for as long as there is a connection to accept: it takes all of a CPU,
     and writes to its log each time. (It does help itself where this process has used up its own files.)
@@ -67,7 +67,7 @@ class _BackingOffSocket:
         return getattr(self._socket, name)
 
     def accept(self) -> Any:
-        """Accept a connection; take note whether that fails."""
+        """Accept a connection, and count a failure."""
         try:
             accepted = self._socket.accept()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Where a server listens: Twisted's endpoints, with a wire in front of their descriptions and TLS in them."""
+"""Endpoints of a server: Twisted's, with a wire in front of their descriptions and TLS in them."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ _CLIENTS: Kinds = {
 
 
 class ServerEndpoint(Protocol):
-    """What an IStreamServerEndpoint has, for type checkers that do not know zope's interfaces."""
+    """IStreamServerEndpoint for type checkers that do not know zope's interfaces."""
 
     def listen(self, protocolFactory: Any, /) -> Any:
         """Listen."""
 
 
 class ClientEndpoint(Protocol):
-    """What an IStreamClientEndpoint has, for the same."""
+    """IStreamClientEndpoint for type checkers that do not know zope's interfaces."""
 
     def connect(self, protocolFactory: Any, /) -> Any:
         """Connect."""
@@ -99,7 +99,7 @@ class ListenSpec(NamedTuple):
 
     @property
     def encrypted(self) -> bool:
-        """Whether it is known to have TLS, ours or its own."""
+        """True if it is known to have TLS, ours or its own."""
         return self.tls is not None or (isinstance(self.endpoint, str) and self.endpoint.startswith(("ssl:", "tls:")))
 
     def name_error(self, error: SettingsError) -> SettingsError:

@@ -1,4 +1,4 @@
-"""Flow control: what is written when, when reading from a peer pauses, and what becomes of a peer that does not read."""
+"""Flow control: the write buffer and its water marks, pauses in reading, and the cut-off of a slow reader."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ class FlowControl:
             None where that is not known.
 
     Attributes:
-        blocked: whether the transport takes nothing at present.
+        blocked: True if the transport takes nothing at present.
         queued: bytes that wait here.
         pause_reasons: why reading is paused; none where it is not.
-        backlogged: whether so many replies are unread that no request should be handled.
+        backlogged: True if so many replies are unread that no request should be handled.
         shared_bytes: bytes of what is written next that other queues hold as well.
     """
 
@@ -136,7 +136,7 @@ class FlowControl:
 
     @property
     def paused(self) -> bool:
-        """Whether reading is paused."""
+        """True if reading is paused."""
         return bool(self.pause_reasons)
 
     @property
@@ -150,7 +150,7 @@ class FlowControl:
         self._side.transport.registerProducer(self, True)
 
     def stop(self) -> None:
-        """Let go of the transport as soon as it has been given what waits here: it may close only then."""
+        """Unregister from the transport as soon as it has been given what waits here: it may close only then."""
         self._closing = True
         self._plain = self.backlogged = False  # the transport closes when it has written something itself
         if self.pause_reasons:
@@ -163,7 +163,7 @@ class FlowControl:
         self._leave_high_water()
 
     def end(self) -> None:
-        """Take note that nothing can be written any more."""
+        """Drop what waits: nothing can be written any more."""
         self._closing = True
         self.backlogged = self.blocked = False
         self._queue = None
@@ -221,7 +221,7 @@ class FlowControl:
             self._watch_progress()
 
     def can_send(self, size: int) -> bool:
-        """Whether a message of so many bytes, header included, would be taken."""
+        """Return True if a message of so many bytes, header included, would be taken."""
         waiting = self.queued + self._side.unwritten
         return not (self.blocked and waiting) or waiting + size <= self._side.limits.write_hard
 
@@ -284,7 +284,7 @@ class FlowControl:
             self._notify_producer("resumeProducing")
 
     def _charge(self) -> None:
-        """Tell the budget what waits here alone."""
+        """Charge the send budget with the bytes that wait here alone."""
         self._shared = min(self._shared, self.queued)
         self._side.shared.send_budget.charge(self._side, self.queued - self._shared)
 

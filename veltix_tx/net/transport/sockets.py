@@ -1,4 +1,4 @@
-"""What the kernel knows of a connection, where it tells, and writing to it without a detour."""
+"""Kernel's view of a connection, where it tells, and writes without a detour."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def reset(transport: object) -> None:
 
 
 def acknowledge(transport: object) -> None:
-    """Have our kernel acknowledge at once what has arrived, where it can be told.
+    """Make our kernel acknowledge at once what has arrived, where it can be told.
 
     It waits up to 40 ms for something to send with it, and a peer's kernel that has less than a segment left waits for that.
     """
@@ -123,7 +123,7 @@ def untaken(transport: Any) -> int:
 
 
 def notice_dead_peers(transport: Any, silence: float, pong: float) -> None:
-    """Let the kernel, too, end a connection whose peer has gone without a word, where ours can.
+    """Make the kernel, too, end a connection whose peer has gone without a word, where ours can.
 
     The heartbeat does not see a peer that reading is paused from; the kernel does. It gives up what has
     not been acknowledged for ``ping_interval`` and ``ping_timeout`` seconds, and asks a peer as the heartbeat does. What
@@ -149,24 +149,24 @@ def _options(silence: float, pong: float) -> list[tuple[int, int, int]]:
 
 
 def read_at_once(transport: Any, size: int) -> None:
-    """Have a transport, or what is below its TLS, read so many bytes at once, where it can be told."""
+    """Set the bytes that a transport, or the one below its TLS, reads at once, where it can be told."""
     reads = getattr(transport, "transport", transport)
     if getattr(reads, "bufferSize", size) != size:
         reads.bufferSize = size
 
 
 def is_plain(transport: object) -> bool:
-    """Whether a transport is one of Twisted's own connections, which :func:`write_straight` can write to."""
+    """Return True if a transport is one of Twisted's own connections, which :func:`write_straight` can write to."""
     return isinstance(transport, Connection)
 
 
 def has_socket(transport: object) -> bool:
-    """Whether there is a socket below a transport."""
+    """Return True if there is a socket below a transport."""
     return hasattr(lowest(transport), "getHandle")
 
 
 def has_unwritten(transport: Any) -> bool:
-    """Whether something waits in one of Twisted's own connections to be given to the kernel."""
+    """Return True if something waits in one of Twisted's own connections to be given to the kernel."""
     return is_plain(transport) and bool(transport.dataBuffer or transport._tempDataBuffer)
 
 

@@ -71,7 +71,7 @@ _USUAL_METAS: tuple[Mapping[str, object], ...] = (
     {_LAYOUT: W22.name, PARAMETER: list(FEATURES)},
     SUPERSET.meta,
 )
-"""What real clients, and those and servers of this package, say in their ``meta``."""
+"""``meta`` of real clients, and of clients and servers of this package."""
 
 
 def _peer(
@@ -186,7 +186,7 @@ class Handshake:
 
     @property
     def fault(self) -> HandshakeError | None:
-        """What is wrong with what the server has said while a pinned client still waits for its HELLO; None for nothing."""
+        """Fault in what the server has said while a pinned client still waits for its HELLO; None for none."""
         if self._release is None or self.peer is not None:
             return None
         if self._refused:
@@ -269,7 +269,7 @@ class Handshake:
     # Reading: each returns whether the peer's part was there whole.
 
     def _find(self) -> bool:
-        """Tell by the peer's first bytes which steps follow."""
+        """Detect by the peer's first bytes which steps follow."""
         if len(self._buffer) < 2:
             return False
         step = self._steps[0]
