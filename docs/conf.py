@@ -37,6 +37,7 @@ myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_attr_annotations = False
 python_use_unqualified_type_names = True
@@ -44,10 +45,10 @@ python_maximum_signature_line_length = 100
 
 nitpicky = True  # a name in a docstring that leads nowhere is a warning
 _OURS = "FlowControl|Taggable|Workers|Application|SharedState|ConnectionContext|AdmissionControl|Authenticate|WireOptions"
-_OURS += "|(Client|Server)(Endpoint|Settings|Changes)"
+_OURS += "|GivenUpIds|(Client|Server)(Endpoint|Settings|Changes)"
 _THEIRS = "IReactorTime|IStream(Client|Server)Endpoint|Random|CannotListenError|NotConnectingError"
 nitpick_ignore_regex = [
-    ("py:.*", r"(twisted|zope|collections|dataclasses|enum|pathlib|types)\..*"),
+    ("py:.*", r"(twisted|zope|collections|dataclasses|enum|pathlib|random|types)\..*"),
     ("py:(class|exc)", rf"({_THEIRS})"),
     ("py:class", rf"(veltix_tx\..*\.)?({_OURS})"),  # in signatures: types of the rooms below, not public
     ("py:class", r"veltix_tx\..*\.[A-Z]{1,2}"),  # in signatures: type variables
@@ -63,9 +64,18 @@ def _signature(
     return (signature or "").replace("<factory>", "..."), annotation
 
 
+def _attributes(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Show the attributes of a private base with a class's own: those of both sides with a server's settings."""
+    for base in thing.__mro__[1:] if inspect.isclass(thing) else ():
+        if base.__name__.startswith("_") and "Attributes:" in lines:
+            at = lines.index("Attributes:") + 1
+            lines[at:at] = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2].splitlines()
+
+
 def setup(app: Sphinx) -> None:
     """Set what no setting does."""
     app.connect("autodoc-process-signature", _signature)
+    app.connect("autodoc-process-docstring", _attributes, priority=400)  # before napoleon reads them
     for entry in chain(*pages_of_names().values()):
         if inspect.isclass(entry.thing):
             analyzer = ModuleAnalyzer.for_module(entry.thing.__module__)

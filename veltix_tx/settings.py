@@ -209,6 +209,8 @@ class _Common:
         max_workers: threads at once that run handlers of ``route(..., thread=True)``.
         performance_mode: no effect, see PerformanceMode.
         socket_core: no effect, see SocketCore.
+        limits: maximum sizes and counts that peers may cause.
+        timeouts: times that this side waits.
     """
 
     wire: str | WireOptions = "auto"
@@ -250,7 +252,7 @@ class _ReadBack(int):
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig(_Common):
-    """A server's settings. See the fields of both sides in the base as well.
+    """Settings of a server, those of both sides among them.
 
     Attributes:
         host: the interface to listen on; all of them by default, as upstream does.
@@ -306,7 +308,7 @@ ServerConfig.max_connection = property(lambda self: _ReadBack(self.max_connectio
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig(_Common):
-    """A client's settings. See the fields of both sides in the base as well.
+    """Settings of a client, those of both sides among them.
 
     Attributes:
         server_addr: the server's name or address; an IPv6 address may have brackets, and a zone (``fe80::1%eth0``).

@@ -83,8 +83,6 @@ _UNITS = {
 }
 """Every setting must be named here, so that a new one gets its unit written down."""
 
-_DESCRIBED_ELSEWHERE = {"limits": "what one peer may make this side keep", "timeouts": "how long this side waits"}
-
 
 def _attributes(thing: type) -> dict[str, str]:
     """Return the ``Attributes:`` section of a class and its bases."""
@@ -93,7 +91,7 @@ def _attributes(thing: type) -> dict[str, str]:
         section = inspect.cleandoc(each.__doc__ or "").partition("Attributes:\n")[2]
         for name, text in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
             found[name] = as_markdown(re.sub(r"\s+", " ", text))
-    return found | {name: text for name, text in _DESCRIBED_ELSEWHERE.items() if name not in found}
+    return found
 
 
 def _default(field: object) -> str:
