@@ -457,7 +457,7 @@ _WHY_CLOSED = {
     DisconnectReason.REJECTED: "this side closed the connection because on_connect refused the session",
     DisconnectReason.OVERLOAD: "this side closed the connection because all together kept too much, and this one the most",
 }
-"""What a SessionClosed without a cause says, by its reason."""
+"""Text of a SessionClosed without a cause, by its reason."""
 
 
 class Rejected(VeltixError):

@@ -17,6 +17,7 @@ from veltix_tx.errors import SessionClosed
 from veltix_tx.limits import Timeouts
 from veltix_tx.wire.events import HandshakeCompleted
 from veltix_tx.wire.veltix.layouts import W15
+from veltix_tx.wire.veltix.phases import Established
 from veltix_tx.wire.veltix.releases import AUTO_HELLOS
 
 KIB64 = 64 * 1024

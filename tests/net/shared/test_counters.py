@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from veltix_tx.wire.veltix.layouts import W15
 from tests.support.line import together
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.shared.admission import AdmissionControl
 from veltix_tx.net.shared.counters import COUNTERS
+from veltix_tx.wire.veltix.layouts import W15
 
 
 def test_counters_have_known_names(server_line: Any, logged_failures: Any) -> None:

@@ -34,7 +34,7 @@ class Peer:
         calls: whether that calls methods.
         lacks: workloads it cannot do.
         codec: its codec, for what is measured of that alone; ``""`` where that cannot be had.
-        ours: whether it is this package.
+        ours: True if it is this package.
     """
 
     name: str
@@ -139,7 +139,7 @@ def find_peers(names: list[str]) -> list[Peer]:
 
 
 def ours(name: str) -> bool:
-    """Whether a name is that of this package, of this checkout."""
+    """Return True if a name is that of this package, of this checkout."""
     return name in PEERS and PEERS[name].ours
 
 

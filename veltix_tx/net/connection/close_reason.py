@@ -12,7 +12,7 @@ from veltix_tx.wire.interface import Role, WireConnection
 
 __all__ = ["classify_close", "late_handshake"]
 
-_SILENT_SERVER = "is it a Veltix server, and one without TLS?"
+SILENT_SERVER = "is it a Veltix server, and one without TLS?"
 """What to ask of a server that has not said a word."""
 
 
@@ -23,7 +23,7 @@ def _left(role: Role, first: bytes) -> str:
             return "the client closed the connection before it said a word"
         return "the client closed the connection in the middle of the handshake, as clients do that refuse a server's version"
     if not first:
-        return f"the server closed the connection before it said a word: {_SILENT_SERVER}"
+        return f"the server closed the connection before it said a word: {SILENT_SERVER}"
     return "the server closed the connection in the middle of the handshake, as servers do that refuse a client's version"
 
 
@@ -74,7 +74,7 @@ def late_handshake(connection: WireConnection, role: Role, first: bytes, seconds
     elif fault is not None:
         hint = str(fault)
     elif role is Role.CLIENT and not first:
-        hint = f"the server has not said a word: {_SILENT_SERVER}"
+        hint = f"the server has not said a word: {SILENT_SERVER}"
     elif connection.beginning:
         hint = f"the peer's part is not finished, it begins with {excerpt(connection.beginning)}"
     return HandshakeTimeout(seconds, hint)

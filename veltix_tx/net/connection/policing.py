@@ -24,18 +24,18 @@ from veltix_tx.wire.foreign import looks_like
 from veltix_tx.wire.interface import WireConnection
 from veltix_tx.wire.messages import FIRST_USER_CODE
 
-__all__ = ["PeerPolicing"]
+__all__ = ["FORGIVEN_PER_SECOND", "MOST_REJECTIONS", "SLOWEST_FRAME", "PeerPolicing"]
 
 _log = Logger()
 
-_FORGIVEN = 1.0
+FORGIVEN_PER_SECOND = 1.0
 """Frames of an unknown type, and pongs never asked for, that are forgiven per second."""
 
-_REJECTIONS = 32
+MOST_REJECTIONS = 32
 """Messages without a handler that are answered with an ERROR in a row, and one more each second, where nothing tells whether they
 ask: real programs get it as a message, and one that answers each message with another would be answered for ever."""
 
-_SLOWEST_FRAME = 64 * 1024
+SLOWEST_FRAME = 64 * 1024
 """Bytes per second that a message which has begun may arrive at."""
 
 _TEXTS = {
@@ -133,7 +133,7 @@ class PeerPolicing:
     def count_violation(self) -> None:
         """Count what is harmless, and forgiven with time, but not in any number."""
         most = self._target.context.config.limits.protocol_errors
-        self._violations = self._violations or self._bucket(_FORGIVEN, most)
+        self._violations = self._violations or self._bucket(FORGIVEN_PER_SECOND, most)
         if not self._violations.spend(1):
             self.violated(TooManyProtocolErrors(most))
 
@@ -153,7 +153,7 @@ class PeerPolicing:
 
     def may_reject(self) -> bool:
         """Return True if one more message may be answered with an error that its wire gives to messages, too, that ask nothing."""
-        self._rejections = self._rejections or self._bucket(_FORGIVEN, _REJECTIONS)
+        self._rejections = self._rejections or self._bucket(FORGIVEN_PER_SECOND, MOST_REJECTIONS)
         return self._rejections.take(1)
 
     def reading_resumed(self) -> None:
@@ -173,7 +173,7 @@ class PeerPolicing:
         """Close a peer whose message has had so many seconds, and the time for what has come of it, because room is scarce."""
         target = self._target
         if self.frame_begun is not None:
-            seconds += target.connection.buffered_size / _SLOWEST_FRAME
+            seconds += target.connection.buffered_size / SLOWEST_FRAME
             if self.frame_begun + seconds <= target.context.clocks.uptime() + ROUNDING:
                 self._frame_timed_out(seconds, "all connections together keep more than half of limits.receive_buffers")
                 target.charge_buffers()
@@ -183,7 +183,7 @@ class PeerPolicing:
             return
         target = self._target
         context, connection, timers = target.context, target.connection, target.timers
-        seconds = context.config.timeouts.frame + connection.incoming_size / _SLOWEST_FRAME
+        seconds = context.config.timeouts.frame + connection.incoming_size / SLOWEST_FRAME
         left = self.frame_begun + seconds - context.clocks.uptime()
         if target.paused:
             timers.set("frame", seconds, self._check_frame)

@@ -64,7 +64,7 @@ _FAST, _CHECKED = Mode.FAST, Mode.CHECKED
 """As globals of their own, because a class attribute of an Enum costs five times as much for each message."""
 
 _WELCOME = object()
-"""What ``connected`` comes to when it ends well: neither None, which stands for what was cut off, too, nor a Failure."""
+"""Outcome of a ``connected`` that ends well: neither None, which stands for what was cut off, too, nor a Failure."""
 
 
 class DispatchedSession(Protocol):
@@ -77,8 +77,8 @@ class DispatchedSession(Protocol):
     def pending_requests(self) -> int:
         """Own requests and pings that wait for their replies."""
 
-    def admit(self) -> None:
-        """Let others use the session: ``connected`` came to a good end."""
+    def _admit(self) -> None:
+        """Admit the session to others: ``connected`` came to a good end."""
 
 
 S = TypeVar("S", bound=DispatchedSession)
@@ -152,7 +152,7 @@ class Dispatcher(Generic[S]):
         self._corked_bytes = 0
 
     def opened(self) -> None:
-        """Tell the application of the session, before any message; what comes of that decides whether the session is admitted."""
+        """Call ``connected`` of the application, before any message; its outcome admits the session or closes it."""
         self._call_application("connected", self._connect, then=self._admit)
 
     def _connect(self) -> object:
@@ -168,7 +168,7 @@ class Dispatcher(Generic[S]):
         if result is _WELCOME:
             self._welcome = True
             if session.closed is None:
-                session.admit()
+                session._admit()
             return
         self.discard_queued()
         if isinstance(result, Failure):
@@ -300,7 +300,7 @@ class Dispatcher(Generic[S]):
         self._inbox.append(item)
 
     def record_duration(self, seconds: float, events: Iterable[object]) -> None:
-        """Take note of how long a read took to handle.
+        """Record how long a read took to handle.
 
         Args:
             seconds: how long.
@@ -404,7 +404,7 @@ class Dispatcher(Generic[S]):
 
     @property
     def idle(self) -> bool:
-        """Whether every message so far has been handled and answered; never while a read is handled, a handler called perhaps."""
+        """True if every message so far has been handled and answered; never while a read is handled, a handler called perhaps."""
         return not (self._busy or self._replies_due or self._inbox or self._draining or self._transport.corked)
 
     def _call_application(
@@ -572,7 +572,7 @@ class Dispatcher(Generic[S]):
         return sent
 
     def _cancelled(self, failure: Failure) -> bool:
-        """Whether a handler failed because its peer has left, or was cancelled for that: nobody is to blame, nor to be told."""
+        """Return True if a handler failed because its peer has left, or was cancelled for that: neither a fault nor to be told."""
         return self._session.closed is not None and bool(failure.check(SessionClosed, CancelledError))
 
     def _check_idle(self) -> None:

@@ -1,4 +1,4 @@
-"""A session: what an application holds of one connection whose handshake is complete."""
+"""Session: one connection whose handshake is complete, as applications see it."""
 
 from __future__ import annotations
 
@@ -45,21 +45,17 @@ class Session(Taggable):
     or coroutine is not done, the later ones wait. Replies to this side's own requests and pings
     never wait.
 
+    It lives in its reactor's thread. In another thread, such as one of a route with ``thread=True``, what returns a
+    Deferred blocks instead, and returns what that fires with.
+
     Attributes:
         peer: the other side as the handshake made it known: its version, its layout.
-        _encoding_key: equal for two sessions whose peers take the same bytes for the same message.
         identity: what ``authenticate`` returned for the peer, None on a wire without authentication.
         closed: why nothing can be sent any more; None while the session is open.
-        admitted: True once the application's ``connected`` (``on_connect``) is done.
-        _owner_thread: the thread it lives in, its reactor's. In another thread, such as one of a route with
-            ``thread=True``, what returns a Deferred blocks instead, and returns what that fires with.
+        admitted: True if the application's ``connected`` (``on_connect``) is done.
         late_replies: replies dropped because their request had been given up.
         frames_rejected: frames refused and dropped (bad checksum, unknown type, garbage).
         broadcasts_dropped: broadcasts left out because too much was queued.
-        _requests: what it has asked; None until it asks.
-        _dispatcher: calls the application.
-        _on_closed: each is called with the session once it is gone and its last message has been handled.
-        admitters: each is called with the session when it is admitted.
     """
 
     def __init__(self, link: SessionTransport, peer: Peer, application: Application[Session]) -> None:
@@ -72,8 +68,8 @@ class Session(Taggable):
         self.late_replies = 0
         self.frames_rejected = 0
         self.broadcasts_dropped = 0
-        self._on_closed: tuple[Callable[[Session], None], ...] = ()
-        self.admitters: tuple[Callable[[Session], None], ...] = ()
+        self._on_closed: tuple[Callable[[Session], None], ...] = ()  # once it is gone and its last message has been handled
+        self._admitters: tuple[Callable[[Session], None], ...] = ()
         self._transport = link
         self._connection = link.connection
         self._rpc = link.connection.rpc
@@ -93,7 +89,7 @@ class Session(Taggable):
 
     @property
     def is_gone(self) -> bool:
-        """True once the connection is gone. Messages that came before may still be handled."""
+        """True if the connection is gone. Messages that came before may still be handled."""
         return self._lost
 
     @property
@@ -131,7 +127,7 @@ class Session(Taggable):
 
     @property
     def blocking(self) -> BlockingSession:
-        """The session for other threads than the reactor's: its methods block and return plain values."""
+        """The session's methods for other threads than the reactor's, where they block and return plain values."""
         return BlockingSession(self)
 
     @property
@@ -152,7 +148,7 @@ class Session(Taggable):
             request_id: the ``request_id`` of the message it answers.
 
         Returns:
-            what can be awaited by who sends much: it waits as :meth:`when_writable` does.
+            an awaitable for senders of much, which waits for room as :meth:`when_writable` does.
 
         Raises:
             SessionClosed: the session is closed; nothing was sent.
@@ -310,7 +306,7 @@ class Session(Taggable):
 
     @from_any_thread
     def can_send(self, size: int) -> bool:
-        """Whether a message of so many bytes, header included, would be taken and not raise QueueFull."""
+        """Return True if a message of so many bytes, header included, would be taken and not raise QueueFull."""
         return self._flow.can_send(size)
 
     @from_any_thread
@@ -331,7 +327,7 @@ class Session(Taggable):
 
     @from_any_thread
     def unregister_producer(self) -> None:
-        """Let go of the producer."""
+        """Forget the producer."""
         self._flow.set_producer(None)
 
     @from_any_thread
@@ -439,7 +435,7 @@ class Session(Taggable):
             self._transport.decline(message.request_id, NO_ROUTE, f"message type {known.code} has no route")
 
     def _may_log(self) -> bool:
-        """Whether the log may have one more line that the peer causes; may be called in any thread."""
+        """Return True if the log may have one more line that the peer causes; may be called in any thread."""
         return self._transport._may_log()
 
     def _cancel_handlers(self) -> None:
@@ -464,13 +460,13 @@ class Session(Taggable):
     # From the protocol and the turns.
 
     def _opened(self) -> None:
-        """Tell the application, before any message."""
+        """Call ``connected`` of the application, before any message."""
         self._dispatcher.opened()
 
-    def admit(self) -> None:
-        """Let others use the session: the application's ``connected`` is done."""
+    def _admit(self) -> None:
+        """Admit others to the session: the application's ``connected`` is done."""
         self.admitted = True
-        admitters, self.admitters = self.admitters, ()
+        admitters, self._admitters = self._admitters, ()
         for admitter in admitters:
             admitter(self)
         self._transport.admitted()
@@ -480,7 +476,7 @@ class Session(Taggable):
         self._dispatcher.dispatch(events, other)
 
     def _request_failed(self, request_id: int, error: RemoteError) -> None:
-        """Take word that a request failed."""
+        """Fail a request, as the peer says."""
         if self._requests is None or not self._requests.fail(request_id, error):
             self._count_late_reply()
 
@@ -507,7 +503,7 @@ class Session(Taggable):
         self._dispatcher.resume()
 
     def _closing(self, closed: SessionClosed) -> None:
-        """Take note that nothing can be sent or received any more: fail what waits."""
+        """Mark the session closed: nothing can be sent or received any more, and what waits fails."""
         if self.closed is None:
             self.closed = closed
             self._dispatcher.stop_accepting()
@@ -515,7 +511,7 @@ class Session(Taggable):
                 self._requests.fail_all(closed)
 
     def _connection_lost(self) -> None:
-        """Take note that the connection is gone: tell who listens, and the application in its turn."""
+        """Mark the connection gone: fire what waits for that, and call ``disconnected`` of the application in its turn."""
         assert self.closed is not None
         self._lost = True
         self._dispatcher.connection_lost(self.closed)

@@ -1,4 +1,4 @@
-"""One connection, sans-io: the peer's bytes in, events and bytes to send out.
+"""Veltix connection, sans-io: the peer's bytes in, events and bytes to send out.
 
 The floor above drives a :class:`WireConnection` and never knows which wire it is on::
 
@@ -148,7 +148,7 @@ class VeltixConnection:
 
     @property
     def marks_requests(self) -> bool:
-        """True where error replies are agreed on: they answer only ids that ask."""
+        """True if error replies are agreed on: they answer only ids that ask."""
         return self.peer is not None and ERRORS in self.peer.features
 
     @property
@@ -158,7 +158,7 @@ class VeltixConnection:
 
     @property
     def supports_ping(self) -> bool:
-        """True: every release answers a PING."""
+        """True if the peer answers pings: every release does."""
         return True
 
     @property
@@ -253,7 +253,7 @@ class VeltixConnection:
         return self._check_agreed(opening, rest, received_at)
 
     def connection_lost(self) -> None:
-        """Take note that the connection is closed; nothing more is read or sent."""
+        """Mark the connection closed. Later input is ignored; later sends raise LocalProtocolError."""
         self._move(Trigger.END)
         self._phase = Closed(self._phase)
 

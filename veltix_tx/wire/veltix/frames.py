@@ -40,7 +40,7 @@ _LONG = 4096
 the tail, which is joined to the next read."""
 
 _REPEATS = 16
-"""How often one frame may begin again; each time costs its checksum."""
+"""Times that one frame may begin again; each time costs its checksum."""
 
 _TO_SIZE = 9
 """Bytes of a W15 or W16 header that hold its magic, type code and size."""
