@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from veltix_tx.net.clock import Clocks, Timers
+from veltix_tx.net.clock import Clocks, SweepTimer, Timers
 from veltix_tx.net.rate import TokenBucket
 from veltix_tx.net.shared.keepalive import Heartbeat
 
@@ -104,6 +104,40 @@ def test_a_deadline_that_is_late_lets_what_has_arrived_be_read_first() -> None:
     assert acts == ["b", "c"]
 
 
+# The sweep timer.
+
+
+def test_a_sweep_comes_at_the_earliest_deadline() -> None:
+    """Of many deadlines there is one timer, at the earliest; a later one sets nothing, and with none left there is no timer."""
+    clock, came = Clock(), []
+    timer = SweepTimer(Timers(clock), "a test", clock.seconds, came.append, floor=1)
+    for deadline in (5, 3, 4, float("inf")):
+        timer.watch(deadline)
+        assert len(clock.getDelayedCalls()) == 1
+    clock.advance(3)
+    assert came == [3]
+    assert clock.getDelayedCalls() == []
+    timer.continue_at(3.5)
+    clock.advance(0.5)
+    assert came == [3]
+    clock.advance(0.5)
+    assert came == [3, 4]
+    timer.continue_at(float("inf"))
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_cleared_sweep_timer_takes_later_deadlines() -> None:
+    """What was due before it was cleared keeps no later deadline waiting."""
+    clock, came = Clock(), []
+    timer = SweepTimer(Timers(clock), "a test", clock.seconds, came.append)
+    timer.watch(5)
+    timer.clear()
+    assert clock.getDelayedCalls() == []
+    timer.watch(7)
+    clock.advance(7)
+    assert came == [7]
+
+
 # The heartbeat.
 
 
@@ -160,6 +194,17 @@ def test_a_peer_that_talks_is_never_asked() -> None:
     assert patient.did == []
     patient.wait(40)
     assert patient.did == [(85, "ping"), (95, "dead")]
+
+
+def test_a_new_connection_is_asked_in_time_while_an_older_one_is_given_longer() -> None:
+    """A peer that has been pinged and has a minute to answer does not hold up the ping to another one."""
+    first, second = Patient(silence=20, pong=60), Patient(silence=20, pong=60)
+    first.wait(25)
+    assert [did for _, did in first.did] == ["ping"]
+    second.clock, second.heartbeat, second.did = first.clock, first.heartbeat, []
+    first.heartbeat.add(second)
+    first.wait(21)
+    assert [did for _, did in second.did] == ["ping"]
 
 
 def test_any_byte_after_the_ping_is_life() -> None:
