@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -32,7 +32,6 @@ from veltix_tx.net.shared.context import SharedState
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.transport.connecting import tcp_endpoint
 from veltix_tx.net.transport.endpoints import ClientEndpoint, open_client_endpoint
-from veltix_tx.net.transport.flow_control import FlowControl
 from veltix_tx.net.transport.tls_errors import not_installed
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, evolve, given_address
@@ -371,7 +370,7 @@ class Client(RoutedService):
         stopped = [factory.stop() for factory in (self._factory, *self._leaving) if factory is not None]
         return gatherResults(stopped, consumeErrors=True).addCallback(lambda _: None)
 
-    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> FlowControl:
+    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> Awaitable[None]:
         """Send a message; see :meth:`Session.send`.
 
         While ``on_connect`` is not done only that may send: what it calls, the coroutines it begins, and the callbacks
@@ -524,7 +523,13 @@ class BlockingClient(BlockingView):
 
     def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> None:
         """Send a message, and wait until there is room for more."""
-        self._wait(lambda: self._client.send(message, content, request_id=request_id).when_low())
+
+        def send() -> Deferred[None]:
+            session = self._client._present()
+            session.send(message, content, request_id=request_id)
+            return session.when_writable()
+
+        self._wait(send)
 
     def send_and_wait(self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None) -> Response:
         """Send a request and return its reply."""

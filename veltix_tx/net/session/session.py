@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from threading import get_ident
 
 from twisted.internet.defer import Deferred, succeed
@@ -19,7 +19,6 @@ from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.tags import Taggable
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.threads import BlockingView, from_any_thread, in_thread_of
-from veltix_tx.net.transport.flow_control import FlowControl
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.wire.error_codes import NO_ROUTE
 from veltix_tx.wire.events import Event
@@ -136,7 +135,7 @@ class Session(Taggable):
 
     # Sending.
 
-    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> FlowControl:
+    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> Awaitable[None]:
         """Send a message.
 
         Args:
@@ -145,7 +144,7 @@ class Session(Taggable):
             request_id: the ``request_id`` of the message it answers.
 
         Returns:
-            what can be awaited by who sends much: it waits as :meth:`when_writable` does.
+            an awaitable for who sends much: it waits as :meth:`when_writable` does. It need not be awaited.
 
         Raises:
             SessionClosed: the session is closed; nothing was sent.
@@ -471,7 +470,12 @@ class BlockingSession(BlockingView):
 
     def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> None:
         """Send a message, and wait until there is room for more."""
-        self._wait(lambda: self._session.send(message, content, request_id=request_id).when_low())
+
+        def send() -> Deferred[None]:
+            self._session.send(message, content, request_id=request_id)
+            return self._session.when_writable()
+
+        self._wait(send)
 
     def send_and_wait(
         self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None, request_id: int | None = None
