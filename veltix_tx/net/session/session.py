@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import RemoteError, SessionClosed
 from veltix_tx.limits import Limits
-from veltix_tx.net.addresses import host_of, shown
+from veltix_tx.net.addresses import host_of, port_of, shown
 from veltix_tx.net.session.dispatcher import Dispatcher
 from veltix_tx.net.session.interface import SessionTransport
 from veltix_tx.net.session.requests import PendingRequests
@@ -121,7 +121,7 @@ class Session(Taggable):
     @property
     def port(self) -> int:
         """The peer's port, 0 for a transport that has none."""
-        return int(getattr(self.address, "port", 0))
+        return port_of(self.address)
 
     @property
     def blocking(self) -> BlockingSession:
