@@ -19,7 +19,7 @@ from veltix_tx.net.session.session import BlockingSession
 from veltix_tx.server import BlockingServer
 from veltix_tx.testing import MemoryNetwork
 
-from .test_gate import ENGINE_ROOM, Waiter, in_thread, public_methods
+from .test_gate import Waiter, in_thread, public_methods
 
 NOT_IN_THE_VIEW = {"disownServiceParent"}
 """A Deferred that threads have no use for by a typed name."""
@@ -31,7 +31,7 @@ VIEWS = ((Server, BlockingServer), (Client, BlockingClient), (Session, BlockingS
 def test_the_view_has_what_returns_a_deferred(kind: type, view: type) -> None:
     """A method that returns a Deferred of a T is in the view, with the same arguments, and returns a T; so does send, with None."""
     wanted = {}
-    for name in set(public_methods(kind)) - ENGINE_ROOM - NOT_IN_THE_VIEW:
+    for name in set(public_methods(kind)) - NOT_IN_THE_VIEW:
         signature = inspect.signature(getattr(kind, name))
         if signature.return_annotation.startswith("Deferred["):
             wanted[name] = signature.replace(return_annotation=signature.return_annotation[len("Deferred[") : -1])

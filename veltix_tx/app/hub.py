@@ -42,8 +42,8 @@ class Hub:
         if session.admitted:
             self._admit(session)
         else:
-            session.admitters += self._admitters
-        for name in session.tag_names():
+            session._admitters += self._admitters
+        for name in session._tag_names():
             self._index(session, name, True)
         session._tag_observers += self._watchers
 
@@ -145,7 +145,7 @@ class Hub:
         if session.admitted:
             _keep(self._groups, session._encoding_key, session, False)
         session._tag_observers = tuple(each for each in session._tag_observers if each not in self._watchers)
-        for name in session.tag_names():
+        for name in session._tag_names():
             self._index(session, name, False)
 
     def _index(self, session: Session, name: str, present: bool) -> None:

@@ -76,7 +76,7 @@ class DispatchedSession(Protocol):
     def pending_requests(self) -> int:
         """Own requests and pings that wait for their replies."""
 
-    def admit(self) -> None:
+    def _admit(self) -> None:
         """Let others use the session: ``connected`` came to a good end."""
 
 
@@ -165,7 +165,7 @@ class Dispatcher(Generic[S]):
         if result is _WELCOME:
             self._welcome = True
             if session.closed is None:
-                session.admit()
+                session._admit()
             return
         self.discard_queued()
         if isinstance(result, Failure):

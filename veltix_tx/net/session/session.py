@@ -54,7 +54,7 @@ class Session(Taggable):
         _requests: what it has asked; None until it asks.
         _dispatcher: calls the application.
         _on_closed: each is called with the session once it is gone and its last message has been handled.
-        admitters: each is called with the session when it is admitted.
+        _admitters: each is called with the session when it is admitted.
     """
 
     def __init__(self, link: SessionTransport, peer: Peer, application: Application[Session]) -> None:
@@ -68,7 +68,7 @@ class Session(Taggable):
         self.frames_rejected = 0
         self.broadcasts_dropped = 0
         self._on_closed: tuple[Callable[[Session], None], ...] = ()
-        self.admitters: tuple[Callable[[Session], None], ...] = ()
+        self._admitters: tuple[Callable[[Session], None], ...] = ()
         self._transport = link
         self._connection = link.connection
         self._encoding_key = link.connection.encoding_key
@@ -329,7 +329,7 @@ class Session(Taggable):
         self._connection.send_encoded(buffers)
         self._transport.sent(size)
 
-    def reject(self, message: Response, text: str, *, reply: bool = True) -> None:
+    def _reject(self, message: Response, text: str, *, reply: bool = True) -> None:
         """Reject a message that nothing handles: count it, name its type once in the log, and tell a peer that asks.
 
         Args:
@@ -373,10 +373,10 @@ class Session(Taggable):
         """Tell the application, before any message."""
         self._dispatcher.opened()
 
-    def admit(self) -> None:
+    def _admit(self) -> None:
         """Let others use the session: the application's ``connected`` is done."""
         self.admitted = True
-        admitters, self.admitters = self.admitters, ()
+        admitters, self._admitters = self._admitters, ()
         for admitter in admitters:
             admitter(self)
         self._transport.admitted()
