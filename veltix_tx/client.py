@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -33,7 +33,6 @@ from veltix_tx.net.shared.context import SharedState
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.transport.connecting import tcp_endpoint
 from veltix_tx.net.transport.endpoints import ClientEndpoint, open_client_endpoint
-from veltix_tx.net.transport.flow_control import FlowControl
 from veltix_tx.net.transport.tls_errors import not_installed
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, evolve, given_address
@@ -376,7 +375,7 @@ class Client(RoutedService):
 
     def send(
         self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
-    ) -> FlowControl:
+    ) -> Awaitable[None]:
         """Send a message; see :meth:`Session.send`.
 
         While ``on_connect`` is not done only that may send: what it calls, the coroutines it begins, and the callbacks
@@ -560,7 +559,13 @@ class BlockingClient(BlockingView):
         self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
     ) -> None:
         """Send a message, and wait until there is room for more."""
-        self._wait(lambda: self._client.send(message, content, request_id=request_id).when_low())
+
+        def send() -> Deferred[None]:
+            session = self._client._present()
+            session.send(message, content, request_id=request_id)
+            return session.when_writable()
+
+        self._wait(send)
 
     def send_and_wait(
         self, message: MessageType[T, R] | Request[T, R], content: T | BytesLike = b"", *, timeout: float | None = None

@@ -13,6 +13,7 @@ from random import Random
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.interfaces import (
@@ -38,7 +39,7 @@ from veltix_tx.errors import SessionClosed, SettingsError
 from veltix_tx.interfaces import Events, IVeltixApplication
 from veltix_tx.logs import LineObserver, LoggerConfig, LogLevel
 from veltix_tx.logs import Logger as VeltixLogger
-from veltix_tx.net.addresses import is_local, join_address, shown
+from veltix_tx.net.addresses import is_local, join_address, port_of, shown
 from veltix_tx.net.clock import Clocks
 from veltix_tx.net.connection.factory import VeltixServerFactory
 from veltix_tx.net.session.session import Session
@@ -307,7 +308,7 @@ class Server(RoutedService):
     @property
     def port(self) -> int:
         """The first TCP port it listens on, as the system chose it; the configured one before."""
-        return next((host.port for host in self.addresses if hasattr(host, "port")), self.config.port)
+        return next(filter(None, map(port_of, self.addresses)), self.config.port)
 
     @at_home
     def listen(self) -> Deferred[None]:
@@ -381,7 +382,7 @@ class Server(RoutedService):
         can_be_run = IReactorCore.providedBy(reactor) and not reactor.running
         if not can_be_run:
             raise SettingsError("reactor", reactor, "one that run() can run; where it runs already, use startService()")
-        if getattr(reactor, "_startedBefore", False):
+        if isinstance(reactor, ReactorBase) and reactor._startedBefore:
             raise SettingsError("reactor", reactor, "one that has not run before: Twisted's runs once in a process")
         failures: list[Failure] = []
 
@@ -623,7 +624,8 @@ def _log_to_stderr(level: LogLevel) -> None:
 
 def _on_one_line(error: BaseException | None) -> str:
     said = " ".join(str(error).split())
-    is_taken = isinstance(error, CannotListenError) and getattr(error.socketError, "errno", None) == EADDRINUSE
+    cause = error.socketError if isinstance(error, CannotListenError) else None
+    is_taken = isinstance(cause, OSError) and cause.errno == EADDRINUSE
     remedy = " Choose another port, or end what listens there." if is_taken else ""
     return said + remedy
 

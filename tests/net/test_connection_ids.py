@@ -116,7 +116,7 @@ def _meets_a_late_handler(line: Line) -> None:
 
 def _sends_what_nothing_handles(line: Line) -> None:
     text = "a message of type {name}, which {session} sent, was dropped"
-    with_handler(line, lambda session, message: session.reject(message, text))
+    with_handler(line, lambda session, message: session._reject(message, text))
 
 
 def _sends_an_unknown_type(line: Line) -> None:

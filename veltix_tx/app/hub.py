@@ -43,7 +43,7 @@ class Hub:
             self._admit(session)
         else:
             session._admitters += self._admitters
-        for name in session.tag_names():
+        for name in session._tag_names():
             self._index(session, name, True)
         session._tag_observers += self._watchers
 
@@ -146,7 +146,7 @@ class Hub:
         if session.admitted:
             _keep(self._groups, session._encoding_key, session, False)
         session._tag_observers = tuple(each for each in session._tag_observers if each not in self._watchers)
-        for name in session.tag_names():
+        for name in session._tag_names():
             self._index(session, name, False)
 
     def _index(self, session: Session, name: str, present: bool) -> None:

@@ -199,7 +199,7 @@ class Router:
         handler, terms = self._routes.get(message.type.key) or (self._callbacks.get(Events.ON_RECV), None)
         if handler is None:
             self.unhandled += 1
-            session.reject(message, _NO_ROUTE % ("server" if self._server else "client"))
+            session._reject(message, _NO_ROUTE % ("server" if self._server else "client"))
             return None
         if terms is not None:
             return terms.call(handler, session, message, (session, message) if self._server else (message,))

@@ -12,7 +12,7 @@ from twisted.application.service import IServiceCollection, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from veltix_tx.app.plugins import Plugin, Plugins
+from veltix_tx.app.plugins import Plugin, Plugins, name_of
 from veltix_tx.app.router import Handler, Router
 from veltix_tx.app.rpc import Methods
 from veltix_tx.errors import SettingsError
@@ -21,7 +21,7 @@ from veltix_tx.net.clock import Clocks, resolve_clocks
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.session.signatures import methods_of
 from veltix_tx.net.shared.application import Application
-from veltix_tx.net.threads import OwnerThread, Workers, at_home, from_any_thread
+from veltix_tx.net.threads import OwnerThread, Workers, at_home, from_any_thread, is_running
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType
 
@@ -91,7 +91,7 @@ class RoutedService(Service):
         if self._home is None:
             given = self._given
             reactor = given.reactor if isinstance(given, Clocks) else given or sys.modules.get("twisted.internet.reactor")
-            return self._settle() if getattr(reactor, "running", False) else None
+            return self._settle() if reactor is not None and is_running(reactor) else None
         return self._home
 
     @property
@@ -200,7 +200,7 @@ class RoutedService(Service):
             MessageTypeError: a code of it cannot be, or another type has it. Then, too, nothing has changed.
         """
         if self._in_use:
-            name = getattr(plugin, "name", plugin)
+            name = name_of(plugin)
             raise SettingsError("plugin", name, "registered before the server listens or the client connects, or after its end")
         types = self._plugins.register(plugin, grant)
         self._application = self._plugins

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IAddress
 
 from veltix_tx.sanitize import escape_controls
 
-__all__ = ["SOURCE_BITS", "host_of", "is_local", "is_loopback", "join_address", "shown", "source_of"]
+__all__ = ["SOURCE_BITS", "host_of", "is_local", "is_loopback", "join_address", "port_of", "shown", "source_of"]
 
 
 def host_of(address: object) -> str:
@@ -17,11 +17,18 @@ def host_of(address: object) -> str:
 
     A port that takes IPv6 and IPv4 knows an IPv4 peer as ``::ffff:127.0.0.1``: that is ``127.0.0.1``.
     """
-    host = str(getattr(address, "host", ""))
+    if not isinstance(address, (IPv4Address, IPv6Address)):
+        return ""
+    host = str(address.host)
     if not host.lower().startswith("::ffff:"):
         return host
     mapped = Number6(host.partition("%")[0]).ipv4_mapped
     return host if mapped is None else str(mapped)
+
+
+def port_of(address: object) -> int:
+    """Return the port of an address, 0 for a kind that has none."""
+    return int(address.port) if isinstance(address, (IPv4Address, IPv6Address)) else 0
 
 
 def shown(address: IAddress) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from veltix_tx.errors import HandshakeError
 from veltix_tx.limits import Limits
@@ -48,6 +48,7 @@ class WireContext:
     max_message_size: int
 
 
+@runtime_checkable
 class Wire(Protocol):
     """One wire with its options: frozen, hashable, shared by all connections that speak it."""
 

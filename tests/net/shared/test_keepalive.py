@@ -65,6 +65,17 @@ def test_a_peer_that_talks_is_never_asked() -> None:
     assert patient.did == [(85, "ping"), (95, "dead")]
 
 
+def test_a_new_connection_is_asked_in_time_while_an_older_one_is_given_longer() -> None:
+    """A peer that has been pinged and has a minute to answer does not hold up the ping to another one."""
+    first, second = Patient(silence=20, pong=60), Patient(silence=20, pong=60)
+    first.wait(25)
+    assert [did for _, did in first.did] == ["ping"]
+    second.clock, second.heartbeat, second.did = first.clock, first.heartbeat, []
+    first.heartbeat.add(second)
+    first.wait(21)
+    assert [did for _, did in second.did] == ["ping"]
+
+
 def test_any_byte_after_the_ping_is_life() -> None:
     """A peer that answers each ping lives, and is asked again after as much silence."""
     patient = Patient()

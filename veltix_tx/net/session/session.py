@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from threading import get_ident
 from typing import Any
@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import RemoteError, SessionClosed
 from veltix_tx.limits import Limits
-from veltix_tx.net.addresses import host_of, shown
+from veltix_tx.net.addresses import host_of, port_of, shown
 from veltix_tx.net.session.calls import call, proxy
 from veltix_tx.net.session.dispatcher import Dispatcher
 from veltix_tx.net.session.interface import SessionTransport
@@ -22,7 +22,6 @@ from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.tags import Taggable
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.threads import BlockingView, from_any_thread, in_thread_of
-from veltix_tx.net.transport.flow_control import FlowControl
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.wire.error_codes import NO_ROUTE
 from veltix_tx.wire.events import Event
@@ -123,7 +122,7 @@ class Session(Taggable):
     @property
     def port(self) -> int:
         """The peer's port, 0 for a transport that has none."""
-        return int(getattr(self.address, "port", 0))
+        return port_of(self.address)
 
     @property
     def blocking(self) -> BlockingSession:
@@ -139,7 +138,7 @@ class Session(Taggable):
 
     def send(
         self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
-    ) -> FlowControl:
+    ) -> Awaitable[None]:
         """Send a message.
 
         Args:
@@ -148,7 +147,7 @@ class Session(Taggable):
             request_id: the ``request_id`` of the message it answers.
 
         Returns:
-            an awaitable for senders of much, which waits for room as :meth:`when_writable` does.
+            an awaitable for senders of much, which waits for room as :meth:`when_writable` does. It need not be awaited.
 
         Raises:
             SessionClosed: the session is closed; nothing was sent.
@@ -419,7 +418,7 @@ class Session(Taggable):
         self._connection.send_encoded(buffers)
         self._transport.sent(size)
 
-    def reject(self, message: Response, text: str, *, reply: bool = True) -> None:
+    def _reject(self, message: Response, text: str, *, reply: bool = True) -> None:
         """Reject a message that nothing handles: count it, name its type once in the log, and tell a peer that asks.
 
         Args:
@@ -571,7 +570,12 @@ class BlockingSession(BlockingView):
         self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
     ) -> None:
         """Send a message, and wait until there is room for more."""
-        self._wait(lambda: self._session.send(message, content, request_id=request_id).when_low())
+
+        def send() -> Deferred[None]:
+            self._session.send(message, content, request_id=request_id)
+            return self._session.when_writable()
+
+        self._wait(send)
 
     def send_and_wait(
         self,

@@ -130,7 +130,7 @@ def notice_dead_peers(transport: Any, ping_interval: float, ping_timeout: float)
     waits in it for a slow peer is bounded, too.
     """
     with suppress(AttributeError, OSError):  # a test's transport; a peer that has gone already
-        handle = getattr(transport, "transport", transport).getHandle()
+        handle = lowest(transport).getHandle()
         for level, option, value in _options(ping_interval, ping_timeout):
             handle.setsockopt(level, option, value)
 
@@ -150,7 +150,7 @@ def _options(ping_interval: float, ping_timeout: float) -> list[tuple[int, int, 
 
 def read_at_once(transport: Any, size: int) -> None:
     """Set the bytes that a transport, or the one below its TLS, reads at once, where it can be told."""
-    reads = getattr(transport, "transport", transport)
+    reads = lowest(transport)
     if getattr(reads, "bufferSize", size) != size:
         reads.bufferSize = size
 
@@ -188,9 +188,8 @@ def write_straight(transport: Any, buffers: Sequence[bytes | memoryview]) -> int
 
 
 def _tcp_info(transport: Any, kind: str, offset: int) -> int | None:
-    below_tls = getattr(transport, "transport", transport)
     try:
-        raw = below_tls.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, offset + struct.calcsize(kind))
+        raw = lowest(transport).getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, offset + struct.calcsize(kind))
         found: int = struct.unpack_from(kind, raw, offset)[0]
     except (AttributeError, OSError, struct.error):
         return None

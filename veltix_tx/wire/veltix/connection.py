@@ -60,11 +60,10 @@ from veltix_tx.wire.veltix.encoder import NO_ENCODER, encoder_for, unencodable
 from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, RPC, decode_error, encode_error
 from veltix_tx.wire.veltix.frames import FrameDecoder
 from veltix_tx.wire.veltix.handshake import Handshake
-from veltix_tx.wire.veltix.layouts import W15
 from veltix_tx.wire.veltix.peer import VeltixPeer
 from veltix_tx.wire.veltix.phases import Closed, Established, Opening, Phase
-from veltix_tx.wire.veltix.releases import Release, release_of
-from veltix_tx.wire.veltix.request_ids import PLAIN_IDS, RequestIds, half_of
+from veltix_tx.wire.veltix.releases import Release
+from veltix_tx.wire.veltix.request_ids import RequestIds, half_of
 from veltix_tx.wire.veltix.rpc import VELTIX_RPC
 from veltix_tx.wire.veltix.states import STATES, State, Trigger
 
@@ -324,7 +323,7 @@ class VeltixConnection:
             LocalProtocolError: the connection is closed.
         """
         if type(self._phase) is not Established:
-            raise LocalProtocolError(_TOO_LATE) if self.state is _CLOSED else NotReady()
+            raise self._cannot_send()
         self._out += buffers
 
     def send_ping(self, request_id: int | None) -> None:
@@ -343,16 +342,24 @@ class VeltixConnection:
             details: more of it, of JSON's kinds.
 
         Returns:
-            False, nothing being queued, for a later peer, and on W15 for an id that asks nothing.
+            False, nothing being queued, for a later peer, and for an id that asks nothing.
         """
-        agreed = self.peer is not None and ERRORS in self.peer.features
-        if self.state is not _CLOSED and self._phase.encoder.layout is W15 and (not agreed or request_id in PLAIN_IDS):
-            return False
-        if agreed:
+        peer = self.peer
+        if peer is None or self.state is _CLOSED:
+            raise self._cannot_send()
+        if ERRORS in peer.features:
+            if not self._phase.ids.may_ask(request_id):
+                return False
             self.send(FAILED, encode_error(code, message, details), request_id)
-        else:
-            self.send(ERROR, b"", request_id)
+            return True
+        if not peer.release.has_error_type:
+            return False
+        self.send(ERROR, b"", request_id)
         return True
+
+    def _cannot_send(self) -> LocalProtocolError:
+        """Return the error for sending before the handshake is complete, or after the end."""
+        return LocalProtocolError(_TOO_LATE) if self.state is _CLOSED else NotReady()
 
     def _collect(self, handshake: Handshake) -> None:
         self._out += handshake.outgoing
@@ -383,8 +390,7 @@ class VeltixConnection:
             return []
         self._move(Trigger.AGREED)
         self.peer = peer
-        known = release_of(peer.layout, peer.version)
-        monotonic = known is not None and known.monotonic
+        monotonic = peer.release.monotonic
         clock = opening.uptime_ms if monotonic else opening.calendar_ms
         lookup = opening.types.extended_lookup if peer.features else opening.types.lookup
         first_plain = CALL.code if RPC in peer.features else FIRST_USER_CODE

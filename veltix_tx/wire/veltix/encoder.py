@@ -11,13 +11,22 @@ from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import NO_CODE, MessageType
 from veltix_tx.wire.turn_clock import TurnClock
 from veltix_tx.wire.veltix import codec
-from veltix_tx.wire.veltix.frames import framer
 from veltix_tx.wire.veltix.layouts import W46, Layout
 
-__all__ = ["NO_ENCODER", "Encoder", "NoEncoder", "encoder_for", "unencodable"]
+__all__ = ["NO_ENCODER", "Encoder", "NoEncoder", "encoder_for", "framer", "unencodable"]
 
 _UNCOPIED = 65536
 """Content longer than this (bytes) is sent as it is, behind its header, instead of joined to it."""
+
+
+def framer(layout: Layout, clock: Callable[[], int]) -> Callable[[int, bytes, int], bytes]:
+    """Return :meth:`Layout.framer`'s function, or the compiled codec's (75 ns instead of 330 for 64 bytes).
+
+    Args:
+        layout: the header layout.
+        clock: gives the ms for a layout that carries them; a TurnClock those that it keeps.
+    """
+    return codec.compiled_encoder(layout, clock) or layout.framer(clock)
 
 
 class Encoder:
@@ -46,8 +55,8 @@ class Encoder:
         self.max_joined = min(max_message_size - layout.header_size, _UNCOPIED)
         self.frame = framer(layout, clock)
         # encode() may be called in any thread, and no turn need end behind it: no time is kept for it.
-        self._frame_now = framer(layout, clock.read if isinstance(clock, TurnClock) else clock)
-        self._pack = layout.packer(clock)
+        now = clock.read if isinstance(clock, TurnClock) else clock
+        self._pack, self._frame_now = layout.packer(now), framer(layout, now)
         self._max_message_size = max_message_size
 
     def encode(self, message_type: MessageType, content: bytes, request_id: int) -> list[bytes]:

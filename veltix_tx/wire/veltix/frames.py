@@ -21,7 +21,6 @@ size over the limit    :class:`~veltix_tx.errors.FrameTooLarge`, before anything
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from math import inf
 
 from veltix_tx.errors import FrameTooLarge, RemoteProtocolError, TooManyProtocolErrors
@@ -33,7 +32,7 @@ from veltix_tx.wire.veltix.content_buffer import ContentBuffer
 from veltix_tx.wire.veltix.fast_path import batch_decoder
 from veltix_tx.wire.veltix.layouts import Layout
 
-__all__ = ["FrameDecoder", "framer"]
+__all__ = ["FrameDecoder"]
 
 _LONG = 4096
 """Content longer than this (bytes) is filled in place while it arrives; a shorter frame waits in
@@ -57,20 +56,6 @@ def _again(header: bytes, content: bytes) -> int:
         if content.endswith(header[:length]):
             return len(content) - length
     return found
-
-
-_python_framer = lru_cache(maxsize=64)(Layout.framer)
-"""The connections of one side share it."""
-
-
-def framer(layout: Layout, clock: Callable[[], int]) -> Callable[[int, bytes, int], bytes]:
-    """Return :meth:`Layout.framer`'s function, or the compiled codec's (75 ns instead of 330 for 64 bytes).
-
-    Args:
-        layout: the header layout.
-        clock: gives the ms for a layout that carries them; a TurnClock those that it keeps.
-    """
-    return codec.compiled_encoder(layout, clock) or _python_framer(layout, clock)
 
 
 class FrameDecoder:

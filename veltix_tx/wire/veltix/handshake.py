@@ -40,9 +40,9 @@ from veltix_tx.wire.foreign import QUOTED, looks_like, may_look_like, signature_
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, MessageType
 from veltix_tx.wire.veltix.extensions import FEATURES, PARAMETER, agreed_features
-from veltix_tx.wire.veltix.layouts import W14, W15, W16, W22, W62, Header, Layout
+from veltix_tx.wire.veltix.layouts import W14, W22, W62, Header, Layout
 from veltix_tx.wire.veltix.peer import VeltixPeer
-from veltix_tx.wire.veltix.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release, is_version
+from veltix_tx.wire.veltix.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release, is_version, json_layout
 from veltix_tx.wire.veltix.states import DETECTION, ON_TIMEOUT, OTHERWISE, SCRIPTS, SIGNATURES, Step
 
 __all__ = [
@@ -205,7 +205,7 @@ class Handshake:
 
     def refuse(self) -> None:
         """Instead of :meth:`start`: tell the client that the server is full, where its release has words for it."""
-        if self._release is None or self._release.protocol is not None:
+        if self._release is None or self._release.refuses_with_words:
             self._send_json({"error": "server_full"})
 
     def _check_first(self) -> None:
@@ -373,7 +373,7 @@ class Handshake:
             raise ServerFull(message["error"])
         self._check_json(message, self._release or (SUPERSET if "pv" in message else None))
         if self._layout is None:
-            self._layout = W15 if "pv" in message or "id_window" in self._meta else W16
+            self._layout = json_layout(message, self._meta)
         mirrored: dict[str, object] = {key: message[key] for key in ("v", "pv") if key in message}
         meta: dict[str, object] = {}
         if self._release is None and self._long_headers and W22.name in _names(self._meta.get(_LAYOUTS)):
