@@ -48,7 +48,6 @@ from typing import ClassVar
 from veltix_tx.disconnect import DisconnectReason
 
 __all__ = [
-    "ERROR_CODE",
     "AuthenticationFailed",
     "CannotBlock",
     "EarlyMessage",
