@@ -32,7 +32,7 @@ class VeltixServerFactory(ServerFactory):
         types: the message types known; the process-wide registry by default.
         random: for ids.
         connections: shared by several factories of one server, so that the limit is for all of them.
-        serve_call: handles calls of methods; see :class:`~veltix_tx.app.rpc.Methods`.
+        serve_call: handles the CALL messages of a session, called with both; none by default.
         authenticate: credentials -> identity or None, asked by wires whose handshake authenticates; it fails closed.
 
     Raises:

@@ -51,7 +51,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         random: for ids.
         on_disconnect: called with each DisconnectState.
         shared: what counts; one of its own by default.
-        serve_call: handles calls of methods; see :class:`~veltix_tx.app.rpc.Methods`.
+        serve_call: handles the CALL messages of a session, called with both; none by default.
 
     Attributes:
         session: the session while there is one, from the end of the application's ``connected`` on.
