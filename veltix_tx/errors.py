@@ -149,7 +149,7 @@ class InvalidContent(VeltixError, ValueError):
 
     @property
     def summary(self) -> str:
-        """The sentence without an excerpt of the content: for its sender."""
+        """The sentence without an excerpt of the content, for whoever sent that."""
         said = f": {self.detail}" if self.detail else ""
         return f"not {self.rule}{said}" + (f" at {self.path}" if self.path else "")
 
