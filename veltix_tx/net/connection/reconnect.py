@@ -222,6 +222,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self.connector = connector  # so that stopTrying stops the first try, too
         self._given_up = self._stopped = None
         self._concluded = self._at_once = False
+        self._lost_id = ""
 
     def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
         """Return the protocol of a new connection, None for one that comes after a stop."""
@@ -236,7 +237,6 @@ class VeltixClientFactory(ReconnectingClientFactory):
         """The transport could not connect."""
         if self._protocol is not None and self._protocol.transport is None:
             self._protocol = None  # it was made, and never connected
-        self._lost_id = ""
         self._try_again(connector, reason.value, DisconnectReason.ERROR)
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:

@@ -11,7 +11,7 @@ from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import NO_CODE, MessageType
 from veltix_tx.wire.turn_clock import TurnClock
 from veltix_tx.wire.veltix import codec
-from veltix_tx.wire.veltix.layouts import W46, Layout
+from veltix_tx.wire.veltix.layouts import Layout
 
 __all__ = ["NO_ENCODER", "Encoder", "NoEncoder", "encoder_for", "framer", "unencodable"]
 
@@ -39,17 +39,15 @@ class Encoder:
         key: equal for two encoders that make the same bytes of the same message.
 
     Attributes:
-        layout: as given.
         key: as given.
         overhead: bytes of a header.
         max_joined: maximum bytes of a content that is joined to its header.
         frame: type code, content, request id -> the frame. Raises struct.error or OverflowError for what does not fit.
     """
 
-    __slots__ = ("_frame_now", "_max_message_size", "_pack", "frame", "key", "layout", "max_joined", "overhead")
+    __slots__ = ("_frame_now", "_max_message_size", "_pack", "frame", "key", "max_joined", "overhead")
 
     def __init__(self, layout: Layout, clock: Callable[[], int], max_message_size: int, key: object) -> None:
-        self.layout = layout
         self.key = key
         self.overhead = layout.header_size
         self.max_joined = min(max_message_size - layout.header_size, _UNCOPIED)
@@ -80,7 +78,6 @@ class Encoder:
 class NoEncoder:
     """Encoder of a connection whose handshake is not complete: nothing can be sent."""
 
-    layout = W46
     key = None
     overhead = 0
 
