@@ -9,6 +9,7 @@ from typing import Protocol
 
 from veltix_tx.errors import HandshakeError
 from veltix_tx.limits import Limits
+from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import MessageRegistry, MessageType
 from veltix_tx.wire.peer import Peer
@@ -37,6 +38,8 @@ class WireContext:
         types: message types the local side knows.
         limits: maximum sizes and counts a peer may cause.
         max_message_size: maximum bytes of a message in either direction, header included.
+        authenticates: True if the local side is a server that decides who is let in. A handshake that can ask for credentials
+            does so then; of a wire whose handshake cannot, the floor above asks for the verdict itself.
     """
 
     calendar_ms: Callable[[], int]
@@ -45,6 +48,7 @@ class WireContext:
     types: MessageRegistry
     limits: Limits
     max_message_size: int
+    authenticates: bool = False
 
 
 class Wire(Protocol):
@@ -148,6 +152,20 @@ class WireConnection(Protocol):
 
     def reject(self) -> None:
         """Refuse the peer after an :class:`~veltix_tx.wire.events.AuthenticationRequested`; raises as :meth:`accept`."""
+
+    def present(self, credentials: Token | Password | None, request_id: int | None = None) -> int:
+        """Present credentials: in the handshake after a :class:`~veltix_tx.wire.events.CredentialsRequested`, or anew.
+
+        Args:
+            credentials: what to present; None, in the handshake alone, for nothing.
+            request_id: in the handshake None; later the id under which the verdict comes.
+
+        Returns:
+            bytes queued, 0 in the handshake.
+
+        Raises:
+            LocalProtocolError: the handshake does not ask, or the peer did not agree to be told later. Nothing was queued.
+        """
 
     def receive_data(self, data: bytes, received_at: int) -> list[Event]:
         """Process bytes of the peer.

@@ -10,6 +10,7 @@ from functools import cached_property
 from veltix_tx.errors import MessageTypeError, excerpt
 
 __all__ = [
+    "AUTHENTICATE",
     "ERROR",
     "EXTENSION_TYPES",
     "FAILED",
@@ -189,6 +190,9 @@ SYSTEM_TYPES = {known.code: known for known in _system}
 
 _extensions = MessageRegistry(codes=range(100, FIRST_USER_CODE))
 FAILED = MessageType(100, "FAILED", "a request failed, and why; between two of this package that agreed on it", _extensions)
+AUTHENTICATE = MessageType(
+    110, "AUTHENTICATE", "new credentials, and the verdict on them; between two of this package that agreed on it", _extensions
+)
 EXTENSION_TYPES = {known.code: known for known in _extensions}
 """Known to a connection whose peers agreed on them, see :mod:`veltix_tx.wire.veltix.extensions`; to no registry."""
 

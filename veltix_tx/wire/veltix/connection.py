@@ -13,6 +13,7 @@ peer stays silent. :class:`VeltixConnection` is the wire of Veltix.
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from veltix_tx.errors import (
     TooManyRequests,
 )
 from veltix_tx.limits import Limits
+from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.error_codes import HANDLER_FAILED
 from veltix_tx.wire.events import (
     ConnectionFailed,
@@ -42,6 +44,7 @@ from veltix_tx.wire.events import (
 )
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import (
+    AUTHENTICATE,
     ERROR,
     FAILED,
     FIRST_USER_CODE,
@@ -57,7 +60,8 @@ from veltix_tx.wire.messages import (
 )
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
 from veltix_tx.wire.turn_clock import TurnClock
-from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, decode_error, encode_error
+from veltix_tx.wire.veltix.authentication import ACCEPTED, REFUSED, Reauthentication, encode_credentials
+from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, IDENTITY, decode_error, encode_error
 from veltix_tx.wire.veltix.frames import FrameDecoder, framer
 from veltix_tx.wire.veltix.handshake import Handshake
 from veltix_tx.wire.veltix.layouts import W15, Layout
@@ -111,6 +115,7 @@ class VeltixConnection:
         limits: what the peer may make this side keep.
         gap: seconds between the hellos of a server that finds out.
         long_headers: as a client, ask a server that offers it for headers of 22 bytes.
+        authenticates: as a server with a JSON handshake, ask for the verdict on each client.
 
     Attributes:
         state: a :class:`State`.
@@ -132,6 +137,7 @@ class VeltixConnection:
         "_max_joined",
         "_out",
         "_pack",
+        "_reauthentication",
         "_setup",
         "encoding_key",
         "max_message_size",
@@ -153,6 +159,7 @@ class VeltixConnection:
         limits: Limits = _LIMITS,
         gap: float = 0.15,
         long_headers: bool = False,
+        authenticates: bool = False,
     ) -> None:
         self.state = State.NEW
         self.peer: VeltixPeer | None = None
@@ -160,8 +167,12 @@ class VeltixConnection:
         self.max_message_size = max_message_size
         beginning = _Beginning(role, calendar_ms, uptime_ms, getrandbits, types, limits.protocol_errors)
         self._setup: _Beginning | None = beginning
-        features = () if types.holds_system_codes else FEATURES  # there 100 may be a type of the program's
-        self._handshake: Handshake | None = Handshake(role, release, getrandbits, limits, gap, long_headers, features)
+        asks = authenticates and role is Role.SERVER
+        features = FEATURES if asks or role is Role.CLIENT else tuple(each for each in FEATURES if each != IDENTITY)
+        if types.holds_system_codes:
+            features = ()  # there 100 may be a type of the program's
+        self._handshake: Handshake | None = Handshake(role, release, getrandbits, limits, gap, long_headers, features, asks)
+        self._reauthentication: Reauthentication | None = None
         self._decoder: FrameDecoder | None = None
         self._layout: Layout = W15
         self.encoding_key: object = None
@@ -252,12 +263,41 @@ class VeltixConnection:
         return []
 
     def accept(self) -> list[Event]:
-        """Raise LocalProtocolError: no Veltix handshake asks for authentication."""
-        raise LocalProtocolError("the wire asks for no authentication")
+        """Let the client in, or accept its new credentials.
+
+        Raises:
+            LocalProtocolError: no verdict is asked for.
+        """
+        if self._handshake is None or self._setup is None:
+            self._send_verdict(ACCEPTED)
+            return []
+        self._handshake.accept()
+        return self._check_agreed(self._handshake.take_rest(), self._setup.calendar_ms())
 
     def reject(self) -> None:
-        """Raise LocalProtocolError, as :meth:`accept`."""
-        self.accept()
+        """Refuse the client, of which nothing more is read then; or its new credentials. Raises as :meth:`accept`."""
+        if self._handshake is None:
+            self._send_verdict(REFUSED)
+            return
+        self._handshake.reject()
+        self._collect(self._handshake)
+        self._handshake = None
+        self._move(Trigger.FAULT)
+
+    def present(self, credentials: Token | Password | None, request_id: int | None = None) -> int:
+        """Present credentials in the handshake, or anew under a request id; returns the bytes queued then.
+
+        Raises:
+            LocalProtocolError: the handshake does not ask for them, the server did not agree to be told later, or this side is one.
+        """
+        if self._handshake is not None:
+            self._handshake.present(credentials)
+            self._collect(self._handshake)
+            return 0
+        if self._reauthentication is None or credentials is None:
+            raise LocalProtocolError("the server has not agreed to take new credentials: only one of veltix_tx that authenticates does")
+        self._reauthentication.check_client()
+        return self.send(AUTHENTICATE, json.dumps(encode_credentials(credentials)).encode(), request_id)
 
     def receive_data(self, data: bytes, received_at: int) -> list[Event]:
         """Take the peer's bytes.
@@ -284,6 +324,10 @@ class VeltixConnection:
             self._collect(self._handshake)
             self._handshake = None  # and with it what it has read
             return [self._fail(error)]
+        kept = self._handshake.kept
+        if kept > self.max_message_size:
+            self._handshake = None
+            return [self._fail(HandshakeError(f"the client sent {kept} bytes before it was let in"))]
         return self._check_agreed(rest, received_at)
 
     def connection_lost(self) -> None:
@@ -396,6 +440,11 @@ class VeltixConnection:
             self.send(ERROR, b"", request_id)
         return True
 
+    def _send_verdict(self, verdict: dict[str, str]) -> None:
+        if self._reauthentication is None:
+            raise LocalProtocolError("no authentication is pending")
+        self.send(AUTHENTICATE, json.dumps(verdict).encode(), self._reauthentication.take_pending())
+
     def _collect(self, handshake: Handshake) -> None:
         self._out += handshake.outgoing
         handshake.outgoing.clear()
@@ -415,7 +464,8 @@ class VeltixConnection:
         self._collect(self._handshake)
         peer = self._handshake.peer
         if peer is None:
-            return []
+            requests, self._handshake.requests = self._handshake.requests, []
+            return [*requests]
         beginning, self._setup = self._setup, None
         assert beginning is not None
         self._handshake = None  # 1.5 KB that a connection has no more use for
@@ -430,6 +480,8 @@ class VeltixConnection:
         self._frame_now = framer(peer.layout, clock.read if isinstance(clock, TurnClock) else clock)
         self._max_content = self.max_message_size - peer.layout.header_size
         self._max_joined = min(self._max_content, _UNCOPIED)
+        if IDENTITY in peer.features:
+            self._reauthentication = Reauthentication(beginning.role, peer)
         self._ids = RequestIds(peer.layout, half_of(beginning.role, peer), beginning.getrandbits)
         lookup = beginning.types.extended_lookup if peer.features else beginning.types.lookup
         self._decoder = FrameDecoder(peer.layout, lookup, self.max_message_size, beginning.strikes)
@@ -464,6 +516,9 @@ class VeltixConnection:
                 said = decode_error(event.content)
                 refused = FrameRejected(RejectReason.MALFORMED, FAILED.code)
                 passed.append(refused if said is None else RequestFailed(event.request_id, event.content, *said))
+            elif event.type is AUTHENTICATE:
+                unknown = FrameRejected(RejectReason.UNKNOWN_TYPE, AUTHENTICATE.code)
+                passed.append(unknown if self._reauthentication is None else self._reauthentication.receive(event))
             elif event.type.code in SYSTEM_TYPES:
                 passed.append(FrameRejected(RejectReason.UNKNOWN_TYPE, event.type.code))
             else:

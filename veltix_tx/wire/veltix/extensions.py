@@ -5,6 +5,8 @@ Real releases ignore the key, and a pinned side never sends it. What is agreed u
 never sent to a peer that did not agree, and from one are frames of an unknown type.
 
 ``errors``: a request that failed is answered with a FAILED frame (code 100) that carries the request's id and a JSON object.
+
+``identity``: the server decides who is let in; see :mod:`~veltix_tx.wire.veltix.authentication`. Offered only by a server that does.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import re
 __all__ = [
     "ERRORS",
     "FEATURES",
+    "IDENTITY",
     "MAX_ERROR_SIZE",
     "PARAMETER",
     "agreed_features",
@@ -25,9 +28,9 @@ __all__ = [
 PARAMETER = "features"
 """The key in the ``meta`` of both hellos: a list of names."""
 
-ERRORS = "errors"
+ERRORS, IDENTITY = "errors", "identity"
 
-FEATURES = (ERRORS,)
+FEATURES = (ERRORS, IDENTITY)
 """What this side offers and wants."""
 
 MAX_ERROR_SIZE = 4096

@@ -8,6 +8,9 @@ HELLO    say HELLO · read HELLO_ACK                  read HELLO · send HELLO_A
 JSON     say hello · read hello · send result        read hello · send hello · read result
 =======  ==========================================  ==========================================
 
+A server that decides who is let in asks for the verdict between the last two steps of JSON, and its client of this package
+for its credentials before it sends its hello: each waits there until it is told.
+
 Which kind and layout it is may be open at first (``wire="auto"``). A server then says its
 hellos in stages until the client answers one of them: clients never speak before a hello they
 understand, and each survives the others'. A client reads it off the server's first bytes and
@@ -24,11 +27,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
+from typing import Any
 
 from veltix_tx.errors import (
+    AuthenticationFailed,
     EarlyMessage,
     FrameTooLarge,
     HandshakeError,
+    LocalProtocolError,
     MalformedHello,
     NotVeltix,
     ServerFull,
@@ -36,10 +42,20 @@ from veltix_tx.errors import (
     excerpt,
 )
 from veltix_tx.limits import Limits
+from veltix_tx.wire.credentials import Password, Token
+from veltix_tx.wire.events import AuthenticationRequested, CredentialsRequested
 from veltix_tx.wire.foreign import QUOTED, looks_like, may_look_like, signature_of
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, MessageType
-from veltix_tx.wire.veltix.extensions import FEATURES, PARAMETER, agreed_features
+from veltix_tx.wire.veltix.authentication import (
+    ACCEPTED,
+    CREDENTIALS,
+    REFUSED,
+    REFUSED_CODE,
+    decode_credentials,
+    encode_credentials,
+)
+from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, IDENTITY, PARAMETER, agreed_features
 from veltix_tx.wire.veltix.layouts import W14, W15, W16, W22, W62, Header, Layout
 from veltix_tx.wire.veltix.peer import VeltixPeer
 from veltix_tx.wire.veltix.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release, is_version
@@ -65,10 +81,10 @@ _SHOWN = 14
 
 _USUAL_METAS: tuple[Mapping[str, object], ...] = (
     {},
-    {PARAMETER: list(FEATURES)},
+    *({PARAMETER: list(features), **layout} for features in ((ERRORS,), FEATURES) for layout in ({}, {_LAYOUT: W22.name})),
     {_LAYOUT: W22.name},
-    {_LAYOUT: W22.name, PARAMETER: list(FEATURES)},
     SUPERSET.meta,
+    {**SUPERSET.meta, PARAMETER: [ERRORS]},
 )
 """What real clients, and those and servers of this package, say in their ``meta``."""
 
@@ -105,10 +121,12 @@ class Handshake:
         gap: seconds between the hellos of a server that finds out.
         long_headers: ask a server that offers it for headers of 22 bytes.
         features: what this side may agree on beyond upstream's protocol.
+        authenticates: ask for a verdict on the client before the last step.
 
     Attributes:
         peer: the other side, once the handshake is complete.
         outgoing: bytes to send; the caller takes them out.
+        requests: what the handshake waits for the caller to say; the caller takes it out.
         next_timeout: seconds after which :meth:`handle_timeout` wants to be called, None for never.
     """
 
@@ -121,9 +139,11 @@ class Handshake:
         gap: float,
         long_headers: bool = False,
         features: tuple[str, ...] = (),
+        authenticates: bool = False,
     ) -> None:
         self.peer: VeltixPeer | None = None
         self.outgoing: list[bytes] = []
+        self.requests: list[AuthenticationRequested | CredentialsRequested] = []
         self.next_timeout: float | None = None
         self._role = role
         self._release = release
@@ -132,6 +152,10 @@ class Handshake:
         self._gap = gap
         self._long_headers = long_headers
         self._features = features
+        self._authenticates = authenticates
+        self._credentials: Token | Password | None = None
+        self._waits = False  # for the caller
+        self._settled = False  # what it waited for
         self._agreed: tuple[str, ...] = ()
         self._buffer = bytearray()
         self._stages = list(AUTO_HELLOS) if release is None else [release]
@@ -146,7 +170,7 @@ class Handshake:
         self._reply_to = 0
         self._skipped = b""
         self._refused: list[str] = []
-        self._reply_json: dict[str, object] = {}
+        self._reply_json: dict[str, Any] = {}
         self._met = False  # whether a first message of the peer's has been understood
 
     def start(self) -> None:
@@ -163,6 +187,41 @@ class Handshake:
         self._steps = list(ON_TIMEOUT[self._steps[0]])
         self._advance()
 
+    def accept(self) -> None:
+        """Let the client in; raises LocalProtocolError where no verdict is asked for."""
+        self._settle(Step.AUTHENTICATE, "no authentication is pending")
+        self._advance()
+
+    def reject(self) -> None:
+        """Refuse the client, in words where it knows them; raises as :meth:`accept`."""
+        self._settle(Step.AUTHENTICATE, "no authentication is pending")
+        if IDENTITY in self._agreed:
+            self._send_json(REFUSED)
+
+    def present(self, credentials: Token | Password | None) -> None:
+        """Go on with credentials or, with None, without; raises LocalProtocolError where the server has not asked."""
+        self._settle(Step.PRESENT, "the server's handshake asks for no credentials now")
+        if credentials is not None:
+            self._reply_json["meta"][CREDENTIALS] = encode_credentials(credentials)
+        self._credentials = credentials
+        self._advance()
+
+    def _settle(self, step: Step, otherwise: str) -> None:
+        if not self._waits or self._steps[0] is not step:
+            raise LocalProtocolError(otherwise)
+        self._waits, self._settled = False, True
+
+    def take_rest(self) -> bytes:
+        """Return, and forget, what has come behind a handshake that is complete."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
+    @property
+    def kept(self) -> int:
+        """Bytes that wait for the verdict on their client."""
+        return len(self._buffer) if self._waits else 0
+
     def receive_data(self, data: bytes) -> bytes:
         """Take the peer's bytes; return those behind the handshake once it is complete.
 
@@ -177,11 +236,7 @@ class Handshake:
             if may_look_like(bytes(self._buffer)):
                 return b""
         self._advance()
-        if self.peer is None:
-            return b""
-        rest = bytes(self._buffer)
-        self._buffer.clear()
-        return rest
+        return b"" if self.peer is None else self.take_rest()
 
     @property
     def fault(self) -> HandshakeError | None:
@@ -214,11 +269,28 @@ class Handshake:
             if not _ACTIONS[self._steps[0]](self):
                 return
             del self._steps[0]
+        self.peer = self._known_peer()
+
+    def _known_peer(self) -> VeltixPeer:
         assert self._kind is not None
         assert self._layout is not None
         known, meta = (self._version, self._layout, self._kind, self._protocol), self._meta
         usual = next((number for number, each in enumerate(_USUAL_METAS) if each == meta), None)
-        self.peer = _peer(*known, self._agreed, meta) if usual is None else _same_peer(*known, self._agreed, usual)
+        return _peer(*known, self._agreed, meta) if usual is None else _same_peer(*known, self._agreed, usual)
+
+    # Asking the caller: each returns True once it has said what it must.
+
+    def _ask_verdict(self) -> bool:
+        if self._authenticates and not (self._waits or self._settled):
+            self._waits = True
+            self.requests.append(AuthenticationRequested(self._credentials, self._known_peer()))
+        return not self._waits
+
+    def _ask_credentials(self) -> bool:
+        if IDENTITY in self._agreed and not (self._waits or self._settled):
+            self._waits = True
+            self.requests.append(CredentialsRequested())
+        return not self._waits
 
     # Saying: each of these is done at once.
 
@@ -353,10 +425,12 @@ class Handshake:
             return False
         assert self._offered_json is not None
         self._layout = self._offered_json.layout
-        self._check_json(message, self._offered_json)
+        presented = self._check_json(message, self._offered_json)
         if self._meta.get(_LAYOUT) == W22.name and W22.name in _names(self._offered_json.meta.get(_LAYOUTS)):
             self._layout = W22
         self._agreed = agreed_features(self._offered_json.meta.get(PARAMETER), self._meta.get(PARAMETER), self._features)
+        if IDENTITY in self._agreed:
+            self._credentials = decode_credentials(presented)
         return True
 
     def _read_server(self) -> bool:
@@ -384,13 +458,16 @@ class Handshake:
         message = self._take_json()
         if message is None:
             return False
+        if IDENTITY in self._agreed and message.get("error") == REFUSED_CODE:
+            raise AuthenticationFailed(_REFUSED if self._credentials is not None else _NONE_PRESENTED)
         if "error" in message:
             raise ServerFull(message["error"])
         if message.get("result") != "ok":
             raise MalformedHello(f"the server's result is {excerpt(message.get('result'))}, not 'ok'")
         return True
 
-    def _check_json(self, message: Mapping[str, object], release: Release | None) -> None:
+    def _check_json(self, message: Mapping[str, object], release: Release | None) -> object:
+        """Take note of what a peer's hello says; return the credentials in it, which are kept nowhere else."""
         version, protocol, meta = message.get("v"), message.get("pv"), message.get("meta")
         if not (isinstance(version, str) and 0 < len(version) <= 64 and version.isascii() and version.isprintable()):
             raise MalformedHello(f"the peer's JSON hello gives {excerpt(version)} as its version, which is none")
@@ -401,6 +478,7 @@ class Handshake:
         self._version = version
         self._protocol = protocol if isinstance(protocol, str) else None
         self._meta = meta if isinstance(meta, dict) else {}
+        return self._meta.pop(CREDENTIALS, None)
 
     def _take_json(self) -> dict[str, object] | None:
         if len(self._buffer) < 2:
@@ -416,9 +494,9 @@ class Handshake:
         try:
             message = json.loads(text)
         except (ValueError, RecursionError):
-            raise MalformedHello(f"the peer's part of the handshake is not JSON: {excerpt(text)}") from None
+            raise MalformedHello(f"the peer's part of the handshake is not JSON: {_excerpt_without_secrets(text)}") from None
         if not isinstance(message, dict):
-            raise MalformedHello(f"the peer's part of the handshake is not a JSON object: {excerpt(text)}")
+            raise MalformedHello(f"the peer's part of the handshake is not a JSON object: {_excerpt_without_secrets(text)}")
         return message
 
     def _take_frame(self, expected: MessageType) -> tuple[Header, bytes] | None:
@@ -450,10 +528,12 @@ _ACTIONS: Mapping[Step, Callable[[Handshake], bool]] = {
     Step.SAY_HELLO: Handshake._say_hello,
     Step.READ_ACK: Handshake._read_ack,
     Step.READ_CLIENT: Handshake._read_client,
+    Step.AUTHENTICATE: Handshake._ask_verdict,
     Step.SEND_RESULT: Handshake._send_result,
     Step.READ_HELLO: Handshake._read_hello,
     Step.SEND_ACK: Handshake._send_ack,
     Step.READ_SERVER: Handshake._read_server,
+    Step.PRESENT: Handshake._ask_credentials,
     Step.SEND_CLIENT: Handshake._send_client,
     Step.READ_RESULT: Handshake._read_result,
     Step.READ_PONG: Handshake._read_pong,
@@ -476,7 +556,15 @@ def _json_hello(release: Release, features: tuple[str, ...]) -> bytes:
     return _framed({**release.hello, "meta": {**meta, PARAMETER: list(offered)} if offered else meta})
 
 
-_RESULT = _framed({"result": "ok"})
+_RESULT = _framed(ACCEPTED)
+
+_REFUSED = "the server refused the credentials"
+_NONE_PRESENTED = "the server lets nobody in without credentials, and this client has none: give it credentials="
+
+
+def _excerpt_without_secrets(text: bytes) -> str:
+    return f"{len(text)} bytes with credentials" if CREDENTIALS.encode() in text else excerpt(text)
+
 
 
 def _names(given: object) -> list[object]:
