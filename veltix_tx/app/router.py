@@ -25,13 +25,16 @@ from veltix_tx.sanitize import SanitizedFailure
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageType, Request, Response
 
-__all__ = ["Answer", "Handler", "OnConnect", "OnDisconnect", "OnRecv", "Router"]
+__all__ = ["Allow", "Answer", "Handler", "OnConnect", "OnDisconnect", "OnRecv", "Router"]
 
 Handler = Callable[..., object]
 H = TypeVar("H", bound=Handler)
 
 Answer = bytes | bytearray | memoryview | Request | None
 """Result of a handler that runs in a thread."""
+
+Allow = Callable[[Session], bool]
+"""Decides whether a session's messages of a type are handled."""
 
 _log = Logger()
 
@@ -83,6 +86,7 @@ class Router:
         concurrent: bool = False,
         thread: bool = False,
         timeout: float | None = None,
+        allow: Allow | None = None,
     ) -> None:
         """Register a handler for one type.
 
@@ -95,10 +99,11 @@ class Router:
             thread: call it in a thread, because it may block.
             timeout: seconds for its Deferred or coroutine, ``timeouts.handler`` by default,
                 ``math.inf`` for no end.
+            allow: decides for each message whether the handler is called, by its session.
 
         Raises:
-            SettingsError: the type has a route already or is none, the handler cannot be called, a
-                coroutine function is to run in a thread, or the timeout cannot be.
+            SettingsError: the type has a route already or is none, the handler or ``allow`` cannot be called, a
+                coroutine function is to run in a thread or to allow, or the timeout cannot be.
         """
         _check_callable(handler)
         self.check_type(message_type)
@@ -110,9 +115,11 @@ class Router:
             check_seconds("timeout", timeout, endless=True)
         if thread and (iscoroutinefunction(handler) or self._workers is None):
             raise SettingsError("thread", True, "False for a coroutine function, and for a router without workers")
+        if allow is not None and (not callable(allow) or iscoroutinefunction(allow)):
+            raise SettingsError("allow", allow, "a function of a session that returns True or False at once")
         terms = None
-        if thread or concurrent or timeout is not None:
-            terms = _Terms(concurrent, timeout, self._workers if thread else None)
+        if thread or concurrent or timeout is not None or allow is not None:
+            terms = _Terms(concurrent, timeout, self._workers if thread else None, allow)
         self._routes[message_type.key] = (handler, terms)
         if self._server and terms is None:
             self.direct[message_type.key] = handler
@@ -226,8 +233,12 @@ class _Terms:
     concurrent: bool
     timeout: float | None
     workers: Callable[[], Workers] | None  # of a route in a thread
+    allow: Allow | None
 
     def call(self, handler: Handler, session: Session, message: Response, arguments: tuple[object, ...]) -> object:
+        if self.allow is not None and not _allows(self.allow, session):
+            session.forbid(message)
+            return None
         workers = self.workers
         if workers is not None and session.is_gone:
             return None  # nobody waits for it, and once it has a thread it could not be cancelled
@@ -238,6 +249,18 @@ class _Terms:
             return result
         session.reply(message, result)
         return None
+
+
+def _allows(allow: Allow, session: Session) -> bool:
+    try:
+        allowed: object = allow(session)
+    except Exception:
+        if session._may_log():
+            _log.failure("allow failed for {session}", SanitizedFailure(Failure()), session=session)
+        return False
+    if not isinstance(allowed, bool) and session._may_log():
+        _log.error("allow returned a {kind} for {session}, and not True or False", kind=type(allowed).__name__, session=session)
+    return allowed is True
 
 
 def _not_told(failure: Failure, may_log: Callable[[], bool]) -> None:

@@ -14,7 +14,7 @@ from veltix_tx.sanitize import escape_controls
 if TYPE_CHECKING:
     pass
 
-__all__ = ["host_of", "is_local", "is_loopback", "join_address", "shown", "source_of"]
+__all__ = ["host_of", "is_local", "is_loopback", "is_this_machine", "join_address", "shown", "source_of"]
 
 
 def host_of(address: object) -> str:
@@ -55,6 +55,13 @@ def is_local(address: IAddress) -> bool:
         return True
     host = host_of(address)
     return is_loopback(host) and host != "::"  # which is every address of the machine there
+
+
+def is_this_machine(address: IAddress) -> bool:
+    """Whether a peer with this address is on this machine, so that nobody else sees what goes to it; False for unknown kinds."""
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return is_local(address)
+    return isinstance(address, UNIXAddress)
 
 
 def source_of(address: object) -> str:

@@ -20,9 +20,19 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import EarlyMessage, FrameTooLarge, NotVeltix, RemoteError, RemoteProtocolError, SessionClosed, TlsFailed
-from veltix_tx.net.addresses import shown
+from veltix_tx.errors import (
+    EarlyMessage,
+    FrameTooLarge,
+    NotVeltix,
+    PlaintextCredentials,
+    RemoteError,
+    RemoteProtocolError,
+    SessionClosed,
+    TlsFailed,
+)
+from veltix_tx.net.addresses import is_this_machine, shown
 from veltix_tx.net.clock import Timers
+from veltix_tx.net.connection.authentication import CredentialsPresenter, PeerAuthentication
 from veltix_tx.net.connection.close_reason import classify_close
 from veltix_tx.net.connection.closing import CloseWatch
 from veltix_tx.net.connection.connection_log import ConnectionLog
@@ -47,12 +57,13 @@ from veltix_tx.net.transport.sockets import (
 )
 from veltix_tx.net.transport.tls_errors import beginning_of_tls, tells_when_secure
 from veltix_tx.net.waiters import Waiters
-from veltix_tx.sanitize import SanitizedFailure
-from veltix_tx.settings import BufferSize
+from veltix_tx.settings import BufferSize, ClientConfig
 from veltix_tx.wire.counting import CountingConnection
 from veltix_tx.wire.events import (
     AuthenticationRequested,
     ConnectionFailed,
+    CredentialsAccepted,
+    CredentialsRequested,
     Event,
     FrameRejected,
     HandshakeCompleted,
@@ -99,6 +110,9 @@ class VeltixProtocol(PeerPolicing):
     # None of an instance's own, until they are needed:
     _last_reads: LastReads | None = None
     _connection_log: ConnectionLog | None = None
+    _connection_id: str | None = None
+    _authentication: PeerAuthentication | None = None
+    _presenter: CredentialsPresenter | None = None
     _lingers = False
 
     def __init__(self, context: ConnectionContext, *, full: bool = False) -> None:
@@ -110,7 +124,6 @@ class VeltixProtocol(PeerPolicing):
         self.last_received = 0.0
         self.pinged_at: float | None = None
         self._closed: SessionClosed | None = None
-        self._identity: object = None
         self._refusing = full
         self._lost = False
         self._half_closed = False
@@ -133,6 +146,10 @@ class VeltixProtocol(PeerPolicing):
             self.connection.refuse()
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
             return
+        if not self._may_present():
+            error = PlaintextCredentials(shown(self.address))
+            self.abort(SessionClosed(DisconnectReason.AUTHENTICATION_FAILED, error))
+            return
         self.timers.set("handshake", self.context.config.handshake_timeout, self._handshake_late)
         self._secure = not tells_when_secure(self.transport)
         if self._secure:
@@ -142,7 +159,7 @@ class VeltixProtocol(PeerPolicing):
         """Begin Veltix's part of the handshake: below it, TLS is through or there is none."""
         self._secure = True
         if self._closed is None:
-            self._dispatch(self.connection.start())
+            self.handle_events(self.connection.start())
             self._update_wire_timer()
 
     def dataReceived(self, data: bytes) -> None:
@@ -166,7 +183,7 @@ class VeltixProtocol(PeerPolicing):
         now = uptime()
         if self.session is None:
             self._first = (self._first + data[:QUOTED])[:QUOTED]
-            self._dispatch(events)
+            self.handle_events(events)
             self._update_wire_timer()
             self._check_slow(now, events)
             return
@@ -181,7 +198,7 @@ class VeltixProtocol(PeerPolicing):
             self._frame_begun = now
             if "frame" not in self.timers:
                 self.timers.set("frame", self.timeouts.frame, self._frame_late)
-        self._dispatch(events)
+        self.handle_events(events)
         if connection.next_timeout is not None:
             self._update_wire_timer()
         if self._charged or self._frame_begun is not None or self.session._inbox_bytes:
@@ -354,6 +371,47 @@ class VeltixProtocol(PeerPolicing):
             self.on_trial = True
             self.context.on_admitted(self)
 
+    # From the authentication.
+
+    @property
+    def is_closing(self) -> bool:
+        """True once nothing more is read or sent."""
+        return self._closed is not None
+
+    @property
+    def connection_id(self) -> str:
+        """The connection's id, for the log; see :meth:`SharedState.next_connection_id`."""
+        if self._connection_id is None:
+            self._connection_id = self.shared.next_connection_id()
+        return self._connection_id
+
+    def handle_events(self, events: list[Event]) -> None:
+        """Handle events of the wire; everything they cause to be sent leaves in one write."""
+        self.corked = True
+        try:
+            first = 0
+            while self.session is None and first < len(events) and not self._hold(events[first:]):
+                self._on(events[first])
+                first += 1
+            if self.session is not None:
+                events = events[first:] if first else events
+                if self.on_trial:
+                    self.on_trial = not any(isinstance(event, (Response, RequestFailed)) for event in events)
+                # In a context of its own: what a handler sets with a ContextVar is seen by no other connection's.
+                context = self.context.variables.copy()
+                context.run(self.session._events_received, events, self._on)
+        finally:
+            self.corked = self._hold([])
+            self.flush()
+
+    def _hold(self, events: list[Event]) -> bool:
+        """Keep events for after the verdict on the peer; return False where none is waited for, or the wire waits itself."""
+        authentication = self._authentication
+        if authentication is None or authentication.held is None:
+            return False
+        authentication.held += events
+        return True
+
     # From the flow.
 
     def resume_handling(self) -> None:
@@ -381,7 +439,7 @@ class VeltixProtocol(PeerPolicing):
         self.connection = side.connect(round_trip=delay, encrypted=ISSLTransport.providedBy(transport))
         if isinstance(self.connection, CountingConnection):
             where, uptime = transport.getHost(), self.clocks.uptime
-            self._connection_log = ConnectionLog(self.shared.next_connection_id(), self.address, where, self.connection, uptime)
+            self._connection_log = ConnectionLog(self.connection_id, self.address, where, self.connection, uptime)
         self.flow = FlowControl(self, OWN_REQUESTS_FACTOR * config.max_message_size, acknowledged)
 
     def _adapt_read_size(self, unfinished: int) -> None:
@@ -420,23 +478,12 @@ class VeltixProtocol(PeerPolicing):
             _log.warn(text, peer=shown(self.address), left=left, seconds=seconds)
         self._abort_transport()
 
-    def _dispatch(self, events: list[Event]) -> None:
-        self.corked = True
-        try:
-            first = 0
-            while self.session is None and first < len(events):
-                self._on(events[first])
-                first += 1
-            if self.session is not None:
-                events = events[first:] if first else events
-                if self.on_trial:
-                    self.on_trial = not any(isinstance(event, (Response, RequestFailed)) for event in events)
-                # In a context of its own: what a handler sets with a ContextVar is seen by no other connection's.
-                context = self.context.variables.copy()
-                context.run(self.session._events_received, events, self._on)
-        finally:
-            self.corked = False
-            self.flush()
+    def _may_present(self) -> bool:
+        """Return False for a client whose credentials others on the network could read."""
+        config = self.context.config
+        if self.context.credentials is None or not isinstance(config, ClientConfig) or config.allow_plaintext_credentials:
+            return True
+        return ISSLTransport.providedBy(self.transport) or is_this_machine(self.address)
 
     def _on(self, event: Event) -> None:
         _ON_EVENT[type(event)](self, event)
@@ -447,10 +494,18 @@ class VeltixProtocol(PeerPolicing):
             self.session._dispatcher.record_duration(taken, events)
 
     def _on_ready(self, event: HandshakeCompleted) -> None:
+        authentication = self._authentication
+        if self.context.authenticates and (authentication is None or not authentication.let_in):
+            self._authentication = authentication or PeerAuthentication(self)
+            self._authentication.hold(event)
+            return
         self.timers.clear("handshake")
         self._first = b""
         session = self.session = Session(self, event.peer, cast(Application[Session], self.context.application))
-        session.identity = self._identity
+        if authentication is not None:
+            session.identity = authentication.identity
+        elif self.context.credentials is not None and self._presenter is None and self._may_log():
+            _log.warn("{session} asks for no credentials: this client's were not sent", session=session)
         self.shared.counters["ready"] += 1
         if self.connection.supports_ping:
             self.shared.heartbeat.add(self)
@@ -460,31 +515,17 @@ class VeltixProtocol(PeerPolicing):
         session._opened()
 
     def _on_authentication_requested(self, event: AuthenticationRequested) -> None:
-        # The handshake's deadline holds for the verdict, too.
-        verdict = self.context.authenticate(event.credentials)
-        verdict.addCallbacks(self._authenticated, self._authentication_failed)
+        if self._authentication is None:
+            self._authentication = PeerAuthentication(self)
+        self._authentication.judge(event)
 
-    def _authenticated(self, identity: object) -> None:
-        if self._closed is not None:
-            return
-        if identity is None:
-            self._refuse_identity()
-            return
-        self._identity = identity
-        self._dispatch(self.connection.accept())
+    def _on_credentials_requested(self, _: CredentialsRequested) -> None:
+        self._presenter = CredentialsPresenter(self)
+        self._presenter.present()
 
-    def _authentication_failed(self, failure: Failure) -> None:
-        if self._closed is None:
-            if self._may_log():
-                _log.failure("authenticate failed for {peer}", SanitizedFailure(failure), peer=shown(self.address))
-            self._refuse_identity()
-
-    def _refuse_identity(self) -> None:
-        self.shared.counters["authentications_failed"] += 1
-        if self._may_log():
-            _log.warn("closing {peer}: its credentials were refused", peer=shown(self.address))
-        self.connection.reject()
-        self.close(SessionClosed(DisconnectReason.AUTHENTICATION_FAILED))
+    def _on_credentials_accepted(self, event: CredentialsAccepted) -> None:
+        if self.session is not None:
+            self.session._credentials_accepted(event.request_id)
 
     def _on_pings_answered(self, event: PingsAnswered) -> None:
         self._spend_pings(event.count)
@@ -518,6 +559,9 @@ class VeltixProtocol(PeerPolicing):
 
     def _mark_closed(self, closed: SessionClosed) -> SessionClosed:
         self._closed = closed
+        for waiting in (self._authentication, self._presenter):
+            if waiting is not None:
+                waiting.end()
         if self._last_reads is not None:
             self._last_reads.end()
         self.timers.clear_all()
@@ -541,13 +585,15 @@ class VeltixProtocol(PeerPolicing):
         self.timers.set("wire", 0, self._wire_timeout)
 
     def _wire_timeout(self) -> None:
-        self._dispatch(self.connection.handle_timeout())
+        self.handle_events(self.connection.handle_timeout())
         self._update_wire_timer()
 
 
 _ON_EVENT: dict[type, Callable[..., None]] = {
     HandshakeCompleted: VeltixProtocol._on_ready,
     AuthenticationRequested: VeltixProtocol._on_authentication_requested,
+    CredentialsRequested: VeltixProtocol._on_credentials_requested,
+    CredentialsAccepted: VeltixProtocol._on_credentials_accepted,
     PingsAnswered: VeltixProtocol._on_pings_answered,
     Pong: VeltixProtocol._on_pong,
     RequestFailed: VeltixProtocol._on_declined,

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from veltix_tx.errors import LocalProtocolError, RemoteError, SessionClosed, TooManyRequests, excerpt
 from veltix_tx.net.session.interface import SessionTransport
 from veltix_tx.net.session.reply_waiters import ReplyWaiters
+from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.messages import MessageType, Response
 
 __all__ = ["PendingRequests", "checked_seconds"]
@@ -130,6 +131,25 @@ class PendingRequests:
         except (SessionClosed, LocalProtocolError) as error:
             return fail(error)
         return self._sent(self.pings.add(request_id, seconds), connection.overhead)
+
+    def present(self, credentials: Token | Password, timeout: float | None) -> Deferred[Any]:
+        """Present new credentials: a request, whose reply is the verdict; returns, fails and raises as :meth:`send`."""
+        connection = self._connection
+        seconds = self._timeout if timeout is None else checked_seconds(timeout)
+        try:
+            self._check_admitted()
+            request_id = connection.allocate_id(self._waiting_requests, None, self.requests.given_up)
+            size = connection.present(credentials, request_id)
+        except (SessionClosed, LocalProtocolError, TooManyRequests) as error:
+            return fail(error)
+        return self._sent(self.requests.add(request_id, seconds), size)
+
+    def accepted(self, request_id: int) -> bool:
+        """Take word that credentials were accepted; return False where nobody waits for that."""
+        if self.requests.settle(request_id, None):
+            return True
+        self.requests.came_late(request_id)
+        return False
 
     def _check_admitted(self) -> None:
         if self._closed is not None:

@@ -8,9 +8,10 @@ from threading import get_ident
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import RemoteError, SessionClosed
+from veltix_tx.errors import AuthenticationFailed, RemoteError, SessionClosed, excerpt
 from veltix_tx.limits import Limits
 from veltix_tx.net.addresses import host_of, shown
 from veltix_tx.net.session.dispatcher import Dispatcher
@@ -21,7 +22,8 @@ from veltix_tx.net.shared.application import Application
 from veltix_tx.net.threads import BlockingView, from_any_thread, in_thread_of
 from veltix_tx.net.transport.flow_control import FlowControl
 from veltix_tx.net.waiters import Waiters
-from veltix_tx.wire.error_codes import NO_ROUTE
+from veltix_tx.wire.credentials import Password, Token
+from veltix_tx.wire.error_codes import FORBIDDEN, NO_ROUTE
 from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import MessageType, Request, Response, parts_of
 from veltix_tx.wire.peer import Peer
@@ -44,7 +46,7 @@ class Session(Taggable):
     Attributes:
         peer: the other side as the handshake made it known: its version, its layout.
         _encoding_key: equal for two sessions whose peers take the same bytes for the same message.
-        identity: what ``authenticate`` returned for the peer, None on a wire without authentication.
+        identity: what the server's ``authenticate`` returned for the peer; None without one, and on a client.
         closed: why nothing can be sent any more; None while the session is open.
         admitted: True once the application's ``connected`` (``on_connect``) is done.
         _owner_thread: the thread it lives in, its reactor's. In another thread, such as one of a route with
@@ -83,7 +85,9 @@ class Session(Taggable):
         self._dispatcher = Dispatcher(self, link, application)
 
     def __repr__(self) -> str:
-        return f"<Session with {shown(self.address)} ({'closed' if self.closed else self.peer.version or self.peer.wire})>"
+        state = "closed" if self.closed else self.peer.version or self.peer.wire
+        identity = "" if self.identity is None else f", identity {excerpt(self.identity)}"
+        return f"<Session with {shown(self.address)} ({state}{identity})>"
 
     @property
     def is_gone(self) -> bool:
@@ -190,6 +194,16 @@ class Session(Taggable):
         if questions is None:
             questions = self._start_requests()
         return questions.send(message, content, timeout, request_id)
+
+    def _reauthenticate(self, credentials: Token | Password, timeout: float | None = None) -> Deferred[None]:
+        """Present new credentials to the server; see :meth:`Client.reauthenticate`."""
+
+        def refused(failure: Failure) -> None:
+            failure.trap(RemoteError)
+            raise AuthenticationFailed("the server refused the credentials")
+
+        questions = self._start_requests() if self._requests is None else self._requests
+        return questions.present(credentials, timeout).addErrback(refused)
 
     @from_any_thread
     def ping(self, timeout: float | None = None) -> Deferred[float]:
@@ -339,6 +353,16 @@ class Session(Taggable):
         if reply and self.closed is None:
             self._transport.decline(message.request_id, NO_ROUTE, f"message type {known.code} has no route")
 
+    def forbid(self, message: Response) -> None:
+        """Reject a message that its session may not send: count it, log it, and tell a peer that asks."""
+        self._transport.shared.counters["messages_forbidden"] += 1
+        if self._may_log():
+            _log.warn("a message of type {code} was dropped: {session} may not send it", code=message.type.code, session=self)
+        if self.closed is None:
+            self._transport.decline(
+                message.request_id, FORBIDDEN, f"message type {message.type.code} is not allowed to this session"
+            )
+
     def _may_log(self) -> bool:
         """Whether the log may have one more line that the peer causes; may be called in any thread."""
         return self._transport._may_log()
@@ -383,6 +407,11 @@ class Session(Taggable):
     def _request_failed(self, request_id: int, error: RemoteError) -> None:
         """Take word that a request failed."""
         if self._requests is None or not self._requests.fail(request_id, error):
+            self._count_late_reply()
+
+    def _credentials_accepted(self, request_id: int) -> None:
+        """Take word that new credentials were accepted."""
+        if self._requests is None or not self._requests.accepted(request_id):
             self._count_late_reply()
 
     def _pong_received(self, request_id: int | None) -> bool:

@@ -295,7 +295,9 @@ class VeltixConnection:
             self._collect(self._handshake)
             return 0
         if self._reauthentication is None or credentials is None:
-            raise LocalProtocolError("the server has not agreed to take new credentials: only one of veltix_tx that authenticates does")
+            raise LocalProtocolError(
+                "the server has not agreed to take new credentials: only one of veltix_tx that authenticates does"
+            )
         self._reauthentication.check_client()
         return self.send(AUTHENTICATE, json.dumps(encode_credentials(credentials)).encode(), request_id)
 

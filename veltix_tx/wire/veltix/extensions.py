@@ -6,7 +6,7 @@ never sent to a peer that did not agree, and from one are frames of an unknown t
 
 ``errors``: a request that failed is answered with a FAILED frame (code 100) that carries the request's id and a JSON object.
 
-``identity``: the server decides who is let in; see :mod:`~veltix_tx.wire.veltix.authentication`. Offered only by a server that does.
+``identity``: the server decides who is let in, and offers this only then; see :mod:`~veltix_tx.wire.veltix.authentication`.
 """
 
 from __future__ import annotations

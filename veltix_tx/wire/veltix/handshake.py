@@ -566,7 +566,6 @@ def _excerpt_without_secrets(text: bytes) -> str:
     return f"{len(text)} bytes with credentials" if CREDENTIALS.encode() in text else excerpt(text)
 
 
-
 def _names(given: object) -> list[object]:
     return given if isinstance(given, list) else []
 
