@@ -305,6 +305,11 @@ class Server(RoutedService):
         return self._callback(event) if callback is None else self._set_callback(event, callback)
 
     @property
+    def authenticates(self) -> bool:
+        """True if it has a function that decides who is let in; see :meth:`set_authenticate`."""
+        return self._authenticate is not None
+
+    @property
     def clients(self) -> list[Session]:
         """The sessions whose handshake is complete and ``on_connect`` done, and that are open."""
         return [session for session in self._hub if session.admitted and session.closed is None]

@@ -69,7 +69,8 @@ class PeerAuthentication:
     """Asks a server's hook who the peer of one connection is; fails closed.
 
     Until the verdict nothing is read from the peer, and nothing is handled or sent. The handshake's deadline holds for the verdict,
-    too: the end of the connection cancels the hook's Deferred or coroutine.
+    too. New credentials of a peer that was let in have as much time, and its messages go on meanwhile. The hook's Deferred or
+    coroutine is cancelled when its time is over, and when the connection ends.
 
     Args:
         link: the connection.
@@ -110,12 +111,22 @@ class PeerAuthentication:
             secrets = credentials.secrets
             verdict = self._verdict = link.context.authenticate(credentials)
         except Exception:  # of a certificate that nobody has seen the like of
-            self._failed(Failure(), secrets)
+            self._fail(Failure(), secrets)
             return
-        verdict.addCallbacks(self._judged, self._failed, callbackArgs=(secrets,), errbackArgs=(secrets,))
-        if self._verdict is not None and link.session is None:
+        arguments = (verdict, secrets)
+        verdict.addCallbacks(self._judged, self._failed, callbackArgs=arguments, errbackArgs=arguments)
+        if not self.is_pending:
+            return
+        if link.session is None:
             self._paused = True
             link.transport.pauseProducing()
+        else:
+            link.timers.set("verdict", link.context.config.handshake_timeout, self._late)
+
+    @property
+    def is_pending(self) -> bool:
+        """True while the hook has not answered."""
+        return self._verdict is not None
 
     def end(self) -> None:
         """Wait for no verdict: the connection is closed."""
@@ -143,20 +154,27 @@ class PeerAuthentication:
 
     def _settle(self) -> Deferred[Any] | None:
         verdict, self._verdict = self._verdict, None
+        self._link.timers.clear("verdict")
         if self._paused:
             self._paused = False
             self._link.transport.resumeProducing()
         return verdict
 
-    def _judged(self, identity: object, secrets: tuple[str, ...]) -> None:
-        if self._link.is_closing:
-            return
+    def _late(self) -> None:
+        verdict = self._settle()
+        if verdict is not None:
+            verdict.cancel()
+            self._refuse(f"authenticate was not done after {self._link.context.config.handshake_timeout:g} s")
+
+    def _judged(self, identity: object, verdict: Deferred[Any], secrets: tuple[str, ...]) -> None:
+        if verdict is not self._verdict:
+            return  # it was given up
+        self._settle()
         try:
             lets_in, expires_at = bool(identity), expiry_of(identity)
         except Exception:
-            self._failed(Failure(), secrets)
+            self._fail(Failure(), secrets)
             return
-        self._settle()
         if not lets_in:
             self._refuse("authenticate returned none")
         elif expires_at <= self._link.clocks.calendar():
@@ -176,14 +194,17 @@ class PeerAuthentication:
         else:
             link.handle_events(link.connection.accept() if events is None else events)
 
-    def _failed(self, failure: Failure, secrets: tuple[str, ...]) -> None:
-        self._settle()
+    def _failed(self, failure: Failure, verdict: Deferred[Any], secrets: tuple[str, ...]) -> None:
+        if verdict is self._verdict:
+            self._settle()
+            self._fail(failure, secrets)
+
+    def _fail(self, failure: Failure, secrets: tuple[str, ...]) -> None:
         link = self._link
-        if not link.is_closing:
-            if link._may_log():
-                text = "authenticate failed for connection {id} from {peer}, which is refused"
-                _log.failure(text, SanitizedFailure(failure, secrets), id=link.connection_id, peer=shown(link.address))
-            self._refuse()
+        if link._may_log():
+            text = "authenticate failed for connection {id} from {peer}, which is refused"
+            _log.failure(text, SanitizedFailure(failure, secrets), id=link.connection_id, peer=shown(link.address))
+        self._refuse()
 
     def _refuse(self, why: str = "") -> None:
         """Refuse the peer, or the new credentials of one that was let in, for a reason that is logged and not told."""
@@ -231,23 +252,25 @@ class CredentialsPresenter:
         self._link = link
         self._obtaining: Deferred[None] | None = None
 
+    @property
+    def is_pending(self) -> bool:
+        """True while the credentials have not come."""
+        return self._obtaining is not None and not self._obtaining.called
+
     def present(self) -> None:
         """Obtain the credentials, and present them."""
         self._obtaining = self._link.context.obtain_credentials().addCallbacks(self._obtained, self._failed)
 
     def end(self) -> None:
         """Wait for no credentials: the connection is closed."""
-        obtaining, self._obtaining = self._obtaining, None
-        if obtaining is not None:
-            obtaining.cancel()
+        if self._obtaining is not None:
+            self._obtaining.cancel()
 
     def _obtained(self, credentials: Token | Password | None) -> None:
-        link, self._obtaining = self._link, None
-        if not link.is_closing:
-            link.connection.present(credentials)
-            link.flush()
+        if not self._link.is_closing:
+            self._link.connection.present(credentials)
+            self._link.flush()
 
     def _failed(self, failure: Failure) -> None:
-        self._obtaining = None
         if not self._link.is_closing:
             self._link.close(SessionClosed(DisconnectReason.AUTHENTICATION_FAILED, failure.value))

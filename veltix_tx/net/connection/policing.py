@@ -23,6 +23,7 @@ from veltix_tx.errors import (
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.addresses import shown, source_of
 from veltix_tx.net.clock import ROUNDING, Clocks, Timers
+from veltix_tx.net.connection.authentication import CredentialsPresenter, PeerAuthentication
 from veltix_tx.net.connection.close_reason import SILENT_SERVER
 from veltix_tx.net.rate import TokenBucket
 from veltix_tx.net.session.session import Session
@@ -66,7 +67,9 @@ class PeerPolicing(Protocol):
     _frame_begun: float | None
     _ping_budget: TokenBucket | None
     _violations: TokenBucket | None
-    _rejections: TokenBucket | None = None  # most connections never need it
+    _authentication: PeerAuthentication | None = None  # most connections never need these
+    _presenter: CredentialsPresenter | None = None
+    _rejections: TokenBucket | None = None
 
     @property
     def clocks(self) -> Clocks:
@@ -232,6 +235,10 @@ class PeerPolicing(Protocol):
             hint = str(fault)
         elif self.context.role is Role.CLIENT and not self._first:
             hint = f"the server has not said a word: {SILENT_SERVER}"
+        elif self._authentication is not None and self._authentication.is_pending:
+            hint = "authenticate was not done"
+        elif self._presenter is not None and self._presenter.is_pending:
+            hint = "this client's credentials had not come"
         elif self.connection.beginning:
             hint = f"the peer's part is not finished, it begins with {excerpt(self.connection.beginning)}"
         error: HandshakeError = HandshakeTimeout(self.context.config.handshake_timeout, hint)

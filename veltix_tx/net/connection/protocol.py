@@ -111,8 +111,6 @@ class VeltixProtocol(PeerPolicing):
     _last_reads: LastReads | None = None
     _connection_log: ConnectionLog | None = None
     _connection_id: str | None = None
-    _authentication: PeerAuthentication | None = None
-    _presenter: CredentialsPresenter | None = None
     _lingers = False
 
     def __init__(self, context: ConnectionContext, *, full: bool = False) -> None:

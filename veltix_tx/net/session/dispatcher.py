@@ -15,6 +15,8 @@ from twisted.python.failure import Failure
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import Rejected, SessionClosed
 from veltix_tx.net.awaitables import as_deferred
+from veltix_tx.net.clock import ROUNDING
+from veltix_tx.net.rate import TokenBucket
 from veltix_tx.net.session.handler_log import HandlerLog, StepFailed
 from veltix_tx.net.session.handler_timeouts import HandlerTimeout, HandlerTimeouts, TimeLimited
 from veltix_tx.net.session.interface import MOST_CORKED, OWN_REQUESTS_FACTOR
@@ -46,6 +48,9 @@ __all__ = [
 
 _log = Logger()
 
+
+_THROTTLE = 0.01
+"""Seconds at least for which a peer's messages wait that have come too fast: several are handled then, not one for each timer."""
 
 _WELCOME = object()
 """What ``connected`` comes to when it ends well: neither None, which stands for what was cut off, too, nor a Failure."""
@@ -79,6 +84,10 @@ class Dispatcher(Generic[S]):
     A handler that blocks is told by how long a whole read took to handle: no clock is read for a
     single message, until the first time that a read took too long.
 
+    With ``limits.messages`` a peer's messages are handled so often a second on average, as many in a row, and wait otherwise
+    as they do for a handler that is not done: pings and replies go on. Nothing is lost, and a peer that goes on
+    sending is slowed down.
+
     Args:
         session: whose messages these are.
         link: the protocol below.
@@ -102,9 +111,12 @@ class Dispatcher(Generic[S]):
         "_handler_log",
         "_handler_timeouts",
         "_inbox",
+        "_rate",
         "_received",
         "_replies_due",
         "_session",
+        "_throttle_seconds",
+        "_throttled",
         "_timed",
         "_transport",
         "_welcome",
@@ -122,9 +134,13 @@ class Dispatcher(Generic[S]):
         self._direct = link.context.handlers.direct
         self._connection = link.connection
         self._flow = link.flow
-        self._timed = False
+        most = link.limits.messages
+        self._rate = None if most is None else TokenBucket(link.clocks.uptime, most, most)
+        self._throttle_seconds = 0.0 if most is None else max(_THROTTLE, (1 + ROUNDING) / most)
+        self._throttled = False
+        self._timed = most is not None
         self._call_each = _compiled_calls if link.connection.compiled else None
-        self.fast_path = True
+        self.fast_path = most is None
         self._busy = False
         self._draining = False
         self._closing = False
@@ -242,12 +258,29 @@ class Dispatcher(Generic[S]):
     def _dispatch_slowly(self, message: Response) -> None:
         if self._closing:
             return
-        if self._busy or self._flow.backlogged:
+        waits = self._busy or self._flow.backlogged
+        if not waits and self._is_throttled():
+            waits = True
+            self._transport.shared.counters["messages_throttled"] += 1
+        if waits:
             self._enqueue(message)
             self.inbox_bytes += len(message.content)
             self.update_read_pause()
         else:
             self._handle(message)
+
+    def _is_throttled(self) -> bool:
+        """Spend one of the messages that ``limits.messages`` grants; return True, for a while, where none is left."""
+        if self._rate is None or (not self._throttled and self._rate.take(1)):
+            return False
+        if not self._throttled:
+            self._throttled = True
+            self._transport.timers.set("messages", self._throttle_seconds, self._end_throttling)
+        return True
+
+    def _end_throttling(self) -> None:
+        self._throttled = False
+        self.resume()
 
     def _await_result(self, message: Response, result: object) -> None:
         self._busy = True
@@ -301,9 +334,12 @@ class Dispatcher(Generic[S]):
             self._next()
 
     def stop_accepting(self) -> None:
-        """Take no further messages; those taken already are handled."""
+        """Take no further messages; those taken already are handled, without a limit to their rate."""
         self._closing = self._timed = True
         self.fast_path = False
+        self._rate = None
+        if self._throttled:
+            self._transport.clocks.reactor.callLater(0, self._end_throttling)
 
     def discard_queued(self) -> None:
         """Drop what waits for its turn, and take no more."""
@@ -404,8 +440,9 @@ class Dispatcher(Generic[S]):
             return
         self._draining = True
         while self._inbox and not (self._busy or self._flow.backlogged):
-            if self._replies_due and isinstance(self._inbox[0], SessionClosed):
-                break  # it comes after the last of concurrent handlers
+            is_end = isinstance(self._inbox[0], SessionClosed)
+            if (self._replies_due and is_end) or (not is_end and self._is_throttled()):
+                break  # the end comes after the last of concurrent handlers
             item = self._inbox.popleft()
             if isinstance(item, SessionClosed):
                 if self._welcome:
