@@ -19,6 +19,7 @@ from veltix_tx.errors import (
     NotReady,
     RemoteProtocolError,
 )
+from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.events import AuthenticationRequested, ConnectionFailed, Event, HandshakeCompleted
 from veltix_tx.wire.interface import Role, WireConnection, WireContext
 from veltix_tx.wire.messages import MessageType, Response
@@ -67,6 +68,9 @@ class _Connection:
 
     def reject(self) -> None:
         raise LocalProtocolError("no authentication is pending")
+
+    def present(self, credentials: Token | Password | None, request_id: int | None = None) -> int:
+        raise LocalProtocolError("this wire has its own token")
 
     def refuse(self) -> None:
         self._out.append(b"full\n")
