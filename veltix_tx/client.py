@@ -423,7 +423,7 @@ class Client(RoutedService):
             may have accepted them all the same.
         """
         if self._presenting is not None:
-            return fail(LocalProtocolError("credentials are being presented already: wait for the verdict on them"))
+            return fail(LocalProtocolError("the client presents credentials already: wait for the verdict on them"))
 
         def presented(result: object) -> object:
             self._presenting = None
@@ -438,7 +438,7 @@ class Client(RoutedService):
         if given is None and self._factory is not None:
             given = await self._factory.context.obtain_credentials()
         if given is None:
-            raise LocalProtocolError("this client has no credentials to present: give it some")
+            raise LocalProtocolError("the client has no credentials to present: give it some")
         await session._reauthenticate(given, timeout)
         if credentials is not None:
             self._credentials = credentials

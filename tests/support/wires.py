@@ -64,10 +64,10 @@ class _Connection:
         return []
 
     def accept(self) -> list[Event]:
-        raise LocalProtocolError("no authentication is pending")
+        raise LocalProtocolError("the connection waits for no verdict")
 
     def reject(self) -> None:
-        raise LocalProtocolError("no authentication is pending")
+        raise LocalProtocolError("the connection waits for no verdict")
 
     def present(self, credentials: Token | Password | None, request_id: int | None = None) -> int:
         raise LocalProtocolError("this wire has its own token")

@@ -223,7 +223,7 @@ class PeerAuthentication:
             link.connection.reject()
         else:
             link.connection.data_to_send()  # answers to what came behind its handshake: nothing is sent
-        link.close(SessionClosed(DisconnectReason.AUTHENTICATION_FAILED, AuthenticationFailed("its identity was refused")))
+        link.close(SessionClosed(DisconnectReason.AUTHENTICATION_FAILED, AuthenticationFailed("the peer's identity was refused")))
 
     def _watch_expiry(self) -> None:
         left = self._expires_at - self._link.clocks.calendar()

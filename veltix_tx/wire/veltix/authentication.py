@@ -100,7 +100,7 @@ class Reauthentication:
         """
         request_id, self._pending_id = self._pending_id, None
         if request_id is None:
-            raise LocalProtocolError("no authentication is pending")
+            raise LocalProtocolError("the connection waits for no verdict")
         return request_id
 
     def receive(self, message: Response) -> Event:

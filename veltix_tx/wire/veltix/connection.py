@@ -444,7 +444,7 @@ class VeltixConnection:
 
     def _send_verdict(self, verdict: dict[str, str]) -> None:
         if self._reauthentication is None:
-            raise LocalProtocolError("no authentication is pending")
+            raise LocalProtocolError("the connection waits for no verdict")
         self.send(AUTHENTICATE, json.dumps(verdict).encode(), self._reauthentication.take_pending())
 
     def _collect(self, handshake: Handshake) -> None:

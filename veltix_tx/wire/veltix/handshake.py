@@ -189,12 +189,12 @@ class Handshake:
 
     def accept(self) -> None:
         """Let the client in; raises LocalProtocolError where no verdict is asked for."""
-        self._settle(Step.AUTHENTICATE, "no authentication is pending")
+        self._settle(Step.AUTHENTICATE, "the connection waits for no verdict")
         self._advance()
 
     def reject(self) -> None:
         """Refuse the client, in words where it knows them; raises as :meth:`accept`."""
-        self._settle(Step.AUTHENTICATE, "no authentication is pending")
+        self._settle(Step.AUTHENTICATE, "the connection waits for no verdict")
         if IDENTITY in self._agreed:
             self._send_json(REFUSED)
 
