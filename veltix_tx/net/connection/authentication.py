@@ -164,7 +164,7 @@ class PeerAuthentication:
         verdict = self._settle()
         if verdict is not None:
             verdict.cancel()
-            self._refuse(f"authenticate was not done after {self._link.context.config.handshake_timeout:g} s")
+            self._count(f"authenticate was not done after {self._link.context.config.handshake_timeout:g} s")
 
     def _judged(self, identity: object, verdict: Deferred[Any], secrets: tuple[str, ...]) -> None:
         if verdict is not self._verdict:
@@ -176,9 +176,9 @@ class PeerAuthentication:
             self._fail(Failure(), secrets)
             return
         if not lets_in:
-            self._refuse("authenticate returned none")
+            self._count("authenticate returned none")
         elif expires_at <= self._link.clocks.calendar():
-            self._refuse("it has expired already")
+            self._count("it has expired already")
         else:
             self._admit(identity, expires_at)
 
@@ -204,7 +204,12 @@ class PeerAuthentication:
         if link._may_log():
             text = "authenticate failed for connection {id} from {peer}, which is refused"
             _log.failure(text, SanitizedFailure(failure, secrets), id=link.connection_id, peer=shown(link.address))
-        self._refuse()
+        self._count()
+
+    def _count(self, why: str = "") -> None:
+        """Refuse, and count it against the peer's source."""
+        self._link.shared.backoff.count(source_of(self._link.address))
+        self._refuse(why)
 
     def _refuse(self, why: str = "") -> None:
         """Refuse the peer, or the new credentials of one that was let in, for a reason that is logged and not told."""
@@ -213,7 +218,6 @@ class PeerAuthentication:
         if why and link._may_log():
             text = "refusing the identity of connection {id} from {peer}: {why}"
             _log.warn(text, id=link.connection_id, peer=shown(link.address), why=why)
-        link.shared.backoff.count(source_of(link.address))
         if link.session is not None:
             link.connection.reject()
             link.flush()
