@@ -399,7 +399,7 @@ class VeltixProtocol(PeerPolicing):
                 context = self.context.variables.copy()
                 context.run(self.session._events_received, events, self._on)
         finally:
-            self.corked = self._hold([])
+            self.corked = self._authentication is not None and self._authentication.held is not None
             self.flush()
 
     def _hold(self, events: list[Event]) -> bool:
