@@ -28,12 +28,14 @@ from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
 from veltix_tx.dropin import veltix
 from veltix_tx.net import addresses
-from veltix_tx.net.connection import last_reads, policing, protocol
+from veltix_tx.net.connection import authentication, last_reads, policing, protocol
 from veltix_tx.net.session import dispatcher
 from veltix_tx.net.shared import admission, log_limiter
+from veltix_tx.net.shared import authentication as shared_authentication
 from veltix_tx.net.shared.counters import _MOST_TYPES, COUNTERS
 from veltix_tx.net.transport import accept, endpoints, flow_control, sockets
 from veltix_tx.wire import pending
+from veltix_tx.wire.credentials import MAX_SECRET_SIZE, Password, Token
 from veltix_tx.wire.error_codes import ERROR_CODES
 from veltix_tx.wire.events import Event, RejectReason
 from veltix_tx.wire.interface import Role
@@ -230,10 +232,12 @@ _SAID = {
     Step.SAY_HELLO: "send the hello",
     Step.READ_ACK: "read HELLO_ACK: its request id is the HELLO's, its version one that this release's servers get",
     Step.READ_CLIENT: "read the client's JSON; check its version",
+    Step.AUTHENTICATE: "wait for the verdict on the client, where the server decides who is let in",
     Step.SEND_RESULT: 'send `{"result": "ok"}`',
     Step.READ_HELLO: "read HELLO, a pinned client behind whatever comes before it; check its version",
     Step.SEND_ACK: "send HELLO_ACK with the HELLO's request id",
     Step.READ_SERVER: "read the server's JSON; check its version",
+    Step.PRESENT: "wait for this side's credentials, where the server asks for them",
     Step.SEND_CLIENT: "send this side's JSON",
     Step.READ_RESULT: 'read `{"result": "ok"}`',
     Step.READ_PONG: "read the PONG with the PING's request id",
@@ -262,6 +266,9 @@ _CALLS: dict[str, Callable[[VeltixConnection], object]] = {
     "send_encoded()": lambda side: side.send_encoded([b""]),
     "send_ping()": lambda side: side.send_ping(1),
     "reply_error()": lambda side: side.reply_error(1),
+    "accept()": lambda side: side.accept(),
+    "reject()": lambda side: side.reject(),
+    "present()": lambda side: side.present(None),
 }
 
 
@@ -426,6 +433,50 @@ def agreed() -> str:
     return f"A whole conversation, contents as text, in which a handler fails:\n\n```text\n{body}\n```"
 
 
+def who() -> str:
+    """The bytes of handshakes that ask who the client is, and of new credentials."""
+    types = MessageRegistry()
+    clocks = {"calendar_ms": lambda: 0, "uptime_ms": lambda: 0, "getrandbits": lambda bits: 0}
+
+    def conversation(credentials: Token | Password | None, *, lets_in: bool) -> str:
+        lines: list[str] = []
+        server = VeltixConnection(Role.SERVER, None, **clocks, types=types, authenticates=True)
+        client = VeltixConnection(Role.CLIENT, None, **clocks, types=types)
+
+        def deliver(sender: VeltixConnection, receiver: VeltixConnection, what: str) -> None:
+            data = b"".join(sender.data_to_send())
+            framed = data.startswith(W15.magic)
+            shown = f"{_spaced(W15, data[:15])} {data[15:].decode()}" if framed else f"{data[:2].hex()} {data[2:].decode()}"
+            lines.append(f"{what:<20} {shown}")
+            receiver.receive_data(data, 0)
+
+        server.start(), client.start()
+        deliver(server, client, "server hello")
+        client.present(credentials)
+        deliver(client, server, "client hello")
+        if not lets_in:
+            server.reject()
+            deliver(server, client, "server result")
+            return "\n".join(lines)
+        server.accept()
+        deliver(server, client, "server result")
+        for token, verdict in (("another", server.accept), ("a guess", server.reject)):
+            client.present(Token(token), client.allocate_id(()))
+            deliver(client, server, "client AUTHENTICATE")
+            verdict()
+            deliver(server, client, "server AUTHENTICATE")
+        return "\n".join(lines)
+
+    return "\n\n".join(
+        (
+            "A client that is let in by its token, and presents another one, which is accepted, and a third, which is not:",
+            f"```text\n{conversation(Token('a token'), lets_in=True)}\n```",
+            "One that is refused with its name and password:",
+            f"```text\n{conversation(Password('ann', 'a guess'), lets_in=False)}\n```",
+        )
+    )
+
+
 def failures() -> str:
     """The codes of a FAILED."""
     return table(["code", "when"], ([f"`{code}`", meaning] for code, meaning in ERROR_CODES.items()))
@@ -487,6 +538,8 @@ _UNITS = {
     "send_buffers": "bytes",
     "log_lines": "lines per second",
     "log_burst": "lines",
+    "messages": "messages per second",
+    "authentication_failures": "refusals per minute",
     "request": "seconds",
     "close": "seconds",
     "drain": "seconds",
@@ -502,6 +555,7 @@ _UNITS = {
     "max_delay": "seconds",
     "stable_after": "seconds",
     "jitter": "yes or no",
+    "after_refusal": "yes or no",
     "wire": "a release",
     "max_message_size": "bytes",
     "handshake_timeout": "seconds",
@@ -522,6 +576,7 @@ _UNITS = {
     "tls_cert": "a file",
     "tls_key": "a file",
     "tls_client_ca": "a file",
+    "allow_plaintext_credentials": "yes or no",
     "log_connections": "yes or no",
     "buffer_size": "bytes",
     "max_workers": "threads",
@@ -595,6 +650,21 @@ def fixed_limits() -> str:
                 f"{admission._PER_SOURCE}; any number from this machine's own addresses",
             ],
             ["network whose IPv6 addresses are one source", f"{addresses._NETWORK} bits"],
+            [
+                "how long a source is refused unasked after too many `authentication_failures`",
+                f"{shared_authentication._FIRST_WAIT:g} s, doubled each time up to {shared_authentication._LONGEST_WAIT:g} s; "
+                "never this machine's own addresses",
+            ],
+            ["sources whose refusals are remembered", shared_authentication._REMEMBERED],
+            [
+                "how long an identity may last behind its end where the calendar was set forward, or the machine slept",
+                f"{authentication._LOOK:g} s",
+            ],
+            ["bytes of a token, a name or a password, in JSON", MAX_SECRET_SIZE],
+            [
+                "how long messages above `limits.messages` wait at least, to be handled several at a time",
+                f"{dispatcher._THROTTLE * 1000:g} ms",
+            ],
             ["how long a peer that has been sent everything may take to close, too", f"{protocol._LINGER:g} s"],
             [
                 "how long nothing more comes before a drain takes what had arrived for read",
@@ -666,6 +736,7 @@ _GROUPS = {
     ],
     "Messages": ["MessageType", "MessageRegistry", "Request", "Response", "Events", "DisconnectState"],
     "Sessions and applications": ["Session", "IVeltixApplication"],
+    "Who is it": ["Credentials", "Token", "Password", "Identity", "TokenFile"],
     "Plugins": ["Plugin", "IVeltixPlugin", "find_plugins", "plugin_code"],
     "Logging": ["Logger", "LoggerConfig", "LogLevel", "LineObserver"],
     "JSON, text and sizes": ["encode_json", "decode_json", "encode_utf8", "decode_utf8", "format_bytes"],
@@ -677,6 +748,7 @@ _CALLED_FROM_BELOW = {
     *("startedConnecting", "buildProtocol", "clientConnectionFailed", "clientConnectionLost"),
     *("connected", "received", "disconnected", "handshakeCompleted", "dataReceived", "connectionLost"),
     *("readConnectionLost", "writeConnectionLost"),
+    *("forbid", "handle_events", "is_closing", "connection_id"),
 }
 """Public to the package's other rooms or to Twisted, not to users."""
 
@@ -814,7 +886,7 @@ def _attributes_of(kind: type) -> list[str]:
 
 
 _WHY = {
-    "AUTHENTICATION_FAILED": "the server refused its client's credentials",
+    "AUTHENTICATION_FAILED": "the server refused its client, or the client's credentials could not be had or sent; see `cause`",
     "PEER_CLOSED": "the peer closed the connection politely; `SERVER_CLOSED` is another name for it",
     "ERROR": "the transport failed in a way of its own",
     "MANUAL": "this side closed it",
@@ -827,6 +899,7 @@ _WHY = {
     "OVERLOAD": "all connections together kept more than they may, and this one the most",
     "REJECTED": "`on_connect` failed, or refused the session with `Rejected`; `cause` says why",
     "PING_TIMEOUT": "the peer was silent, and did not answer a ping either",
+    "IDENTITY_EXPIRED": "its peer's identity has come to its end, and was not renewed",
     "TLS_FAILED": "one side refuses the other's certificate, or does not speak TLS; `cause` says which",
 }
 
@@ -851,6 +924,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "exchanges": exchanges,
     "codes": codes,
     "agreed": agreed,
+    "who": who,
     "failures": failures,
     "refusals": refusals,
     "id halves": id_halves,
