@@ -32,6 +32,7 @@ NOT_RUN = {
     "veltix listen": _NAME,
     "twistd veltix --log-connections": _NAME,
     "twistd veltix --port": _NAME,
+    "twistd veltix --tokens FILE": _NAME,
     "pytest -n 0": _NAME,
     "pip install 'veltix-tx[tls]'": _INDEX,
     "python -m veltix_tx.benchmark": _BENCH,
