@@ -30,6 +30,7 @@ NOT_RUN = {
     "veltix send": _NAME,
     "veltix ping": _NAME,
     "veltix listen": _NAME,
+    "veltix token new": _NAME,
     "twistd veltix --log-connections": _NAME,
     "twistd veltix --port": _NAME,
     "twistd veltix --tokens FILE": _NAME,
