@@ -290,6 +290,38 @@ def server(data: bytes) -> None:
 
 
 @_no_failure_logged()
+def authentication(data: bytes) -> None:
+    """A server that decides who is let in: whatever a peer says, nothing is handled of one without a token, and nothing is left."""
+    from veltix_tx import Server
+    from veltix_tx.testing import MemoryNetwork
+
+    if len(data) < CHOSEN_BY:
+        return
+    network, handled = MemoryNetwork(), list[object]()
+    made = Server(types=MessageRegistry(open=True), random=_Dice(), authenticate=lambda credentials: credentials.token in _TOKENS)
+    for event in ("on_connect", "on_recv"):
+        made.set_callback(event, lambda session, message=None: handled.append(session.identity))
+    network.serve(made)
+    peer = network.dial()
+    for chunk in _cut(data[CHOSEN_BY:], data[2]):
+        if peer.closed:
+            break
+        peer.send(chunk)
+    network.advance(data[1] % 8)
+    assert set(handled) <= {True}
+    if not peer.closed:
+        peer.hang_up()
+    network.advance(60)
+    assert len(made.clients) == len(made._hub) == len(made._connections) == 0
+    made.stopService()
+    network.advance(60)
+    assert network.clock.getDelayedCalls() == []
+
+
+_TOKENS = ("good", "better")
+
+
+@_no_failure_logged()
 def client(data: bytes) -> None:
     """A whole client: whatever its server says, connecting ends in a session or an error, and closing leaves nothing."""
     from veltix_tx import Client
@@ -332,6 +364,7 @@ TARGETS: dict[str, Target] = {
     "client-connection": partial(_connection, Role.CLIENT, ready=True),
     "contents": contents,
     "server": server,
+    "authentication": authentication,
     "client": client,
 }
 
@@ -352,6 +385,7 @@ DICTIONARY = (
     ),
     *(b'"v"', b'"pv"', b'"meta"', b'"error"', b'"result"', b'"ok"', b'"1.0"', b'"layouts"', b'"layout"', b'"W22"', b'"id_window"'),
     *(b"\0\x64", b'"features"', b'"errors"', b'"code"', b'"message"'),
+    *(b"\0\x6e", b'"identity"', b'"credentials"', b'"token"', b'"name"', b'"password"', b'"good"', b'"authentication_failed"'),
     *(release.announces.encode() for release in RELEASES.values() if release.announces),
 )
 """What a mutation may put in: bytes that mean something on some wire."""
@@ -361,6 +395,8 @@ def seeds(name: str) -> list[bytes]:
     """Return the inputs a fuzzer of this target begins with: recorded sessions, and what peers of each release say."""
     if name == "contents":
         return [b'{"a": [1, 2.5, null, "x"]}', b"text", b"[" * 100, b"1" * 5000, b"\xff\xfe", b'"\\ud800"', b"NaN", b"-1e999"]
+    if name == "authentication":
+        return [bytes([0, settings, cut]) + said for said in _presented() for settings in (1, 130) for cut in (0, 2, 9)]
     vectors = json.loads((Path(__file__).parents[1] / "wire" / "vectors.json").read_text())
     found = []
     for release, recorded in vectors["sessions"].items():
@@ -390,6 +426,18 @@ def seeds(name: str) -> list[bytes]:
 
 def _frame(layout: Layout, code: int, content: bytes, request_id: int = _REQUEST_ID) -> bytes:
     return layout.pack(code, content, request_id, 0) + content
+
+
+def _presented() -> Iterator[bytes]:
+    """Yield what clients of this package say that present something, and go on with other credentials."""
+    forms: list[object] = [{"token": "good"}, {"token": "bad"}, {"name": "ann", "password": "good"}, None, 5, {}]
+    frames = b"".join(
+        _frame(SUPERSET.layout, code, content)
+        for code, content in ((200, b"x"), (110, b'{"token": "better"}'), (110, b'{"token": "bad"}'), (110, b"5"), (200, b"y"))
+    )
+    for features in (["errors", "identity"], ["identity"], ["errors"]):
+        for credentials in forms:
+            yield _as_json({"v": "2.0.0", "pv": "1.0", "meta": {"features": features, "credentials": credentials}}) + frames
 
 
 _FAILED = b'{"code": "handler_failed", "message": "no"}'

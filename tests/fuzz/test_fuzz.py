@@ -12,7 +12,7 @@ import pytest
 from .mutations import corpus, mutated
 from .targets import TARGETS
 
-TRIES = {"server": 300, "client": 300}
+TRIES = {"server": 300, "authentication": 300, "client": 300}
 """Changed inputs for each target; 2000 unless said here."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from random import Random
@@ -152,9 +153,10 @@ def test_a_refused_peer_is_closed_and_was_never_there(server_line: Lines, releas
     assert line.clock.getDelayedCalls() == []
 
 
-def test_a_verdict_at_once_costs_no_turn(server_line: Lines) -> None:
+@pytest.mark.parametrize("release", ["1.3.0", "1.6.1", "1.6.3", "1.7.5"])
+def test_a_verdict_at_once_costs_no_turn(server_line: Lines, release: str) -> None:
     """A plain function's verdict counts in the same read: what came behind the hello is handled in it."""
-    line = server_line("1.6.3", authenticate=lambda credentials: "ann")
+    line = server_line(release, authenticate=lambda credentials: "ann")
     line.connect()
     line.take()
     line.far.send(line.chat, b"early")
@@ -208,6 +210,7 @@ FAILING: dict[str, Any] = {
     "expires nan": lambda credentials: Identity(math.nan),
     "expires yes": lambda credentials: Identity(True),
     "expires too late": lambda credentials: Identity(10**400),
+    "exits": lambda credentials: sys.exit("not for me"),
     "has no truth": lambda credentials: type("Odd", (), {"__bool__": lambda self: 1 / 0})(),
 }
 

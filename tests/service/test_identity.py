@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.logger import formatEvent
 
 from tests.authority import Authority
 from veltix_tx import (
@@ -238,6 +239,19 @@ def test_a_server_without_a_hook_lets_everybody_in_and_is_sent_nothing(network: 
     assert any("asks for no credentials" in event.get("log_format", "") for event in log_events)
     with pytest.raises(LocalProtocolError, match="not agreed to take new credentials"):
         network.result(client.reauthenticate())
+
+
+def test_the_end_of_a_connection_tells_whose_it_was(network: MemoryNetwork, log_events: Any) -> None:
+    """With log_connections the line of a connection's end has the identity, and of a refused one its reason."""
+    server, client = echo(log_connections=True), a_client(Token("s3cret"))
+    network.serve(server)
+    network.connect(client)
+    network.result(client.disconnect())
+    with pytest.raises(AuthenticationFailed):
+        network.connect(a_client(Token("wrong")))
+    ends = [formatEvent(event) for event in log_events if " ended after " in event.get("log_format", "")]
+    assert "2.0.0, identity 'ann'; received" in ends[0]
+    assert "AUTHENTICATION_FAILED (the connection was closed: the peer's identity was refused); no handshake" in ends[1]
 
 
 # New credentials

@@ -254,7 +254,7 @@ class _Terms:
 def _allows(allow: Allow, session: Session) -> bool:
     try:
         allowed: object = allow(session)
-    except Exception:
+    except BaseException:  # as a Deferred does: it forbids, and ends nothing
         if session._may_log():
             _log.failure("allow failed for {session}", SanitizedFailure(Failure()), session=session)
         return False

@@ -58,7 +58,7 @@ def is_local(address: IAddress) -> bool:
 
 
 def is_this_machine(address: IAddress) -> bool:
-    """Whether a peer with this address is on this machine, so that nobody else sees what goes to it; False for unknown kinds."""
+    """Return True if a peer with this address is on this machine, where nobody else sees what goes to it; not for unknown kinds."""
     if isinstance(address, (IPv4Address, IPv6Address)):
         return is_local(address)
     return isinstance(address, UNIXAddress)

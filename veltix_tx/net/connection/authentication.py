@@ -108,7 +108,7 @@ class PeerAuthentication:
         secrets: tuple[str, ...] = ()
         try:
             credentials = self._evidence(event)
-            secrets = credentials.secrets
+            secrets = tuple(secret for secret in (credentials.token, credentials.password) if secret)
             verdict = self._verdict = link.context.authenticate(credentials)
         except Exception:  # of a certificate that nobody has seen the like of
             self._fail(Failure(), secrets)
@@ -172,7 +172,7 @@ class PeerAuthentication:
         self._settle()
         try:
             lets_in, expires_at = bool(identity), expiry_of(identity)
-        except Exception:
+        except BaseException:  # of the user's object
             self._fail(Failure(), secrets)
             return
         if not lets_in:
@@ -187,6 +187,8 @@ class PeerAuthentication:
         self.let_in, self.identity, self.held = True, identity, None
         self._expires_at = expires_at
         self._watch_expiry()
+        if link.is_closing:
+            return  # it has expired since it was looked at
         if link.session is not None:
             link.session.identity = identity
             link.connection.accept()

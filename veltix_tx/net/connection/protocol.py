@@ -220,7 +220,7 @@ class VeltixProtocol(PeerPolicing):
         self.flow.end()
         self.charge_buffers()
         if self._connection_log is not None:
-            self._connection_log.end(closed)
+            self._connection_log.end(closed, None if self.session is None else self.session.identity)
         if self.context.on_lost is not None:
             self.context.on_lost(self, closed)
         when_lost, self._when_lost = self._when_lost, None

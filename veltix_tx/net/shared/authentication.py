@@ -65,11 +65,6 @@ class Credentials:
         """The peer's address as text, ``""`` for a transport that has none (a UNIX socket)."""
         return host_of(self.address)
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must not stand in a log."""
-        return tuple(secret for secret in (self.token, self.password) if secret)
-
 
 Authenticate = Callable[[Credentials], object]
 """Credentials -> an identity, None to refuse the peer, or a Deferred or coroutine of one."""

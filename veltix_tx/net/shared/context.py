@@ -145,7 +145,7 @@ class ConnectionContext:
         """Return a Deferred of what a function of the user's returns or raises, called in a context of its own."""
         try:
             return self.variables.copy().run(lambda: as_deferred(hook(*arguments)))
-        except Exception:
+        except BaseException:  # as a Deferred does: it never ends a connection but by its verdict
             return fail(Failure())
 
     def connect(self, *, round_trip: float, encrypted: bool) -> WireConnection:
