@@ -232,12 +232,13 @@ _SAID = {
     Step.SAY_HELLO: "send the hello",
     Step.READ_ACK: "read HELLO_ACK: its request id is the HELLO's, its version one that this release's servers get",
     Step.READ_CLIENT: "read the client's JSON; check its version",
+    Step.READ_CREDENTIALS: "read the client's credentials, where both agreed on them",
     Step.AUTHENTICATE: "wait for the verdict on the client, where the server decides who is let in",
     Step.SEND_RESULT: 'send `{"result": "ok"}`',
     Step.READ_HELLO: "read HELLO, a pinned client behind whatever comes before it; check its version",
     Step.SEND_ACK: "send HELLO_ACK with the HELLO's request id",
     Step.READ_SERVER: "read the server's JSON; check its version",
-    Step.PRESENT: "wait for this side's credentials, where the server asks for them",
+    Step.PRESENT: "wait for this side's credentials and send them, where both agreed on them",
     Step.SEND_CLIENT: "send this side's JSON",
     Step.READ_RESULT: 'read `{"result": "ok"}`',
     Step.READ_PONG: "read the PONG with the PING's request id",
@@ -269,6 +270,7 @@ _CALLS: dict[str, Callable[[VeltixConnection], object]] = {
     "accept()": lambda side: side.accept(),
     "reject()": lambda side: side.reject(),
     "present()": lambda side: side.present(None),
+    "reauthenticate()": lambda side: side.reauthenticate(Token("a token"), 1),
 }
 
 
@@ -452,8 +454,9 @@ def who() -> str:
 
         server.start(), client.start()
         deliver(server, client, "server hello")
-        client.present(credentials)
         deliver(client, server, "client hello")
+        client.present(credentials)
+        deliver(client, server, "client credentials")
         if not lets_in:
             server.reject()
             deliver(server, client, "server result")
@@ -461,7 +464,7 @@ def who() -> str:
         server.accept()
         deliver(server, client, "server result")
         for token, verdict in (("another", server.accept), ("a guess", server.reject)):
-            client.present(Token(token), client.allocate_id(()))
+            client.reauthenticate(Token(token), client.allocate_id(()))
             deliver(client, server, "client AUTHENTICATE")
             verdict()
             deliver(server, client, "server AUTHENTICATE")

@@ -19,6 +19,7 @@ from typing import Any
 
 from veltix_tx.encodings import decode_json, decode_utf8
 from veltix_tx.errors import InvalidContent, RemoteProtocolError, VeltixError
+from veltix_tx.wire.credentials import Token
 from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, PingsAnswered, RejectReason
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, Response
@@ -330,7 +331,8 @@ def client(data: bytes) -> None:
     if len(data) < CHOSEN_BY:
         return
     network = MemoryNetwork()
-    made = Client(types=MessageRegistry(open=True), wire=_pinned(data[0]), retry=0, random=_Dice())
+    types, credentials = MessageRegistry(open=True), Token("good")
+    made = Client(types=types, wire=_pinned(data[0]), retry=0, random=_Dice(), credentials=credentials)
     peer, connecting = network.answer(made)
     outcome: list[object] = []
     connecting.addBoth(outcome.append)
@@ -415,6 +417,10 @@ def seeds(name: str) -> list[bytes]:
         first = ALL_LAYOUTS.index(layout) if name == "frames" else wire
         opening = b"" if name == "frames" or "connection" in name else _agreeing(role, release)
         found += [bytes([first, 1, 3]) + opening + talk, bytes([first, 0, 9]) + opening + _spoiled(layout)]
+    if name == "client":
+        asking = _as_json({"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors", "identity"]}})
+        verdicts = (_as_json({"result": "ok"}), _as_json({"error": "authentication_failed"}), b"\0\0", b"\xff\xff")
+        found += [bytes([0, 1, cut]) + asking + verdict for verdict in verdicts for cut in (0, 7)]
     choice = {"v": "2.0.0", "pv": "1.0", "meta": {"layouts": ["W22"], "layout": "W22"}}
     for opening in (_as_json(choice) + _as_json({"result": "ok"}), _as_json({"error": "full"}), _as_json([1]), _frame(W62, 1, b"")):
         found += [bytes([0, settings, 2]) + opening for settings in (1, 4, 130)] if "handshake" in name else []
@@ -437,7 +443,8 @@ def _presented() -> Iterator[bytes]:
     )
     for features in (["errors", "identity"], ["identity"], ["errors"]):
         for credentials in forms:
-            yield _as_json({"v": "2.0.0", "pv": "1.0", "meta": {"features": features, "credentials": credentials}}) + frames
+            hello = _as_json({"v": "2.0.0", "pv": "1.0", "meta": {"features": features}})
+            yield hello + _as_json({"credentials": credentials}) + frames
 
 
 _FAILED = b'{"code": "handler_failed", "message": "no"}'

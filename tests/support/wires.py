@@ -69,7 +69,10 @@ class _Connection:
     def reject(self) -> None:
         raise LocalProtocolError("the connection waits for no verdict")
 
-    def present(self, credentials: Token | Password | None, request_id: int | None = None) -> int:
+    def present(self, credentials: Token | Password | None) -> list[Event]:
+        raise LocalProtocolError("this wire has its own token")
+
+    def reauthenticate(self, credentials: Token | Password, request_id: int) -> int:
         raise LocalProtocolError("this wire has its own token")
 
     def refuse(self) -> None:

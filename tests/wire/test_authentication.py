@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -54,13 +55,11 @@ TOKEN, PASSWORD = Token("s3cret"), Password("ann", "pässword")
 HELLO = bytes.fromhex("0071") + (
     b'{"v": "2.0.0", "pv": "1.0", "meta": {"id_window": 30000, "layouts": ["W22"], "features": ["errors", "identity"]}}'
 )
-ANSWERS = {
-    TOKEN: bytes.fromhex("006d")
-    + b'{"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors", "identity"], "credentials": {"token": "s3cret"}}}',
-    PASSWORD: bytes.fromhex("0086")
-    + b'{"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors", "identity"], '
-    + b'"credentials": {"name": "ann", "password": "p\\u00e4ssword"}}}',
-    None: bytes.fromhex("0049") + b'{"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors", "identity"]}}',
+ANSWER = bytes.fromhex("0049") + b'{"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors", "identity"]}}'
+PRESENTED = {
+    TOKEN: bytes.fromhex("0024") + b'{"credentials": {"token": "s3cret"}}',
+    PASSWORD: bytes.fromhex("003d") + b'{"credentials": {"name": "ann", "password": "p\\u00e4ssword"}}',
+    None: bytes.fromhex("0015") + b'{"credentials": null}',
 }
 ACCEPTED = bytes.fromhex("0010") + b'{"result": "ok"}'
 REFUSED = bytes.fromhex("0022") + b'{"error": "authentication_failed"}'
@@ -123,7 +122,7 @@ def asked(make: Make, credentials: Token | Password | None = TOKEN, read: Callab
     """A server that waits for its verdict on a client of ours."""
     side = server(make)
     taken(side)
-    (requested,) = read(side, ANSWERS[credentials])
+    (requested,) = read(side, ANSWER + PRESENTED[credentials])
     assert isinstance(requested, AuthenticationRequested)
     assert requested.credentials == credentials
     return side
@@ -152,16 +151,17 @@ def failure(events: list[Event]) -> RemoteProtocolError:
 
 
 @in_pieces
-@pytest.mark.parametrize("credentials", ANSWERS)
+@pytest.mark.parametrize("credentials", PRESENTED)
 def test_a_client_is_let_in_by_these_bytes(make: Make, read: Callable[..., list[Event]], credentials: Any) -> None:
-    """The frozen handshake: the offer, the credentials in the client's hello, the verdict as the result, and then messages."""
+    """The frozen handshake: the offer, the agreement, the credentials behind it, the verdict as the result, and then messages."""
     near, far = server(make), client(make)
     assert taken(near) == HELLO
     assert read(far, HELLO) == [CredentialsRequested()]
-    assert taken(far) == b""
-    assert far.present(credentials) == 0
-    assert taken(far) == ANSWERS[credentials]
-    (requested,) = read(near, ANSWERS[credentials])
+    assert taken(far) == ANSWER
+    assert far.present(credentials) == []
+    assert taken(far) == PRESENTED[credentials]
+    assert read(near, ANSWER) == []
+    (requested,) = read(near, PRESENTED[credentials])
     assert isinstance(requested, AuthenticationRequested)
     assert requested.credentials == credentials
     assert requested.peer is not None
@@ -196,14 +196,14 @@ def test_what_comes_behind_the_clients_hello_waits_for_the_verdict(make: Make) -
     """Frames that a client sends too early are read when it is let in, and never when it is not."""
     frame = W15.pack(200, b"early", 5, 0) + b"early"
     near = server(make)
-    (requested,) = near.receive_data(ANSWERS[TOKEN] + frame, 0)
+    (requested,) = near.receive_data(ANSWER + PRESENTED[TOKEN] + frame, 0)
     assert isinstance(requested, AuthenticationRequested)
     assert near.receive_data(frame, 0) == []
     completed, *messages = near.accept()
     assert isinstance(completed, HandshakeCompleted)
     assert [message.content for message in messages if isinstance(message, Response)] == [b"early"] * 2
     near = server(make)
-    near.receive_data(ANSWERS[TOKEN] + frame, 0)
+    near.receive_data(ANSWER + PRESENTED[TOKEN] + frame, 0)
     near.reject()
     assert near.receive_data(frame, 0) == []
 
@@ -211,7 +211,7 @@ def test_what_comes_behind_the_clients_hello_waits_for_the_verdict(make: Make) -
 def test_what_waits_for_the_verdict_is_bounded(make: Make) -> None:
     """A client that goes on sending before it is let in is closed above ``max_message_size``."""
     near = server(make, max_message_size=1000)
-    near.receive_data(ANSWERS[TOKEN], 0)
+    near.receive_data(ANSWER + PRESENTED[TOKEN], 0)
     for _ in range(10):
         assert near.receive_data(b"x" * 100, 0) == []
     assert isinstance(failure(near.receive_data(b"x", 0)), HandshakeError)
@@ -282,12 +282,14 @@ def test_a_pinned_client_presents_nothing(make: Make) -> None:
 
 
 def test_credentials_that_were_not_agreed_on_are_nothing(make: Make) -> None:
-    """A client that presents some without the feature presents none."""
+    """A client that presents some without the feature presents none: what it sends behind its hello is no frame."""
     near = server(make)
     answer = {"v": "3.3.0", "pv": "1.0", "meta": {"features": ["errors"], "credentials": {"token": "s3cret"}}}
-    (requested,) = near.receive_data(lengthed(answer), 0)
+    (requested,) = near.receive_data(lengthed(answer) + PRESENTED[TOKEN], 0)
     assert isinstance(requested, AuthenticationRequested)
     assert requested.credentials is None
+    near.accept()
+    assert near.state is State.READY
 
 
 def test_a_server_over_tls_offers_the_same(make: Make) -> None:
@@ -319,7 +321,7 @@ def test_a_registry_with_system_codes_still_asks(make: Make) -> None:
     """Where a program may have a type 110 of its own nothing is agreed on; the verdict is asked for all the same."""
     near = server(make, types=MessageRegistry(codes=range(65536)))
     assert b"identity" not in taken(near)
-    (requested,) = near.receive_data(ANSWERS[TOKEN], 0)
+    (requested,) = near.receive_data(ANSWER, 0)
     assert isinstance(requested, AuthenticationRequested)
     assert requested.credentials is None
 
@@ -340,7 +342,7 @@ def test_what_is_not_asked_for_is_an_error_of_this_side(make: Make) -> None:
     """A verdict without a question, a second one, and credentials in the wrong place raise LocalProtocolError and send nothing."""
     for side in (server(make), client(make), make(SERVER, types=TYPES)):
         taken(side)
-        for call in (side.accept, side.reject, lambda side=side: side.present(TOKEN)):
+        for call in (side.accept, side.reject, partial(side.present, TOKEN), partial(side.reauthenticate, TOKEN, 5)):
             with pytest.raises(LocalProtocolError):
                 call()
         assert taken(side) == b""
@@ -385,31 +387,35 @@ MALFORMED: list[object] = [
 
 @pytest.mark.parametrize("presented", MALFORMED, ids=range(len(MALFORMED)))
 def test_malformed_credentials_end_the_handshake(make: Make, presented: object) -> None:
-    """What is neither a token nor a name and a password is a malformed hello, whose error says nothing of it."""
+    """What is neither a token nor a name and a password ends the handshake with an error that says nothing of it."""
     near = server(make)
-    answer = {"v": "3.3.0", "pv": "1.0", "meta": {"features": ["identity"], "credentials": presented}}
-    error = failure(near.receive_data(lengthed(answer), 0))
+    assert near.receive_data(ANSWER, 0) == []
+    error = failure(near.receive_data(lengthed({"credentials": presented}), 0))
     assert isinstance(error, MalformedHello)
     assert "s3cret" not in str(error)
 
 
-def test_a_hello_that_cannot_be_read_is_not_quoted_with_its_secret(make: Make) -> None:
-    """The error of a broken hello does not show its bytes when there are credentials in it."""
-    for text in (b'{"credentials": {"token": "s3cret"}', b'["credentials", "s3cret"]'):
-        error = failure(server(make).receive_data(lengthed(text), 0))
+def test_credentials_that_cannot_be_read_are_not_quoted(make: Make) -> None:
+    """The error of a broken message of credentials does not show its bytes, and neither does that of half of one."""
+    for text in (b'{"credentials": {"token": "s3cret"}', b'["credentials", "s3cret"]', b"s3cret"):
+        near = server(make)
+        near.receive_data(ANSWER + lengthed(text)[:-1], 0)
+        assert near.beginning == b""
+        error = failure(near.receive_data(text[-1:], 0))
         assert isinstance(error, MalformedHello)
         assert "s3cret" not in str(error)
 
 
 def test_credentials_of_a_mebibyte_are_refused_by_their_size(make: Make) -> None:
-    """A hello longer than ``limits.json_hello_size`` is refused by its first two bytes, and nothing of it is kept."""
-    near = server(make)
-    assert near.receive_data(b"\xff", 0) == []
-    assert isinstance(failure(near.receive_data(b"\xff" + b"x" * 2**20, 0)), FrameTooLarge)
-    assert near.beginning == b""
+    """A message longer than ``limits.json_hello_size`` is refused by its first two bytes, and nothing of it is kept."""
+    for before in (b"", ANSWER):
+        near = server(make)
+        assert near.receive_data(before + b"\xff", 0) == []
+        assert isinstance(failure(near.receive_data(b"\xff" + b"x" * 2**20, 0)), FrameTooLarge)
+        assert (near.beginning, near._handshake) == (b"", None)
 
 
-def test_the_longest_credentials_fit_into_a_hello(make: Make) -> None:
+def test_the_longest_credentials_fit_into_a_message(make: Make) -> None:
     """What a Token or a Password takes, every server with the default limits reads."""
     for credentials in (Token("\x00" * (MAX_SECRET_SIZE // 6)), Password("x" * MAX_SECRET_SIZE, "x" * MAX_SECRET_SIZE)):
         near, far = server(make, limits=Limits()), client(make, long_headers=True)
@@ -418,6 +424,23 @@ def test_the_longest_credentials_fit_into_a_hello(make: Make) -> None:
         (requested,) = near.receive_data(taken(far), 0)
         assert isinstance(requested, AuthenticationRequested)
         assert requested.credentials == credentials
+
+
+def test_what_a_server_says_before_it_has_the_credentials(make: Make) -> None:
+    """What comes of it while the client's credentials are obtained counts when they are presented; too much of it ends it."""
+    for said, kind in ((REFUSED, AuthenticationFailed), (lengthed(b"nonsense"), MalformedHello), (b"\xff\xff", FrameTooLarge)):
+        far = client(make)
+        far.receive_data(HELLO, 0)
+        assert far.receive_data(said, 0) == []
+        assert isinstance(failure(far.present(TOKEN)), kind)
+        assert far.state is State.FAILED
+    far = client(make)
+    far.receive_data(HELLO, 0)
+    far.receive_data(ACCEPTED, 0)
+    assert isinstance(far.present(TOKEN)[0], HandshakeCompleted)
+    far = client(make, max_message_size=1000)
+    far.receive_data(HELLO, 0)
+    assert isinstance(failure(far.receive_data(b"x" * 1001, 0)), HandshakeError)
 
 
 def test_another_error_than_the_agreed_one_is_the_servers_own(make: Make) -> None:
@@ -454,7 +477,7 @@ def test_new_credentials_are_these_bytes(make: Make, read: Callable[..., list[Ev
     """The frozen frames: credentials under a request id, and the verdict under the same."""
     for accepts in (True, False):
         near, far = agreed(make)
-        assert far.present(credentials, far.allocate_id(())) == len(FRAMES[credentials])
+        assert far.reauthenticate(credentials, far.allocate_id(())) == len(FRAMES[credentials])
         assert taken(far) == FRAMES[credentials]
         assert read(near, FRAMES[credentials]) == [AuthenticationRequested(credentials, near.peer)]
         assert taken(near) == b""
@@ -474,9 +497,9 @@ def test_new_credentials_are_these_bytes(make: Make, read: Callable[..., list[Ev
 def test_messages_go_on_while_the_verdict_is_out(make: Make) -> None:
     """New credentials hold nothing up; one verdict is asked for at a time, and a second question counts against the client."""
     near, far = agreed(make)
-    far.present(TOKEN, 0)
+    far.reauthenticate(TOKEN, 0)
     far.send(CHAT, b"meanwhile")
-    far.present(TOKEN, 1)
+    far.reauthenticate(TOKEN, 1)
     requested, message, refused = near.receive_data(taken(far), 0)
     assert isinstance(requested, AuthenticationRequested)
     assert isinstance(message, Response)
@@ -484,17 +507,17 @@ def test_messages_go_on_while_the_verdict_is_out(make: Make) -> None:
     near.accept()
     with pytest.raises(LocalProtocolError):
         near.accept()
-    far.present(TOKEN, 2)
+    far.reauthenticate(TOKEN, 2)
     assert isinstance(near.receive_data(taken(far), 0)[0], AuthenticationRequested)
 
 
 def test_a_server_presents_nothing(make: Make) -> None:
-    """Only a client presents credentials, and only with something in them."""
+    """Only a client presents credentials, in the handshake and behind it."""
     near, far = agreed(make)
-    for side, credentials in ((near, TOKEN), (far, None)):
+    for call in (partial(near.reauthenticate, TOKEN, 5), partial(near.present, TOKEN), partial(far.present, TOKEN)):
         with pytest.raises(LocalProtocolError):
-            side.present(credentials, 5)
-        assert taken(side) == b""
+            call()
+    assert taken(near) == taken(far) == b""
 
 
 BAD_FRAMES = [
@@ -543,7 +566,7 @@ def test_without_an_agreement_it_is_an_unknown_type(make: Make, converse: Any, r
     converse(near, far)
     for side in (near, far):
         assert side.receive_data(FRAMES[TOKEN], 0) == [FrameRejected(RejectReason.UNKNOWN_TYPE, 110)]
-        for call in (side.accept, side.reject, lambda side=side: side.present(TOKEN, 5)):
+        for call in (side.accept, side.reject, partial(side.present, TOKEN), partial(side.reauthenticate, TOKEN, 5)):
             with pytest.raises(LocalProtocolError):
                 call()
         assert taken(side) == b""

@@ -153,18 +153,22 @@ class WireConnection(Protocol):
     def reject(self) -> None:
         """Refuse the peer after an :class:`~veltix_tx.wire.events.AuthenticationRequested`; raises as :meth:`accept`."""
 
-    def present(self, credentials: Token | Password | None, request_id: int | None = None) -> int:
-        """Present credentials: in the handshake after a :class:`~veltix_tx.wire.events.CredentialsRequested`, or anew.
-
-        Args:
-            credentials: what to present; None, in the handshake alone, for nothing.
-            request_id: in the handshake None; later the id under which the verdict comes.
-
-        Returns:
-            bytes queued, 0 in the handshake.
+    def present(self, credentials: Token | Password | None) -> list[Event]:
+        """Present credentials, None for none, after a :class:`~veltix_tx.wire.events.CredentialsRequested`.
 
         Raises:
-            LocalProtocolError: the handshake does not ask, or the peer did not agree to be told later. Nothing was queued.
+            LocalProtocolError: the handshake does not ask for them.
+        """
+
+    def reauthenticate(self, credentials: Token | Password, request_id: int) -> int:
+        """Queue new credentials for a peer that has let the local side in; return their bytes on the wire.
+
+        Args:
+            credentials: what to present.
+            request_id: the id under which the verdict comes.
+
+        Raises:
+            LocalProtocolError: the peer did not agree to take any. Nothing was queued.
         """
 
     def receive_data(self, data: bytes, received_at: int) -> list[Event]:

@@ -274,8 +274,7 @@ class CredentialsPresenter:
 
     def _obtained(self, credentials: Token | Password | None) -> None:
         if not self._link.is_closing:
-            self._link.connection.present(credentials)
-            self._link.flush()
+            self._link.handle_events(self._link.connection.present(credentials))
 
     def _failed(self, failure: Failure) -> None:
         if not self._link.is_closing:

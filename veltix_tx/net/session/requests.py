@@ -132,14 +132,14 @@ class PendingRequests:
             return fail(error)
         return self._sent(self.pings.add(request_id, seconds), connection.overhead)
 
-    def present(self, credentials: Token | Password, timeout: float | None) -> Deferred[Any]:
+    def reauthenticate(self, credentials: Token | Password, timeout: float | None) -> Deferred[Any]:
         """Present new credentials: a request, whose reply is the verdict; returns, fails and raises as :meth:`send`."""
         connection = self._connection
         seconds = self._timeout if timeout is None else checked_seconds(timeout)
         try:
             self._check_admitted()
             request_id = connection.allocate_id(self._waiting_requests, None, self.requests.given_up)
-            size = connection.present(credentials, request_id)
+            size = connection.reauthenticate(credentials, request_id)
         except (SessionClosed, LocalProtocolError, TooManyRequests) as error:
             return fail(error)
         return self._sent(self.requests.add(request_id, seconds), size)

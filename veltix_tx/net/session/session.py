@@ -203,7 +203,7 @@ class Session(Taggable):
             raise AuthenticationFailed("the server refused the credentials")
 
         questions = self._start_requests() if self._requests is None else self._requests
-        return questions.present(credentials, timeout).addErrback(refused)
+        return questions.reauthenticate(credentials, timeout).addErrback(refused)
 
     @from_any_thread
     def ping(self, timeout: float | None = None) -> Deferred[float]:

@@ -1,8 +1,8 @@
 """The feature ``identity``: JSON objects that carry credentials and verdicts, in the handshake and in AUTHENTICATE frames.
 
-A server that decides who is let in offers ``identity`` in its hello. A client that agrees puts its credentials into its own
-hello's ``meta``, never before it has read the offer, and reads the verdict as the handshake's result. Once both are ready,
-AUTHENTICATE (code 110) carries new credentials to the server, and the verdict back under the same request id.
+A server that decides who is let in offers ``identity`` in its hello. A client that agrees sends its credentials as a message of
+their own behind its hello, never before it has read the offer, and reads the verdict as the handshake's result. Once both are
+ready, AUTHENTICATE (code 110) carries new credentials to the server, and the verdict back under the same request id.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 CREDENTIALS = "credentials"
-"""The key in the ``meta`` of a client's hello."""
+"""The key of the message of the handshake that carries them."""
 
 REFUSED_CODE = "authentication_failed"
 
@@ -87,10 +87,10 @@ class Reauthentication:
         self._peer = peer
         self._pending_id: int | None = None
 
-    def check_client(self) -> None:
-        """Raise LocalProtocolError on the side of a server."""
-        if self._role is Role.SERVER:
-            raise LocalProtocolError("only a client presents credentials")
+    @property
+    def may_present(self) -> bool:
+        """True on the side of a client."""
+        return self._role is Role.CLIENT
 
     def take_pending(self) -> int:
         """Return the request id that waits for a verdict, and wait no more.

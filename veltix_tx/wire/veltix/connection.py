@@ -17,7 +17,7 @@ import json
 import struct
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from sys import intern
 
 from veltix_tx.errors import (
@@ -271,8 +271,7 @@ class VeltixConnection:
         if self._handshake is None or self._setup is None:
             self._send_verdict(ACCEPTED)
             return []
-        self._handshake.accept()
-        return self._check_agreed(self._handshake.take_rest(), self._setup.calendar_ms())
+        return self._go_on(self._handshake.accept, self._setup.calendar_ms())
 
     def reject(self) -> None:
         """Refuse the client, of which nothing more is read then; or its new credentials. Raises as :meth:`accept`."""
@@ -284,21 +283,24 @@ class VeltixConnection:
         self._handshake = None
         self._move(Trigger.FAULT)
 
-    def present(self, credentials: Token | Password | None, request_id: int | None = None) -> int:
-        """Present credentials in the handshake, or anew under a request id; returns the bytes queued then.
+    def present(self, credentials: Token | Password | None) -> list[Event]:
+        """Present credentials, None for none, in a client's handshake.
 
         Raises:
-            LocalProtocolError: the handshake does not ask for them, the server did not agree to be told later, or this side is one.
+            LocalProtocolError: the handshake does not ask for them.
         """
-        if self._handshake is not None:
-            self._handshake.present(credentials)
-            self._collect(self._handshake)
-            return 0
-        if self._reauthentication is None or credentials is None:
-            raise LocalProtocolError(
-                "the server has not agreed to take new credentials: only one of veltix_tx that authenticates does"
-            )
-        self._reauthentication.check_client()
+        if self._handshake is None or self._setup is None:
+            raise LocalProtocolError("the server's handshake asks for no credentials now")
+        return self._go_on(partial(self._handshake.present, credentials), self._setup.calendar_ms())
+
+    def reauthenticate(self, credentials: Token | Password, request_id: int) -> int:
+        """Queue new credentials, and return how many bytes that is.
+
+        Raises:
+            LocalProtocolError: the server did not agree to take any, or this side is one.
+        """
+        if self._reauthentication is None or not self._reauthentication.may_present:
+            raise LocalProtocolError("the server takes no new credentials: only one of veltix_tx that has asked a client does")
         return self.send(AUTHENTICATE, json.dumps(encode_credentials(credentials)).encode(), request_id)
 
     def receive_data(self, data: bytes, received_at: int) -> list[Event]:
@@ -320,17 +322,7 @@ class VeltixConnection:
             raise LocalProtocolError("the connection has not begun: call start() before receive()")
         if self._handshake is None or self.state is not State.HANDSHAKE:
             return []
-        try:
-            rest = self._handshake.receive_data(data)
-        except (HandshakeError, FrameTooLarge) as error:
-            self._collect(self._handshake)
-            self._handshake = None  # and with it what it has read
-            return [self._fail(error)]
-        kept = self._handshake.kept
-        if kept > self.max_message_size:
-            self._handshake = None
-            return [self._fail(HandshakeError(f"the client sent {kept} bytes before it was let in"))]
-        return self._check_agreed(rest, received_at)
+        return self._go_on(partial(self._handshake.receive_data, data), received_at)
 
     def connection_lost(self) -> None:
         """Take note that the connection is closed; nothing more is read or sent."""
@@ -441,6 +433,20 @@ class VeltixConnection:
         else:
             self.send(ERROR, b"", request_id)
         return True
+
+    def _go_on(self, step: Callable[[], bytes], received_at: int) -> list[Event]:
+        """Go on with the handshake by what may complete or end it."""
+        handshake = self._handshake
+        assert handshake is not None
+        try:
+            rest = step()
+            if handshake.kept > self.max_message_size:
+                raise HandshakeError(f"the peer sent {handshake.kept} bytes before the handshake was complete")
+        except (HandshakeError, FrameTooLarge) as error:
+            self._collect(handshake)
+            self._handshake = None  # and with it what it has read
+            return [self._fail(error)]
+        return self._check_agreed(rest, received_at)
 
     def _send_verdict(self, verdict: dict[str, str]) -> None:
         if self._reauthentication is None:

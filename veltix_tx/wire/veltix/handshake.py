@@ -8,8 +8,9 @@ HELLO    say HELLO · read HELLO_ACK                  read HELLO · send HELLO_A
 JSON     say hello · read hello · send result        read hello · send hello · read result
 =======  ==========================================  ==========================================
 
-A server that decides who is let in asks for the verdict between the last two steps of JSON, and its client of this package
-for its credentials before it sends its hello: each waits there until it is told.
+Before the result, a server that decides who is let in reads its client's credentials, where both agreed on that in their
+hellos, and waits for the verdict; the client waits for its credentials, and sends them. They are not a part of the hello because
+that must not wait: a server that finds out goes on with its other hellos until it is answered.
 
 Which kind and layout it is may be open at first (``wire="auto"``). A server then says its
 hellos in stages until the client answers one of them: clients never speak before a hello they
@@ -27,7 +28,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
-from typing import Any
 
 from veltix_tx.errors import (
     AuthenticationFailed,
@@ -170,7 +170,7 @@ class Handshake:
         self._reply_to = 0
         self._skipped = b""
         self._refused: list[str] = []
-        self._reply_json: dict[str, Any] = {}
+        self._reply_json: dict[str, object] = {}
         self._met = False  # whether a first message of the peer's has been understood
 
     def start(self) -> None:
@@ -187,10 +187,10 @@ class Handshake:
         self._steps = list(ON_TIMEOUT[self._steps[0]])
         self._advance()
 
-    def accept(self) -> None:
-        """Let the client in; raises LocalProtocolError where no verdict is asked for."""
+    def accept(self) -> bytes:
+        """Let the client in, and return as :meth:`receive_data`; raises LocalProtocolError where no verdict is asked for."""
         self._settle(Step.AUTHENTICATE, "the connection waits for no verdict")
-        self._advance()
+        return self._take_rest()
 
     def reject(self) -> None:
         """Refuse the client, in words where it knows them; raises as :meth:`accept`."""
@@ -198,28 +198,25 @@ class Handshake:
         if IDENTITY in self._agreed:
             self._send_json(REFUSED)
 
-    def present(self, credentials: Token | Password | None) -> None:
-        """Go on with credentials or, with None, without; raises LocalProtocolError where the server has not asked."""
+    def present(self, credentials: Token | Password | None) -> bytes:
+        """Send credentials, None for none, and return as :meth:`receive_data`, whose errors it raises, too.
+
+        Raises:
+            LocalProtocolError: the server has not asked.
+        """
         self._settle(Step.PRESENT, "the server's handshake asks for no credentials now")
-        if credentials is not None:
-            self._reply_json["meta"][CREDENTIALS] = encode_credentials(credentials)
+        self._send_json({CREDENTIALS: None if credentials is None else encode_credentials(credentials)})
         self._credentials = credentials
-        self._advance()
+        return self._take_rest()
 
     def _settle(self, step: Step, otherwise: str) -> None:
         if not self._waits or self._steps[0] is not step:
             raise LocalProtocolError(otherwise)
         self._waits, self._settled = False, True
 
-    def take_rest(self) -> bytes:
-        """Return, and forget, what has come behind a handshake that is complete."""
-        rest = bytes(self._buffer)
-        self._buffer.clear()
-        return rest
-
     @property
     def kept(self) -> int:
-        """Bytes that wait for the verdict on their client."""
+        """Bytes of the peer that have come while the handshake waits for the caller."""
         return len(self._buffer) if self._waits else 0
 
     def receive_data(self, data: bytes) -> bytes:
@@ -235,8 +232,16 @@ class Handshake:
             self._check_first()
             if may_look_like(bytes(self._buffer)):
                 return b""
+        return self._take_rest()
+
+    def _take_rest(self) -> bytes:
+        """Go on as far as the bytes go, and return those behind the handshake once it is complete."""
         self._advance()
-        return b"" if self.peer is None else self.take_rest()
+        if self.peer is None:
+            return b""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
 
     @property
     def fault(self) -> HandshakeError | None:
@@ -249,8 +254,8 @@ class Handshake:
 
     @property
     def beginning(self) -> bytes:
-        """The first bytes of the message of which only a part has come."""
-        return bytes(self._buffer[:QUOTED])
+        """The first bytes of the message of which only a part has come; none of credentials."""
+        return b"" if self._steps[0] is Step.READ_CREDENTIALS else bytes(self._buffer[:QUOTED])
 
     def refuse(self) -> None:
         """Instead of :meth:`start`: tell the client that the server is full, where its release has words for it."""
@@ -425,12 +430,19 @@ class Handshake:
             return False
         assert self._offered_json is not None
         self._layout = self._offered_json.layout
-        presented = self._check_json(message, self._offered_json)
+        self._check_json(message, self._offered_json)
         if self._meta.get(_LAYOUT) == W22.name and W22.name in _names(self._offered_json.meta.get(_LAYOUTS)):
             self._layout = W22
         self._agreed = agreed_features(self._offered_json.meta.get(PARAMETER), self._meta.get(PARAMETER), self._features)
-        if IDENTITY in self._agreed:
-            self._credentials = decode_credentials(presented)
+        return True
+
+    def _read_credentials(self) -> bool:
+        if IDENTITY not in self._agreed:
+            return True
+        message = self._take_json(secret=True)
+        if message is None:
+            return False
+        self._credentials = decode_credentials(message.get(CREDENTIALS))
         return True
 
     def _read_server(self) -> bool:
@@ -466,8 +478,7 @@ class Handshake:
             raise MalformedHello(f"the server's result is {excerpt(message.get('result'))}, not 'ok'")
         return True
 
-    def _check_json(self, message: Mapping[str, object], release: Release | None) -> object:
-        """Take note of what a peer's hello says; return the credentials in it, which are kept nowhere else."""
+    def _check_json(self, message: Mapping[str, object], release: Release | None) -> None:
         version, protocol, meta = message.get("v"), message.get("pv"), message.get("meta")
         if not (isinstance(version, str) and 0 < len(version) <= 64 and version.isascii() and version.isprintable()):
             raise MalformedHello(f"the peer's JSON hello gives {excerpt(version)} as its version, which is none")
@@ -478,9 +489,8 @@ class Handshake:
         self._version = version
         self._protocol = protocol if isinstance(protocol, str) else None
         self._meta = meta if isinstance(meta, dict) else {}
-        return self._meta.pop(CREDENTIALS, None)
 
-    def _take_json(self) -> dict[str, object] | None:
+    def _take_json(self, *, secret: bool = False) -> dict[str, object] | None:
         if len(self._buffer) < 2:
             return None
         size = int.from_bytes(self._buffer[:2], "big")
@@ -494,9 +504,9 @@ class Handshake:
         try:
             message = json.loads(text)
         except (ValueError, RecursionError):
-            raise MalformedHello(f"the peer's part of the handshake is not JSON: {_excerpt_without_secrets(text)}") from None
+            raise MalformedHello(f"the peer's part of the handshake is not JSON: {_quoted(text, secret)}") from None
         if not isinstance(message, dict):
-            raise MalformedHello(f"the peer's part of the handshake is not a JSON object: {_excerpt_without_secrets(text)}")
+            raise MalformedHello(f"the peer's part of the handshake is not a JSON object: {_quoted(text, secret)}")
         return message
 
     def _take_frame(self, expected: MessageType) -> tuple[Header, bytes] | None:
@@ -528,6 +538,7 @@ _ACTIONS: Mapping[Step, Callable[[Handshake], bool]] = {
     Step.SAY_HELLO: Handshake._say_hello,
     Step.READ_ACK: Handshake._read_ack,
     Step.READ_CLIENT: Handshake._read_client,
+    Step.READ_CREDENTIALS: Handshake._read_credentials,
     Step.AUTHENTICATE: Handshake._ask_verdict,
     Step.SEND_RESULT: Handshake._send_result,
     Step.READ_HELLO: Handshake._read_hello,
@@ -562,8 +573,8 @@ _REFUSED = "the server refused the credentials"
 _NONE_PRESENTED = "the server lets nobody in without credentials, and this client has none: give it credentials="
 
 
-def _excerpt_without_secrets(text: bytes) -> str:
-    return f"{len(text)} bytes with credentials" if CREDENTIALS.encode() in text else excerpt(text)
+def _quoted(text: bytes, secret: bool) -> str:
+    return f"{len(text)} bytes that are not shown" if secret else excerpt(text)
 
 
 def _names(given: object) -> list[object]:
