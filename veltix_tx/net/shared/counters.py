@@ -16,7 +16,7 @@ COUNTERS = {
     "authentications_failed": "credentials refused: of connections, which end with it, and new ones of sessions, which go on",
     "authentications_held_off": "those of them that were refused unasked, because of too many others from the same source",
     "messages_forbidden": "messages whose route's `allow` refused them",
-    "messages_throttled": "times that a peer's messages had to wait because there were more than `limits.messages` a second",
+    "messages_throttled": "messages that had to wait because their peer sent more than `limits.messages` a second",
     "frames_refused": "frames refused and dropped: bad checksum, unknown type, garbage",
     "unhandled": "messages dropped because their type has no route and there is no `on_recv`; `unhandled_` and a code, of one type",
     "frames_timed_out": "messages that had begun and did not come to their end in time, which ends their connections",
