@@ -60,7 +60,7 @@ _Talk = Callable[[Client], Coroutine[Deferred[Any], Any, None]]
 
 
 class _Where(NamedTuple):
-    """Where a server is.
+    """Address of a server.
 
     Attributes:
         shown: how errors name it.

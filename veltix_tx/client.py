@@ -211,7 +211,7 @@ class Client(RoutedService):
         thread: bool = False,
         timeout: float | None = None,
     ) -> None:
-        """Let a function handle one type of message; see :meth:`route`."""
+        """Register a function that handles one type of message; see :meth:`route`."""
         self._register(message_type, handler, {"concurrent": concurrent, "thread": thread, "timeout": timeout})
 
     @overload
@@ -245,7 +245,7 @@ class Client(RoutedService):
 
     @property
     def session(self) -> Session | None:
-        """The session while there is an open one: for ``on_connect`` from its call on, for others once that is done."""
+        """The session while there is an open one, for others than ``on_connect`` once that is done."""
         session = (self._factory.session if self._factory else None) or self._own_session
         return session if session is not None and session.closed is None else None
 
@@ -256,12 +256,12 @@ class Client(RoutedService):
 
     @property
     def blocking(self) -> BlockingClient:
-        """The client for other threads than the reactor's: its methods block and return plain values."""
+        """The client's methods for other threads than the reactor's, where they block and return plain values."""
         return BlockingClient(self)
 
     @property
     def counters(self) -> Counter[str]:
-        """What has happened on all its connections: name -> how often; see :data:`~veltix_tx.net.shared.counters.COUNTERS`."""
+        """Counts of events on all its connections by name, see :data:`~veltix_tx.net.shared.counters.COUNTERS`."""
         return Counter(self._counters)
 
     @at_home
@@ -269,7 +269,7 @@ class Client(RoutedService):
         """Connect, unless that is done or under way.
 
         Returns:
-            a Deferred of the session, ready to use: ``on_connect`` is done. It errbacks when no further try will be made
+            a Deferred of the session, ready to use, ``on_connect`` being done. It errbacks when no further try will be made
             (``config.retry``: by default after the first): with the handshake's error
             (VersionRefused, TlsFailed, AuthenticationFailed, HandshakeTimeout, ServerFull, …), with PlaintextCredentials or
             CredentialsUnavailable, with SessionClosed, with Twisted's ConnectError or DNSLookupError, or with what
@@ -358,7 +358,7 @@ class Client(RoutedService):
             max_: how many further tries may follow from now on, in place of the configured number.
 
         Returns:
-            what :meth:`connect` returns: of a client that is connected already, its session.
+            what :meth:`connect` returns, the present session where the client is connected already.
 
         Raises:
             SettingsError: ``max_`` is not a whole number from 0.

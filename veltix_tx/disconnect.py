@@ -1,4 +1,4 @@
-"""Why connections end."""
+"""Reasons for which connections end, and the steps of a client whose connection is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["DisconnectReason", "DisconnectState"]
 
 
 class DisconnectReason(Enum):
-    """Why a connection ended. The first three are upstream's and keep its numbers."""
+    """Reason for which a connection ended. The first three are upstream's and keep its numbers."""
 
     PEER_CLOSED = 1
     SERVER_CLOSED = 1  # noqa: PIE796 (upstream's name for it)

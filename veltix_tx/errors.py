@@ -436,7 +436,7 @@ _WHY_CLOSED = {
     DisconnectReason.IDENTITY_EXPIRED: "this side closed the connection because its peer's identity has expired",
     DisconnectReason.OVERLOAD: "this side closed the connection because all together kept too much, and this one the most",
 }
-"""What a SessionClosed without a cause says, by its reason."""
+"""Text of a SessionClosed without a cause, by its reason."""
 
 
 class Rejected(VeltixError):

@@ -1,4 +1,4 @@
-"""When the process looks for reference cycles: seldom, because that stops the whole server."""
+"""Tuning of the cyclic garbage collector: seldom, because a collection stops the whole server."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ __all__ = ["Events", "IVeltixApplication", "IVeltixPlugin"]
 
 
 class IVeltixApplication(Interface):
-    """What happens with the messages of sessions: what a server serves, what a client reacts with.
+    """Application that the sessions of a server or a client call with their messages.
 
     The three calls of one session come in their order, never two at once: when one returns a
     Deferred or a coroutine, the next waits for it. Different sessions do not wait for each other.
@@ -27,7 +27,7 @@ class IVeltixApplication(Interface):
     """
 
     def connected(session: Session) -> object:
-        """Take note that a session is ready: its handshake is complete.
+        """Welcome a session whose handshake is complete.
 
         A returned Deferred or coroutine holds back the session's messages until it is done, and until
         then nobody else gets the session. An error, and not being done within ``timeouts.handler``,
@@ -39,20 +39,20 @@ class IVeltixApplication(Interface):
         """Handle one message.
 
         Returns:
-            bytes, the answer: sent with the message's type and request id; a Request, an answer
+            bytes that answer the message, sent with its type and request id; a Request, an answer
             of another type; None for no answer; or a Deferred or coroutine of one of these, which is
             cancelled when it takes too long and when the connection ends.
         """
 
     def disconnected(session: Session, reason: SessionClosed) -> object:
-        """Take note that a session which ``connected`` took in is gone, its messages handled or their handlers cancelled."""
+        """Part with a session that ``connected`` took in: it is gone, its messages handled or their handlers cancelled."""
 
 
 class IVeltixPlugin(Interface):
-    """Message types of its own and their handler, brought to a server or a client that it does not know.
+    """Plugin: message types of its own and their handler, brought to a server or a client that it does not know.
 
     It is registered with ``register_plugin``. A plugin that twistd is to find provides
-    ``twisted.plugin.IPlugin``, too; :class:`veltix_tx.app.plugins.Plugin` does both. The four calls
+    ``twisted.plugin.IPlugin``, too; :class:`~veltix_tx.Plugin` does both. The four calls
     for one session come in its turns, as an :class:`IVeltixApplication`'s do.
     """
 
@@ -62,20 +62,20 @@ class IVeltixPlugin(Interface):
 
     types: Mapping[str, int | None] = Attribute(
         """The message types it handles: a name (as ``name``) -> a code from 500 to 65535, or None for one that follows from the
-        two names and so is the same at both ends of a connection, see :func:`veltix_tx.app.plugins.plugin_code`."""
+        two names and so is the same at both ends of a connection, see :func:`~veltix_tx.plugin_code`."""
     )
 
     events: Iterable[Events | str] = Attribute("""The events it asks to see. It sees those of them that it is granted.""")
 
     def registered(types: Mapping[str, MessageType], granted: frozenset[Events]) -> None:
-        """Take note of its message types, by their names in ``types``, and of the events it will see.
+        """Receive its message types, by their names in ``types``, and the events it will see.
 
         Called before anything else, once for each registration. An error that it raises, such as
         for an event it cannot do without, ends the registration, which then leaves no trace.
         """
 
     def connected(session: Session) -> object:
-        """Take note that a session is ready. Called only where ``on_connect`` is granted, before the application.
+        """Welcome a session that is ready. Called only where ``on_connect`` is granted, before the application.
 
         A returned Deferred or coroutine holds back the plugins after this one, the application and
         the session's messages until it is done. An error refuses the session, as an :class:`IVeltixApplication`'s
@@ -96,11 +96,11 @@ class IVeltixPlugin(Interface):
         """
 
     def disconnected(session: Session, reason: SessionClosed) -> object:
-        """Take note that a session is gone. Called only where ``on_disconnect`` is granted, after the application."""
+        """Part with a session that is gone. Called only where ``on_disconnect`` is granted, after the application."""
 
 
 class Events(Enum):
-    """What a callback can be set for."""
+    """Events that a callback can be set for."""
 
     ON_RECV = "on_recv"
     ON_CONNECT = "on_connect"

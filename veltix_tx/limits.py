@@ -1,4 +1,4 @@
-"""The settings that say how much a peer may take, and for how long; settings.py has the others.
+"""Limits and timeouts with their defaults: sizes and counts that peers may cause, times that this side waits.
 
 Sizes are bytes, times are seconds.
 """
@@ -42,7 +42,7 @@ def check_seconds(name: str, value: object, *, zero: bool = False, endless: bool
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one peer may make this side keep.
+    """Maximum sizes and counts that peers may cause.
 
     Attributes:
         hello_size: bytes of a HELLO or HELLO_ACK frame's content.
@@ -113,7 +113,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long this side waits, in seconds.
+    """Times in seconds that this side waits.
 
     Attributes:
         request: for a reply, unless the call says otherwise.

@@ -1,4 +1,4 @@
-"""Plain text: the only form in which what others wrote stands in a log."""
+"""Sanitized text: the only form in which what others wrote stands in a log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 __all__ = ["SanitizedFailure", "escape_controls", "one_line"]
 
 _UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What ends a line somewhere, moves a terminal's cursor, turns the direction of text, or cannot be encoded."""
+"""Characters that end a line somewhere, move a terminal's cursor, turn the direction of text, or cannot be encoded."""
 
 _LINES = 60
 """Lines of a traceback that are kept: a recursion has thousands."""

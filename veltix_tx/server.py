@@ -1,4 +1,4 @@
-"""The server's door: a Service made of endpoints, factories, a router and a hub."""
+"""The server's door: a Service made of endpoints, factories, a router and a hub; it listens, and drains when it stops."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 with suppress(ImportError):  # Windows has no such limits
     from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 
-__all__ = ["BlockingServer", "Server"]
+__all__ = ["OTHER_FILES", "BlockingServer", "Server"]
 
 _log = Logger()
 
@@ -74,7 +74,7 @@ HT = TypeVar("HT", bound=ServerThreadHandler)
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[[Session], object])
 
-_OTHER_FILES = 64
+OTHER_FILES = 64
 """File descriptors left for everything but connections."""
 
 
@@ -276,7 +276,7 @@ class Server(RoutedService):
         timeout: float | None = None,
         allow: Allow | None = None,
     ) -> None:
-        """Let a function handle one type of message; see :meth:`route`."""
+        """Register a function that handles one type of message; see :meth:`route`."""
         terms = {"concurrent": concurrent, "thread": thread, "timeout": timeout, "allow": allow}
         self._register(message_type, handler, terms)
 
@@ -316,17 +316,17 @@ class Server(RoutedService):
 
     @property
     def blocking(self) -> BlockingServer:
-        """The server for other threads than the reactor's: its methods block and return plain values."""
+        """The server's methods for other threads than the reactor's, where they block and return plain values."""
         return BlockingServer(self)
 
     @property
     def counters(self) -> Counter[str]:
-        """What has happened since it began to listen: name -> how often; see :data:`~veltix_tx.net.shared.counters.COUNTERS`."""
+        """Counts of events since it began to listen by name, see :data:`~veltix_tx.net.shared.counters.COUNTERS`."""
         return Counter() if self._connections is None else Counter(self._connections.shared.counters)
 
     @from_any_thread
     def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = (), *, identity: object = None) -> list[Session]:
-        """Return the clients with all of some tags, any of some others, and an identity; see :meth:`Hub.select`."""
+        """Return the clients with all of some tags, any of others, and an identity; see :meth:`Hub.select <veltix_tx.app.hub.Hub.select>`."""
         return self._hub.select(all_of, any_of, identity=identity)
 
     @from_any_thread
@@ -344,7 +344,7 @@ class Server(RoutedService):
         exclude: Iterable[Session] = (),
         slow: Literal["close", "drop"] = "close",
     ) -> int:
-        """Send a message to all clients, or to those given, but for those excluded; see :meth:`Hub.broadcast`."""
+        """Send a message to all clients, or to some; see :meth:`Hub.broadcast <veltix_tx.app.hub.Hub.broadcast>`."""
         return self._hub.broadcast(message, content, to=to, exclude=exclude, slow=slow)
 
     @from_any_thread
@@ -354,7 +354,7 @@ class Server(RoutedService):
 
     @property
     def addresses(self) -> list[IAddress]:
-        """Where it listens now."""
+        """Addresses it listens on now."""
         return [port.getHost() for port in self._ports]
 
     @property
@@ -496,10 +496,10 @@ class Server(RoutedService):
 
     @from_any_thread
     def stopService(self) -> Deferred[None]:
-        """Stop listening, let messages that have arrived be handled and answered, close.
+        """Stop listening, drain every session (what has arrived is handled and answered), close.
 
         Returns:
-            a Deferred that fires when every connection is gone and ``on_disconnect`` is done for each: what is not done
+            a Deferred that fires when every connection is gone and ``on_disconnect`` is done for each. What is not done
             after ``timeouts.drain`` seconds, or when :meth:`abort` is called, is cut off; then ``on_disconnect`` has
             ``timeouts.close`` seconds.
         """
@@ -670,7 +670,7 @@ class _SessionTracking:
 
 
 def _log_to_stderr(level: LogLevel) -> None:
-    """Have what is logged from a level on shown, unless the program has begun to log."""
+    """Show on standard error what is logged from a level on, unless the program has begun to log."""
     if VeltixLogger._instance is not None or globalLogBeginner._temporaryObserver is None:
         return
     observer = LineObserver(LoggerConfig(level=level, stream=sys.stderr))
@@ -706,7 +706,7 @@ def _affordable(wanted: int) -> int:
         descriptors = getrlimit(RLIMIT_NOFILE)[0]
     except NameError:  # Windows
         return wanted
-    most = max(1, descriptors - _OTHER_FILES)
+    most = max(1, descriptors - OTHER_FILES)
     if descriptors == RLIM_INFINITY or 0 <= wanted <= most:
         return wanted
     if wanted > 0:

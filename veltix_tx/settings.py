@@ -1,4 +1,4 @@
-"""Settings: frozen, validated where they are made, each with its unit and its default.
+"""Settings of servers and clients, and the retry policy: frozen, validated where they are made, each with its default.
 
 Sizes are bytes, times are seconds. A wrong value raises :class:`~veltix_tx.errors.SettingsError`
 with the setting's name and what it must be.
@@ -149,7 +149,7 @@ class WireOptions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When a client tries again.
+    """Policy by which a client connects again.
 
     The wait before try *n* (from 1) is ``min(initial_delay * factor ** (n - 1), max_delay)``,
     drawn evenly from zero to that with ``jitter`` (so that a thousand clients do not come
@@ -199,7 +199,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class _Common:
-    """What both sides set, under upstream's names where it has one.
+    """Settings of both sides, under upstream's names where it has one.
 
     Attributes:
         wire: ``"auto"``, or the upstream release to speak, such as ``"1.6.3"``.
@@ -212,6 +212,8 @@ class _Common:
         max_workers: threads at once that run handlers of ``route(..., thread=True)``.
         performance_mode: no effect, see PerformanceMode.
         socket_core: no effect, see SocketCore.
+        limits: maximum sizes and counts that peers may cause.
+        timeouts: times that this side waits.
     """
 
     wire: str | WireOptions = "auto"
@@ -248,12 +250,12 @@ _KINDS: dict[str, type] = {
 
 
 class _ReadBack(int):
-    """What ``config.max_connection`` is: dataclasses.replace hands it back, where it must not count as given."""
+    """Value of ``config.max_connection``: dataclasses.replace hands it back, where it must not count as given."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig(_Common):
-    """A server's settings. See the fields of both sides in the base as well.
+    """Settings of a server, those of both sides among them.
 
     Attributes:
         host: the interface to listen on; all of them by default, as upstream does.
@@ -309,7 +311,7 @@ ServerConfig.max_connection = property(lambda self: _ReadBack(self.max_connectio
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig(_Common):
-    """A client's settings. See the fields of both sides in the base as well.
+    """Settings of a client, those of both sides among them.
 
     Attributes:
         server_addr: the server's name or address; an IPv6 address may have brackets, and a zone (``fe80::1%eth0``).

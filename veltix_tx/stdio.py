@@ -48,7 +48,7 @@ class _Stream:
 
     @property
     def buffer(self) -> _Stream:
-        """What a text stream writes to, which click does itself where the encoding is ASCII."""
+        """Binary stream below a text stream, to which click writes itself where the encoding is ASCII."""
         return _Stream(self._stream.buffer, self._name)
 
     def write(self, text: Any) -> int:

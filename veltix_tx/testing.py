@@ -67,7 +67,7 @@ class MemoryNetwork:
         self.stop()
 
     def serve(self, server: Server) -> None:
-        """Let a server listen here, in place of its own endpoints, with the service started.
+        """Make a server listen here, in place of its own endpoints, with the service started.
 
         Raises:
             SettingsError: it listens already, here or elsewhere.
@@ -118,7 +118,7 @@ class MemoryNetwork:
         return peer
 
     def answer(self, client: Client) -> tuple[ScriptedPeer, Deferred[Session]]:
-        """Let a client connect to a scripted server, which has said nothing yet.
+        """Make a client connect to a scripted server, which has said nothing yet.
 
         Returns:
             the scripted server, and what ``client.connect()`` returned.
@@ -141,7 +141,7 @@ class MemoryNetwork:
             pass
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, everything due happening at its time."""
+        """Move the clock on, everything due happening at its time."""
         self.pump()
         end = self.clock.seconds() + seconds
         while True:
@@ -207,7 +207,7 @@ class _Borrowed:
         ending.addBoth(self._has_ended)
 
     def give_back(self) -> None:
-        """Let it have what it had."""
+        """Restore what it had."""
         self.service.configure(self._config)
         self.service.reactor = self._reactor
 
@@ -220,7 +220,7 @@ class ScriptedPeer(Protocol):
 
     Attributes:
         received: the bytes the other side has sent so far; a test may clear it.
-        closed: whether the connection is gone.
+        closed: True if the connection is gone.
     """
 
     def __init__(self, network: MemoryNetwork) -> None:
@@ -233,7 +233,7 @@ class ScriptedPeer(Protocol):
         self.received += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Take note of the end."""
+        """Mark the connection gone."""
         self.closed = True
 
     def send(self, data: bytes) -> None:

@@ -63,7 +63,7 @@ class ThreadedClock(Clock):
     # From IReactorThreads and the thread pool.
 
     def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
-        """Have a function called by :meth:`work`; a thread is taken to wait for the Deferred that it returns."""
+        """Queue a function for :meth:`work` to call; a thread is taken to wait for the Deferred that it returns."""
         self._calls.put((current_thread(), partial(callable, *args, **kwargs)))
 
     def callInThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -322,3 +324,10 @@ def run_page(runner: Runner) -> Callable[[str], Page]:
         return page
 
     return run
+
+
+@pytest.fixture
+def generate(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Import what writes the generated blocks, ``docs/generate.py``."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    return import_module("generate")

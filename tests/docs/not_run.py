@@ -10,6 +10,7 @@ _BENCH = "takes many minutes; tests/benchmark runs these options in a small size
 _PEERS = "installs other libraries from a package index, and takes many minutes; tests/benchmark runs these options in a small size"
 _RESULTS = "reads files that the lines above it make in many minutes; tests/benchmark reads files of its own"
 _CHECKOUT = "works in the checkout and takes minutes; tests/fuzz and tests/reliability run it in a small size"
+_CHECKS = "checks the checkout, with programs of the extra dev; .ci/run does, before a change lands"
 _NAME = "no line to type, but the name of a command in a sentence"
 
 NOT_RUN = {
@@ -38,7 +39,17 @@ NOT_RUN = {
     "pip install 'veltix-tx[tls]'": _INDEX,
     "python -m veltix_tx.benchmark": _BENCH,
     "python docs/generate.py": "rewrites the checkout; tests/docs/test_docs.py calls it",
-    "twistd --logger veltix_tx.logs.LineObserver": _NAME,
+    # docs/index.md, docs/contributing.md
+    "pip install '.[docs]'": _INDEX,
+    "pip install -e '.[dev]'": _INDEX,
+    "ruff check .": _CHECKS,
+    "ruff format .": _CHECKS,
+    "mypy": _CHECKS,
+    "lint-imports": _CHECKS,
+    "sphinx-build -W --keep-going docs docs/_build": _CHECKS,
+    "pytest": "is the tests themselves",
+    "pytest tests/wire tests/net -n 0": "is a part of the tests themselves",
+    ".ci/run": "runs the tests themselves, in environments of its own",
     "twistd --reactor": _NAME,
     "twistd veltix": _NAME,
     "twistd veltix --app": _NAME,

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from importlib import util
 from pathlib import Path
 
 import pytest
 
 from veltix_tx.cli import STATUSES
 
-from .conftest import shell_lines
+from .conftest import ROOT, shell_lines
 from .not_run import NOT_RUN
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_FENCES = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FENCES = re.compile(r"^```(\w*|\{[\w-]+\})\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def _name(page: Path) -> str:
@@ -83,16 +81,12 @@ def test_commands_in_sentences_work(runner):
 
 
 def test_fences_are_of_known_kinds():
-    """A fence is Python or shell, which is run, or plain text."""
-    assert set().union(*map(_languages, PAGES)) <= {"python", "sh", "text"}
+    """A fence is Python or shell, which is run, plain text, or a directive of Sphinx's."""
+    assert set().union(*map(_languages, PAGES)) <= {"python", "sh", "text", "{toctree}", "{eval-rst}"}
 
 
-def test_generated_blocks_are_up_to_date():
+def test_generated_blocks_are_up_to_date(generate):
     """The tables in the pages are those of the package; ``python docs/generate.py`` makes them so."""
-    spec = util.spec_from_file_location("generate_docs", ROOT / "docs" / "generate.py")
-    generate = util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
-
     assert [
         _name(page)
         for page in generate.pages()
@@ -124,8 +118,26 @@ def test_the_table_of_statuses_is_the_commands():
 
 def test_every_page_is_reached():
     """The overview links every page."""
-    overview = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    assert [page for page in PAGES if "docs" in page.parts and page.name != "index.md" and page.name not in overview] == []
+    docs = ROOT / "docs"
+    linked = set(re.findall(r"\]\(([^)]+)\)", (docs / "index.md").read_text(encoding="utf-8")))
+    assert {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")} - linked == {"index.md"}
+
+
+_ROW = re.compile(r"^\| (?:Where|How) .*? \| (.*) \| (.*) \|$", re.MULTILINE)
+
+
+def test_where_things_are_is_true():
+    """Each file that the page for contributors names is there, and has what the page says is in it."""
+    text = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    package = ROOT / "veltix_tx"
+    by_hand = text.partition("## The tree")[0] + text.partition("<!-- end -->")[2]
+    files = re.findall(r"`([\w/.]+\.(?:py|c))`", by_hand)
+
+    assert [name for name in files if not (package / name).exists() and not (ROOT / name).exists()] == []
+    for places, names in _ROW.findall(text):
+        code = "".join((package / file).read_text(encoding="utf-8") for file in re.findall(r"`([^`]+[.]py)`", places))
+        for name in re.findall(r"`([^`]+)`", names):
+            assert re.search(rf"^ *(?:def|class) {name.split('.')[-1]}\b|^{name}\b", code, re.MULTILINE), (places, name)
 
 
 def test_pages_name_no_machine():

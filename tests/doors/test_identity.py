@@ -13,7 +13,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import formatEvent
 
-from tests.authority import Authority
+from tests.support.authority import Authority
+from tests.support.wires import Texts
 from veltix_tx import (
     AuthenticationFailed,
     Client,
@@ -36,8 +37,6 @@ from veltix_tx import (
 from veltix_tx.errors import LocalProtocolError
 from veltix_tx.limits import Limits
 from veltix_tx.testing import MemoryNetwork
-
-from ..support.wires import Texts
 
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)

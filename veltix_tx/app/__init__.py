@@ -1,1 +1,1 @@
-"""What messages mean: routes, live sessions, ready-made applications. Sees sessions, never a transport."""
+"""Meaning of messages: routes, live sessions, plugins, ready-made applications. Sees sessions, never a transport."""

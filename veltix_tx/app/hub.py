@@ -1,4 +1,4 @@
-"""The live sessions of one server: broadcast to them, and let them finish when it stops."""
+"""Hub: the live sessions of one server, selected by tags, sent broadcasts in groups, drained when it stops."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Hub:
         if session.admitted:
             self._admit(session)
         else:
-            session.admitters += self._admitters
+            session._admitters += self._admitters
         for name in session.tag_names():
             self._index(session, name, True)
         session._tag_observers += self._watchers
@@ -154,7 +154,7 @@ class Hub:
         _keep(self._tagged, name, session, present)
 
     def drain(self) -> Deferred[None]:
-        """Let every session finish what it has received, then close it.
+        """Drain every session: finish what it has received, then close it.
 
         Sessions whose peer has left already finish, too: what was accepted is handled.
 

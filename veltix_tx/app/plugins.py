@@ -1,4 +1,4 @@
-"""Plugins: message types with a handler, and eyes for events, that a server or client is given by others."""
+"""Plugins: message types with a handler, and observers of events, that a server or client is given by others."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def event_names(events: Iterable[Events]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a plugin says of itself.
+    """Name, codes and events of a plugin, checked.
 
     Attributes:
         name: what it is called.
@@ -119,7 +119,7 @@ class Declaration:
 
 
 def declared(plugin: IVeltixPlugin) -> Declaration:
-    """Return what a plugin says of itself.
+    """Return the declaration of a plugin.
 
     Raises:
         SettingsError: it is no plugin, or its name or its events cannot be.
@@ -227,7 +227,7 @@ class Plugins:
         return types
 
     def attach(self, message_type: MessageType, plugin: IVeltixPlugin | str) -> None:
-        """Let a plugin handle one more type.
+        """Attach one more type to a plugin, which handles its messages from now on.
 
         Args:
             message_type: a type that has no handler yet.
@@ -251,7 +251,7 @@ class Plugins:
     # From the turns.
 
     def connected(self, session: Session) -> object:
-        """Tell the plugins that may know, one after another, then the application."""
+        """Call ``connected`` of the plugins that are granted it, one after another, then of the application."""
         return self._connected(session) if self._seeing[Events.ON_CONNECT] else self._application.connected(session)
 
     def received(self, session: Session, message: Response) -> object:
@@ -273,7 +273,7 @@ class Plugins:
         return self._table.handler_for(key) if entry is None else entry.plugin.received
 
     def disconnected(self, session: Session, reason: SessionClosed) -> object:
-        """Tell the application, then the plugins that may know, the last one first."""
+        """Call ``disconnected`` of the application, then of the plugins that are granted it, the last one first."""
         seeing = self._seeing[Events.ON_DISCONNECT]
         if not seeing:
             return self._application.disconnected(session, reason)

@@ -1,4 +1,4 @@
-"""Routes and events: which of the user's functions a message goes to."""
+"""Router: the routes and callbacks that messages and events go to."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Router:
             self.direct[message_type.key] = handler
 
     def has_route(self, message_type: MessageType) -> bool:
-        """Whether a type has a route."""
+        """Return True if a type has a route."""
         return message_type.key in self._routes
 
     def unregister_route(self, message_type: MessageType) -> bool:
@@ -228,7 +228,7 @@ class Router:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """What a route asked for."""
+    """Terms of a route that has any: concurrent, with a timeout of its own, in a thread."""
 
     concurrent: bool
     timeout: float | None

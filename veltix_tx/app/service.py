@@ -1,4 +1,4 @@
-"""What both doors are: a Service with an application, made of routes and callbacks or given whole."""
+"""Base of both doors: a Service with an application, made of routes and callbacks or given whole."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RoutedService(Service):
 
     @property
     def reactor(self) -> IReactorTime:
-        """The reactor it uses, or the clock of a test: for ``deferLater`` and the like. It can be set before it is in use.
+        """Reactor of the server or client (the clock of a test), for ``deferLater`` and the like; settable before it is in use.
 
         It is the global reactor where none was given, from the first look on. It takes Clocks, too, and None for the global one.
 
@@ -115,7 +115,7 @@ class RoutedService(Service):
     def register_plugin(
         self, plugin: IVeltixPlugin | Plugin, *, grant: Iterable[Events | str] | None = None
     ) -> Mapping[str, MessageType]:
-        """Add a plugin before listening or connecting; see :meth:`Plugins.register`.
+        """Add a plugin before listening or connecting; see :meth:`Plugins.register <veltix_tx.app.plugins.Plugins.register>`.
 
         Args:
             plugin: what to add: a Plugin, or any other object that provides IVeltixPlugin.
@@ -138,7 +138,7 @@ class RoutedService(Service):
 
     @from_any_thread
     def attach(self, message_type: MessageType, plugin: IVeltixPlugin | Plugin | str) -> None:
-        """Let a registered plugin, given as it is or by its name, handle one more type; see :meth:`Plugins.attach`.
+        """Attach one more type to a registered plugin; see :meth:`Plugins.attach <veltix_tx.app.plugins.Plugins.attach>`.
 
         Raises:
             SettingsError: the plugin is not registered, or the type has a route or a plugin.
@@ -149,7 +149,7 @@ class RoutedService(Service):
 
     @at_home
     def privilegedStartService(self) -> None:
-        """Do what needs privileges: nothing, for a client."""
+        """Start what needs privileges: nothing, for a client."""
         super().privilegedStartService()
 
     @from_any_thread
@@ -212,7 +212,7 @@ class RoutedService(Service):
 
     @property
     def _in_use(self) -> bool:
-        """Whether sessions may come or are left."""
+        """True if sessions may come or are left."""
         raise NotImplementedError
 
     @property

@@ -34,13 +34,13 @@ class Bar:
 
     @property
     def falls(self) -> bool:
-        """Whether less is better."""
+        """True if less is better."""
         return WORKLOADS[self.workload].falls if self.figure == "value" else self.figure.endswith("cpu")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a bar.
+    """Outcome of a bar.
 
     Attributes:
         case: where: the bar's workload, with one of the headers measured.
@@ -68,7 +68,7 @@ class Verdict:
 
     @property
     def reached(self) -> bool:
-        """Whether the whole interval is on the right side of the bar, or on it."""
+        """True if the whole interval is on the right side of the bar, or on it."""
         found = self.ratio.judged
         if found is None or found.low is None or found.high is None:
             return False

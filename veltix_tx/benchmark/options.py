@@ -32,10 +32,10 @@ _DEFAULT = ["memory", "latency", "fps", "burst", "stress"]
 
 
 _PROFILED = ["receive", "oneway", "echo_64", "pipeline_64", "clients_1000", "broadcast_50", "churn"]
-"""What shows where the time goes."""
+"""Workloads of ``--profile``."""
 
 _ROUNDS = 5
-"""Where something is to be shown."""
+"""Rounds of a run that is to show something."""
 
 
 def parse(arguments: Sequence[str] | None = None, prog: str = "python -m veltix_tx.benchmark") -> argparse.Namespace:

@@ -96,7 +96,7 @@ class Program:
         self.close()
 
     def call(self, command: str, *arguments: Any, seconds: float = _ANSWER) -> Any:
-        """Let it carry out a command; return the result.
+        """Make it carry out a command; return the result.
 
         Raises:
             ProgramError: it fails, ends, or takes longer than ``seconds``.

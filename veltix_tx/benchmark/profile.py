@@ -1,4 +1,4 @@
-"""Where this package's time goes: shares of the CPU by stage and by function, in the server and in the client."""
+"""Profile of this package: shares of the CPU by stage and by function, in the server and in the client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGE = Path(__file__).parents[1]
 _SHOWN = 12
 
 _LONGER = 6
-"""How many times as long as a window: a process is asked too seldom for less."""
+"""Factor by which a profiled window is longer: a process is sampled too seldom for less."""
 
 _STAGES = (
     ("wire", "wire: bytes and messages"),

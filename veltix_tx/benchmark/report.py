@@ -23,7 +23,7 @@ _DETAILS = {
 """Further figures, where a workload has them, and what they are called."""
 
 _NOTES = "## Notes"
-"""Where that part of a page begins that is written by hand."""
+"""First line of the part of a page that is written by hand."""
 
 _SAME = 0.03
 """The part by which two checkouts may differ and still be said to be alike."""

@@ -1,4 +1,4 @@
-"""What a run found out, as an object and as JSON."""
+"""Results of a run, as an object and as JSON."""
 
 from __future__ import annotations
 
@@ -76,22 +76,22 @@ class Outcome:
 
     @property
     def lost(self) -> int:
-        """How many messages did not arrive."""
+        """Messages that did not arrive."""
         return int(self.figures.get("lost", 0))
 
     @property
     def wrong(self) -> int:
-        """How many arrived that were not sent."""
+        """Messages that arrived and were not sent."""
         return int(self.figures.get("wrong", 0))
 
     @property
     def reordered(self) -> bool:
-        """Whether some arrived in another order than they were sent."""
+        """True if some arrived in another order than they were sent."""
         return bool(self.figures.get("reordered", 0))
 
     @property
     def noisy(self) -> bool:
-        """Whether others used the machine meanwhile, and would not stop."""
+        """True if others used the machine meanwhile, and would not stop."""
         return bool(self.figures.get("noisy", 0))
 
     def get(self, figure: str) -> float | None:
@@ -101,7 +101,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How one peer compares with another in a case, round by round.
+    """Ratio of one peer to another in a case, round by round.
 
     Attributes:
         wall: their value in units of each other: the first one's in the second one's.
@@ -116,14 +116,14 @@ class Ratio:
 
     @property
     def by_cpu(self) -> bool:
-        """Whether it is to be judged by CPU: times are noisy, and CPU is known."""
+        """True if it is to be judged by CPU: times are noisy, and CPU is known."""
         if self.cpu is None or not self.cpu.shown:
             return False
         return self.wall is None or self.noisy > 0 or (self.wall.width > _WIDE and self.cpu.width < self.wall.width)
 
     @property
     def judged(self) -> Interval | None:
-        """What it is judged by."""
+        """Interval it is judged by."""
         return self.cpu if self.by_cpu else self.wall
 
 

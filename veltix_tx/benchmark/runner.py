@@ -57,7 +57,7 @@ def jobs(workload: Workload, peers: Sequence[Peer], headers: Sequence[int], othe
 
 @dataclass
 class _Folders:
-    """Where peers are installed, each when it is first asked for."""
+    """Folders that peers are installed in, each when it is first asked for."""
 
     cache: Path
     found: dict[str, Path | InstallError | None] = field(default_factory=dict)

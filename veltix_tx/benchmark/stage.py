@@ -16,21 +16,21 @@ from veltix_tx.benchmark.processes import Program
 __all__ = ["Figures", "Sizes", "Stage"]
 
 Figures: TypeAlias = "dict[str, float]"
-"""What one measurement tells: ``value`` and what else there is, ``lost`` always."""
+"""Figures of one measurement: ``value`` and what else there is, ``lost`` always."""
 
 _WARM = 0.2
 """The part of a window that is sent beforehand."""
 
 _SURE = 1.15
-"""How much more is sent than a window takes, so that it is long enough."""
+"""Factor by which more is sent than a window takes, so that it is long enough."""
 
 _TRIES = 4
-"""How often a window that was too short is tried again."""
+"""Tries of a window that was too short."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything, upstream's numbers under upstream's names.
+    """Sizes of the workloads, upstream's numbers under upstream's names.
 
     Attributes:
         window: the seconds that what is measured takes, at least.
@@ -182,5 +182,5 @@ class Stage:
 
 
 def _sound(figures: Figures) -> bool:
-    """Whether everything arrived as it was sent."""
+    """Return True if everything arrived as it was sent."""
     return not figures.get("lost") and not figures.get("wrong")

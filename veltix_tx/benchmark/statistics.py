@@ -36,7 +36,7 @@ class Interval:
 
     @property
     def shown(self) -> bool:
-        """Whether there were values enough for bounds."""
+        """True if there were values enough for bounds."""
         return self.low is not None
 
     @property

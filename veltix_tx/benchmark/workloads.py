@@ -29,11 +29,11 @@ class Workload:
         title: what it is called in tables.
         unit: of its value.
         measure: does it once.
-        falls: whether less is better.
+        falls: True if less is better.
         wants: ``"raw"`` or ``"own"``: the client it needs; ``"codec"`` for none, ``"package"`` for this package alone.
         most: bytes of its largest message where that is over the usual limit.
         costs: measures what the benchmark itself costs in it, by the names of these rows.
-        headers: whether it depends on the header.
+        headers: True if it depends on the header.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Workload:
     headers: bool = True
 
     def can(self, peer: Peer) -> bool:
-        """Whether a peer can do it."""
+        """Return True if a peer can do it."""
         if peer.name in COSTS:
             return peer.name in self.costs
         needs = {"raw": True, "own": peer.client, "codec": peer.codec, "package": peer.ours}[self.wants]
@@ -69,7 +69,7 @@ def _cpu(server: float, client: float, number: int) -> Figures:
 def _delivered(
     stage: Stage, client: Program, command: str, arguments: tuple[int, ...], number: int, size: int, compared: bool = True
 ) -> Figures:
-    """Let a client send, and wait until the server's handler has had it all.
+    """Make a client send, and wait until the server's handler has had it all.
 
     Args:
         stage: where.
@@ -163,7 +163,7 @@ def _fps(second: bool) -> Measure:
 
 
 def _answered(stage: Stage, client: Program, command: str, arguments: tuple[int, ...], number: int, size: int = 0) -> Figures:
-    """Let a client ask, and tell how long that took."""
+    """Make a client ask, and return how long that took."""
     before = stage.server.call("usage")
     took = client.call(command, *arguments)
     used = stage.server.call("usage") - before
@@ -224,7 +224,7 @@ def _p50(measure: Measure) -> Measure:
 
 
 def _spread(stage: Stage, client: Program, clients: int, each: int, number: int) -> Figures:
-    """Let every connection ask at once, and again, until about so many requests are answered."""
+    """Make every connection ask at once, and again, until about so many requests are answered."""
     volleys = -(-number // (each * clients))
     return _answered(stage, client, "spread", (each, _MESSAGE, volleys), each * clients * volleys)
 
@@ -488,7 +488,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("large_1", "large_1_echo", "large_64", "broadcast_1", "broadcast_50", "churn", "idle"),
     ),
 }
-"""What names several workloads; ``table`` those of the page with a full run."""
+"""Names of several workloads together; ``table`` those of the page with a full run."""
 
 COMPARED = (*("receive", "oneway", "echo_64", "pipeline_64", "clients_100", "large_1", "broadcast_50", "churn", "idle", "import"),)
 """The workloads by which two checkouts are compared."""

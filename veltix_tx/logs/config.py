@@ -1,4 +1,4 @@
-"""Levels, and what log lines look like and where they go."""
+"""Levels and settings of a log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["LogLevel", "LoggerConfig"]
 
 
 class LogLevel(IntEnum):
-    """How grave a line is, under upstream's names and numbers; as text it is its name."""
+    """Level of a line, under upstream's names and numbers; as text it is its name."""
 
     TRACE = 5
     DEBUG = 10
@@ -33,7 +33,7 @@ class LogLevel(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoggerConfig:
-    """What is shown, how, and where. A wrong value raises :class:`~veltix_tx.errors.SettingsError`.
+    """Settings of a log: its lines, their form and their destinations. A wrong value raises SettingsError.
 
     Attributes:
         level: the lowest level that is shown.

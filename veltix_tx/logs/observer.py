@@ -113,7 +113,7 @@ class _Output(logging.Handler):
         super().close()
 
     def _shows_colours(self) -> bool:
-        """Whether the stream is anything but a file or a pipe: those are read by programs."""
+        """Return True if the stream is anything but a file or a pipe: those are read by programs."""
         try:
             return self._stream is not None and os.isatty(self._stream.fileno())
         except (AttributeError, OSError, ValueError):
@@ -146,7 +146,7 @@ class LineObserver:
     It can be added to any publisher, such as ``globalLogPublisher``, and called from any thread. Without
     a config it is a log for ``twistd --logger veltix_tx.logs.LineObserver``.
 
-    In brackets stand the file and line of who called :class:`~veltix_tx.logs.Logger`, else the event's
+    In brackets stand the file and line of who called :class:`~veltix_tx.Logger`, else the event's
     ``log_system`` or ``log_namespace``; Twisted's loggers do not tell the line. A failure's traceback
     follows, each line of it after a tab. Control characters are written as escapes (``\n``, ``\x1b``),
     so that no message can look like another line. An event without text and failure is left out.
@@ -159,7 +159,7 @@ class LineObserver:
 
     Attributes:
         level: the lowest level that is shown; may be changed.
-        enabled: whether anything is shown; may be changed.
+        enabled: True if anything is shown; may be changed.
         counts: how many events were shown, by level.
 
     Raises:
@@ -178,7 +178,7 @@ class LineObserver:
 
     @property
     def lost(self) -> int:
-        """How many writes have failed."""
+        """Number of writes that have failed."""
         return self._output.lost
 
     def __call__(self, event: LogEvent) -> None:

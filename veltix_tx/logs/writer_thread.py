@@ -40,7 +40,7 @@ class WriterThread:
         _open.add(self)
 
     def submit(self, work: Work) -> None:
-        """Have work done that does not raise. The thread's own work is done at once, since it cannot wait for itself."""
+        """Queue work, which must not raise. The thread's own work is done at once, since it cannot wait for itself."""
         if threading.current_thread() is self._thread:
             work()
             return

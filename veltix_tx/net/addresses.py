@@ -1,4 +1,4 @@
-"""Network addresses as people write them."""
+"""Network addresses as people write them, and the source that a connection counts for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from veltix_tx.sanitize import escape_controls
 if TYPE_CHECKING:
     pass
 
-__all__ = ["host_of", "is_local", "is_loopback", "is_this_machine", "join_address", "shown", "source_of"]
+__all__ = ["SOURCE_BITS", "host_of", "is_local", "is_loopback", "is_this_machine", "join_address", "shown", "source_of"]
 
 
 def host_of(address: object) -> str:
@@ -45,12 +45,12 @@ def join_address(host: str, port: int) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an IP address, or an IPv6 network of 64 bits, is this machine's own."""
+    """Return True if an IP address, or an IPv6 network of 64 bits, is this machine's own."""
     return host.startswith("127.") or host in ("::1", "::")
 
 
 def is_local(address: IAddress) -> bool:
-    """Whether only this machine can reach a listener on this address."""
+    """Return True if only this machine can reach a listener on this address."""
     if not isinstance(address, (IPv4Address, IPv6Address)):
         return True
     host = host_of(address)
@@ -69,11 +69,11 @@ def source_of(address: object) -> str:
     host = host_of(address)
     if isinstance(address, IPv6Address) and ":" in host:
         number = int(Network6(host.partition("%")[0]))
-        return str(Network6(number >> _NETWORK << _NETWORK))
+        return str(Network6(number >> SOURCE_BITS << SOURCE_BITS))
     if isinstance(address, (IPv4Address, IPv6Address)):
         return host
     return ""
 
 
-_NETWORK = 64
+SOURCE_BITS = 64
 """Bits of an IPv6 address that are one source: who has one address there has them all."""

@@ -1,4 +1,4 @@
-"""Clocks and named timers: where time comes from, as a parameter of everything that needs it."""
+"""Clocks and named timers: the source of time, as a parameter of everything that needs it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LATE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """Where time comes from; a test gives one clock for all three.
+    """Sources of time; a test gives one clock for all three.
 
     Attributes:
         reactor: calls later.

@@ -8,7 +8,7 @@ __all__ = ["TokenBucket"]
 
 
 class TokenBucket:
-    """How often a peer may still do something: so often per second on average, so often in a row.
+    """Token bucket: refills at ``per_second`` tokens per second and holds at most ``burst``.
 
     Args:
         uptime: a clock that never jumps, in seconds.
@@ -38,7 +38,7 @@ class TokenBucket:
         return False
 
     def reading_resumed(self) -> None:
-        """Take note that reading goes on after a pause: what waited may come all at once."""
+        """Credit the time of a pause in reading in full: what waited may come all at once."""
         self._tokens += self._earned()
 
     def _earned(self) -> float:

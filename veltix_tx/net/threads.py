@@ -112,7 +112,7 @@ class _Settled(Protocol):
 
 
 def from_any_thread(method: Callable[Concatenate[H, P], R]) -> Callable[Concatenate[H, P], R]:
-    """Let a method be called from any thread.
+    """Decorate a method that may be called from any thread.
 
     Elsewhere than at home it runs there, and its caller waits: for what it returns or raises, or
     for what its Deferred fires or fails with. What has no home yet is called where it is.
@@ -295,7 +295,7 @@ class _Outcome(Deferred[Any]):
     """A Deferred that cannot be cancelled while a thread works on it.
 
     Attributes:
-        runs: whether a thread does.
+        runs: True if a thread does.
     """
 
     runs = False

@@ -118,7 +118,7 @@ class ConnectionFailed:
 
 
 class RejectReason(Enum):
-    """Why a frame was refused."""
+    """Reason for which a frame was rejected."""
 
     BAD_CHECKSUM = "bad checksum"
     UNKNOWN_TYPE = "unknown type"

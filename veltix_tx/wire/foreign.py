@@ -30,7 +30,7 @@ _SIGNATURES: dict[str, tuple[bytes, ...]] = {
     "SOCKS": (b"\x05\x01\x00", b"\x05\x02\x00", b"\x05\x03\x00"),
     "Telnet": (b"\xff\xfb\x01", b"\xff\xfd\x01", b"\xff\xfd\x03", b"\xff\xfd\x18"),
 }
-"""What others begin with. None is the beginning of a Veltix hello (a JSON hello's third byte is ``{``) or of another one."""
+"""Signatures of other protocols. None is the beginning of a Veltix hello (a JSON hello's third byte is ``{``) or of another one."""
 
 _NAMES = {signature: name for name, signatures in _SIGNATURES.items() for signature in signatures}
 _BEGINNINGS = frozenset(signature[:length] for signature in _NAMES for length in range(1, len(signature)))
@@ -47,5 +47,5 @@ def looks_like(data: bytes) -> str:
 
 
 def may_look_like(data: bytes) -> bool:
-    """Whether these are the first bytes of what something known begins with, and more are needed to tell."""
+    """Return True if these are the first bytes of a known beginning, and more are needed to tell."""
     return data in _BEGINNINGS

@@ -100,7 +100,7 @@ class WireConnection(Protocol):
 
     @property
     def compiled(self) -> bool:
-        """True if the connection's codec is compiled: then so may be what goes with it."""
+        """True if the connection's codec is compiled, so that what goes with it may be, too."""
 
     @property
     def supports_requests(self) -> bool:
@@ -116,7 +116,7 @@ class WireConnection(Protocol):
 
     @property
     def handshake_fault(self) -> HandshakeError | None:
-        """What is wrong with the peer's part of a handshake that still goes on, None for nothing."""
+        """Fault in the peer's part of a handshake that still goes on, None for none."""
 
     @property
     def beginning(self) -> bytes:
@@ -144,7 +144,7 @@ class WireConnection(Protocol):
         """Continue after :attr:`next_timeout`."""
 
     def accept(self) -> list[Event]:
-        """Let the peer in after an :class:`~veltix_tx.wire.events.AuthenticationRequested`.
+        """Accept the peer after an :class:`~veltix_tx.wire.events.AuthenticationRequested`.
 
         Raises:
             LocalProtocolError: no authentication is pending.

@@ -40,7 +40,7 @@ _LAST_CODE = 65535
 
 
 class CodeRange(Enum):
-    """Whose a type code is."""
+    """Range of type codes, by its owner."""
 
     SYSTEM = range(FIRST_USER_CODE)
     USER = range(FIRST_USER_CODE, _FIRST_PLUGIN_CODE)
@@ -88,7 +88,7 @@ class MessageRegistry:
             )
 
     def _same(self, known: MessageType, message_type: MessageType) -> bool:
-        """Whether two definitions of a code are those of one type."""
+        """Return True if two definitions of a code are those of one type."""
         return known is message_type or not _difference(known, message_type)
 
     def unregister(self, message_type: MessageType) -> bool:
@@ -169,7 +169,7 @@ class MessageType:
 
     @property
     def range(self) -> CodeRange:
-        """Whose code it is; a type without one is the application's."""
+        """Range of its code; a type without one is the application's."""
         return CodeRange.USER if self.code == NO_CODE else next(owner for owner in CodeRange if self.code in owner.value)
 
 
@@ -272,12 +272,12 @@ class Response:
 
     @property
     def value(self) -> object:
-        """The content as the wire means it: bytes here; a wire of texts or objects has a subclass."""
+        """Content as the wire means it, bytes here; a wire of texts or objects has a subclass."""
         return self.content
 
     @property
     def hash(self) -> bytes:
-        """The checksum as it stood on the wire: 4 bytes (CRC-32) or 32 (SHA-256)."""
+        """Checksum as it stood on the wire, 4 bytes (CRC-32) or 32 (SHA-256)."""
         return self.digest if isinstance(self.digest, bytes) else self.digest.to_bytes(4, "big")
 
     @property

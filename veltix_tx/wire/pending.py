@@ -1,4 +1,4 @@
-"""Table of requests that wait for their replies."""
+"""Table of requests that wait for their replies, and the ids of those given up."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class GivenUpIds:
             self._map[request_id & _LOW_BITS] = 1
 
     def discard(self, request_id: int) -> bool:
-        """Let an id be used again, because its reply came; return whether it was out of use."""
+        """Free an id, because its reply came; return True if it was out of use."""
         if request_id not in self.ids:
             return False
         del self.ids[request_id]
@@ -120,7 +120,7 @@ class PendingTable(Generic[T]):
         return entry
 
     def came_late(self, request_id: int) -> bool:
-        """Let the id of a given-up request be used again, because its reply came; return False for an id of none.
+        """Free the id of a given-up request, because its reply came; return False for an id of none.
 
         Where ids have been forgotten, any reply that nobody waits for may be to one of those.
         """

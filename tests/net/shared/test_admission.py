@@ -16,8 +16,8 @@ from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.clock import Clocks
 from veltix_tx.net.connection.factory import VeltixServerFactory
-from veltix_tx.net.shared.admission import _REFUSED_AT_ONCE, _YOUNG, AdmissionControl
-from veltix_tx.server import _OTHER_FILES
+from veltix_tx.net.shared.admission import EVICTABLE_AFTER, REFUSED_AT_ONCE, AdmissionControl
+from veltix_tx.server import OTHER_FILES
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.messages import MessageRegistry
 
@@ -62,7 +62,7 @@ def test_too_many_half_open_ones_let_the_oldest_go(log_events: list[Any]) -> Non
     door.connections.handshake_completed(ready)
     first = door.come("10.0.0.1")
     others = [door.come(f"10.0.0.{number}") for number in (2, 3)]
-    door.clock.advance(_YOUNG)
+    door.clock.advance(EVICTABLE_AFTER)
     new = door.come("10.0.0.4")
     assert first.transport.aborted == 1
     assert door.connections.shared.counters["evicted"] == 1
@@ -93,14 +93,14 @@ def test_those_that_are_told_leave_descriptors_for_everything_else() -> None:
     """A flood at a full server takes no more than half of the file descriptors that connections must leave."""
     door = Door(0)
     told = [each for each in [door.come() for _ in range(1000)] if each is not None]
-    assert len(told) <= _OTHER_FILES / 2
+    assert len(told) <= OTHER_FILES / 2
 
 
 def test_several_that_come_in_one_turn_each_make_room() -> None:
     """One that gave way counts no more, though it is lost only in a later turn; it is still listed until then."""
     door = Door(half_open=3)
     old = [door.come() for _ in range(3)]
-    door.clock.advance(_YOUNG)
+    door.clock.advance(EVICTABLE_AFTER)
     new = [door.come() for _ in range(3)]
     assert [each.transport.aborted for each in old + new] == [1, 1, 1, 0, 0, 0]
     assert door.connections.shared.counters["evicted"] == 3
@@ -125,7 +125,7 @@ def test_a_source_with_many_half_open_ones_drops_its_own() -> None:
     door = Door(half_open_per_source=2)
     other = door.come("10.0.0.1")
     mine = [door.come("2001:db8::1"), door.come("2001:db8::2")]
-    door.clock.advance(_YOUNG)
+    door.clock.advance(EVICTABLE_AFTER)
     door.come("2001:db8::3")
     assert (other.transport.aborted, mine[0].transport.aborted, mine[1].transport.aborted) == (0, 1, 0)
     door.come("2001:db8:0:1::3")
@@ -168,7 +168,7 @@ def test_half_open_ones_do_not_fill_the_server(limits: dict[str, int]) -> None:
     door = Door(**limits)
     old = [door.come() for _ in range(3)]
     assert refused(door.come())
-    door.clock.advance(_YOUNG)
+    door.clock.advance(EVICTABLE_AFTER)
     new = door.come()
     assert not new.transport.disconnecting
     assert old[0].transport.aborted == 1
@@ -179,14 +179,14 @@ def test_only_so_many_are_told_that_the_server_is_full() -> None:
     """The first connections over the limit are refused with a word, further ones are closed at once, and all are counted."""
     door = Door(most=1)
     door.connections.handshake_completed(door.come())
-    told = [door.come() for _ in range(_REFUSED_AT_ONCE)]
+    told = [door.come() for _ in range(REFUSED_AT_ONCE)]
     assert all(refused(each) for each in told)
     assert door.come() is None
     door.leave(told[0])
     assert door.come() is not None
-    assert door.connections.shared.counters["refused"] == _REFUSED_AT_ONCE + 2
+    assert door.connections.shared.counters["refused"] == REFUSED_AT_ONCE + 2
     assert len(door.connections) == 1
-    assert len(list(door.connections)) == _REFUSED_AT_ONCE + 1
+    assert len(list(door.connections)) == REFUSED_AT_ONCE + 1
 
 
 def test_nothing_is_kept_of_those_that_are_gone() -> None:

@@ -30,10 +30,10 @@ class Peer:
         task: more of its programs' task.
         environment: variables set for its programs.
         most: the bytes of the largest message it can carry, however configured.
-        client: whether it has a client of its own.
+        client: True if it has a client of its own.
         lacks: workloads it cannot do.
         codec: its codec, for what is measured of that alone; ``""`` where that cannot be had.
-        ours: whether it is this package.
+        ours: True if it is this package.
     """
 
     name: str
@@ -137,7 +137,7 @@ def find_peers(names: list[str]) -> list[Peer]:
 
 
 def ours(name: str) -> bool:
-    """Whether a name is that of this package, of this checkout."""
+    """Return True if a name is that of this package, of this checkout."""
     return name in PEERS and PEERS[name].ours
 
 

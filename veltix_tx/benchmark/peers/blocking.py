@@ -88,7 +88,7 @@ class Clients:
 
     @property
     def commands(self) -> dict[str, Any]:
-        """What the benchmark asks of a client."""
+        """Commands that the benchmark gives a client."""
         names = ("connect", "oneway", "ask", "ping", "stress", "fps")
         return {name: getattr(self, name) for name in names}
 

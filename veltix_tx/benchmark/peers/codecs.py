@@ -63,7 +63,7 @@ def minimal(header: int) -> Codec:
 
 
 class Codecs:
-    """What is done with a codec.
+    """Operations on a codec.
 
     Args:
         codec: which.

@@ -1,4 +1,4 @@
-"""What every measurement sends, and the check in every server's handler that all of it arrived.
+"""Contents of every measurement, and the check in every server's handler that all of them arrived.
 
 Contents are agreed between client and server (they are part of the line protocol, see
 :mod:`~veltix_tx.benchmark.peers.program`): message *i* of a size begins with *i* modulo the cycle as four bytes,
@@ -63,7 +63,7 @@ class Tally:
 
     @property
     def commands(self) -> dict[str, Callable[..., Any]]:
-        """What the benchmark asks of a server."""
+        """Commands that the benchmark gives a server."""
         return {"expect": self.expect, "wait": self.wait}
 
     def take(self, _client: object, message: Any) -> None:

@@ -22,7 +22,7 @@ _POLL = 0.001
 
 
 class _BareTally:
-    """What the benchmark asks of a server whose handler is in C."""
+    """Tally of a server whose handler is in C."""
 
     def __init__(self, module: Any) -> None:
         self._module = module

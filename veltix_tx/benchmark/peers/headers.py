@@ -30,7 +30,7 @@ class Header:
 
     Attributes:
         version: the release that is announced with it.
-        json: whether its handshake is JSON; frames otherwise.
+        json: True if its handshake is JSON; frames otherwise.
         unpack: what unpacks type, size, checksum and request id.
         checksum: of a content.
         make: makes one of type, size, checksum, request id and a time in ms.
@@ -66,7 +66,7 @@ class Header:
 
     @property
     def result(self) -> bytes:
-        """What the server says last of all in the handshake."""
+        """Last bytes of the server in the handshake."""
         text = json.dumps({"result": "ok"}).encode() if self.json else b""
         return len(text).to_bytes(2, "big") + text if text else b""
 

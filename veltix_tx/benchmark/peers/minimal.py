@@ -24,7 +24,7 @@ _LARGE = 64 * 1024
 
 
 class Message:
-    """What a callback is given."""
+    """Message as a callback gets it."""
 
     __slots__ = ("code", "content", "request_id")
 
@@ -43,7 +43,7 @@ class Decoder:
 
     Attributes:
         target: where the rest of a large content belongs; None while there is none.
-        after_large: whether the last content was large: the next one likely is, too.
+        after_large: True if the last content was large: the next one likely is, too.
     """
 
     def __init__(self, header: Header, received: Callable[[Message], object]) -> None:
@@ -88,7 +88,7 @@ class Decoder:
             self.target = memoryview(large)[there:]
 
     def fill(self, number: int) -> None:
-        """Take note that so many bytes were read into the target."""
+        """Record that so many bytes were read into the target."""
         assert self.target is not None
         assert self._large is not None
         if number < len(self.target):
@@ -102,7 +102,7 @@ class Decoder:
 
 
 class End(asyncio.BufferedProtocol):
-    """What both ends do alike: shake hands, then messages.
+    """Common part of both ends: the handshake, then messages.
 
     Args:
         header: of each message.
@@ -204,11 +204,11 @@ class End(asyncio.BufferedProtocol):
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def pause_writing(self) -> None:
-        """Let those wait who send much."""
+        """Make senders wait."""
         self._room = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """Let them go on."""
+        """Wake the senders that wait."""
         if self._room is not None:
             self._room.set_result(None)
             self._room = None

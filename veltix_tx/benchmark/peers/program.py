@@ -1,4 +1,4 @@
-"""What every program of a peer has: the line protocol, clocks, and what it takes of the processor and of memory.
+"""Common part of every peer's program: the line protocol, clocks, and the figures of CPU and memory.
 
 The line protocol is the only agreement between the benchmark and the programs it starts. They may be of another
 checkout of this package (``--compare``), whose modules have other names, so it changes with its number only.

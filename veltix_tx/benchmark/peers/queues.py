@@ -60,7 +60,7 @@ class Clients:
 
     @property
     def commands(self) -> dict[str, Any]:
-        """What the benchmark asks of a client."""
+        """Commands that the benchmark gives a client."""
         return {name: getattr(self, name) for name in ("connect", "oneway", "ask", "ping", "stress")}
 
     def connect(self, port: int, number: int) -> None:

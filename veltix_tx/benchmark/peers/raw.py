@@ -53,7 +53,7 @@ class Expected:
         self._bytes = memoryview(bytes(cycle) * (1 + -(-_CHUNK // self._period)))
 
     def differs(self, position: int, buffer: bytearray, got: int) -> bool:
-        """Whether the bytes at the start of a buffer are others than those at a position of the stream; clears the free ones."""
+        """Return True if the bytes at the start of a buffer differ from those at a position of the stream; clear the free ones."""
         size = self.size
         for offset in self._free:
             first = (offset - position) % size
@@ -69,7 +69,7 @@ class Expected:
 
 
 class Arrivals:
-    """What arrives on one connection, compared with what must.
+    """Bytes that arrive on one connection, compared with those that must.
 
     From the first bytes on that are not the next ones, frames are counted by what they are: then they are right or
     wrong whatever the order.
@@ -127,7 +127,7 @@ class RawClient:
 
     @property
     def commands(self) -> dict[str, Any]:
-        """What the benchmark asks of it."""
+        """Commands that the benchmark gives it."""
         names = ("connect", "oneway", "echo", "spread", "broadcast", "churn")
         return {name: getattr(self, name) for name in names}
 
@@ -226,7 +226,7 @@ class RawClient:
         return told | _verified(arrivals.values(), each * volleys)
 
     def broadcast(self, rounds: int, in_a_row: int, size: int) -> dict[str, Any]:
-        """Let the server send to all so many times in a row, and again when all have all; return the seconds.
+        """Make the server send to all so many times in a row, and again when all have all; return the seconds.
 
         The server answers any message with broadcasts of the same content.
         """

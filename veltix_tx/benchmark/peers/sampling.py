@@ -1,4 +1,4 @@
-"""Where a program's time goes: which function runs, asked some hundred times for each second of CPU."""
+"""Sampling profiler: the function that runs, looked up some hundred times for each second of CPU."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ async def dial(protocol: type[P], port: int) -> P:
 
 @implementer(IPushProducer)
 class Room:
-    """Whether a transport has room for more.
+    """Room for more in a transport's buffer.
 
     Args:
         transport: becomes a consumer of this.

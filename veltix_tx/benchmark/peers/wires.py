@@ -14,7 +14,7 @@ from veltix_tx.benchmark.peers.headers import HEADERS, HELLO, HELLO_ACK, Header
 __all__ = ["PASSWORD", "WIRES", "Greeting", "Wire"]
 
 PASSWORD = "benchmark"
-"""Where one is needed."""
+"""Password of the wires that need one."""
 
 Greeting: TypeAlias = "Generator[bytes | int, bytes, None]"
 """Yields bytes to send, or how many to receive, which are sent in."""

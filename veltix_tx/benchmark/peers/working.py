@@ -1,4 +1,4 @@
-"""What a peer's own client does, for peers that live in an event loop: asyncio's or Twisted's."""
+"""Work of a peer's own client, for peers that live in an event loop: asyncio's or Twisted's."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Work:
 
     @property
     def commands(self) -> dict[str, Any]:
-        """What the benchmark asks of a client."""
+        """Commands that the benchmark gives a client."""
         names = ("connect", "oneway", "ask", "ping", "stress", "fps")
         return {name: getattr(self, name) for name in names}
 

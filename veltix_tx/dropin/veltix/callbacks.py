@@ -89,7 +89,7 @@ class Strand:
         self._room: Deferred[None] | None = None
 
     def put(self, function: Callable[..., object], *arguments: object) -> Deferred[None] | None:
-        """Have a function called after those put before.
+        """Queue a function to be called after those put before.
 
         Returns:
             None, or where too many wait a Deferred that fires when there is room for more.

@@ -39,4 +39,4 @@ class TimeoutError(VeltixError, builtins.TimeoutError):  # noqa: A001 (upstream'
 
 
 class MessageError(VeltixError, ValueError):
-    """What was to be sent is no message."""
+    """Bytes that were to be sent are no message."""

@@ -67,7 +67,7 @@ class ReactorThread:
         started.wait()
 
     def may_log(self) -> bool:
-        """Whether the log may have one more line that no connection's budget is for: a peer may have the program make a mistake."""
+        """Return True if the log may have one more line that no connection's budget is for: peers may cause mistakes."""
         return self._remarks.allow("this program")
 
     def call(self, function: Callable[..., object], *arguments: object) -> Any:
@@ -79,7 +79,7 @@ class ReactorThread:
         return wait_for(self.reactor, self._after_posted, function, *arguments)
 
     def post(self, function: Callable[..., object], *arguments: object, size: int = 0) -> None:
-        """Have something called in the reactor's thread, in the order it is posted, and do not wait.
+        """Queue a call for the reactor's thread, in the order of posting, and do not wait.
 
         The reactor is woken once for many calls: that is what makes sending from a loop fast.
 

@@ -1,4 +1,4 @@
-"""What servers and clients share: events, routes, and how their callbacks are called."""
+"""Common part of servers and clients: events, routes, and the calls of their callbacks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RequestHandler:
         self._lock = Lock()
 
     def register_route(self, type_: MessageType, func: Callback) -> bool:
-        """Let a function handle one type of message; False, and a line in the log, if it has one already."""
+        """Register a function that handles one type of message; False, and a line in the log, if the type has one already."""
         with self._lock:
             free = type_.code not in self._routes
             if free:
@@ -55,7 +55,7 @@ class RequestHandler:
         return False
 
     def has_route(self, type_: MessageType) -> bool:
-        """Whether a type has a route."""
+        """Return True if a type has a route."""
         return type_.code in self._routes
 
     def get_route(self, type_: MessageType) -> Callback | None:
@@ -122,11 +122,11 @@ class Routed:
         return Strand(self._crew, self._thread.reactor, may_log)
 
     def _put(self, strand: Strand, callback: Callback | None, *arguments: object) -> Any:
-        """Have a callback called; a returned Deferred asks to wait before the next."""
+        """Queue a callback; a returned Deferred asks to wait before the next."""
         return None if callback is None or self._silent else strand.put(callback, *arguments)
 
     def _put_connected(self, strand: Strand, *arguments: object) -> None:
-        """Have ``on_connect`` called. Upstream's never ends a connection, whatever it raises: a failure here must not, either."""
+        """Queue ``on_connect``. Upstream's never ends a connection, whatever it raises: a failure here must not, either."""
         try:
             self._put(strand, self.on_connect, *arguments)
         except Exception:  # there are no more threads
@@ -149,7 +149,7 @@ class Routed:
         routed: tuple[object, ...],
         plain: tuple[object, ...],
     ) -> Any:
-        """Have a message handled by its route, else by ``on_recv``."""
+        """Queue a message for its route, else for ``on_recv``."""
         route = self.request_handler.get_route(message.type)
         if route is not None:
             return self._put(strand, route, *routed)

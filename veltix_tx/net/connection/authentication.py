@@ -22,11 +22,11 @@ from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.events import AuthenticationRequested, Event, HandshakeCompleted
 from veltix_tx.wire.interface import WireConnection
 
-__all__ = ["CredentialsPresenter", "PeerAuthentication"]
+__all__ = ["LOOK", "CredentialsPresenter", "PeerAuthentication"]
 
 _log = Logger()
 
-_LOOK = 60.0
+LOOK = 60.0
 """Seconds between two looks at whether an identity has expired: a calendar may be set, and goes on while a machine sleeps."""
 
 
@@ -236,7 +236,7 @@ class PeerAuthentication:
         if left == math.inf:
             self._link.timers.clear("identity")
         elif left > ROUNDING:
-            self._link.timers.set("identity", min(left, _LOOK), self._watch_expiry)
+            self._link.timers.set("identity", min(left, LOOK), self._watch_expiry)
         else:
             link = self._link
             if link._may_log():

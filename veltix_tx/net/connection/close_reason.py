@@ -1,4 +1,4 @@
-"""Why a connection ended that its peer or the network ended."""
+"""Close reason of a connection that its peer or the network ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["SILENT_SERVER", "classify_close"]
 
 
 SILENT_SERVER = "is it a Veltix server, and one without TLS?"
-"""What to ask of a server that has not said a word."""
+"""Hint about a server that has not said a word."""
 
 
 def _left(role: Role, first: bytes) -> str:

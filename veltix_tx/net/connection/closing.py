@@ -1,4 +1,4 @@
-"""A polite close: it goes on for as long as the peer takes what is left for it."""
+"""Graceful close: it goes on for as long as the peer takes what is left for it."""
 
 from __future__ import annotations
 

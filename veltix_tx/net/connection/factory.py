@@ -77,7 +77,7 @@ class VeltixServerFactory(ServerFactory):
 
     @property
     def context(self) -> ConnectionContext:
-        """What the protocols share."""
+        """State that the protocols share."""
         if self._connection_context is None:
             connections = self.connections
             self._connection_context = ConnectionContext(
@@ -93,7 +93,7 @@ class VeltixServerFactory(ServerFactory):
         return self._connection_context
 
     def stopFactory(self) -> None:
-        """Tell what was left out of the log: the last port is closed."""
+        """Log the number of lines that were left out: the last port is closed."""
         if self._connections is not None:
             self._connections.shared.log_limiter.close()
 

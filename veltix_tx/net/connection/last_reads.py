@@ -1,4 +1,4 @@
-"""The last reads of a connection: what has arrived when no more is to be taken is read to its end."""
+"""Last reads of a connection that drains: what has arrived when no more is to be taken is read to its end."""
 
 from __future__ import annotations
 

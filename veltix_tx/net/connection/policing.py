@@ -1,4 +1,4 @@
-"""How a peer may conduct itself on a connection, and the end of one that does otherwise."""
+"""Per-peer limits (pings, protocol errors, deadlines); a violation closes the connection and is logged."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from veltix_tx.wire.foreign import looks_like
 from veltix_tx.wire.interface import Role, WireConnection
 from veltix_tx.wire.messages import FIRST_USER_CODE
 
-__all__ = ["PeerPolicing"]
+__all__ = ["FORGIVEN_PER_SECOND", "MOST_REJECTIONS", "SLOWEST_FRAME", "PeerPolicing"]
 
 _log = Logger()
 
-_FORGIVEN = 1.0
+FORGIVEN_PER_SECOND = 1.0
 """Frames of an unknown type, and pongs never asked for, that are forgiven per second."""
 
-_REJECTIONS = 32
+MOST_REJECTIONS = 32
 """Messages without a handler that are answered with an ERROR in a row, and one more each second, where nothing tells whether they
 ask: real programs get it as a message, and one that answers each message with another would be answered for ever."""
 
-_SLOWEST_FRAME = 64 * 1024
+SLOWEST_FRAME = 64 * 1024
 """Bytes per second that a message which has begun may arrive at."""
 
 
@@ -73,12 +73,12 @@ class PeerPolicing(Protocol):
 
     @property
     def clocks(self) -> Clocks:
-        """Where time comes from."""
+        """Sources of time."""
         return self.context.clocks
 
     @property
     def shared(self) -> SharedState:
-        """What it has in common with the other connections."""
+        """State that it shares with the other connections."""
         return self.context.shared
 
     @property
@@ -98,7 +98,7 @@ class PeerPolicing(Protocol):
         return peer
 
     def _may_log(self) -> bool:
-        """Whether the log may have one more line that the peer causes."""
+        """Return True if the log may have one more line that the peer causes."""
         return self.shared.log_limiter.allow(source_of(self.address))
 
     def close(self, closed: SessionClosed) -> None:
@@ -110,7 +110,7 @@ class PeerPolicing(Protocol):
         raise NotImplementedError
 
     def charge_buffers(self) -> None:
-        """Tell the budget how much of what the peer sent is kept."""
+        """Charge the receive budget with the bytes of the peer that are kept."""
         raise NotImplementedError
 
     def flush(self) -> None:
@@ -120,7 +120,7 @@ class PeerPolicing(Protocol):
     # From the session.
 
     def decline(self, request_id: int, code: str, message: str) -> None:
-        """Tell the peer that its request is not handled, where its wire can.
+        """Send the peer an error reply to a request that is not handled, where its wire has one.
 
         Args:
             request_id: the request's.
@@ -129,7 +129,7 @@ class PeerPolicing(Protocol):
         """
         assert self.session is not None
         if not self.connection.marks_requests:
-            self._rejections = self._rejections or TokenBucket(self.clocks.uptime, _FORGIVEN, _REJECTIONS)
+            self._rejections = self._rejections or TokenBucket(self.clocks.uptime, FORGIVEN_PER_SECOND, MOST_REJECTIONS)
             if not self._rejections.take(1):
                 return
         if self.connection.reply_error(request_id, code, message):
@@ -153,7 +153,7 @@ class PeerPolicing(Protocol):
 
     @property
     def paused(self) -> bool:
-        """Whether reading is paused."""
+        """True if reading is paused."""
         return self.flow.paused
 
     @property
@@ -174,13 +174,13 @@ class PeerPolicing(Protocol):
 
     @property
     def frame_begun(self) -> float | None:
-        """When the message began of which only a part has come, on the clock that never jumps; None without one."""
+        """Time at which the message began of which only a part has come, on the clock that never jumps; None without one."""
         return self._frame_begun
 
     def hurry(self, seconds: float) -> None:
         """Close a peer whose message has had so many seconds, and the time for what has come of it, because room is scarce."""
         if self._frame_begun is not None:
-            seconds += self.connection.buffered_size / _SLOWEST_FRAME
+            seconds += self.connection.buffered_size / SLOWEST_FRAME
             if self._frame_begun + seconds <= self.clocks.uptime() + ROUNDING:
                 self._frame_timed_out(seconds, "all connections together keep more than half of limits.receive_buffers")
                 self.charge_buffers()
@@ -203,7 +203,7 @@ class PeerPolicing(Protocol):
 
     def _count_violation(self) -> None:
         """Count what is harmless, and forgiven with time, but not in any number."""
-        self._violations = self._violations or TokenBucket(self.clocks.uptime, _FORGIVEN, self.limits.protocol_errors)
+        self._violations = self._violations or TokenBucket(self.clocks.uptime, FORGIVEN_PER_SECOND, self.limits.protocol_errors)
         if not self._violations.spend(1):
             self._terminate(TooManyProtocolErrors(self.limits.protocol_errors))
 
@@ -252,7 +252,7 @@ class PeerPolicing(Protocol):
         if self._frame_begun is None:
             return
         size = self.connection.incoming_size
-        seconds = self.timeouts.frame + size / _SLOWEST_FRAME
+        seconds = self.timeouts.frame + size / SLOWEST_FRAME
         left = self._frame_begun + seconds - self.clocks.uptime()
         if self.flow.paused:
             self.timers.set("frame", seconds, self._frame_late)

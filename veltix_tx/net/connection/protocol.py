@@ -1,4 +1,4 @@
-"""The Twisted protocol: bytes to the connection, its events to the session, its bytes to the transport."""
+"""The Twisted protocol: bytes to the wire's connection, its events to the session, its bytes to the transport."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ from veltix_tx.wire.events import (
 from veltix_tx.wire.foreign import QUOTED
 from veltix_tx.wire.messages import Response
 
-__all__ = ["VeltixProtocol"]
+__all__ = ["LINGER", "VeltixProtocol"]
 
 _log = Logger()
 
@@ -85,7 +85,7 @@ _PORTION = 32 * 1024
 _MUCH = 256 * 1024
 """Bytes read at once while a message arrives that is longer than that."""
 
-_LINGER = 2.0
+LINGER = 2.0
 """Seconds in which a peer that has been given everything may close, too, before the connection is left to the kernel."""
 
 
@@ -243,7 +243,7 @@ class VeltixProtocol(PeerPolicing):
             self.transport.loseConnection()
         else:
             self._lingers = True
-            self._watch_close(min(_LINGER, self.timeouts.close), self.transport.loseConnection)
+            self._watch_close(min(LINGER, self.timeouts.close), self.transport.loseConnection)
 
     # From the session and the factory.
 
@@ -357,14 +357,14 @@ class VeltixProtocol(PeerPolicing):
         return True
 
     def charge_buffers(self) -> None:
-        """Tell the budget how much of what the peer sent is kept here, be it gone or not: what it sent is handled all the same."""
+        """Charge the receive budget with the bytes of the peer that are kept, be it gone or not: they are handled all the same."""
         size = 0 if self.session is None else self.connection.buffered_size + self.session._inbox_bytes
         if size or self._charged:
             self._charged = size > 0
             self.shared.receive_budget.charge(self, size)
 
     def admitted(self) -> None:
-        """Tell the side that others may use the session."""
+        """Report to the context that others may use the session."""
         if self.context.on_admitted is not None:
             self.on_trial = True
             self.context.on_admitted(self)
@@ -419,7 +419,7 @@ class VeltixProtocol(PeerPolicing):
 
     @property
     def awaiting_replies(self) -> bool:
-        """Whether this side waits for a reply itself."""
+        """True if this side waits for a reply itself."""
         return self.session is not None and self.session.pending_requests > 0
 
     # Inside.

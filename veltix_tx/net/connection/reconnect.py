@@ -1,4 +1,4 @@
-"""The client's factory, which tries again as its RetryPolicy says, and endpoints for it to try on."""
+"""The client's factory, which connects again as its RetryPolicy says, and a connector for endpoints."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _log = Logger()
 
 
 class VeltixClientFactory(ReconnectingClientFactory):
-    """A client's factory, for ``reactor.connectTCP`` and its like, or an :class:`EndpointConnector`.
+    """A client's factory, for ``reactor.connectTCP`` and its like, or an EndpointConnector.
 
     It connects again after a failed or lost connection as ``retry`` says. The wait grows until a
     session has lived (a server that accepts and closes is no success, see :class:`RetryPolicy`). A
@@ -50,7 +50,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         reactor: a reactor, or Clocks for a test; None for the global reactor, when it is first needed.
         types: the message types known; the process-wide registry by default.
         random: for ids.
-        told: called with each DisconnectState.
+        on_disconnect: called with each DisconnectState.
         shared: what counts; one of its own by default.
         credentials: what to present to a server that asks: a Token, a Password, or a function that returns one for each
             connection, itself or by a Deferred or coroutine.
@@ -125,7 +125,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
 
     @property
     def context(self) -> ConnectionContext:
-        """What its connections, one after another, share."""
+        """State that its connections, one after another, share."""
         if self._connection_context is None:
             self._connection_context = ConnectionContext(
                 *(self._application, self.config, resolve_clocks(self._reactor)),
@@ -143,17 +143,17 @@ class VeltixClientFactory(ReconnectingClientFactory):
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection, ready or not."""
+        """True if there is a connection, ready or not."""
         return self._protocol is not None and self._protocol.transport is not None
 
     @property
     def finished(self) -> bool:
-        """Whether no further try will be made (the last connection may still be closing)."""
+        """True if no further try will be made (the last connection may still be closing)."""
         return self._given_up is not None
 
     @property
     def closed(self) -> SessionClosed | None:
-        """How the last connection ended, though it may still be closing; None before and while there is one."""
+        """End of the last connection, which may still be closing; None before and while there is one."""
         return self._closed
 
     def stop(self) -> Deferred[None]:
@@ -196,7 +196,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
             self._at_once, self._given_up = True, None  # as soon as the connection is gone
 
     def conclude(self) -> None:
-        """Tell at once what is still to be told once no try follows, though the last connection may still be closing."""
+        """Report the end of the tries at once, though the last connection may still be closing."""
         if self._given_up is not None and not self._concluded:
             self._conclude(self._given_up, try_failed=self._failed_attempts > 0)
         self.flush_notifications()
@@ -206,7 +206,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         return succeed(None) if self._protocol is None else self._when_gone.wait()
 
     def flush_notifications(self) -> None:
-        """Tell at once what waits for the last session's messages to be handled."""
+        """Report the states at once that wait for the last session's messages to be handled."""
         while self._pending_notifications:
             state = self._pending_notifications.pop(0)
             try:
@@ -343,7 +343,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
             self._reason = reason
 
     def _conclude(self, reason: Failure, *, try_failed: bool = False) -> None:
-        """Take note that no further try will be made and no connection is left."""
+        """Record that no further try will be made and no connection is left."""
         waiting, self._when_ready = self._when_ready, Waiters()
         self._given_up = self._given_up or reason
         if self._stopped is not None:
@@ -358,7 +358,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._when_ready.fire(reason)
 
     def _notify(self, *permanent: bool) -> None:
-        """Tell once the application has handled all messages of the last session, or there is a new one."""
+        """Report states once the application has handled all messages of the last session, or there is a new one."""
         for each in permanent:
             self._pending_notifications.append(
                 DisconnectState(each, self._failed_attempts, self.policy.max_retries, self._reason, self._last_error)

@@ -43,17 +43,18 @@ CallEach = Callable[
 with, or, where a handler did not return None, that, what it returned, and what it raised."""
 
 __all__ = [
+    "THROTTLE",
     "Dispatcher",
 ]
 
 _log = Logger()
 
 
-_THROTTLE = 0.01
+THROTTLE = 0.01
 """Seconds at least for which a peer's messages wait that have come too fast: several are handled then, not one for each timer."""
 
 _WELCOME = object()
-"""What ``connected`` comes to when it ends well: neither None, which stands for what was cut off, too, nor a Failure."""
+"""Outcome of a ``connected`` that ends well: neither None, which stands for what was cut off, too, nor a Failure."""
 
 
 class DispatchedSession(Protocol):
@@ -66,8 +67,8 @@ class DispatchedSession(Protocol):
     def pending_requests(self) -> int:
         """Own requests and pings that wait for their replies."""
 
-    def admit(self) -> None:
-        """Let others use the session: ``connected`` came to a good end."""
+    def _admit(self) -> None:
+        """Admit the session to others: ``connected`` came to a good end."""
 
 
 S = TypeVar("S", bound=DispatchedSession)
@@ -94,7 +95,7 @@ class Dispatcher(Generic[S]):
         application: what to call.
 
     Attributes:
-        fast_path: whether messages are just given to their handlers: none can be a reply, and no clock is read for them.
+        fast_path: True if messages are just given to their handlers: none can be a reply, and no clock is read for them.
     """
 
     __slots__ = (
@@ -136,7 +137,7 @@ class Dispatcher(Generic[S]):
         self._flow = link.flow
         most = link.limits.messages
         self._rate = None if most is None else TokenBucket(link.clocks.uptime, most, most)
-        self._throttle_seconds = 0.0 if most is None else max(_THROTTLE, (1 + ROUNDING) / most)
+        self._throttle_seconds = 0.0 if most is None else max(THROTTLE, (1 + ROUNDING) / most)
         self._throttled = False
         self._timed = most is not None
         self._call_each = _compiled_calls if link.connection.compiled else None
@@ -155,7 +156,7 @@ class Dispatcher(Generic[S]):
         self._corked_bytes = 0
 
     def opened(self) -> None:
-        """Tell the application of the session, before any message; what comes of that decides whether the session is admitted."""
+        """Call ``connected`` of the application, before any message; its outcome admits the session or closes it."""
         self._call_application("connected", self._connect, then=self._admit)
 
     def _connect(self) -> object:
@@ -171,7 +172,7 @@ class Dispatcher(Generic[S]):
         if result is _WELCOME:
             self._welcome = True
             if session.closed is None:
-                session.admit()
+                session._admit()
             return
         self.discard_queued()
         if isinstance(result, Failure):
@@ -233,7 +234,7 @@ class Dispatcher(Generic[S]):
             self._await_result(event, result)
 
     def _call_compiled(self, call_each: CallEach, events: list[Event]) -> int:
-        """Let the compiled loop call handlers as long as they answer nothing; return for how many events that was.
+        """Run the compiled loop, which calls handlers as long as they answer nothing; return for how many events that was.
 
         It does what the loop of :meth:`dispatch` does with a plain message: 0.20 instead of 0.26 µs for one of 64 bytes,
         from the socket to the end of its handler. A session whose handlers do answer is left to that loop.
@@ -310,7 +311,7 @@ class Dispatcher(Generic[S]):
         self._inbox.append(item)
 
     def record_duration(self, seconds: float, events: Iterable[object]) -> None:
-        """Take note of how long a read took to handle.
+        """Record how long a read took to handle.
 
         Args:
             seconds: how long.
@@ -390,7 +391,7 @@ class Dispatcher(Generic[S]):
 
     @property
     def idle(self) -> bool:
-        """Whether every message so far has been handled and answered; never while a read is handled, a handler called perhaps."""
+        """True if every message so far has been handled and answered; never while a read is handled, a handler called perhaps."""
         return not (self._busy or self._replies_due or self._inbox or self._draining or self._transport.corked)
 
     def _call_application(
@@ -528,7 +529,7 @@ class Dispatcher(Generic[S]):
             self._transport.flush()
 
     def _cancelled(self, failure: Failure) -> bool:
-        """Whether a handler failed because its peer has left, or was cancelled for that: nobody is to blame, nor to be told."""
+        """Return True if a handler failed because its peer has left, or was cancelled for that: neither a fault nor to be told."""
         return self._session.closed is not None and bool(failure.check(SessionClosed, CancelledError))
 
     def _check_idle(self) -> None:

@@ -1,4 +1,4 @@
-"""Handlers that are not done yet: each has so long, then it is cancelled, and what it still brings is dropped."""
+"""Timeouts of handlers: one that is not done in time is cancelled, and what it still brings is dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a session needs of the protocol below it."""
+"""Interface that Session and Dispatcher require of the protocol that owns them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["MOST_CORKED", "OWN_REQUESTS_FACTOR", "SessionTransport"]
 
 
 class SessionTransport(Protocol):
-    """What a session needs of the protocol below it."""
+    """Protocol below a session, as the session and its dispatcher see it."""
 
     timers: Timers
     flow: FlowControl
@@ -31,7 +31,7 @@ class SessionTransport(Protocol):
 
     @property
     def clocks(self) -> Clocks:
-        """Where time comes from."""
+        """Sources of time."""
 
     @property
     def limits(self) -> Limits:
@@ -43,7 +43,7 @@ class SessionTransport(Protocol):
 
     @property
     def shared(self) -> SharedState:
-        """What it has in common with the other connections."""
+        """State that it shares with the other connections."""
 
     @property
     def connection(self) -> WireConnection:
@@ -69,16 +69,16 @@ class SessionTransport(Protocol):
         """True if the log may have one more line that the peer causes; see :meth:`LogLimiter.allow`."""
 
     def decline(self, request_id: int, code: str, message: str) -> None:
-        """Tell the peer that its request is not handled, where its wire can."""
+        """Send the peer an error reply to a request that is not handled, where its wire has one."""
 
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close politely, within a deadline."""
 
     def admitted(self) -> None:
-        """Tell the side that others may use the session."""
+        """Report to the context that others may use the session."""
 
     def charge_buffers(self) -> None:
-        """Tell the budget how much of what the peer sent is kept."""
+        """Charge the receive budget with the bytes of the peer that are kept."""
 
     def abort_slow_reader(self) -> None:
         """Close at once, because the peer does not read."""
@@ -89,4 +89,4 @@ MOST_CORKED = 64 * 1024
 
 
 OWN_REQUESTS_FACTOR = 16
-"""How much more may wait for its turn while this side waits for a reply, which it only gets by reading."""
+"""Factor by which more may wait for its turn while this side waits for a reply, which it only gets by reading."""

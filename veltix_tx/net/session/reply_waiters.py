@@ -1,4 +1,4 @@
-"""Deferreds that wait for replies: each settled once, by its reply, its deadline, its canceller or the end."""
+"""Deferreds that wait for replies: each settled once, by its reply, its timeout, its canceller or the end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Reply(Deferred[Any]):
 
     Attributes:
         request_id: the id of the request.
-        seconds: how long it may take.
+        seconds: the time it may take.
     """
 
     request_id: int
@@ -92,7 +92,7 @@ class ReplyWaiters:
         return True
 
     def came_late(self, request_id: int) -> bool:
-        """Take note of a late reply, whose id may be used again; return False where none was given up."""
+        """Record a late reply, whose id may be used again; return False where none was given up."""
         return self._table.came_late(request_id)
 
     def fail_all(self, error: Callable[[], Exception]) -> None:

@@ -1,4 +1,4 @@
-"""What one side asks its peer: requests and pings, each answered or failed once."""
+"""Pending requests and pings of one connection, each answered or failed once."""
 
 from __future__ import annotations
 

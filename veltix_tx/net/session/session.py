@@ -1,4 +1,4 @@
-"""A session: what an application holds of one connection whose handshake is complete."""
+"""Session: one connection whose handshake is complete, as applications see it."""
 
 from __future__ import annotations
 
@@ -43,21 +43,17 @@ class Session(Taggable):
     or coroutine is not done, the later ones wait. Replies to this side's own requests and pings
     never wait.
 
+    It lives in its reactor's thread. In another thread, such as one of a route with ``thread=True``, what returns a
+    Deferred blocks instead, and returns what that fires with.
+
     Attributes:
         peer: the other side as the handshake made it known: its version, its layout.
-        _encoding_key: equal for two sessions whose peers take the same bytes for the same message.
-        identity: what the server's ``authenticate`` returned for the peer; None without one, and on a client.
+        identity: what the server's authenticate returned for the peer; None without one, and on a client.
         closed: why nothing can be sent any more; None while the session is open.
-        admitted: True once the application's ``connected`` (``on_connect``) is done.
-        _owner_thread: the thread it lives in, its reactor's. In another thread, such as one of a route with
-            ``thread=True``, what returns a Deferred blocks instead, and returns what that fires with.
+        admitted: True if the application's ``connected`` (``on_connect``) is done.
         late_replies: replies dropped because their request had been given up.
         frames_rejected: frames refused and dropped (bad checksum, unknown type, garbage).
         broadcasts_dropped: broadcasts left out because too much was queued.
-        _requests: what it has asked; None until it asks.
-        _dispatcher: calls the application.
-        _on_closed: each is called with the session once it is gone and its last message has been handled.
-        admitters: each is called with the session when it is admitted.
     """
 
     def __init__(self, link: SessionTransport, peer: Peer, application: Application[Session]) -> None:
@@ -70,11 +66,11 @@ class Session(Taggable):
         self.late_replies = 0
         self.frames_rejected = 0
         self.broadcasts_dropped = 0
-        self._on_closed: tuple[Callable[[Session], None], ...] = ()
-        self.admitters: tuple[Callable[[Session], None], ...] = ()
+        self._on_closed: tuple[Callable[[Session], None], ...] = ()  # once it is gone and its last message has been handled
+        self._admitters: tuple[Callable[[Session], None], ...] = ()
         self._transport = link
         self._connection = link.connection
-        self._encoding_key = link.connection.encoding_key
+        self._encoding_key = link.connection.encoding_key  # equal where peers take the same bytes for the same message
         self._flow = link.flow
         self._overhead = link.connection.overhead
         self._probes = 0
@@ -91,7 +87,7 @@ class Session(Taggable):
 
     @property
     def is_gone(self) -> bool:
-        """True once the connection is gone. Messages that came before may still be handled."""
+        """True if the connection is gone. Messages that came before may still be handled."""
         return self._lost
 
     @property
@@ -124,7 +120,7 @@ class Session(Taggable):
 
     @property
     def blocking(self) -> BlockingSession:
-        """The session for other threads than the reactor's: its methods block and return plain values."""
+        """The session's methods for other threads than the reactor's, where they block and return plain values."""
         return BlockingSession(self)
 
     @property
@@ -143,7 +139,7 @@ class Session(Taggable):
             request_id: the ``request_id`` of the message it answers.
 
         Returns:
-            what can be awaited by who sends much: it waits as :meth:`when_writable` does.
+            an awaitable for senders of much, which waits for room as :meth:`when_writable` does.
 
         Raises:
             SessionClosed: the session is closed; nothing was sent.
@@ -180,7 +176,7 @@ class Session(Taggable):
                 have the first bit set, a client's have not); chosen here otherwise.
 
         Returns:
-            a Deferred of the reply: the first message of the peer with the request's id. It
+            a Deferred of the reply, the first message of the peer with the request's id. It
             errbacks with RequestTimeout; with SessionClosed as soon as the connection is gone;
             with RemoteError when the peer says that its handler failed; with MessageTooLarge, QueueFull,
             TooManyRequests (``limits.pending``) or LocalProtocolError, nothing having been sent.
@@ -225,7 +221,7 @@ class Session(Taggable):
 
     @from_any_thread
     def can_send(self, size: int) -> bool:
-        """Whether a message of so many bytes, header included, would be taken and not raise QueueFull."""
+        """Return True if a message of so many bytes, header included, would be taken and not raise QueueFull."""
         return self._flow.can_send(size)
 
     @from_any_thread
@@ -246,7 +242,7 @@ class Session(Taggable):
 
     @from_any_thread
     def unregister_producer(self) -> None:
-        """Let go of the producer."""
+        """Forget the producer."""
         self._flow.set_producer(None)
 
     @from_any_thread
@@ -364,7 +360,7 @@ class Session(Taggable):
             )
 
     def _may_log(self) -> bool:
-        """Whether the log may have one more line that the peer causes; may be called in any thread."""
+        """Return True if the log may have one more line that the peer causes; may be called in any thread."""
         return self._transport._may_log()
 
     def _cancel_handlers(self) -> None:
@@ -389,13 +385,13 @@ class Session(Taggable):
     # From the protocol and the turns.
 
     def _opened(self) -> None:
-        """Tell the application, before any message."""
+        """Call ``connected`` of the application, before any message."""
         self._dispatcher.opened()
 
-    def admit(self) -> None:
-        """Let others use the session: the application's ``connected`` is done."""
+    def _admit(self) -> None:
+        """Admit others to the session: the application's ``connected`` is done."""
         self.admitted = True
-        admitters, self.admitters = self.admitters, ()
+        admitters, self._admitters = self._admitters, ()
         for admitter in admitters:
             admitter(self)
         self._transport.admitted()
@@ -405,7 +401,7 @@ class Session(Taggable):
         self._dispatcher.dispatch(events, other)
 
     def _request_failed(self, request_id: int, error: RemoteError) -> None:
-        """Take word that a request failed."""
+        """Fail a request, as the peer says."""
         if self._requests is None or not self._requests.fail(request_id, error):
             self._count_late_reply()
 
@@ -433,7 +429,7 @@ class Session(Taggable):
         self._dispatcher.resume()
 
     def _closing(self, closed: SessionClosed) -> None:
-        """Take note that nothing can be sent or received any more: fail what waits."""
+        """Mark the session closed: nothing can be sent or received any more, and what waits fails."""
         if self.closed is None:
             self.closed = closed
             self._dispatcher.stop_accepting()
@@ -441,7 +437,7 @@ class Session(Taggable):
                 self._requests.fail_all(closed)
 
     def _connection_lost(self) -> None:
-        """Take note that the connection is gone: tell who listens, and the application in its turn."""
+        """Mark the connection gone: fire what waits for that, and call ``disconnected`` of the application in its turn."""
         assert self.closed is not None
         self._lost = True
         self._dispatcher.connection_lost(self.closed)

@@ -1,4 +1,4 @@
-"""The right to use a session whose ``on_connect`` is not done: a context variable says whose code is running.
+"""Right to use a session whose ``on_connect`` is not done: a context variable says whose code is running.
 
 A session is being set up from its handshake until the application's ``connected`` is done. Until then only
 that call may use it. It is known by its context: a coroutine carries the context it was begun in, and so does a

@@ -1,4 +1,4 @@
-"""Tags: what an application notes about one session, and a session's methods for it, under upstream's names."""
+"""Tags that an application sets on a session, and a session's methods for them, under upstream's names."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Tags:
         return self._values.get(name)
 
     def has_all(self, names: Iterable[str]) -> bool:
-        """Whether every one of these is there; True for none."""
+        """Return True if every one of these is there, or there are none."""
         return all(name in self._values for name in names)
 
     def has_any(self, names: Iterable[str]) -> bool:
-        """Whether one of these is there; False for none."""
+        """Return True if one of these is there."""
         return any(name in self._values for name in names)
 
     def remove(self, name: str) -> bool:
@@ -86,7 +86,7 @@ class Tags:
 
 
 class Taggable:
-    """What has tags.
+    """Base of what has tags.
 
     Attributes:
         _owner_thread: the thread it lives in.
@@ -101,7 +101,7 @@ class Taggable:
 
     @property
     def tags(self) -> Tags:
-        """What the application notes about it; :meth:`add_tag` and the others change them."""
+        """Tags that the application has set; :meth:`add_tag` and the others change them."""
         if self._tags is None:
             self._tags = Tags(self)
         return self._tags
@@ -117,18 +117,18 @@ class Taggable:
 
     @from_any_thread
     def has_tag(self, name: str) -> bool:
-        """Whether a tag is set."""
+        """Return True if a tag is set."""
         return name in self.tags
 
     @from_any_thread
     def has_all_tags(self, names: Iterable[str]) -> bool:
-        """Whether all of these tags are set; True for none. One tag alone, in place of several, is a SettingsError."""
+        """Return True if all of these tags are set, or there are none. One tag alone, in place of several, is a SettingsError."""
         check_names("names", names)
         return self.tags.has_all(names)
 
     @from_any_thread
     def has_any_tags(self, names: Iterable[str]) -> bool:
-        """Whether any of these tags is set; False for none. One tag alone, in place of several, is a SettingsError."""
+        """Return True if any of these tags is set. One tag alone, in place of several, is a SettingsError."""
         check_names("names", names)
         return self.tags.has_any(names)
 

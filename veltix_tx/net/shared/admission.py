@@ -1,4 +1,4 @@
-"""The open connections of one server: how many there are, and whom a new one must give way to or is refused for."""
+"""Admission control: the open connections of one server, and which of them is evicted, or whether a new one is refused."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from veltix_tx.net.clock import Clocks
 from veltix_tx.net.shared.context import Connection, SharedState
 
 __all__ = [
+    "EVICTABLE_AFTER",
+    "PER_SOURCE",
+    "REFUSED_AT_ONCE",
     "AdmissionControl",
 ]
 
 _log = Logger()
 
-_REFUSED_AT_ONCE = 32
-"""How many connections over the limit may be open while they are told that the server is full: half of the file
+REFUSED_AT_ONCE = 32
+"""Connections over the limit that may be open while they are told that the server is full: half of the file
 descriptors that are left for everything but connections, so that the other half stays."""
 
-_YOUNG = 3.0
+EVICTABLE_AFTER = 3.0
 """Seconds in which nobody gives way to a newer one: honest clients that come all at once are done by then, those of
 1.7 on an auto port among them."""
 
-_PER_SOURCE = 1000
+PER_SOURCE = 1000
 """Connections of one source, unless ``limits.per_source`` says otherwise; of this machine, whose own addresses may
 stand for everybody behind a proxy, any number."""
 
@@ -38,7 +41,7 @@ class AdmissionControl:
     """The open connections of one server, ready or not, on however many ports.
 
     Args:
-        limit: how many there may be; -1 for no limit.
+        most: how many there may be; -1 for no limit.
         limits: the limits for half-open ones and for one source.
         timeouts: the heartbeat's.
         clocks: where time comes from.
@@ -66,7 +69,7 @@ class AdmissionControl:
         return iter([*self._connections, *self._being_refused, *self._leaving])
 
     def make_room(self, source: str) -> bool:
-        """Let the oldest half-open connection give way to a new one where that is needed; return whether one more may come.
+        """Evict the oldest half-open connection where a new one needs its place; return True if one more may come.
 
         Args:
             source: where the new one comes from. If that has as many as it may, one of its own gives way.
@@ -93,7 +96,7 @@ class AdmissionControl:
     def _limit_of(self, source: str) -> float:
         if self._limits.per_source is not None:
             return self._limits.per_source
-        return inf if is_loopback(source) else _PER_SOURCE
+        return inf if is_loopback(source) else PER_SOURCE
 
     def admit(self, protocol: Connection, source: str, full: bool) -> bool:
         """Keep a connection until it is lost; return False for one refused too many, which is not even told.
@@ -105,7 +108,7 @@ class AdmissionControl:
         """
         if full:
             self.shared.counters["refused"] += 1
-            if len(self._being_refused) >= _REFUSED_AT_ONCE:
+            if len(self._being_refused) >= REFUSED_AT_ONCE:
                 return False
             self._being_refused.add(protocol)
             return True
@@ -117,7 +120,7 @@ class AdmissionControl:
         return True
 
     def handshake_completed(self, protocol: Connection) -> None:
-        """Take note that a handshake is complete."""
+        """Record that a handshake is complete."""
         if self._half_open.pop(protocol, None) is not None:
             source = self._connections[protocol]
             of_source = self._half_open_of[source]
@@ -138,7 +141,7 @@ class AdmissionControl:
     def _evict(self, candidates: Iterable[Connection], *, young: bool = False) -> bool:
         """Abort the oldest; return False where there is none, or it is too young for that and must not be."""
         oldest = next(iter(candidates), None)
-        if oldest is None or (not young and self._uptime() - self._half_open[oldest] < _YOUNG):
+        if oldest is None or (not young and self._uptime() - self._half_open[oldest] < EVICTABLE_AFTER):
             return False
         self.shared.counters["evicted"] += 1
         cause = HandshakeError("too many connections are in their handshake, and this one is the oldest")
@@ -151,7 +154,7 @@ class AdmissionControl:
         return True
 
     def connection_lost(self, protocol: Connection, _: SessionClosed) -> None:
-        """Take note that a connection is gone."""
+        """Record that a connection is gone."""
         self._leaving.discard(protocol)
         self._being_refused.discard(protocol)
         self._remove(protocol)

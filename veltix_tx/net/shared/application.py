@@ -13,7 +13,7 @@ S_contra = TypeVar("S_contra", contravariant=True)
 
 
 class Application(Protocol[S_contra]):
-    """What happens with the messages of sessions of one kind; see :class:`~veltix_tx.interfaces.IVeltixApplication`."""
+    """Application that sessions of one kind call; see :class:`~veltix_tx.interfaces.IVeltixApplication`."""
 
     def connected(self, session: S_contra, /) -> object:
         """Called for a session whose handshake is complete, before any of its messages."""

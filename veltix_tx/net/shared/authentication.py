@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 __all__ = [
+    "FIRST_WAIT",
+    "LONGEST_WAIT",
+    "REMEMBERED",
     "Authenticate",
     "Credentials",
     "CredentialsSource",
@@ -118,10 +121,10 @@ def expiry_of(identity: object) -> float:
     return float(expires_at)
 
 
-_FIRST_WAIT, _LONGEST_WAIT = 15.0, 600.0
+FIRST_WAIT, LONGEST_WAIT = 15.0, 600.0
 """Seconds for which a source is refused unasked, the first time, and at most: it doubles each time."""
 
-_REMEMBERED = 16_384
+REMEMBERED = 16_384
 """Sources whose refusals are remembered; who has not been refused for longest is forgotten."""
 
 
@@ -137,7 +140,7 @@ class _Refusals:
 
     bucket: TokenBucket
     until: float
-    wait: float = _FIRST_WAIT
+    wait: float = FIRST_WAIT
 
 
 class SourceBackoff:
@@ -173,11 +176,11 @@ class SourceBackoff:
             return
         now = self._uptime()
         refusals = self._sources.get(source)
-        if refusals is None or now - refusals.until > _LONGEST_WAIT:
+        if refusals is None or now - refusals.until > LONGEST_WAIT:
             refusals = self._sources[source] = _Refusals(TokenBucket(self._uptime, self._failures / 60, self._failures), now)
         self._sources.move_to_end(source)
         if not refusals.bucket.take(1):
             refusals.until = now + refusals.wait
-            refusals.wait = min(2 * refusals.wait, _LONGEST_WAIT)
-        if len(self._sources) > _REMEMBERED:
+            refusals.wait = min(2 * refusals.wait, LONGEST_WAIT)
+        if len(self._sources) > REMEMBERED:
             self._sources.popitem(last=False)

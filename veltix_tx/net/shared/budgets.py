@@ -11,7 +11,7 @@ __all__ = [
 
 
 class MemoryBudget:
-    """How many bytes all connections together may keep; beyond it the one that keeps the most is ended.
+    """Maximum of the bytes that all connections together keep; beyond it the one that keeps the most is ended.
 
     Args:
         most: bytes.
@@ -42,7 +42,7 @@ class MemoryBudget:
         return max(0.0, 1 - self.used / self._limit)
 
     def charge(self, connection: Any, size: int) -> None:
-        """Take note that a connection keeps so many bytes now; 0 for one that has ended."""
+        """Record that a connection keeps so many bytes now; 0 for one that has ended."""
         keepers = self._charges
         self.used += size - keepers.get(connection, 0)
         if size:

@@ -1,4 +1,4 @@
-"""One side: what makes its connections, and what they have in common."""
+"""Context of the connections of one server or client: what makes them, and the state that they share."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ _RELIEF = 1.0
 
 
 class SharedState:
-    """What the connections of one server, or of one client, share.
+    """State that the connections of one server, or of one client, share.
 
     Args:
         clocks: where time comes from.
@@ -218,7 +218,7 @@ class SharedState:
             each.hurry(seconds)
 
     def write_soon(self, connection: Any) -> None:
-        """Let a connection write what it has to send when this turn of the reactor is over.
+        """Schedule a connection to write what it has to send when this turn of the reactor is over.
 
         All that is sent in one turn leaves in one write: a message of a loop costs a quarter of a write of its own.
         """

@@ -1,11 +1,11 @@
-"""Names of the counters that the connections of one server or client share."""
+"""Counters that the connections of one server or client share, by name."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
 
-__all__ = ["COUNTERS", "Unhandled"]
+__all__ = ["COUNTERS", "MOST_TYPES", "Unhandled"]
 
 COUNTERS = {
     "accepted": "connections taken, by a server",
@@ -34,10 +34,10 @@ COUNTERS = {
     "cut_off": "connections that a stopping server did not get done with in time",
     "lines_left_out": "lines left out of the log because their source caused too many",
 }
-"""What is counted, beside ``closed_`` and a disconnect reason for each connection that has ended."""
+"""Counters by name, beside ``closed_`` and a disconnect reason for each connection that has ended."""
 
 
-_MOST_TYPES = 64
+MOST_TYPES = 64
 """Message types without a handler that are counted and named one by one; of more, which peers may choose, only the sum is kept."""
 
 
@@ -58,7 +58,7 @@ class Unhandled:
         """Count a message of a type that has no handler."""
         counters, of_type = self._counters, f"unhandled_{code}"
         counters["unhandled"] += 1
-        if of_type in counters or sum(name.startswith("unhandled_") for name in counters) < _MOST_TYPES:
+        if of_type in counters or sum(name.startswith("unhandled_") for name in counters) < MOST_TYPES:
             counters[of_type] += 1
 
     def first(self, key: object, may_log: Callable[[], bool]) -> bool:
@@ -68,7 +68,7 @@ class Unhandled:
             key: the type code, or whatever else stands for the type.
             may_log: asked only for a type that has not been named; while it says no, the type is not.
         """
-        if key in self._named or len(self._named) >= _MOST_TYPES or not may_log():
+        if key in self._named or len(self._named) >= MOST_TYPES or not may_log():
             return False
         self._named.add(key)
         return True

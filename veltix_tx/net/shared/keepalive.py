@@ -1,4 +1,4 @@
-"""Clocks, the deadlines of one connection on them, and whether peers are alive and keep measure."""
+"""Keepalive: pings to silent peers, and the end of those that stay silent."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Heartbeat:
             self._timer.set("look", self._interval, self._sweep)
 
     def reading_resumed(self, connection: KeepaliveTarget) -> None:
-        """Take note that reading goes on after a pause: what the peer said meanwhile is still to be read."""
+        """Count the peer as heard: reading goes on after a pause, and what the peer said meanwhile is still to be read."""
         connection.last_received = self._uptime()
         connection.pinged_at = None
 
@@ -124,7 +124,7 @@ class Heartbeat:
         return now + (self._interval if paused else self._timeout)
 
     def _makes_progress(self, connection: KeepaliveTarget) -> bool:
-        """Whether a silent peer has taken some of what waits for it since the last time."""
+        """Return True if a silent peer has taken some of what waits for it since the last time."""
         before, taken = self._targets[connection], connection.bytes_taken
         self._targets[connection] = taken
         return before is not None if taken is None else before is None or taken > before

@@ -8,14 +8,14 @@ from threading import RLock
 
 from twisted.logger import Logger
 
-__all__ = ["LogLimiter"]
+__all__ = ["ALL_SOURCES", "REMEMBERED", "LogLimiter"]
 
 _log = Logger()
 
-_ALL = 200
+ALL_SOURCES = 200
 """Lines per second about all peers together."""
 
-_REMEMBERED = 1024
+REMEMBERED = 1024
 """Sources whose budgets are kept; who has not been heard of for longest is forgotten."""
 
 _QUIET = 10.0
@@ -38,7 +38,7 @@ class _Budget:
 
 
 class LogLimiter:
-    """Counts the log lines that peers cause, for one server or client, over all their connections.
+    """Rate limiter for the log lines that peers cause, for one server or client, over all their connections.
 
     Each source has a budget, and there is one for all together. What is left out is counted, and
     told before the next line about that source, or when it has been quiet for a while. May be
@@ -56,7 +56,7 @@ class LogLimiter:
         self._uptime = uptime
         self._per_second = per_second
         self._burst = burst
-        self._all_sources = _Budget(uptime(), _ALL, _ALL)
+        self._all_sources = _Budget(uptime(), ALL_SOURCES, ALL_SOURCES)
         self._sources: OrderedDict[str, _Budget] = OrderedDict()
         self._suppressed: dict[str, None] = {}
         self._lock = RLock()
@@ -84,7 +84,7 @@ class LogLimiter:
             return True
 
     def close(self) -> None:
-        """Tell what was left out and has not been told."""
+        """Log the number of lines that were left out, where that is not done."""
         with self._lock:
             if len(self._suppressed) > 1:
                 self._all_sources.left_out += sum(self._sources[source].left_out for source in self._suppressed)
@@ -101,7 +101,7 @@ class LogLimiter:
             self._sources.move_to_end(source)
             budget.grow(now)
             return budget
-        if len(self._sources) >= _REMEMBERED:
+        if len(self._sources) >= REMEMBERED:
             oldest, forgotten = self._sources.popitem(last=False)
             self._all_sources.left_out += forgotten.left_out
             self._suppressed.pop(oldest, None)

@@ -1,4 +1,4 @@
-"""How a port accepts: few connections at a time, and after a while instead of all the time when the system is out of something."""
+"""Accept loop of a port: few connections at a time, and a back-off while the system has nothing to accept with."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from twisted.logger import Logger
 
-__all__ = ["back_off_on_accept_error", "limit_accepts"]
+__all__ = ["ACCEPTS_PER_TURN", "FIRST_WAIT", "LONGEST_WAIT", "back_off_on_accept_error", "limit_accepts"]
 
 _log = Logger()
 
-_ACCEPTS = 10
+ACCEPTS_PER_TURN = 10
 """Connections taken from a port in one turn of the reactor. Their handshakes come together, too, a few turns later."""
 
-_FIRST_WAIT = 0.01
-_LONGEST_WAIT = 1.0
+FIRST_WAIT = 0.01
+LONGEST_WAIT = 1.0
 """Seconds in which nothing is accepted after it has failed twice in a row; the wait doubles each time it fails again."""
 
 
 def limit_accepts(port: Any) -> None:
-    """Let a listening port take few connections at a time, so that those who are connected need not wait for all of them.
+    """Limit the connections a listening port takes in one turn, so that those who are connected need not wait for all of them.
 
     Twisted's ports take more and more of them in one turn, the more there are.
     """
@@ -31,14 +31,14 @@ def limit_accepts(port: Any) -> None:
     accept = port.doRead
 
     def doRead() -> None:  # noqa: N802
-        port.numberAccepts = min(port.numberAccepts, _ACCEPTS)
+        port.numberAccepts = min(port.numberAccepts, ACCEPTS_PER_TURN)
         accept()
 
     port.doRead = doRead
 
 
 def back_off_on_accept_error(port: IListeningPort, reactor: IReactorTime, may_log: Callable[[], bool] = lambda: True) -> None:
-    """Let a port wait when nothing can be accepted.
+    """Make a port wait when nothing can be accepted.
 
     Twisted tries again at once, for as long as there is a connection to accept: it takes all of a CPU,
     and writes to its log each time. (It does help itself where this process has used up its own files.)
@@ -67,14 +67,14 @@ class _BackingOffSocket:
         return getattr(self._socket, name)
 
     def accept(self) -> Any:
-        """Accept a connection; take note whether that fails."""
+        """Accept a connection, and count a failure."""
         try:
             accepted = self._socket.accept()
         except OSError as error:
             self._failures = 0 if error.errno in (EAGAIN, EWOULDBLOCK) else self._failures + 1
             if self._failures > 1 and self._wait is None:
                 self._port.stopReading()
-                seconds = min(_FIRST_WAIT * 2 ** min(self._failures - 2, 10), _LONGEST_WAIT)
+                seconds = min(FIRST_WAIT * 2 ** min(self._failures - 2, 10), LONGEST_WAIT)
                 if self._may_log():
                     _log.warn("nothing can be accepted for {seconds} s: {error}", seconds=seconds, error=error)
                 self._wait = self._reactor.callLater(seconds, self._go_on)

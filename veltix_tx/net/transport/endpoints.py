@@ -1,4 +1,4 @@
-"""Where a server listens: Twisted's endpoints, with a wire in front of their descriptions and TLS in them."""
+"""Endpoints of a server: Twisted's, with a wire in front of their descriptions and TLS in them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,18 @@ from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.interface import Wire
 from veltix_tx.wire.registry import find_wire
 
-__all__ = ["ClientEndpoint", "ListenSpec", "ServerEndpoint", "TlsFiles", "listen_specs", "open_client_endpoint", "open_endpoint"]
+__all__ = [
+    "BACKLOG",
+    "ClientEndpoint",
+    "ListenSpec",
+    "ServerEndpoint",
+    "TlsFiles",
+    "listen_specs",
+    "open_client_endpoint",
+    "open_endpoint",
+]
 
-_BACKLOG = "backlog=1024"
+BACKLOG = 1024
 """Connections that may wait to be accepted; with Twisted's 50, a crowd of clients is left hanging."""
 
 _TCP = ("tcp", "tcp4", "tcp6")
@@ -50,14 +59,14 @@ _CLIENTS: Kinds = {
 
 
 class ServerEndpoint(Protocol):
-    """What an IStreamServerEndpoint has, for type checkers that do not know zope's interfaces."""
+    """IStreamServerEndpoint for type checkers that do not know zope's interfaces."""
 
     def listen(self, protocolFactory: Any, /) -> Any:
         """Listen."""
 
 
 class ClientEndpoint(Protocol):
-    """What an IStreamClientEndpoint has, for the same."""
+    """IStreamClientEndpoint for type checkers that do not know zope's interfaces."""
 
     def connect(self, protocolFactory: Any, /) -> Any:
         """Connect."""
@@ -90,7 +99,7 @@ class ListenSpec(NamedTuple):
 
     @property
     def encrypted(self) -> bool:
-        """Whether it is known to have TLS, ours or its own."""
+        """True if it is known to have TLS, ours or its own."""
         return self.tls is not None or (isinstance(self.endpoint, str) and self.endpoint.startswith(("ssl:", "tls:")))
 
     def name_error(self, error: SettingsError) -> SettingsError:
@@ -111,7 +120,7 @@ def listen_specs(config: ServerConfig) -> list[ListenSpec]:
     wire = find_wire(config.wire)
     if not config.endpoints:
         interface = config.host.replace(":", r"\:")
-        return [ListenSpec(wire, f"tcp:{config.port}:interface={interface}:{_BACKLOG}", files)]
+        return [ListenSpec(wire, f"tcp:{config.port}:interface={interface}:backlog={BACKLOG}", files)]
     found = [_place(each, wire, files) for each in config.endpoints]
     if files is not None and not any(place.tls == files for place in found):
         raise SettingsError(
@@ -193,7 +202,7 @@ def _place(endpoint: str | IStreamServerEndpoint, default: Wire, files: TlsFiles
     kind, *parts = re.findall(r"(?:\\.|[^\\:])+", rest) or [""]
     if not _OWN_TLS.match(rest):
         told = "::" in rest or len(parts) > 2 or any(part.startswith("backlog=") for part in parts)
-        return ListenSpec(wire, rest if told or kind not in _TCP else f"{rest}:{_BACKLOG}", None, endpoint)
+        return ListenSpec(wire, rest if told or kind not in _TCP else f"{rest}:backlog={BACKLOG}", None, endpoint)
     given, others = {}, []
     for part in parts:
         name, _, value = part.partition("=")
@@ -206,7 +215,7 @@ def _place(endpoint: str | IStreamServerEndpoint, default: Wire, files: TlsFiles
     elif files is None or given:
         raise SettingsError("endpoint", endpoint, "one with cert=FILE in it, or tls_cert given")
     if not any(part.startswith("backlog=") for part in others):
-        others.append(_BACKLOG)
+        others.append(f"backlog={BACKLOG}")
     return ListenSpec(wire, ":".join(["tcp", *others]), files, endpoint, bool(given))
 
 

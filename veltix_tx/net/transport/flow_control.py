@@ -1,4 +1,4 @@
-"""Flow control: what is written when, when reading from a peer pauses, and what becomes of a peer that does not read."""
+"""Flow control: the write buffer and its water marks, pauses in reading, and the cut-off of a slow reader."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from veltix_tx.net.shared.context import SharedState
 from veltix_tx.net.transport.sockets import is_plain, unsent, write_straight
 from veltix_tx.net.waiters import Waiters
 
-__all__ = ["SLOWEST", "FlowControl"]
+__all__ = ["CHUNK", "MOST_UNREAD_REPLIES", "SLOWEST", "FlowControl"]
 
 _log = Logger()
 
-_OWED = 1024 * 1024
+MOST_UNREAD_REPLIES = 1024 * 1024
 """Bytes of unread replies above which a peer's next requests are not read."""
 
 SLOWEST = 8 * 1024
@@ -32,7 +32,7 @@ SLOWEST = 8 * 1024
 _BUFFERS = 64
 """Buffers given to the kernel in one call, far below what it takes."""
 
-_HANDFUL = 128 * 1024
+CHUNK = 128 * 1024
 """Bytes given to the transport at a time, which joins them into a copy of its own."""
 
 
@@ -89,10 +89,10 @@ class FlowControl:
             None where that is not known.
 
     Attributes:
-        blocked: whether the transport takes nothing at present.
+        blocked: True if the transport takes nothing at present.
         queued: bytes that wait here.
         pause_reasons: why reading is paused; none where it is not.
-        backlogged: whether so many replies are unread that no request should be handled.
+        backlogged: True if so many replies are unread that no request should be handled.
         shared_bytes: bytes of what is written next that other queues hold as well.
     """
 
@@ -124,7 +124,7 @@ class FlowControl:
         self.backlogged = False
         self.shared_bytes = 0
         self._side = link
-        self._max_unread_replies = max(most, _OWED)
+        self._max_unread_replies = max(most, MOST_UNREAD_REPLIES)
         self._acknowledged = acknowledged
         self._queue: deque[bytes | memoryview] | None = None
         self.pause_reasons: tuple[str, ...] = ()
@@ -136,7 +136,7 @@ class FlowControl:
 
     @property
     def paused(self) -> bool:
-        """Whether reading is paused."""
+        """True if reading is paused."""
         return bool(self.pause_reasons)
 
     @property
@@ -150,7 +150,7 @@ class FlowControl:
         self._side.transport.registerProducer(self, True)
 
     def stop(self) -> None:
-        """Let go of the transport as soon as it has been given what waits here: it may close only then."""
+        """Unregister from the transport as soon as it has been given what waits here: it may close only then."""
         self._closing = True
         self._plain = self.backlogged = False  # the transport closes when it has written something itself
         if self.pause_reasons:
@@ -163,7 +163,7 @@ class FlowControl:
         self._leave_high_water()
 
     def end(self) -> None:
-        """Take note that nothing can be written any more."""
+        """Drop what waits: nothing can be written any more."""
         self._closing = True
         self.backlogged = self.blocked = False
         self._queue = None
@@ -184,9 +184,9 @@ class FlowControl:
                 both sides to stop reading while each waits for the other's replies, neither would go on.
         """
         sharing, self.shared_bytes = self.shared_bytes, 0
-        if not sharing and len(buffers) > 1 and size <= _HANDFUL:
+        if not sharing and len(buffers) > 1 and size <= CHUNK:
             buffers = [b"".join(buffers)]  # once, for the transport and the queue alike
-        if not self.blocked and size <= _HANDFUL:
+        if not self.blocked and size <= CHUNK:
             if self._plain:
                 data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
                 written = write_straight(self._side.transport, [data])
@@ -213,14 +213,15 @@ class FlowControl:
         if owed:
             self._unread_replies += owed
             self._replies_end = self._written + self.queued
-            if self._unread_replies > (self._max_unread_replies if self._side.awaiting_replies else _OWED) and not self._closing:
+            most = self._max_unread_replies if self._side.awaiting_replies else MOST_UNREAD_REPLIES
+            if self._unread_replies > most and not self._closing:
                 self.backlogged = True
                 self.pause("replies unread")
         if (self._above_high_water or self.pause_reasons) and "write" not in self._side.timers and not self._closing:
             self._watch_progress()
 
     def can_send(self, size: int) -> bool:
-        """Whether a message of so many bytes, header included, would be taken."""
+        """Return True if a message of so many bytes, header included, would be taken."""
         waiting = self.queued + self._side.unwritten
         return not (self.blocked and waiting) or waiting + size <= self._side.limits.write_hard
 
@@ -283,7 +284,7 @@ class FlowControl:
             self._notify_producer("resumeProducing")
 
     def _charge(self) -> None:
-        """Tell the budget what waits here alone."""
+        """Charge the send budget with the bytes that wait here alone."""
         self._shared = min(self._shared, self.queued)
         self._side.shared.send_budget.charge(self._side, self.queued - self._shared)
 
@@ -310,12 +311,12 @@ class FlowControl:
 
     def _next_chunk(self, queue: deque[bytes | memoryview]) -> list[bytes]:
         taken, size = list[bytes](), 0
-        while queue and size < _HANDFUL:
+        while queue and size < CHUNK:
             buffer = queue.popleft()
-            if len(buffer) > _HANDFUL:
+            if len(buffer) > CHUNK:
                 rest = memoryview(buffer)
-                queue.appendleft(rest[_HANDFUL:])
-                buffer = rest[:_HANDFUL]
+                queue.appendleft(rest[CHUNK:])
+                buffer = rest[:CHUNK]
             size += len(buffer)
             taken.append(bytes(buffer))
         self.queued -= size

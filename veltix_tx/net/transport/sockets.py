@@ -1,4 +1,4 @@
-"""What the kernel knows of a connection, where it tells, and writing to it without a detour."""
+"""Kernel's view of a connection, where it tells, and writes without a detour."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ with suppress(ImportError):  # Windows has neither
     from termios import FIONREAD, TIOCOUTQ
 
 __all__ = [
+    "PROBES",
+    "UNSENT",
     "acknowledge",
     "acknowledged",
     "has_socket",
@@ -39,7 +41,7 @@ _ACKNOWLEDGED = 120
 _NOT_SENT = 144
 """Offsets in Linux's ``struct tcp_info``."""
 
-_PROBES = 4
+PROBES = 4
 """Unanswered questions after which the kernel gives a peer up."""
 
 _LONGEST_WAIT = 32767
@@ -51,7 +53,7 @@ _PEEKED = 1024 * 1024
 _NOBODY = bytes(16)
 """An address of no family (``AF_UNSPEC``)."""
 
-_UNSENT = 256 * 1024
+UNSENT = 256 * 1024
 """Bytes that the kernel takes of us beyond what the peer's window lets it send."""
 
 
@@ -83,7 +85,7 @@ def reset(transport: object) -> None:
 
 
 def acknowledge(transport: object) -> None:
-    """Have our kernel acknowledge at once what has arrived, where it can be told.
+    """Make our kernel acknowledge at once what has arrived, where it can be told.
 
     It waits up to 40 ms for something to send with it, and a peer's kernel that has less than a segment left waits for that.
     """
@@ -128,7 +130,7 @@ def notice_dead_peers(transport: Any, ping_interval: float, ping_timeout: float)
     waits in it for a slow peer is bounded, too.
     """
     with suppress(AttributeError, OSError):  # a test's transport; a peer that has gone already
-        handle = getattr(transport, "transport", transport).getHandle()
+        handle = lowest(transport).getHandle()
         for level, option, value in _options(ping_interval, ping_timeout):
             handle.setsockopt(level, option, value)
 
@@ -138,33 +140,33 @@ def _options(ping_interval: float, ping_timeout: float) -> list[tuple[int, int, 
     wanted = [
         (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
         (socket.IPPROTO_TCP, "TCP_KEEPIDLE", max(1, min(ceil(ping_interval), _LONGEST_WAIT))),
-        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", max(1, min(ceil(ping_timeout / _PROBES), _LONGEST_WAIT))),
-        (socket.IPPROTO_TCP, "TCP_KEEPCNT", _PROBES),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", max(1, min(ceil(ping_timeout / PROBES), _LONGEST_WAIT))),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", PROBES),
         (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", min(ceil((ping_interval + ping_timeout) * 1000), 2**31 - 1)),
-        (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", _UNSENT),
+        (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", UNSENT),
     ]
     return [(level, getattr(socket, name), value) for level, name, value in wanted if hasattr(socket, name)]
 
 
 def read_at_once(transport: Any, size: int) -> None:
-    """Have a transport, or what is below its TLS, read so many bytes at once, where it can be told."""
-    reads = getattr(transport, "transport", transport)
+    """Set the bytes that a transport, or the one below its TLS, reads at once, where it can be told."""
+    reads = lowest(transport)
     if getattr(reads, "bufferSize", size) != size:
         reads.bufferSize = size
 
 
 def is_plain(transport: object) -> bool:
-    """Whether a transport is one of Twisted's own connections, which :func:`write_straight` can write to."""
+    """Return True if a transport is one of Twisted's own connections, which :func:`write_straight` can write to."""
     return isinstance(transport, Connection)
 
 
 def has_socket(transport: object) -> bool:
-    """Whether there is a socket below a transport."""
+    """Return True if there is a socket below a transport."""
     return hasattr(lowest(transport), "getHandle")
 
 
 def has_unwritten(transport: Any) -> bool:
-    """Whether something waits in one of Twisted's own connections to be given to the kernel."""
+    """Return True if something waits in one of Twisted's own connections to be given to the kernel."""
     return is_plain(transport) and bool(transport.dataBuffer or transport._tempDataBuffer)
 
 
@@ -186,9 +188,8 @@ def write_straight(transport: Any, buffers: Sequence[bytes | memoryview]) -> int
 
 
 def _tcp_info(transport: Any, kind: str, offset: int) -> int | None:
-    below_tls = getattr(transport, "transport", transport)
     try:
-        raw = below_tls.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, offset + struct.calcsize(kind))
+        raw = lowest(transport).getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, offset + struct.calcsize(kind))
         found: int = struct.unpack_from(kind, raw, offset)[0]
     except (AttributeError, OSError, struct.error):
         return None

@@ -1,4 +1,4 @@
-"""What is known of a connection's TLS without importing any of it, which may not be installed."""
+"""Knowledge of a connection's TLS without importing any of it, which may not be installed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from veltix_tx.wire.interface import Role
 __all__ = ["OURS", "beginning_of_tls", "not_installed", "tells_when_secure", "tls_failure"]
 
 OURS = "veltix_tx"
-"""Whose words an OpenSSL error carries that :mod:`veltix_tx.net.transport.tls` raises."""
+"""Library named by the OpenSSL errors that :mod:`veltix_tx.net.transport.tls` raises."""
 
 _CLIENT_HELLO = b"\x16\x03"
 _ALERT = b"\x15\x03"
-"""How TLS begins: the versions after these bytes differ."""
+"""First bytes of TLS: the versions after them differ."""
 
 _OTHER = {Role.CLIENT: "the server", Role.SERVER: "the client"}
 
@@ -63,7 +63,7 @@ _SAYINGS: tuple[tuple[str, Callable[[Role], str]], ...] = (
 
 
 def tells_when_secure(transport: object) -> bool:
-    """Whether a transport will call its protocol's ``handshakeCompleted()`` when TLS is through."""
+    """Return True if a transport will call its protocol's ``handshakeCompleted()`` when TLS is through."""
     tls = sys.modules.get("twisted.protocols.tls")
     return tls is not None and isinstance(transport, tls.TLSMemoryBIOProtocol)
 

@@ -1,4 +1,4 @@
-"""Which codec is at work: the compiled one where it was built, else Python's; and whose CRC-32.
+"""Choice of the codec (the compiled one where it was built, else Python's) and of the CRC-32.
 
 The compiled codec decodes the ordinary frames of the CRC-32 layouts and encodes theirs; everything out of
 the ordinary, and with it every rule, is Python's in :mod:`veltix_tx.wire.veltix.frames` for both. What one makes

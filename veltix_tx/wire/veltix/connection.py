@@ -1,4 +1,4 @@
-"""One connection, sans-io: the peer's bytes in, events and bytes to send out.
+"""Veltix connection, sans-io: the peer's bytes in, events and bytes to send out.
 
 The floor above drives a :class:`WireConnection` and never knows which wire it is on::
 
@@ -91,7 +91,7 @@ _packer = lru_cache(maxsize=64)(Layout.packer)
 
 @dataclass(frozen=True, slots=True)
 class _Beginning:
-    """What is only needed until the handshake is complete, and kept no longer: a connection is small."""
+    """State that is only needed until the handshake is complete, and kept no longer: a connection is small."""
 
     role: Role
     calendar_ms: Callable[[], int]
@@ -196,12 +196,12 @@ class VeltixConnection:
 
     @property
     def marks_requests(self) -> bool:
-        """True where error replies are agreed on: they answer only ids that ask."""
+        """True if error replies are agreed on: they answer only ids that ask."""
         return self.peer is not None and ERRORS in self.peer.features
 
     @property
     def supports_ping(self) -> bool:
-        """True: every release answers a PING."""
+        """True if the peer answers pings: every release does."""
         return True
 
     @property
@@ -227,7 +227,7 @@ class VeltixConnection:
 
     @property
     def handshake_fault(self) -> HandshakeError | None:
-        """What is wrong with what the peer has said so far, in a handshake that goes on all the same; None for nothing."""
+        """Fault in what the peer has said so far, in a handshake that goes on all the same; None for none."""
         return None if self._handshake is None else self._handshake.fault
 
     def start(self) -> list[Event]:
@@ -325,7 +325,7 @@ class VeltixConnection:
         return self._go_on(partial(self._handshake.receive_data, data), received_at)
 
     def connection_lost(self) -> None:
-        """Take note that the connection is closed; nothing more is read or sent."""
+        """Mark the connection closed. Later input is ignored; later sends raise LocalProtocolError."""
         self._move(Trigger.END)
         self._decoder = None  # and with it the part of a message, before the garbage collector comes
         self._max_joined = -1

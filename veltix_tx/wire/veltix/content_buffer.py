@@ -1,4 +1,4 @@
-"""One long content while it arrives."""
+"""Buffer of one long content while it arrives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KEPT = 4 * 1024 * 1024
 
 @cache
 def _keep_freed_memory() -> None:
-    """Have glibc keep a few MiB that are freed for the next message, instead of having the kernel clear pages for each.
+    """Make glibc keep a few MiB that are freed for the next message, instead of having the kernel clear pages for each.
 
     It raises the limits by itself when a block is freed for which it asked the kernel (mallopt(3), M_MMAP_THRESHOLD):
     this one is never touched and costs nothing. 0 to 3 instead of 270 page faults for an echo of 1 MiB, 0.2 of 1.0 ms.

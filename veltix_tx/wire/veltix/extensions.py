@@ -1,4 +1,4 @@
-"""What two peers of this package agree on in the JSON handshake, beyond upstream's protocol.
+"""Extensions that two peers of this package agree on in the JSON handshake, beyond upstream's protocol.
 
 A server that finds out offers features in its hello's ``meta``, a client that finds out answers with those it wants.
 Real releases ignore the key, and a pinned side never sends it. What is agreed uses system codes from 100 on, which are
@@ -31,7 +31,7 @@ PARAMETER = "features"
 ERRORS, IDENTITY = "errors", "identity"
 
 FEATURES = (ERRORS, IDENTITY)
-"""What this side offers and wants."""
+"""Features that this side offers and wants."""
 
 MAX_ERROR_SIZE = 4096
 """Maximum bytes of a FAILED frame's content, either way. A longer one is rejected as malformed."""

@@ -1,4 +1,4 @@
-"""Runs: what takes many ordinary frames of one size, or a single one, in one go where the compiled codec is not in use.
+"""Fast path: many ordinary frames of one size, or a single one, in one go where the compiled codec is not in use.
 
 What it leaves, it leaves to the decoder: every rule about frames is in :mod:`veltix_tx.wire.veltix.frames`. A frame is
 ordinary when nothing is wrong with it, its type is known, and it is none of the system's.

@@ -40,7 +40,7 @@ _LONG = 4096
 the tail, which is joined to the next read."""
 
 _REPEATS = 16
-"""How often one frame may begin again; each time costs its checksum."""
+"""Times that one frame may begin again; each time costs its checksum."""
 
 _TO_SIZE = 9
 """Bytes of a W15 or W16 header that hold its magic, type code and size."""
@@ -85,7 +85,7 @@ class FrameDecoder:
     Attributes:
         error: what ended the stream, None while it is sound. After an error nothing more is decoded.
         violations: refusals that count against the peer so far.
-        system_seen: whether the last batch holds a message with a system code.
+        system_seen: True if the last batch holds a message with a system code.
     """
 
     __slots__ = (

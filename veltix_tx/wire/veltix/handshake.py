@@ -62,11 +62,12 @@ from veltix_tx.wire.veltix.releases import AUTO_HELLOS, SUPERSET, HandshakeKind,
 from veltix_tx.wire.veltix.states import DETECTION, ON_TIMEOUT, OTHERWISE, SCRIPTS, SIGNATURES, Step
 
 __all__ = [
+    "SILENCE",
     "Handshake",
 ]
 
 _PAD_BYTES = b"\xff" * 128
-_SILENCE = 1.5
+SILENCE = 1.5
 """Seconds without a hello after which a client asks whether the server has no handshake."""
 
 _LAYOUTS, _LAYOUT = "layouts", "layout"
@@ -86,7 +87,7 @@ _USUAL_METAS: tuple[Mapping[str, object], ...] = (
     SUPERSET.meta,
     {**SUPERSET.meta, PARAMETER: [ERRORS]},
 )
-"""What real clients, and those and servers of this package, say in their ``meta``."""
+"""``meta`` of real clients, and of clients and servers of this package."""
 
 
 def _peer(
@@ -176,7 +177,7 @@ class Handshake:
     def start(self) -> None:
         """Begin: a server says its first hello, a side without a handshake is done."""
         if self._steps[:1] == [Step.DETECT_SERVER]:
-            self.next_timeout = _SILENCE
+            self.next_timeout = SILENCE
         self._advance()
 
     def handle_timeout(self) -> None:
@@ -245,7 +246,7 @@ class Handshake:
 
     @property
     def fault(self) -> HandshakeError | None:
-        """What is wrong with what the server has said while a pinned client still waits for its HELLO; None for nothing."""
+        """Fault in what the server has said while a pinned client still waits for its HELLO; None for none."""
         if self._release is None or self.peer is not None:
             return None
         if self._refused:
@@ -345,7 +346,7 @@ class Handshake:
     # Reading: each returns whether the peer's part was there whole.
 
     def _find(self) -> bool:
-        """Tell by the peer's first bytes which steps follow."""
+        """Detect by the peer's first bytes which steps follow."""
         if len(self._buffer) < 2:
             return False
         step = self._steps[0]

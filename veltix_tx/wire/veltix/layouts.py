@@ -52,7 +52,7 @@ class Layout:
         format: the header in ``struct`` notation.
         checksum: content -> digest, an int (CRC-32) or 32 bytes (SHA-256).
         id_size: bytes of a request id, 0 for none.
-        clock: whether a header carries the sender's clock in ms.
+        clock: True if a header carries the sender's clock in ms.
         magic: the two bytes a header starts with, or ``b""``.
     """
 
@@ -74,7 +74,7 @@ class Layout:
 
     @property
     def wide_id(self) -> bool:
-        """Whether the request id unpacks to bytes instead of an int."""
+        """True if the request id unpacks to bytes instead of an int."""
         return self.id_size not in (2, 4)
 
     def running_checksum(self) -> RunningChecksum:

@@ -1,4 +1,4 @@
-"""What each published Veltix release speaks, says of itself and accepts, as one table.
+"""Release table: what each published Veltix release speaks, announces and accepts, by which a hello's version is judged.
 
 A release's name is its wheel's; what it *announces* is what it puts on the wire, which differs
 for wheels that lie: 1.2.0 and 1.2.1 say 1.1.2, 1.6.1 says 1.6.0, 1.6.5 says 1.6.4. Releases
@@ -34,7 +34,7 @@ AUTO = "auto"
 
 
 class HandshakeKind(Enum):
-    """How a connection begins. In every one of them the server speaks first, or nobody does."""
+    """Kind of handshake. In every one of them the server speaks first, or nobody does."""
 
     NONE = "none"
     HELLO = "HELLO frames"
@@ -54,8 +54,8 @@ class Release:
         protocol: the ``pv`` it sends; of a peer that sends one too, it accepts every minor
             version and does not look at ``versions``. None before 2.0.3.
         meta: what a server of it sends as ``meta`` in its JSON hello.
-        monotonic: whether its header clock is the uptime instead of the calendar's.
-        prefix: whether it takes a version with a ``v`` in front for the same one.
+        monotonic: True if its header clock is the uptime instead of the calendar's.
+        prefix: True if it takes a version with a ``v`` in front for the same one.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Release:
     prefix: bool = False
 
     def accepts(self, version: str, protocol: object = None) -> bool:
-        """Whether this release talks to a peer that announces ``version`` and sends this ``pv``."""
+        """Return True if this release talks to a peer that announces ``version`` and sends this ``pv``."""
         if self.protocol is None or protocol is None:
             return self.read(version) in self.versions
         # Real peers of 2.0.3 and later want exactly two whole numbers, the first of them theirs.
@@ -77,7 +77,7 @@ class Release:
         return bool(numbers) and protocol.split(".")[0] == self.protocol.split(".")[0]  # type: ignore[attr-defined]
 
     def welcomes(self, version: str) -> bool:
-        """Whether a server of this release talks to a client that announces ``version`` (HELLO frames)."""
+        """Return True if a server of this release talks to a client that announces ``version`` (HELLO frames)."""
         return self.read(version) in self.welcome
 
     def read(self, version: str) -> str:
@@ -86,12 +86,12 @@ class Release:
 
     @property
     def waits(self) -> bool:
-        """Whether a client of it goes on waiting after the HELLO of a version it refuses; those from 1.6.10 on close."""
+        """True if a client of it goes on waiting after the HELLO of a version it refuses; those from 1.6.10 on close."""
         return self.layout in (W62, W22)
 
     @property
     def rule(self) -> str:
-        """What it accepts, as a part of a sentence."""
+        """Versions it accepts, as a part of a sentence."""
         rules = [f"pv {self.protocol.split('.')[0]}.x"] if self.protocol else []
         return " or ".join(rules + sorted(self.versions))
 
@@ -114,7 +114,7 @@ _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 
 
 def is_version(text: str) -> bool:
-    """Whether a text could be a release's version: three whole numbers with points between them, and nothing else."""
+    """Return True if a text could be a release's version: three whole numbers with points between them, and nothing else."""
     return _VERSION.fullmatch(text) is not None
 
 
@@ -203,7 +203,7 @@ AUTO_HELLOS: tuple[Release | None, ...] = (
     # Last, because to the older ones its bytes begin a frame of 655 KB.
     RELEASES["1.7.0"],
 )
-"""What a server with ``wire="auto"`` says, one after another, until the client answers."""
+"""Hellos that a server with ``wire="auto"`` sends, one after another, until the client answers."""
 
 
 def find_release(name: str) -> Release:

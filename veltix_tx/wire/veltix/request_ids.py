@@ -1,4 +1,4 @@
-"""Request ids for each side of each layout, and the table of requests that wait for a reply."""
+"""Request ids of each side of each layout."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def half_of(role: Role, peer: VeltixPeer) -> range:
 
 
 class RequestIds:
-    """Where one side of one connection takes its request ids from.
+    """Request ids of one side of one connection.
 
     Ids of 16 bits are counted through the side's half. Wider ones of requests are drawn at random, with the second bit clear.
     Messages that ask nothing have it set, so that an answer to one is no request's reply; they are counted from a number
@@ -74,7 +74,7 @@ class RequestIds:
         getrandbits: draws the wider ones: a number of bits -> an int of as many.
 
     Attributes:
-        available: whether the layout has request ids at all.
+        available: True if the layout has request ids at all.
         unsolicited: return an id for a message that asks nothing and answers nothing: with 16 bits always the same one.
     """
 

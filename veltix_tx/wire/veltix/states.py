@@ -30,7 +30,7 @@ class _Named(Enum):
 
 
 class State(_Named):
-    """Where a connection is in its life."""
+    """State of a connection."""
 
     NEW = auto()
     HANDSHAKE = auto()
@@ -40,7 +40,7 @@ class State(_Named):
 
 
 class Trigger(_Named):
-    """What moves a connection from one state to another."""
+    """Triggers that move a connection from one state to another."""
 
     START = auto()
     REFUSE = auto()
@@ -98,17 +98,17 @@ DETECTION: dict[Role, tuple[Step, ...]] = {
     Role.SERVER: (Step.SAY_HELLO, Step.DETECT_CLIENT),
     Role.CLIENT: (Step.DETECT_SERVER,),
 }
-"""How a side begins that finds out."""
+"""First steps of a side that detects its peer's generation."""
 
 ON_TIMEOUT: dict[Step, tuple[Step, ...]] = {
     Step.DETECT_CLIENT: (Step.SAY_HELLO, Step.DETECT_CLIENT),
     Step.DETECT_SERVER: (Step.SEND_PING, Step.DETECT_AFTER_PING),
 }
-"""How a side that finds out goes on while its peer is silent. In every other step it waits."""
+"""Steps of a side that detects its peer's generation while the peer is silent. In every other step it waits."""
 
 
 class Signature(NamedTuple):
-    """What a peer's first two bytes begin: a handshake, its layout unless that is still open, and this side's next steps."""
+    """Signature of a handshake: its kind, its layout unless that is still open, and this side's next steps."""
 
     kind: HandshakeKind
     layout: Layout | None
@@ -133,11 +133,11 @@ SIGNATURES: dict[Step, dict[bytes, Signature]] = {
     Step.DETECT_SERVER: _HELLOS,
     Step.DETECT_AFTER_PING: {**_HELLOS, _begins(PONG): Signature(HandshakeKind.NONE, W62, (Step.READ_PONG,))},
 }
-"""What a side that finds out takes the peer's first two bytes for."""
+"""Auto-detection: maps the first two bytes received to a handshake and a header layout."""
 
 OTHERWISE: dict[Step, Signature] = {
     Step.DETECT_CLIENT: Signature(HandshakeKind.JSON, None, SCRIPTS[HandshakeKind.JSON, Role.SERVER][1:]),
     Step.DETECT_SERVER: Signature(HandshakeKind.JSON, None, SCRIPTS[HandshakeKind.JSON, Role.CLIENT]),
     Step.DETECT_AFTER_PING: Signature(HandshakeKind.JSON, None, SCRIPTS[HandshakeKind.JSON, Role.CLIENT]),
 }
-"""What it takes every other first two bytes for."""
+"""Auto-detection of every other first two bytes."""

@@ -61,7 +61,7 @@ class Client(Routed):
 
     @property
     def is_connected(self) -> bool:
-        """Whether messages can be sent now."""
+        """True if messages can be sent now."""
         return self.socket.session is not None
 
     def connect(self, _from_retry: bool = False) -> bool:

@@ -1,4 +1,4 @@
-"""Why a client is not connected, in upstream's three words."""
+"""Reasons for which a client is not connected, in upstream's three words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["DisconnectReason", "DisconnectState", "as_upstream"]
 
 
 class DisconnectReason(Enum):
-    """Why there is no connection."""
+    """Reason for which there is no connection."""
 
     SERVER_CLOSED = 1
     ERROR = 2

@@ -1,4 +1,4 @@
-"""What ``client.conn`` and ``client.socket`` are: one connection, to send on from any thread."""
+"""Connection of ``client.conn`` and ``client.socket``, to send on from any thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from veltix_tx.wire.veltix.peer import VeltixPeer
 __all__ = ["Connection", "broadcast"]
 
 _UNSENDABLE = (LocalProtocolError, TypeError, AttributeError)
-"""What encoding raises: too large, or no bytes, no type, no id."""
+"""Errors of encoding: too large, or no bytes, no type, no id."""
 
 _log = Logger()  # is given texts, not objects: Twisted keeps thousands of events until a log begins
 
@@ -115,7 +115,7 @@ def broadcast(connections: list[Connection], request: Request) -> bool:
 
 
 def _post(session: Session, buffers: list[bytes], request: Request) -> bool:
-    """Have the reactor's thread write; return whether the peer reads."""
+    """Queue a write for the reactor's thread; return True if the peer reads."""
     size = sum(map(len, buffers))
     if not session.can_send(size):
         if session._may_log():

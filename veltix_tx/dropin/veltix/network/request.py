@@ -35,7 +35,7 @@ _SIDES_HERE: set[bool] = set()
 
 
 def take_side(server: bool) -> None:
-    """Let the ids drawn from now on be those of a server, or of a client, while this process has no other side."""
+    """Draw ids of a server, or of a client, from now on, while this process has no other side."""
     _SIDES_HERE.add(server)
 
 
@@ -89,13 +89,13 @@ class Request:
 
     @property
     def outline(self) -> str:
-        """What the log says of it: everything but its content."""
+        """Text for the log: everything but its content."""
         size = len(self.content) if isinstance(self.content, (bytes, bytearray)) else type(self.content).__name__
         return f"Request(type={getattr(self.type, 'name', self.type)}, content of {size}, id={self.request_id!r})"
 
     @property
     def answers(self) -> bool:
-        """Whether ``request_id`` is another message's."""
+        """True if ``request_id`` is another message's."""
         return bool(self._given) and self._given not in self._drawn
 
     def respond(self, response: Response) -> None:

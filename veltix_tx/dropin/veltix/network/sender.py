@@ -19,7 +19,7 @@ _log = Logger()
 
 
 class Mode(Enum):
-    """Whose sender it is."""
+    """Role of a sender's owner."""
 
     SERVER = "server"
     CLIENT = "client"

@@ -16,7 +16,7 @@ class _Registry(MessageRegistry):
 
 
 REGISTRY = _Registry(codes=range(65536))
-"""What servers and clients of this package know. Upstream allows every code, 2.0 and later only those from 200 on."""
+"""Types that servers and clients of this package know. Upstream allows every code, 2.0 and later only those from 200 on."""
 
 
 class MessageType(messages.MessageType):
@@ -75,7 +75,7 @@ class MessageTypeRegistry:
 
     @classmethod
     def has(cls, code: int) -> bool:
-        """Whether a code has a type."""
+        """Return True if a code has a type."""
         return REGISTRY.get(code) is not None
 
     @classmethod

@@ -57,15 +57,15 @@ class ClientInfo:
             return True
 
     def has_tag(self, name: str) -> bool:
-        """Whether a tag is set."""
+        """Return True if a tag is set."""
         return name in self.tags
 
     def has_all_tags(self, names: Iterable[str]) -> bool:
-        """Whether all of these are set; True for none."""
+        """Return True if all of these are set, or there are none."""
         return all(name in self.tags for name in names)
 
     def has_any_tags(self, names: Iterable[str]) -> bool:
-        """Whether any of these is set; False for none."""
+        """Return True if any of these is set."""
         return any(name in self.tags for name in names)
 
     def get_tag(self, name: str) -> object:

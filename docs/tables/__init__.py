@@ -1,0 +1,1 @@
+"""Blocks of the documentation, made from the package's own tables."""

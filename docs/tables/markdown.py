@@ -1,0 +1,33 @@
+"""Tables, docstrings and sentences as Markdown."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a Markdown table."""
+    lines = [list(head)]
+    lines += [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def first_sentence(thing: object) -> str:
+    """Return the first sentence of an object's docstring as Markdown."""
+    return sentence(inspect.getdoc(thing) or "")
+
+
+def sentence(docstring: str) -> str:
+    """Return the first sentence of a docstring as Markdown."""
+    paragraph = docstring.split("\n\n", maxsplit=1)[0].replace("\n", " ")
+    return as_markdown(re.split(r"(?<=[.])\s", paragraph)[0].rstrip(".") + ".")
+
+
+def as_markdown(text: str) -> str:
+    """Return docstring text as Markdown: roles and double backquotes become single ones."""
+    text = re.sub(r":[a-z]+:`([^`<]*) <[^`]*>`", r"`\1`", text)
+    text = re.sub(r":[a-z]+:`[~]?([^`]*)`", lambda found: f"`{re.sub(r'^veltix_tx[.](.*[.])?', '', found[1])}`", text)
+    return text.replace("``", "`")
