@@ -17,9 +17,12 @@ from veltix_tx.errors import (
     FrameTooLarge,
     HandshakeError,
     HandshakeTimeout,
+    InvalidArguments,
     InvalidContent,
+    LocalProtocolError,
     MalformedHello,
     MessageTooLarge,
+    MethodNotFound,
     NotReady,
     NotVeltix,
     PlaintextCredentials,
@@ -30,6 +33,9 @@ from veltix_tx.errors import (
     RemoteProtocolError,
     RequestError,
     RequestTimeout,
+    RpcError,
+    RpcTimeout,
+    RpcUnsupported,
     ServerFull,
     SessionClosed,
     SettingsError,
@@ -138,7 +144,7 @@ def test_every_error_of_the_package_has_its_root() -> None:
     """Whoever catches VeltixError catches everything."""
     exported = [getattr(errors, name) for name in errors.__all__]
     raised = [each for each in exported if isinstance(each, type) and issubclass(each, Exception)]
-    assert len(raised) == len(errors.__all__) - 1
+    assert len(raised) == len(errors.__all__) - 2  # excerpt, and the form of codes
     assert all(issubclass(each, VeltixError) for each in raised)
 
 
@@ -166,6 +172,10 @@ def test_every_error_of_the_package_has_its_root() -> None:
         (RequestTimeout, (RequestError,)),
         (TooManyRequests, (RequestError,)),
         (RemoteError, (RequestError,)),
+        (RpcTimeout, (RequestTimeout,)),
+        (MethodNotFound, (RpcError, RequestError)),
+        (InvalidArguments, (RpcError, RequestError)),
+        (RpcUnsupported, (LocalProtocolError,)),
     ],
 )
 def test_the_tree_is_the_documented_one(kind: type, bases: tuple[type, ...]) -> None:
@@ -237,7 +247,17 @@ WHOLE = {
     RemoteError(): "the peer could not answer",
     RemoteError(b"", "no_route", "no"): "the peer could not answer: 'no' (no_route)",
     SettingsError("port", -1, "a port"): "port is -1: it must be a port",
+    RpcError("sold_out"): "the request failed (sold_out)",
+    RpcError("sold_out", "no pens"): "the request failed: 'no pens' (sold_out)",
+    MethodNotFound("nope"): "the request failed: \"there is no method 'nope'\" (method_not_found)",
+    InvalidArguments("add", "a", "Expected `int`"): "the request failed: 'add: a: Expected `int`' (invalid_arguments)",
+    RpcTimeout("add", 3): "'add': no reply within 3 s",
+    RpcUnsupported("W15"): (
+        "the peer has not agreed on calls of methods (wire W15): both sides must be veltix_tx on wire 'auto'; send_and_wait() "
+        "asks any peer whose messages have request ids"
+    ),
     InvalidContent(b"x", "JSON"): "b'x' is not JSON",
+    InvalidContent(b"3", "Order in JSON", "Expected `str`", "$.item"): "b'3' is not Order in JSON: Expected `str` at $.item",
     SessionClosed(DisconnectReason.PEER_CLOSED): "the peer closed the connection",
     SessionClosed(DisconnectReason.PEER_CLOSED, HandshakeError("the server closed the connection before it said a word")): (
         "the server closed the connection before it said a word"

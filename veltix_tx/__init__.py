@@ -14,6 +14,7 @@ from veltix_tx._version import __version__
 if TYPE_CHECKING:
     from veltix_tx.app.auth import Identity, TokenFile
     from veltix_tx.app.plugins import Plugin, find_plugins, plugin_code
+    from veltix_tx.app.rpc import CallContext
     from veltix_tx.client import Client
     from veltix_tx.disconnect import DisconnectReason, DisconnectState
     from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
         CredentialsUnavailable,
         HandshakeError,
         HandshakeTimeout,
+        InvalidArguments,
         InvalidContent,
         MessageTooLarge,
         MessageTypeError,
+        MethodNotFound,
         NotReady,
         PlaintextCredentials,
         ProtocolError,
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
         RemoteError,
         RequestError,
         RequestTimeout,
+        RpcError,
+        RpcTimeout,
+        RpcUnsupported,
         ServerFull,
         SessionClosed,
         SettingsError,
@@ -64,12 +70,14 @@ if TYPE_CHECKING:
     )
     from veltix_tx.wire.credentials import Password, Token
     from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+    from veltix_tx.wire.rpc import MethodInfo
     from veltix_tx.wire.veltix.wire import Auto
 
 __all__ = [
     "AuthenticationFailed",
     "Auto",
     "BufferSize",
+    "CallContext",
     "CannotBlock",
     "Client",
     "ClientConfig",
@@ -84,6 +92,7 @@ __all__ = [
     "IVeltixApplication",
     "IVeltixPlugin",
     "Identity",
+    "InvalidArguments",
     "InvalidContent",
     "Limits",
     "LineObserver",
@@ -94,6 +103,8 @@ __all__ = [
     "MessageTooLarge",
     "MessageType",
     "MessageTypeError",
+    "MethodInfo",
+    "MethodNotFound",
     "NotReady",
     "Password",
     "PerformanceMode",
@@ -108,6 +119,9 @@ __all__ = [
     "RequestTimeout",
     "Response",
     "RetryPolicy",
+    "RpcError",
+    "RpcTimeout",
+    "RpcUnsupported",
     "Server",
     "ServerConfig",
     "ServerFull",
@@ -155,9 +169,12 @@ _HOMES = {
     "CredentialsUnavailable": "veltix_tx.errors",
     "HandshakeError": "veltix_tx.errors",
     "HandshakeTimeout": "veltix_tx.errors",
+    "InvalidArguments": "veltix_tx.errors",
     "InvalidContent": "veltix_tx.errors",
     "MessageTooLarge": "veltix_tx.errors",
     "MessageTypeError": "veltix_tx.errors",
+    "MethodInfo": "veltix_tx.wire.rpc",
+    "MethodNotFound": "veltix_tx.errors",
     "NotReady": "veltix_tx.errors",
     "PlaintextCredentials": "veltix_tx.errors",
     "ProtocolError": "veltix_tx.errors",
@@ -166,6 +183,9 @@ _HOMES = {
     "RemoteError": "veltix_tx.errors",
     "RequestError": "veltix_tx.errors",
     "RequestTimeout": "veltix_tx.errors",
+    "RpcError": "veltix_tx.errors",
+    "RpcTimeout": "veltix_tx.errors",
+    "RpcUnsupported": "veltix_tx.errors",
     "ServerFull": "veltix_tx.errors",
     "SessionClosed": "veltix_tx.errors",
     "SettingsError": "veltix_tx.errors",
@@ -188,6 +208,7 @@ _HOMES = {
     "Session": "veltix_tx.net.session.session",
     "Server": "veltix_tx.server",
     "BufferSize": "veltix_tx.settings",
+    "CallContext": "veltix_tx.app.rpc",
     "ClientConfig": "veltix_tx.settings",
     "Limits": "veltix_tx.limits",
     "PerformanceMode": "veltix_tx.settings",

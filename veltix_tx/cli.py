@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from functools import wraps
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import click
+import msgspec
 from twisted.internet import task
 from twisted.internet.abstract import isIPv6Address
 from twisted.internet.defer import Deferred
@@ -32,6 +34,7 @@ from veltix_tx.stdio import INTERRUPTED, OutputFailed, command_output, is_broken
 from veltix_tx.wire.credentials import MAX_SECRET_SIZE, Token
 from veltix_tx.wire.messages import MessageRegistry, Response
 from veltix_tx.wire.registry import build_description, find_wire
+from veltix_tx.wire.rpc import MethodInfo
 
 __all__ = ["STATUSES", "main"]
 
@@ -257,6 +260,78 @@ def send(
     _Conversation(server, wire, timeout, types=types, **settings).run(talk)
 
 
+_output = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How results are printed: for people, or one JSON document for programs.",
+)
+
+_CALL_EPILOG = """\b
+Examples:
+  veltix call 127.0.0.1:8080 add 1 2
+  veltix call 127.0.0.1:8080 order item=tea count=3 -o json
+
+"""
+
+
+@_veltix.command(epilog=_CALL_EPILOG + _EPILOG, short_help="Call a method of a server, and print its result.")
+@_server
+@click.argument("method")
+@click.argument("arguments", nargs=-1, metavar="[NAME=VALUE | VALUE]...")
+@_output
+@_wire
+@_timeout_for_answers
+@_connection_options
+def call(
+    server: _Where, method: str, arguments: tuple[str, ...], output: str, wire: str, timeout: float, settings: dict[str, Any]
+) -> None:
+    """Call METHOD of SERVER, which is HOST:PORT or unix:PATH, and print what it returns.
+
+    Arguments are NAME=VALUE, or a VALUE alone by position. A VALUE that is JSON is what it says (3, true, [1,2], "3"); any
+    other is a text.
+    """
+    named = [each for each in arguments if _NAMED_ARGUMENT.match(each)]
+    kwargs = {name: _json_or_text(value) for name, _, value in (each.partition("=") for each in named)}
+    args = [_json_or_text(each) for each in arguments if each not in named]
+
+    async def talk(client: Client) -> None:
+        result = await client._invoke(method, tuple(args), kwargs, timeout)
+        click.echo(_shown_result(result, output))
+
+    _Conversation(server, wire, timeout, **settings).run(talk)
+
+
+_METHODS_EPILOG = """\b
+Examples:
+  veltix methods 127.0.0.1:8080
+  veltix methods 127.0.0.1:8080 -o json
+
+"""
+
+
+@_veltix.command(epilog=_METHODS_EPILOG + _EPILOG, short_help="List the methods that a server serves.")
+@_server
+@_output
+@_wire
+@_timeout_for_answers
+@_connection_options
+def methods(server: _Where, output: str, wire: str, timeout: float, settings: dict[str, Any]) -> None:
+    """List the methods of SERVER, which is HOST:PORT or unix:PATH: parameters, results, and the first line of what they say."""
+
+    async def talk(client: Client) -> None:
+        found = await client.methods(timeout)
+        if output == "json":
+            click.echo(_shown_result(found, output))
+            return
+        for each in found:
+            click.echo(f"{_signature(each)}  {_readable_text(each.doc.partition(chr(10))[0])}".rstrip())
+
+    _Conversation(server, wire, timeout, **settings).run(talk)
+
+
 @_veltix.command(epilog=_EPILOG, short_help="Print what a server sends.")
 @_server
 @click.option("--retry", is_flag=True, help="Try again, without end, when there is no connection or it is lost.")
@@ -332,6 +407,61 @@ def bench(arguments: tuple[str, ...]) -> None:
     sys.exit(benchmark(arguments, prog="veltix bench"))
 
 
+_NAMED_ARGUMENT = re.compile(r"[^\W\d]\w*=")
+
+
+def _json_or_text(value: str) -> object:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _shown_result(result: object, output: str) -> str:
+    """Return a result as JSON, or as lines for people: a table of maps, the entries of a map, the elements of a list."""
+    if output == "json":
+        return msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+    if isinstance(result, list) and result and all(isinstance(each, dict) for each in result):
+        names = list(dict.fromkeys(str(name) for each in result for name in each))
+        return _table([names, *([_cell(each.get(name, "")) for name in names] for each in result)])
+    if isinstance(result, dict):
+        return _table([[_readable_text(str(name)), _cell(value)] for name, value in result.items()])
+    if isinstance(result, list):
+        return "\n".join(map(_cell, result))
+    return _cell(result)
+
+
+def _table(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _cell(value: object) -> str:
+    return _readable_text(value if isinstance(value, str) else msgspec.json.encode(value).decode())
+
+
+def _signature(method: MethodInfo) -> str:
+    """Return a method with its parameters and their types, from what the server says of it."""
+    given = method.params.get("properties")
+    required = method.params.get("required")
+    shown = [
+        f"{name}: {_type_name(schema)}" + ("" if isinstance(required, list) and name in required else " = …")
+        for name, schema in (given.items() if isinstance(given, dict) else ())
+    ]
+    return _readable_text(f"{method.name}({', '.join(shown)}) -> {_type_name(method.returns)}")
+
+
+def _type_name(schema: object) -> str:
+    """Return a JSON Schema's type in a word."""
+    if not isinstance(schema, dict):
+        return "any"
+    kinds = schema.get("anyOf")
+    if isinstance(kinds, list):
+        return " | ".join(map(_type_name, kinds))
+    named = schema.get("title") or str(schema.get("$ref", "")).rpartition("/")[2]
+    return str(named or schema.get("type", "any"))
+
+
 def _content(text: str | None, file: BinaryIO | None, digits: str | None) -> bytes:
     """Return the content to send, from what the command line says."""
     if sum(given is not None for given in (text, file, digits)) != 1:
@@ -358,7 +488,10 @@ def _content(text: str | None, file: BinaryIO | None, digits: str | None) -> byt
 
 def _readable(content: bytes) -> str:
     """Return content as text a terminal can be trusted with."""
-    text = content.decode("utf-8", "backslashreplace")
+    return _readable_text(content.decode("utf-8", "backslashreplace"))
+
+
+def _readable_text(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv
+from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv, ThreadAnswer
 from veltix_tx.app.service import RoutedService
 from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import LocalProtocolError, NotReady, SessionClosed, SettingsError, VeltixError
@@ -24,6 +24,7 @@ from veltix_tx.interfaces import Events, IVeltixApplication
 from veltix_tx.net.addresses import join_address
 from veltix_tx.net.clock import Clocks
 from veltix_tx.net.connection.reconnect import EndpointConnector, VeltixClientFactory
+from veltix_tx.net.session.calls import proxy
 from veltix_tx.net.session.requests import checked_seconds
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.session.setting_up import keep_context, sets_up
@@ -33,14 +34,14 @@ from veltix_tx.net.shared.context import SharedState
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.transport.connecting import tcp_endpoint
 from veltix_tx.net.transport.endpoints import ClientEndpoint, open_client_endpoint
-from veltix_tx.net.transport.flow_control import FlowControl
 from veltix_tx.net.transport.tls_errors import not_installed
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, evolve, given_address
 from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.interface import Role
-from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+from veltix_tx.wire.messages import BytesLike, MessageRegistry, MessageType, R, Request, Response, T
 from veltix_tx.wire.registry import find_wire
+from veltix_tx.wire.rpc import MethodInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -55,14 +56,13 @@ _SETTING_UP = (
     "on_connect is not done, and until then only it may send: wait for connect(), or use client.session, taken in on_connect"
 )
 
-ClientHandler = Callable[[Response], object]
-ClientThreadHandler = Callable[[Response], Answer]
-H = TypeVar("H", bound=ClientHandler)
-HT = TypeVar("HT", bound=ClientThreadHandler)
+ClientHandler = Callable[[Response[T]], Answer[R]]
+ClientThreadHandler = Callable[[Response[T]], ThreadAnswer[R]]
+H = TypeVar("H", bound=Callable[[Response], object])
 C = TypeVar("C", bound=Callable[[], object])
 D = TypeVar("D", bound=Callable[[DisconnectState], object])
 P = ParamSpec("P")
-T = TypeVar("T")
+V = TypeVar("V")
 
 
 class Client(RoutedService):
@@ -150,20 +150,21 @@ class Client(RoutedService):
 
     @overload
     def route(
-        self, message_type: MessageType, *, concurrent: bool = ..., thread: Literal[False] = ..., timeout: float | None = ...
-    ) -> Callable[[H], H]: ...
+        self, message_type: MessageType[T, R], *, concurrent: bool = ..., thread: Literal[False] = ..., timeout: float | None = ...
+    ) -> Callable[[ClientHandler[T, R]], Callable[[Response[T]], Any]]: ...
     @overload
     def route(
-        self, message_type: MessageType, *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
-    ) -> Callable[[HT], HT]: ...
+        self, message_type: MessageType[T, R], *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
+    ) -> Callable[[ClientThreadHandler[T, R]], Callable[[Response[T]], Any]]: ...
     def route(
         self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False, timeout: float | None = None
     ) -> Callable[..., Any]:
         """Return a decorator: its function handles one type of message, and is called ``handler(message)``.
 
-        What it returns (bytes, a Request, or a Deferred or coroutine of one) answers the message. One
-        peer's messages are handled one after another; with ``concurrent`` the later ones go ahead
-        while this handler's Deferred or coroutine is not done.
+        What it returns (bytes, a value of the type's ``reply=``, a Request, or a Deferred or coroutine of one) answers the
+        message. An RpcError that it raises fails the request with its words. A message whose content is not of the type's
+        ``content=`` does not come here. One peer's messages are handled one after another; with ``concurrent`` the later ones
+        go ahead while this handler's Deferred or coroutine is not done.
 
         With ``thread`` it is a plain function that may block: it runs in a thread of the reactor's
         pool, at most ``max_workers`` of them at once, its peer's messages still one after another.
@@ -185,8 +186,8 @@ class Client(RoutedService):
     @overload
     def register_route(
         self,
-        message_type: MessageType,
-        handler: ClientHandler,
+        message_type: MessageType[T, R],
+        handler: ClientHandler[T, R],
         *,
         concurrent: bool = ...,
         thread: Literal[False] = ...,
@@ -195,8 +196,8 @@ class Client(RoutedService):
     @overload
     def register_route(
         self,
-        message_type: MessageType,
-        handler: ClientThreadHandler,
+        message_type: MessageType[T, R],
+        handler: ClientThreadHandler[T, R],
         *,
         concurrent: bool = ...,
         thread: bool,
@@ -295,6 +296,7 @@ class Client(RoutedService):
                 random=self._random,
                 on_disconnect=partial(self._router.lost, may_log=may_log) if self._router is not None else None,
                 shared=shared,
+                serve_call=self._methods.serve,
                 credentials=self._credentials,
             )
             self._factory.when_ready().addBoth(self._first_session.fire)
@@ -381,7 +383,9 @@ class Client(RoutedService):
         stopped = [factory.stop() for factory in (self._factory, *self._leaving) if factory is not None]
         return gatherResults(stopped, consumeErrors=True).addCallback(lambda _: None)
 
-    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> FlowControl:
+    def send(
+        self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
+    ) -> Awaitable[None]:
         """Send a message; see :meth:`Session.send`.
 
         While ``on_connect`` is not done only that may send: what it calls, the coroutines it begins, and the callbacks
@@ -398,13 +402,36 @@ class Client(RoutedService):
         return session.send(message, content, request_id=request_id)
 
     def send_and_wait(
-        self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None
-    ) -> Deferred[Response]:
+        self, message: MessageType[T, R] | Request[T, R], content: T | BytesLike = b"", *, timeout: float | None = None
+    ) -> Deferred[Response[R]]:
         """Send a request and wait for its reply; see :meth:`Session.send_and_wait`. Errbacks with NotReady as :meth:`send`."""
         session = self._factory.session if self._factory is not None else None
         if session is None:
             return self._ask(Session.send_and_wait, message, content, timeout=timeout)
         return session.send_and_wait(message, content, timeout=timeout)
+
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        returns: Any = Any,
+        **kwargs: object,
+    ) -> Deferred[Any]:
+        """Call a method of the server; see :meth:`Session.call`. Errbacks with NotReady as :meth:`send`."""
+        return self._invoke(method, args, kwargs, timeout, metadata, returns)
+
+    @from_any_thread
+    def methods(self, timeout: float | None = None) -> Deferred[list[MethodInfo]]:
+        """Ask the server which methods it serves; see :meth:`Session.methods`. Errbacks with NotReady, too."""
+        return self._ask(Session.methods, timeout)
+
+    @from_any_thread
+    def service(self, service: type[T], *, prefix: str = "", timeout: float | None = None) -> T:
+        """Return an object whose methods call the server's, on whatever session there is then; see :meth:`Session.service`."""
+        return proxy(service, self._invoke, prefix, timeout)
 
     @from_any_thread
     def reauthenticate(self, credentials: Token | Password | None = None, *, timeout: float | None = None) -> Deferred[None]:
@@ -506,7 +533,7 @@ class Client(RoutedService):
         raise SessionClosed(ended.reason, ended.cause)
 
     @from_any_thread
-    def _ask(self, question: Callable[Concatenate[Session, P], Deferred[T]], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+    def _ask(self, question: Callable[Concatenate[Session, P], Deferred[V]], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[V]:
         """Ask the server something on the session; fail with why there is none."""
         try:
             session = self._present()
@@ -514,6 +541,12 @@ class Client(RoutedService):
             return fail(error)
         answer = question(session, *args, **kwargs)
         return answer if session is not self._own_session else keep_context(answer)  # on_connect goes on where it is
+
+    def _invoke(self, method: str, args: tuple[object, ...], kwargs: Mapping[str, object], *options: Any) -> Deferred[Any]:
+        session = self._factory.session if self._factory is not None else None
+        if session is None:
+            return self._ask(Session._invoke, method, args, kwargs, *options)
+        return session._invoke(method, args, kwargs, *options)
 
     def _endpoint(self, clocks: Clocks) -> IStreamClientEndpoint:
         plain, config = self._plain_endpoint(clocks), self.config
@@ -571,13 +604,40 @@ class BlockingClient(BlockingView):
         """Close gracefully."""
         self._wait(self._client.stopService)
 
-    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> None:
+    def send(
+        self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
+    ) -> None:
         """Send a message, and wait until there is room for more."""
-        self._wait(lambda: self._client.send(message, content, request_id=request_id).when_low())
 
-    def send_and_wait(self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None) -> Response:
+        def send() -> Deferred[None]:
+            session = self._client._present()
+            session.send(message, content, request_id=request_id)
+            return session.when_writable()
+
+        self._wait(send)
+
+    def send_and_wait(
+        self, message: MessageType[T, R] | Request[T, R], content: T | BytesLike = b"", *, timeout: float | None = None
+    ) -> Response[R]:
         """Send a request and return its reply."""
         return self._wait(self._client.send_and_wait, message, content, timeout=timeout)
+
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        returns: Any = Any,
+        **kwargs: object,
+    ) -> Any:
+        """Call a method of the server and return its result."""
+        return self._wait(partial(self._client.call, method, *args, timeout=timeout, metadata=metadata, returns=returns, **kwargs))
+
+    def methods(self, timeout: float | None = None) -> list[MethodInfo]:
+        """Return which methods the server serves."""
+        return self._wait(self._client.methods, timeout)
 
     def reauthenticate(self, credentials: Token | Password | None = None, *, timeout: float | None = None) -> None:
         """Present credentials on the open session anew, and wait until they are accepted."""

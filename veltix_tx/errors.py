@@ -32,7 +32,11 @@
     ├── CredentialsUnavailable              the client's own credentials could not be had; nothing was sent
     └── RequestError
         ├── RequestTimeout
+        │   └── RpcTimeout                  no result of a call came in time
         ├── TooManyRequests
+        ├── RpcError                        raised by handlers: passed on to the asker as it is
+        │   ├── MethodNotFound              the other side serves no such method
+        │   └── InvalidArguments            the arguments do not fit the method's parameters
         └── RemoteError                     the peer's handler failed
 
 Facts are attributes; ``str()`` composes the sentence from them.
@@ -40,11 +44,14 @@ Facts are attributes; ``str()`` composes the sentence from them.
 
 from __future__ import annotations
 
+import json
+import re
 from typing import ClassVar
 
 from veltix_tx.disconnect import DisconnectReason
 
 __all__ = [
+    "ERROR_CODE",
     "AuthenticationFailed",
     "CannotBlock",
     "CredentialsUnavailable",
@@ -53,11 +60,13 @@ __all__ = [
     "FrameTooLarge",
     "HandshakeError",
     "HandshakeTimeout",
+    "InvalidArguments",
     "InvalidContent",
     "LocalProtocolError",
     "MalformedHello",
     "MessageTooLarge",
     "MessageTypeError",
+    "MethodNotFound",
     "NotReady",
     "NotVeltix",
     "PlaintextCredentials",
@@ -68,6 +77,9 @@ __all__ = [
     "RemoteProtocolError",
     "RequestError",
     "RequestTimeout",
+    "RpcError",
+    "RpcTimeout",
+    "RpcUnsupported",
     "ServerFull",
     "SessionClosed",
     "SettingsError",
@@ -82,9 +94,14 @@ __all__ = [
 
 _EXCERPT = 64
 
+ERROR_CODE = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+"""Form of the codes that errors have on the wire."""
+
 
 def excerpt(value: object) -> str:
     """Return ``repr(value)``, cut short: the only form in which peer-supplied data is shown."""
+    if isinstance(value, (bytes, str)):
+        value = value[: _EXCERPT + 1]  # a repr of all of it may take four times its memory
     try:
         text = repr(value)
     except RecursionError:  # a peer's JSON, nested as deep as its parser allows
@@ -120,20 +137,30 @@ class MessageTypeError(VeltixError, ValueError):
 
 
 class InvalidContent(VeltixError, ValueError):
-    """A content is not what it is taken for, such as JSON or UTF-8.
+    """Message content cannot be decoded, or a value cannot be encoded, as JSON, as UTF-8 or as the type that it is to be.
 
     Attributes:
         value: the content, or the value that was to become one.
         rule: what it must be.
+        detail: what is wrong with it, empty where that is all there is to say.
+        path: where in it that is, such as ``$.items[2].price``; empty where it is nowhere in particular.
     """
 
-    def __init__(self, value: object, rule: str) -> None:
-        super().__init__(value, rule)
+    def __init__(self, value: object, rule: str, detail: str = "", path: str = "") -> None:
+        super().__init__(value, rule, detail, path)
         self.value = value
         self.rule = rule
+        self.detail = detail
+        self.path = path
+
+    @property
+    def summary(self) -> str:
+        """The sentence without an excerpt of the content: for its sender."""
+        said = f": {self.detail}" if self.detail else ""
+        return f"not {self.rule}{said}" + (f" at {self.path}" if self.path else "")
 
     def __str__(self) -> str:
-        return f"{excerpt(self.value)} is not {self.rule}"
+        return f"{excerpt(self.value)} is {self.summary}"
 
 
 class CannotBlock(VeltixError, RuntimeError):
@@ -212,6 +239,24 @@ class PlaintextCredentials(LocalProtocolError):
         return (
             f"the credentials for {self.server} would go over the network in the open, and nothing was sent: "
             "connect with tls=True, or give allow_plaintext_credentials=True where the network itself is trusted"
+        )
+
+
+class RpcUnsupported(LocalProtocolError):
+    """Calls were asked for where the wire, or the peer, has none. Nothing was sent.
+
+    Attributes:
+        wire: the wire's name.
+    """
+
+    def __init__(self, wire: str) -> None:
+        super().__init__(wire)
+        self.wire = wire
+
+    def __str__(self) -> str:
+        return (
+            f"the peer has not agreed on calls of methods (wire {self.wire}): both sides must be veltix_tx on wire 'auto'; "
+            "send_and_wait() asks any peer whose messages have request ids"
         )
 
 
@@ -520,6 +565,36 @@ class TooManyRequests(RequestError):
         )
 
 
+class RpcError(RequestError):
+    """Raised by a handler to fail the request with words of its own, which its asker gets.
+
+    Making one raises SettingsError for a code that is none, a message that is no text, and details that JSON cannot hold.
+    Where the wire carries no errors, and where nobody asked, it only ends the handler, and a line of the log has it.
+
+    Attributes:
+        code: what happened, for programs: up to 32 lower-case ASCII letters, digits and ``_``, beginning with a letter.
+        message: the same for people. A wire cuts what is longer than it carries (4 KiB on Veltix's).
+        details: more of it, of JSON's kinds; None for nothing. Left out where longer than the wire carries (2 KiB on Veltix's).
+    """
+
+    def __init__(self, code: str, message: str = "", details: object = None) -> None:
+        if not (isinstance(code, str) and ERROR_CODE.fullmatch(code)):
+            raise SettingsError("code", code, "up to 32 of a-z, 0-9 and _, beginning with a letter")
+        if not isinstance(message, str):
+            raise SettingsError("message", message, "a text")
+        try:
+            json.dumps(details, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise SettingsError("details", details, "of JSON's kinds") from None
+        super().__init__(code, message, details)
+        self.code = code
+        self.message = message
+        self.details = details
+
+    def __str__(self) -> str:
+        return "the request failed" + (f": {excerpt(self.message)}" if self.message else "") + f" ({self.code})"
+
+
 class RemoteError(RequestError):
     """The peer could not answer and said so (message type FAILED, or ERROR of the releases up to 1.9.0).
 
@@ -527,14 +602,65 @@ class RemoteError(RequestError):
         detail: the content of its message, raw bytes.
         code: what happened, for programs, such as ``handler_failed``; empty where the peer did not say.
         message: the same for people, in the peer's words; likewise.
+        details: what its handler added to an :class:`RpcError`, of JSON's kinds; None for nothing.
     """
 
-    def __init__(self, detail: bytes = b"", code: str = "", message: str = "") -> None:
-        super().__init__(detail, code, message)
+    def __init__(self, detail: bytes = b"", code: str = "", message: str = "", details: object = None) -> None:
+        super().__init__(detail, code, message, details)
         self.detail = detail
         self.code = code
         self.message = message
+        self.details = details
 
     def __str__(self) -> str:
         said = excerpt(self.message) if self.message else excerpt(self.detail) if self.detail and not self.code else ""
         return "the peer could not answer" + (f": {said}" if said else "") + (f" ({self.code})" if self.code else "")
+
+
+class RpcTimeout(RequestTimeout):
+    """No result of a call came in time. The other side is told, so that it ends the call.
+
+    Attributes:
+        method: the method's name.
+        seconds: the time that was given.
+        held_up: see :class:`RequestTimeout`.
+    """
+
+    def __init__(self, method: str, seconds: float, held_up: int = 0) -> None:
+        super().__init__(seconds, held_up)
+        self.args = (method, seconds, held_up)
+        self.method = method
+
+    def __str__(self) -> str:
+        return f"{excerpt(self.method)}: {super().__str__()}"
+
+
+class MethodNotFound(RpcError):
+    """The other side serves no method of that name.
+
+    Attributes:
+        method: the name.
+    """
+
+    def __init__(self, method: str) -> None:
+        super().__init__("method_not_found", f"there is no method {excerpt(method)}", {"method": method})
+        self.args = (method,)
+        self.method = method
+
+
+class InvalidArguments(RpcError):
+    """The arguments of a call do not fit the method's parameters; the method was not called.
+
+    Attributes:
+        method: the method's name.
+        path: the parameter, and the place in it, such as ``order.items[0].price``; empty where it is none in particular.
+        rule: what it must be.
+    """
+
+    def __init__(self, method: str, path: str, rule: str) -> None:
+        said = f"{method}: {path}: {rule}" if path else f"{method}: {rule}"
+        super().__init__("invalid_arguments", said, {"method": method, "path": path, "rule": rule})
+        self.args = (method, path, rule)
+        self.method = method
+        self.path = path
+        self.rule = rule

@@ -13,6 +13,7 @@ from random import Random
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.interfaces import (
@@ -29,8 +30,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from veltix_tx._version import __version__
+from veltix_tx.app.allow import Allow
 from veltix_tx.app.hub import Hub
-from veltix_tx.app.router import Allow, Answer, OnConnect, OnDisconnect, OnRecv
+from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv, ThreadAnswer
 from veltix_tx.app.service import RoutedService
 from veltix_tx.app.signals import Signals
 from veltix_tx.disconnect import DisconnectReason
@@ -38,7 +40,7 @@ from veltix_tx.errors import SessionClosed, SettingsError
 from veltix_tx.interfaces import Events, IVeltixApplication
 from veltix_tx.logs import LineObserver, LoggerConfig, LogLevel
 from veltix_tx.logs import Logger as VeltixLogger
-from veltix_tx.net.addresses import is_local, join_address, shown
+from veltix_tx.net.addresses import is_local, join_address, port_of, shown
 from veltix_tx.net.clock import Clocks
 from veltix_tx.net.connection.factory import VeltixServerFactory
 from veltix_tx.net.session.session import Session
@@ -53,7 +55,7 @@ from veltix_tx.net.transport.tls_errors import not_installed
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ServerChanges, ServerConfig, ServerSettings, evolve, given_address
 from veltix_tx.wire.interface import Role
-from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+from veltix_tx.wire.messages import BytesLike, MessageRegistry, MessageType, R, Request, Response, T
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -67,11 +69,10 @@ __all__ = ["OTHER_FILES", "BlockingServer", "Server"]
 
 _log = Logger()
 
-ServerHandler = Callable[[Session, Response], object]
-ServerThreadHandler = Callable[[Session, Response], Answer]
-H = TypeVar("H", bound=ServerHandler)
-HT = TypeVar("HT", bound=ServerThreadHandler)
-T = TypeVar("T")
+ServerHandler = Callable[[Session, Response[T]], Answer[R]]
+ServerThreadHandler = Callable[[Session, Response[T]], ThreadAnswer[R]]
+H = TypeVar("H", bound=Callable[[Session, Response], object])
+V = TypeVar("V")
 C = TypeVar("C", bound=Callable[[Session], object])
 
 OTHER_FILES = 64
@@ -191,23 +192,23 @@ class Server(RoutedService):
     @overload
     def route(
         self,
-        message_type: MessageType,
+        message_type: MessageType[T, R],
         *,
         concurrent: bool = ...,
         thread: Literal[False] = ...,
         timeout: float | None = ...,
         allow: Allow | None = ...,
-    ) -> Callable[[H], H]: ...
+    ) -> Callable[[ServerHandler[T, R]], Callable[[Session, Response[T]], Any]]: ...
     @overload
     def route(
         self,
-        message_type: MessageType,
+        message_type: MessageType[T, R],
         *,
         concurrent: bool = ...,
         thread: bool,
         timeout: float | None = ...,
         allow: Allow | None = ...,
-    ) -> Callable[[HT], HT]: ...
+    ) -> Callable[[ServerThreadHandler[T, R]], Callable[[Session, Response[T]], Any]]: ...
     def route(
         self,
         message_type: MessageType,
@@ -219,9 +220,10 @@ class Server(RoutedService):
     ) -> Callable[..., Any]:
         """Return a decorator: its function handles one type of message, and is called ``handler(client, message)``.
 
-        What it returns (bytes, a Request, or a Deferred or coroutine of one) answers the message. One
-        peer's messages are handled one after another; with ``concurrent`` the later ones go ahead
-        while this handler's Deferred or coroutine is not done.
+        What it returns (bytes, a value of the type's ``reply=``, a Request, or a Deferred or coroutine of one) answers the
+        message. An RpcError that it raises fails the request with its words. A message whose content is not of the type's
+        ``content=`` does not come here. One peer's messages are handled one after another; with ``concurrent`` the later ones
+        go ahead while this handler's Deferred or coroutine is not done.
 
         With ``thread`` it is a plain function that may block: it runs in a thread of the reactor's
         pool, at most ``max_workers`` of them at once, its peer's messages still one after another.
@@ -247,8 +249,8 @@ class Server(RoutedService):
     @overload
     def register_route(
         self,
-        message_type: MessageType,
-        handler: ServerHandler,
+        message_type: MessageType[T, R],
+        handler: ServerHandler[T, R],
         *,
         concurrent: bool = ...,
         thread: Literal[False] = ...,
@@ -258,8 +260,8 @@ class Server(RoutedService):
     @overload
     def register_route(
         self,
-        message_type: MessageType,
-        handler: ServerThreadHandler,
+        message_type: MessageType[T, R],
+        handler: ServerThreadHandler[T, R],
         *,
         concurrent: bool = ...,
         thread: bool,
@@ -326,7 +328,7 @@ class Server(RoutedService):
 
     @from_any_thread
     def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = (), *, identity: object = None) -> list[Session]:
-        """Return the clients with all of some tags, any of others, and an identity; see :meth:`Hub.select <veltix_tx.app.hub.Hub.select>`."""
+        """Return the clients with some tags and an identity; see :meth:`Hub.select <veltix_tx.app.hub.Hub.select>`."""
         return self._hub.select(all_of, any_of, identity=identity)
 
     @from_any_thread
@@ -337,8 +339,8 @@ class Server(RoutedService):
     @from_any_thread
     def broadcast(
         self,
-        message: MessageType | Request,
-        content: object = b"",
+        message: MessageType[T, Any] | Request[T, Any],
+        content: T | BytesLike = b"",
         *,
         to: Iterable[Session] | None = None,
         exclude: Iterable[Session] = (),
@@ -360,7 +362,7 @@ class Server(RoutedService):
     @property
     def port(self) -> int:
         """The first TCP port it listens on, as the system chose it; the configured one before."""
-        return next((host.port for host in self.addresses if hasattr(host, "port")), self.config.port)
+        return next(filter(None, map(port_of, self.addresses)), self.config.port)
 
     @at_home
     def listen(self) -> Deferred[None]:
@@ -393,6 +395,7 @@ class Server(RoutedService):
                 types=self._types,
                 random=self._random,
                 connections=self._connections,
+                serve_call=self._methods.serve,
                 authenticate=self._authenticate,
             )
             if tls is not None:
@@ -433,7 +436,7 @@ class Server(RoutedService):
         can_be_run = IReactorCore.providedBy(reactor) and not reactor.running
         if not can_be_run:
             raise SettingsError("reactor", reactor, "one that run() can run; where it runs already, use startService()")
-        if getattr(reactor, "_startedBefore", False):
+        if isinstance(reactor, ReactorBase) and reactor._startedBefore:
             raise SettingsError("reactor", reactor, "one that has not run before: Twisted's runs once in a process")
         failures: list[Failure] = []
 
@@ -679,7 +682,8 @@ def _log_to_stderr(level: LogLevel) -> None:
 
 def _on_one_line(error: BaseException | None) -> str:
     said = " ".join(str(error).split())
-    is_taken = isinstance(error, CannotListenError) and getattr(error.socketError, "errno", None) == EADDRINUSE
+    cause = error.socketError if isinstance(error, CannotListenError) else None
+    is_taken = isinstance(cause, OSError) and cause.errno == EADDRINUSE
     remedy = " Choose another port, or end what listens there." if is_taken else ""
     return said + remedy
 
@@ -692,7 +696,7 @@ def _tls(*files: Any) -> ServerTls:
     return ServerTls(*files)
 
 
-def _named(place: ListenSpec, read: Callable[[], T]) -> T:
+def _named(place: ListenSpec, read: Callable[[], V]) -> V:
     """Return what reading the files for TLS returns; raise its error under the name of what names them."""
     try:
         return read()

@@ -22,7 +22,7 @@ from twisted.python.usage import Options as UsageOptions
 from veltix_tx._version import __version__
 from veltix_tx.app.applications import Echo, Relay
 from veltix_tx.app.auth import TokenFile
-from veltix_tx.app.plugins import declared, event_names, find_plugins
+from veltix_tx.app.plugins import declared, event_names, find_plugins, name_of
 from veltix_tx.app.signals import Signals
 from veltix_tx.errors import MessageTypeError, SettingsError
 from veltix_tx.gc_tuning import GcTuner
@@ -295,7 +295,7 @@ def _paragraph(plugin: IVeltixPlugin) -> str:
     try:
         said = declared(plugin)
     except (SettingsError, MessageTypeError) as error:
-        return f"{getattr(plugin, 'name', plugin)}\n  cannot be used: {error}\n"
+        return f"{name_of(plugin)}\n  cannot be used: {error}\n"
     types = ", ".join(f"{name} {code}" for name, code in said.codes.items()) or "none"
     events = event_names(said.events) or "no events"
     return f"{said.name}\n  {' '.join(plugin.description.split())}\n  types: {types}\n  asks for: {events}\n"
@@ -305,9 +305,9 @@ def _enable(server: Server, wanted: list[str]) -> None:
     installed = find_plugins() if wanted else []
     for given in wanted:
         name, granting, events = given.partition("=")
-        named = [plugin for plugin in installed if getattr(plugin, "name", None) == name]
+        named = [plugin for plugin in installed if name_of(plugin) == name]
         if not named:
-            known = ", ".join(sorted(str(getattr(plugin, "name", plugin)) for plugin in installed))
+            known = ", ".join(sorted(map(name_of, installed)))
             raise SettingsError("plugin", name, f"installed; there is {known}" if known else f"installed. {_HOW_TO_INSTALL}")
         if len(named) > 1:
             modules = ", ".join(sorted(type(plugin).__module__ for plugin in named))

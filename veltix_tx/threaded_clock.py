@@ -14,10 +14,12 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from veltix_tx.net.threads import IReactorThread
+
 __all__ = ["ThreadedClock"]
 
 
-@implementer(IReactorThreads)
+@implementer(IReactorThreads, IReactorThread)
 class ThreadedClock(Clock):
     """A clock whose threads are real, and on which what they call is called by the test, in :meth:`work`.
 
@@ -28,7 +30,6 @@ class ThreadedClock(Clock):
         io_thread: the thread in which :meth:`work` makes the calls.
     """
 
-    running = True
     max = 0
 
     def __init__(self) -> None:

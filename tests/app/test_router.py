@@ -33,7 +33,7 @@ class Rejecting:
     def __init__(self) -> None:
         self.rejected: list[tuple[Response, str]] = []
 
-    def reject(self, message: Response, text: str) -> None:
+    def _reject(self, message: Response, text: str) -> None:
         """Keep it."""
         self.rejected.append((message, text))
 

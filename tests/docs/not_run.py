@@ -26,6 +26,7 @@ NOT_RUN = {
     "veltix bench --bars": _PEERS,
     # CHANGELOG.md, docs
     "pip install '.[test]'": _INDEX,
+    "pip install '.[pydantic]'": _INDEX,
     "pip install 'veltix-tx[bench]'": _INDEX,
     "pip install -e": _NAME,
     "veltix send": _NAME,

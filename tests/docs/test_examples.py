@@ -159,3 +159,12 @@ def test_a_plugin_has_two_halves(runner):
     ann.wait_for(r"\* bob goes")
     ann.finish()
     assert "*" not in bob.output
+
+
+def test_orders_are_values_and_the_shop_says_what_is_wrong(runner):
+    """An order gets its receipt; one for too much, and one that is none, get their errors."""
+    port = runner.start("python 11_typed.py serve 0").wait_for(LISTENING)[1]
+    assert "receipt 1: 3.00" in runner.run(f"python 11_typed.py order pen 2 {port}")
+    assert "sold_out: too few of ink {'left': 2}" in runner.run(f"python 11_typed.py order ink 3 {port}")
+    said = runner.run(f"python 11_typed.py order pen many {port}")
+    assert "invalid_content: not Order in JSON: Expected `int`, got `str` at $.count" in said

@@ -18,7 +18,7 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from tests.support.threads import ENGINE_ROOM, Waiter, in_thread, public_methods
+from tests.support.threads import Waiter, in_thread, public_methods
 from veltix_tx import (
     CannotBlock,
     Client,
@@ -43,7 +43,7 @@ from veltix_tx.testing import MemoryNetwork
 GATE = {"call", "in_thread_of", "_wait"}
 """What of the package runs in the calling thread: the gate itself, and in it what ``tests.support.threads`` leaves out."""
 
-BEFORE_THE_GATE = {"send", "send_and_wait", "route", "register_route", "set_callback"}
+BEFORE_THE_GATE = {"call", "methods", "register_route", "rpc", "route", "send", "send_and_wait", "service", "set_callback"}
 """Methods that have the gate written out, because they are called most, or lead to one behind it, because they are overloaded."""
 
 
@@ -81,7 +81,7 @@ Check = Callable[[Scene, Any], object]
 
 def _decorated(register: Any) -> Any:
     """Use a decorator where it was made."""
-    return register(lambda *_: None)
+    return register(lambda client=None, message=None: None)
 
 
 def _answered(scene: Scene) -> Deferred[Response]:
@@ -133,6 +133,13 @@ CALLS: dict[str, tuple[Call, Check]] = {
         lambda s: s.new_server.setServiceParent(s.parent),
         lambda s, got: s.new_server.parent is s.parent and len(s.new_server.addresses) == 1,
     ),
+    "Server.register_rpc": (lambda s: s.server.register_rpc(abs, "abs"), lambda s, got: s.server.unregister_rpc("abs")),
+    "Server.register_service": (
+        lambda s: s.server.register_service(Doubles(), prefix="more."),
+        lambda s, got: s.server.unregister_rpc("more.double"),
+    ),
+    "Server.rpc": (lambda s: _decorated(s.server.rpc("own")), lambda s, got: s.server.unregister_rpc("own")),
+    "Server.unregister_rpc": (lambda s: s.server.unregister_rpc("double"), lambda s, got: got is True),
     "Server.set_callback": (
         lambda s: (_decorated(s.server.set_callback("on_recv")), s.server.set_callback("on_recv", print)),
         lambda s, got: callable(got[0]) and got[1] is print,
@@ -167,6 +174,16 @@ CALLS: dict[str, tuple[Call, Check]] = {
     "Client.route": (lambda s: _decorated(s.client.route(s.chat)), lambda s, got: s.client.unregister_route(s.chat)),
     "Client.send": (lambda s: s.client.send(s.other, b"!"), lambda s, got: got is not None),
     "Client.send_and_wait": (lambda s: s.client.send_and_wait(s.chat, b"!"), lambda s, got: got.content == b"!"),
+    "Client.call": (lambda s: s.client.call("double", 2), lambda s, got: got == 4),
+    "Client.methods": (lambda s: s.client.methods(), lambda s, got: [each.name for each in got] == ["double"]),
+    "Client.register_rpc": (lambda s: s.client.register_rpc(abs, "abs"), lambda s, got: s.client.unregister_rpc("abs")),
+    "Client.register_service": (
+        lambda s: s.client.register_service(Doubles(), prefix="more."),
+        lambda s, got: s.client.unregister_rpc("more.double"),
+    ),
+    "Client.rpc": (lambda s: _decorated(s.client.rpc("own")), lambda s, got: s.client.unregister_rpc("own")),
+    "Client.service": (lambda s: s.client.service(Doubles).double(2), lambda s, got: got == 4),
+    "Client.unregister_rpc": (lambda s: s.client.unregister_rpc("none"), lambda s, got: got is False),
     "Client.setName": (lambda s: s.new_client.setName("veltix"), lambda s, got: s.new_client.name == "veltix"),
     "Client.setServiceParent": (
         lambda s: s.client.setServiceParent(s.parent),
@@ -190,6 +207,9 @@ CALLS: dict[str, tuple[Call, Check]] = {
         lambda s: s.session.reply(Response(s.other, b"", 0, 1, 0), b"an answer"),
         lambda s, got: got is None,
     ),
+    "Session.call": (lambda s: s.session.call("double", 2), lambda s, got: got == 4),
+    "Session.methods": (lambda s: s.session.methods(), lambda s, got: [each.name for each in got] == ["double"]),
+    "Session.service": (lambda s: s.session.service(Doubles).double(2), lambda s, got: got == 4),
     "Session.clear_tags": (lambda s: s.session.clear_tags(), lambda s, got: not s.session.has_tag("old")),
     "Session.disconnect": (
         lambda s: s.session.disconnect(),
@@ -220,6 +240,14 @@ CALLS: dict[str, tuple[Call, Check]] = {
 """Method -> how it is called in a thread, and what must have come of it: the plain outcome, never a Deferred."""
 
 
+class Doubles:
+    """What a server serves."""
+
+    def double(self, number: int) -> int:
+        """Double a number."""
+        return 2 * number
+
+
 class Named(Plugin):
     """A plugin with one type, which knows in what thread it was registered."""
 
@@ -240,7 +268,9 @@ async def scene(loopback: Any) -> Scene:
     other = MessageType(202, "other", registry=loopback.types)
     client = loopback.client(server.port, credentials=Token("old"))
     client.register_route(other, lambda message: b"the client's")
+    client.register_service(Doubles())
     arrived: Deferred[Session] = Deferred()
+    server.register_service(Doubles())
     server.set_callback("on_connect", lambda client: None if arrived.called else arrived.callback(client))
     await client.connect()
     session = await arrived
@@ -258,7 +288,7 @@ def test_every_public_method_is_in_the_table() -> None:
     for kind in (Server, Client, Session):
         names = set(public_methods(kind))
         assert {call for call in CALLS if call.startswith(kind.__name__ + ".")} <= {f"{kind.__name__}.{name}" for name in names}
-        missing += [f"{kind.__name__}.{name}" for name in names - ENGINE_ROOM if f"{kind.__name__}.{name}" not in CALLS]
+        missing += [f"{kind.__name__}.{name}" for name in names if f"{kind.__name__}.{name}" not in CALLS]
     assert set(missing) == NOT_FOR_THREADS
 
 
@@ -271,7 +301,7 @@ async def test_a_method_called_in_a_thread_runs_in_the_reactors(loopback: Any, m
     assert not any(isinstance(each, Deferred) for each in (got if isinstance(got, tuple) else (got,)))
     assert check(made, got)
     name = method.partition(".")[2]
-    leads_there = {name, "register"} if name in BEFORE_THE_GATE else set()
+    leads_there = {name, "register", "_invoke", "call_remote"} if name in BEFORE_THE_GATE else set()
     assert set(ran) <= GATE | leads_there
     assert "_wait" in ran
 

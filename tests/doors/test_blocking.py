@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.selectreactor import SelectReactor
 
-from tests.support.threads import ENGINE_ROOM, Waiter, in_thread, public_methods
+from tests.support.threads import Waiter, in_thread, public_methods
 from veltix_tx import CannotBlock, Client, DisconnectReason, MessageRegistry, NotReady, RequestTimeout, Response, Server, Session
 from veltix_tx.client import BlockingClient
 from veltix_tx.net import threads
@@ -30,7 +30,7 @@ VIEWS = ((Server, BlockingServer), (Client, BlockingClient), (Session, BlockingS
 def test_the_view_has_what_returns_a_deferred(kind: type, view: type) -> None:
     """A method that returns a Deferred of a T is in the view, with the same arguments, and returns a T; so does send, with None."""
     wanted = {}
-    for name in set(public_methods(kind)) - ENGINE_ROOM - NOT_IN_THE_VIEW:
+    for name in set(public_methods(kind)) - NOT_IN_THE_VIEW:
         signature = inspect.signature(getattr(kind, name))
         if signature.return_annotation.startswith("Deferred["):
             wanted[name] = signature.replace(return_annotation=signature.return_annotation[len("Deferred[") : -1])

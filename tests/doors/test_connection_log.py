@@ -45,7 +45,7 @@ async def test_a_connection_has_a_line_at_each_end(loopback: Any, log_events: li
     client = loopback.client(server.port, wire="3.3.0")
     await client.connect()
     (begin,) = lines(log_events)
-    found = re.fullmatch(rf"connection (\d+-1) from (127\.0\.0\.1:\d+) on 127\.0\.0\.1:{server.port}", begin)
+    found = re.fullmatch(rf"connection (\d+-\d+) from (127\.0\.0\.1:\d+) on 127\.0\.0\.1:{server.port}", begin)
     assert found is not None, begin
     await client.send_and_wait(loopback.chat, b"12345")
     await client.send_and_wait(loopback.chat, bytes(100_000))
@@ -89,9 +89,10 @@ async def test_every_connection_has_an_id_of_its_own(loopback: Any, log_events: 
         await raw.gone
     await until_ended(log_events, 30)
     assert len(lines(log_events)) == 60
-    begun = [event["id"] for event in log_events if "where" in event and "id" in event]
-    assert [each.partition("-")[2] for each in begun] == [str(number) for number in range(1, 31)]
-    assert {event["id"] for event in ends(log_events)} == set(begun)
+    begun = [event["connection"] for event in log_events if "where" in event and "connection" in event]
+    numbers = [int(each.partition("-")[2]) for each in begun]
+    assert numbers == list(range(numbers[0], numbers[0] + 30))
+    assert {event["connection"] for event in ends(log_events)} == set(begun)
 
 
 async def test_those_who_never_become_clients_have_their_lines_too(loopback: Any, log_events: list[Any]) -> None:

@@ -508,7 +508,7 @@ def client_gives_up(story: Story) -> None:
 
 def rule_is_broken(story: Story) -> None:
     """Close because of what the server sent."""
-    story.client.session._transport._terminate(FrameTooLarge(2, 1))
+    story.client.session._transport._policing.violated(FrameTooLarge(2, 1))
 
 
 ENDS = [peer_closes, peer_resets, session_disconnects, client_disconnects, client_gives_up, rule_is_broken]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
 from typing import Any
 
 from twisted.logger import LogEvent, formatEvent
 
-import veltix_tx
 from veltix_tx import Client, MessageRegistry, MessageType, RequestTimeout, RetryPolicy, Server
 from veltix_tx.testing import MemoryNetwork
 
-ROOT = Path(veltix_tx.__file__).parent
+from .log_calls import log_calls
 
 OF_NO_PEER = {
     "net/shared/log_limiter.py: {lines} more lines about": "the limiter's own, which count",
@@ -23,7 +20,7 @@ OF_NO_PEER = {
     "server.py: veltix_tx {version} speaks": "once for each port",
     "server.py: anyone who reaches": "once for each port",
     "app/signals.py: a second signal": "the operator's",
-    "net/connection/connection_log.py: connection {id}": "the operator has asked for a line of each connection",
+    "net/connection/connection_log.py: connection {connection}": "the operator has asked for a line of each connection",
     "tap.py: SIGHUP": "the operator's",
     "tap.py: {line}": "once when the process starts",
     "tap.py: {path} has no token": "the same",
@@ -39,69 +36,15 @@ OF_NO_PEER = {
 """Module and beginning of the text -> why no peer can cause the line, or not as often as it likes."""
 
 
-def text_of(call: ast.Call, function: ast.AST) -> str:
-    """The first constant text among a log call's arguments, or what a name there was given last in the same function."""
-    for node in ast.walk(ast.Tuple(call.args, ast.Load())):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            return node.value
-    names = {each.id for each in call.args if isinstance(each, ast.Name)}
-    for node in ast.walk(function):
-        if isinstance(node, ast.Assign) and any(isinstance(each, ast.Name) and each.id in names for each in node.targets):
-            return ast.unparse(node.value).strip("'\"")
-    return ast.unparse(call)
-
-
-def log_calls(path: Path) -> list[tuple[str, bool]]:
-    """Each log call of a module: what it says, and whether the limiter is asked before."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    parents = {child: parent for parent in ast.walk(tree) for child in ast.iter_child_nodes(parent)}
-    found = []
-    for call in ast.walk(tree):
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
-            continue
-        if not (isinstance(call.func.value, ast.Name) and call.func.value.id == "_log"):
-            continue
-        limited, node, function = False, call, None
-        while node in parents:
-            below, node = node, parents[node]
-            if isinstance(node, ast.If) and below is not node.test and _asks(node.test):
-                limited = True
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and function is None:
-                function = node
-                limited = limited or any(_leaves_without(each) for each in node.body if each.lineno < call.lineno)
-        found.append((text_of(call, function or tree), limited))
-    return found
-
-
-def _asks(test: ast.expr) -> bool:
-    """Whether a condition asks the limiter."""
-    text = ast.unparse(test).replace("may_log)", "may_log(")
-    return "may_log(" in text or "log_limiter.allow(" in text
-
-
-def _leaves_without(statement: ast.stmt) -> bool:
-    """Whether a statement ends its function where the limiter says no."""
-    return (
-        isinstance(statement, ast.If)
-        and ast.unparse(statement.test).startswith("not ")
-        and _asks(statement.test)
-        and isinstance(statement.body[-1], ast.Return)
-    )
-
-
 def test_every_line_that_a_peer_can_cause_asks_the_limiter() -> None:
     """Of all log calls of the package each asks the limiter, or is one that no peer causes and is named above."""
     unused = set(OF_NO_PEER)
     calls = 0
-    for path in sorted(ROOT.rglob("*.py")):
-        module = path.relative_to(ROOT).as_posix()
-        if module.startswith("benchmark/"):
-            continue  # serves nobody but itself
-        for text, limited in log_calls(path):
-            calls += 1
-            named = [key for key in OF_NO_PEER if f"{module}: {text}".startswith(key)]
-            assert limited or named, f"{module}: {text!r} does not ask may_log()"
-            unused.difference_update(named)
+    for line, limited in log_calls():
+        calls += 1
+        named = [key for key in OF_NO_PEER if line.startswith(key)]
+        assert limited or named, f"{line!r} does not ask may_log()"
+        unused.difference_update(named)
     assert unused == set()
     assert calls > 40
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from veltix_tx.net.clock import Clocks, Timers
+from veltix_tx.net.clock import Clocks, SweepTimer, Timers
 
 
 def test_a_deadline_acts_once_at_its_time() -> None:
@@ -98,3 +98,37 @@ def test_a_deadline_that_is_late_lets_what_has_arrived_be_read_first() -> None:
     deadlines.set("c", 1, lambda: acts.append("c"))
     clock.turn(1.05)
     assert acts == ["b", "c"]
+
+
+# The sweep timer.
+
+
+def test_a_sweep_comes_at_the_earliest_deadline() -> None:
+    """Of many deadlines there is one timer, at the earliest; a later one sets nothing, and with none left there is no timer."""
+    clock, came = Clock(), []
+    timer = SweepTimer(Timers(clock), "a test", clock.seconds, came.append, floor=1)
+    for deadline in (5, 3, 4, float("inf")):
+        timer.watch(deadline)
+        assert len(clock.getDelayedCalls()) == 1
+    clock.advance(3)
+    assert came == [3]
+    assert clock.getDelayedCalls() == []
+    timer.continue_at(3.5)
+    clock.advance(0.5)
+    assert came == [3]
+    clock.advance(0.5)
+    assert came == [3, 4]
+    timer.continue_at(float("inf"))
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_cleared_sweep_timer_takes_later_deadlines() -> None:
+    """What was due before it was cleared keeps no later deadline waiting."""
+    clock, came = Clock(), []
+    timer = SweepTimer(Timers(clock), "a test", clock.seconds, came.append)
+    timer.watch(5)
+    timer.clear()
+    assert clock.getDelayedCalls() == []
+    timer.watch(7)
+    clock.advance(7)
+    assert came == [7]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, gatherResults, succeed
-from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorThreads
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
@@ -134,6 +134,7 @@ async def test_a_coroutine_function_is_waited_for() -> None:
     assert await deferToThread(wait_for, reactor, some, content="x") == "x"
 
 
+@implementer(IReactorCore, IReactorFromThreads)
 class Reactor:
     """Only what wait_for needs of one."""
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from veltix_tx.encodings import decode_json, decode_utf8
 from veltix_tx.errors import InvalidContent, RemoteProtocolError, VeltixError
+from veltix_tx.wire.contents import FORMATS, content_codec
 from veltix_tx.wire.credentials import Token
 from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, PingsAnswered, RejectReason
 from veltix_tx.wire.interface import Role
@@ -165,9 +166,8 @@ def _heard(side: VeltixConnection, chunks: Iterable[bytes], limit: int, ready: i
             assert ready == 1 or failed, "something happened before HandshakeCompleted, or that twice"
         assert failed == (side.state is State.FAILED)
         assert (ready == 1) == (side.peer is not None)
-        assert side._handshake is None or len(side._handshake._buffer) <= 4098 + len(chunk)
+        assert side.buffered_size <= (4098 + len(chunk) if side.peer is None else limit)
         assert failed or side.incoming_size <= limit
-        assert side._decoder is None or side._decoder.buffered_size <= limit
         yield from _seen(events)
 
 
@@ -215,9 +215,12 @@ def _as_json(message: object) -> bytes:
 # Above the wire
 
 
+_CODECS = [content_codec(kind, each) for kind in (Any, dict[str, list[float]]) for each in FORMATS]  # type: ignore[arg-type]
+
+
 def contents(data: bytes) -> None:
-    """A content that is taken for JSON or text is one, or an InvalidContent."""
-    for decode in (decode_json, decode_utf8):
+    """A content that is taken for JSON, text or a value is one, or an InvalidContent."""
+    for decode in (decode_json, decode_utf8, *(codec.decode for codec in _CODECS)):
         text = str(_refused(decode, data) or "")
         assert len(text) < 500
         assert text.isprintable()

@@ -123,7 +123,9 @@ class Line:
         self.side = ConnectionContext(
             self.application, self.config, self.clocks, types=self.types, random=Random(1), **protocol_settings
         )
-        self.protocol = VeltixProtocol(self.side, full=full)
+        self.protocol = VeltixProtocol(self.side)
+        if full:
+            self.protocol.full = True
         self.transport = CountingTransport()
         self.far = VeltixConnection(
             Role.CLIENT if role is Role.SERVER else Role.SERVER,

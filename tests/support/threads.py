@@ -13,7 +13,7 @@ SEARCH = {"_owner_thread", "_settle", "__init__"}
 """The search for the reactor's thread, with all that it calls."""
 
 ENGINE_ROOM = {
-    *("tag_names", "admit", "reject", "forbid"),
+    *("tag_names", "admit", "reject"),
 }
 """What the hub and the protocol call on a session: not for users."""
 

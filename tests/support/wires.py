@@ -33,6 +33,7 @@ class _Connection:
     """Framing and bookkeeping that both wires share; each reads and writes its own messages."""
 
     compiled = supports_requests = supports_ping = marks_requests = False
+    rpc = None
     handshake_fault = None
     beginning = b""
     next_timeout: float | None = None
@@ -84,7 +85,7 @@ class _Connection:
     def send_ping(self, request_id: int | None) -> None:
         raise LocalProtocolError("this wire has no pings")
 
-    def reply_error(self, request_id: int) -> bool:
+    def reply_error(self, request_id: int, code: str = "", message: str = "", details: object = None) -> bool:
         return False
 
     def send(self, message_type: MessageType, value: object, request_id: int | None = None) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from twisted.internet.defer import Deferred
 
 from veltix_tx import (
@@ -13,6 +15,7 @@ from veltix_tx import (
     Identity,
     MessageType,
     Password,
+    Request,
     Response,
     Server,
     Session,
@@ -21,7 +24,20 @@ from veltix_tx import (
 )
 from veltix_tx.testing import MemoryNetwork
 
+
+@dataclass
+class Order:
+    article: str
+
+
+@dataclass
+class Receipt:
+    price: float
+
+
 CHAT = MessageType(200, "chat")
+ORDER = MessageType(201, "order", content=Order, reply=Receipt)
+NOTE = MessageType(202, "note", content=str)
 
 # Settings.
 
@@ -96,32 +112,32 @@ def reads_too_much(credentials: Credentials) -> None:
 # Handlers of a server.
 
 
-@server.route(CHAT)  # E: type-var
+@server.route(CHAT)  # E: arg-type
 def without_a_client(message: Response) -> bytes:
     return message.content
 
 
-@server.route(CHAT)  # E: type-var
+@server.route(CHAT)  # E: arg-type
 async def with_too_much(client: Session, message: Response, more: int) -> bytes:
     return message.content
 
 
-@server.route(CHAT)  # E: type-var
+@server.route(CHAT)  # E: arg-type
 def of_something_else(client: Client, message: Response) -> bytes:
     return message.content
 
 
-@server.route(CHAT, thread=True)  # E: type-var
+@server.route(CHAT, thread=True)  # E: arg-type
 async def coroutine_in_a_thread(client: Session, message: Response) -> bytes:
     return message.content
 
 
-@server.route(CHAT, thread=True)  # E: type-var
+@server.route(CHAT, thread=True)  # E: arg-type
 def deferred_in_a_thread(client: Session, message: Response) -> Deferred[bytes]:
     return Deferred()
 
 
-@server.route(CHAT, thread=True)  # E: type-var
+@server.route(CHAT, thread=True)  # E: arg-type
 def text_in_a_thread(client: Session, message: Response) -> str:
     return "text"
 
@@ -133,8 +149,69 @@ def without_parentheses(client: Session, message: Response) -> bytes:
 
 server.route(CHAT.code)  # E: call-overload
 server.route(CHAT, thred=True)  # E: call-overload
-server.register_route(CHAT, without_a_client)  # E: arg-type
-server.register_route(CHAT, coroutine_in_a_thread, thread=True)  # E: arg-type
+
+
+def for_a_client(message: Response) -> bytes:
+    return message.content
+
+
+async def for_no_thread(client: Session, message: Response) -> bytes:
+    return message.content
+
+
+server.register_route(CHAT, for_a_client)  # E: arg-type
+server.register_route(CHAT, for_no_thread, thread=True)  # E: arg-type
+
+
+@server.route(CHAT)  # E: arg-type
+def text_for_bytes(client: Session, message: Response) -> str:
+    return "text"
+
+
+@server.route(CHAT)  # E: arg-type
+async def text_for_bytes_later(client: Session, message: Response) -> str:
+    return "text"
+
+
+# Values.
+
+MessageType(203, content=Order, format="xml")  # E: call-overload
+MessageType(204, content=Order, max_size="much")  # E: call-overload
+chat: MessageType[str] = MessageType(205, "chat")  # E: assignment
+
+
+@server.route(ORDER)  # E: arg-type
+def of_another_type(client: Session, message: Response[Receipt]) -> Receipt:
+    return message.value
+
+
+@server.route(ORDER)  # E: arg-type
+def with_another_reply(client: Session, message: Response[Order]) -> Order:
+    return message.value
+
+
+@server.route(ORDER)  # E: arg-type
+async def with_another_reply_later(client: Session, message: Response[Order]) -> Order:
+    return message.value
+
+
+@server.route(ORDER, thread=True)  # E: arg-type
+def with_another_reply_in_a_thread(client: Session, message: Response[Order]) -> Order:
+    return message.value
+
+
+@server.route(ORDER)
+def of_no_field(client: Session, message: Response[Order]) -> Receipt:
+    return Receipt(message.value.price)  # E: attr-defined
+
+
+@client.route(ORDER)  # E: arg-type
+def clients_with_another_reply(message: Response[Order]) -> Order:
+    return message.value
+
+
+server.route(ORDER)(lambda client, message: message.value)  # E: arg-type return-value
+client.register_route(ORDER, lambda message: message.value.price)  # E: attr-defined
 
 # Callbacks of a server.
 
@@ -170,12 +247,12 @@ server.set_callback("on_conect", received_without_a_message)  # E: call-overload
 # Handlers and callbacks of a client.
 
 
-@client.route(CHAT)  # E: type-var
+@client.route(CHAT)  # E: arg-type
 def a_servers(client: Session, message: Response) -> bytes:
     return message.content
 
 
-@client.route(CHAT, thread=True)  # E: type-var
+@client.route(CHAT, thread=True)  # E: arg-type
 async def clients_coroutine_in_a_thread(message: Response) -> bytes:
     return message.content
 
@@ -192,7 +269,7 @@ def lost_without_a_state() -> None: ...
 def a_servers_end(client: Session) -> None: ...
 
 
-client.register_route(CHAT, a_servers)  # E: arg-type
+client.register_route(CHAT, for_no_thread)  # E: arg-type
 client.set_callback("on_recv", lost_without_a_state)  # E: call-overload
 client.set_callback("on_conect", lost_without_a_state)  # E: call-overload
 
@@ -207,3 +284,22 @@ async def results(session: Session) -> None:
     server.broadcast(CHAT, b"", slow="wait")  # E: arg-type
     server.get_clients_by_tag(7)  # E: arg-type
     MemoryNetwork().result(client.connect()).contents  # E: attr-defined
+
+
+async def sending(session: Session) -> None:
+    session.send(CHAT, "text")  # E: misc
+    client.send(CHAT, "text")  # E: misc
+    client.blocking.send(CHAT, "text")  # E: misc
+    session.blocking.send(CHAT, "text")  # E: misc
+    server.broadcast(CHAT, "text")  # E: misc
+    server.broadcast(ORDER, Receipt(1.5))  # E: misc
+    await client.send_and_wait(CHAT, "text")  # E: misc
+    await session.send_and_wait(ORDER, Receipt(1.5))  # E: misc
+    client.blocking.send_and_wait(NOTE, 5)  # E: misc
+    Request(CHAT, "text")  # E: misc
+    Request(ORDER, Receipt(1.5))  # E: misc
+    (await client.send_and_wait(ORDER, Order("pen"))).value.article  # E: attr-defined
+    (await session.send_and_wait(Request(ORDER, Order("pen")))).value.article  # E: attr-defined
+    client.blocking.send_and_wait(ORDER, Order("pen")).value.article  # E: attr-defined
+    (await client.send_and_wait(CHAT, b"")).value.price  # E: attr-defined
+    (await client.send_and_wait(NOTE, "")).value.decode()  # E: attr-defined

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint
@@ -22,15 +23,18 @@ from veltix_tx import (
     DisconnectState,
     Events,
     Identity,
+    InvalidContent,
     Limits,
     MessageRegistry,
     MessageType,
     Password,
     Plugin,
+    RemoteError,
     Request,
     RequestTimeout,
     Response,
     RetryPolicy,
+    RpcError,
     Server,
     ServerConfig,
     Session,
@@ -45,6 +49,34 @@ from veltix_tx.testing import MemoryNetwork
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)
 ERROR = MessageType(201, "error")
+
+
+@dataclass
+class Order:
+    """A dataclass."""
+
+    article: str
+    count: int = 1
+
+
+class Receipt(NamedTuple):
+    """A named tuple."""
+
+    price: float
+
+
+class Place(TypedDict):
+    """A dict with these keys."""
+
+    city: str
+
+
+ORDER = MessageType(202, "order", content=Order, reply=Receipt)
+NOTE = MessageType(203, "note", content=str, format="msgpack")
+PLACES = MessageType(204, "places", content=list[Place], max_size=10_000_000)
+NOW = MessageType(205, "now", reply=float)
+EITHER: MessageType[Order | str, Order | str] = MessageType(206, "either", content=Order | str)
+plain_type: MessageType[bytes, bytes] = CHAT
 
 # Settings.
 
@@ -212,7 +244,77 @@ server.set_callback("on_disconnect", lambda client: print(client.ip))
 server.set_callback(Events.ON_RECV, plain)
 plain(server.clients[0], Response(CHAT, b"", 0, 0, 0)).decode()
 
+# Values.
+
+
+@server.route(ORDER)
+def on_order(client: Session, message: Response[Order]) -> Receipt:
+    return Receipt(message.value.count * 1.5)
+
+
+@server.route(ORDER, concurrent=True)
+async def on_order_later(client: Session, message: Response[Order]) -> Receipt | None:
+    reply = await client.send_and_wait(NOTE, message.value.article)
+    client.send(CHAT, bytearray(b"bytes of any kind"))
+    return Receipt(float(reply.value)) if reply.value.isdigit() else None
+
+
+@server.route(ORDER)
+def on_order_deferred(client: Session, message: Response[Order]) -> Deferred[Receipt]:
+    return succeed(Receipt(0.5))
+
+
+@server.route(ORDER, thread=True)
+def on_order_in_a_thread(client: Session, message: Response[Order]) -> Receipt:
+    server.broadcast(NOTE, "an order", exclude=[client])
+    return Receipt(client.blocking.send_and_wait(NOW).value)
+
+
+@server.route(ORDER)
+def on_order_elsewhere(client: Session, message: Response[Order]) -> Request | bytes:
+    return Request(NOTE, "later") if message.value.count else b"{}"
+
+
+@server.route(ORDER)
+def on_any_order(client: Session, message: Response) -> Receipt:
+    raise RpcError("sold_out", "no pens left", {"left": 0})
+
+
+@server.route(PLACES)
+def on_places(client: Session, message: Response[list[Place]]) -> list[Place]:
+    return [{"city": place["city"].upper()} for place in message.value]
+
+
+@server.route(EITHER)
+def on_either(client: Session, message: Response[Order | str]) -> None:
+    print(message.value)
+
+
+server.register_route(ORDER, on_order)
+server.route(ORDER)(lambda client, message: Receipt(message.value.count))
+
+
+async def ordering(session: Session) -> float:
+    reply: Response[Receipt] = await session.send_and_wait(ORDER, Order("pen"), timeout=3)
+    reply = await client.send_and_wait(Request(ORDER, Order("pen")))
+    try:
+        reply = await client.send_and_wait(ORDER, b'{"article": "pen"}')
+    except RemoteError as error:
+        print(error.code, error.message, error.details)
+    except InvalidContent as error:
+        print(error.path)
+    session.send(Request(NOTE, "hello").respond(reply))
+    return (
+        reply.value.price + (await client.send_and_wait(NOW)).value + client.blocking.send_and_wait(ORDER, Order("ink")).value.price
+    )
+
+
 # A client.
+
+
+@client.route(ORDER)
+def on_clients_order(message: Response[Order]) -> Receipt:
+    return Receipt(message.value.count)
 
 
 @client.route(CHAT)

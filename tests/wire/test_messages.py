@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
 import pytest
 
-from veltix_tx.errors import MessageTypeError
+from veltix_tx.errors import InvalidContent, MessageTypeError
 from veltix_tx.wire.messages import (
     ERROR,
     HELLO,
@@ -20,6 +21,7 @@ from veltix_tx.wire.messages import (
     Request,
     Response,
     as_content,
+    encode_content,
 )
 from veltix_tx.wire.veltix.layouts import W22, W62
 
@@ -274,3 +276,125 @@ def test_responses_are_equal_only_to_themselves() -> None:
     first, second = Response(CHAT, b"x", 1, 0, 0), Response(CHAT, b"x", 1, 0, 0)
     assert first != second
     assert len({first, second}) == 2
+
+
+# Types with values
+
+
+@dataclass
+class Order:
+    article: str
+    count: int = 1
+
+
+@dataclass
+class Receipt:
+    price: float
+
+
+def order_type(**more: Any) -> MessageType[Order, Receipt]:
+    """A type with values, in a registry of its own."""
+    return MessageType(200, "order", registry=MessageRegistry(), content=Order, reply=Receipt, **more)
+
+
+def received(message_type: MessageType[Any, Any], content: bytes) -> Response[Any]:
+    """A message as it comes from a peer."""
+    return Response(message_type, content, 7, 0, 0)
+
+
+def test_a_type_without_content_is_one_of_bytes() -> None:
+    """Its values are the contents themselves, either way, and what answers it is bytes as well."""
+    message = received(CHAT, b"hi")
+    assert (CHAT.content, CHAT.reply, CHAT.codec, CHAT.reply_codec) == (bytes, bytes, None, None)
+    assert message.value is message.content
+    assert message._decode_as_reply(CHAT) is message.content
+    assert encode_content(CHAT, bytearray(b"hi")) == message._encode_reply(b"hi") == b"hi"
+    with pytest.raises(TypeError, match="encode text first, or give its type content="):
+        encode_content(CHAT, Order("pen"))
+
+
+def test_values_are_what_the_type_names() -> None:
+    """A message's value is one of content=, that of its reply one of reply=; bytes are a content already."""
+    kind = order_type()
+    content = encode_content(kind, Order("pen", 2))
+    message = received(kind, content)
+    assert content == b'{"article":"pen","count":2}'
+    assert message.value == Order("pen", 2)
+    reply = received(kind, message._encode_reply(Receipt(3.0)))
+    assert reply._decode_as_reply(kind) == Receipt(3.0)
+    assert reply.value == Receipt(3.0)
+    assert encode_content(kind, content) is content
+    assert message._encode_reply(reply.content) is reply.content
+    assert MessageType(201, registry=MessageRegistry(), content=Order).reply is Order
+
+
+def test_a_value_is_decoded_once() -> None:
+    """Whoever asks for the value again gets the same one."""
+    message = received(order_type(), b'{"article":"pen"}')
+    assert message.value is message.value
+    assert message._decode() == Order("pen")
+
+
+def test_an_invalid_content_is_an_error_each_time() -> None:
+    """A content that does not fit has no value, however often it is asked for."""
+    message = received(order_type(), b'{"article":5}')
+    for _ in range(2):
+        with pytest.raises(InvalidContent) as caught:
+            _ = message.value
+        assert caught.value.path == "$.article"
+        assert caught.value.value is message.content
+
+
+@pytest.mark.parametrize(
+    "other", [MessageType(201, registry=MessageRegistry()), MessageType(202, registry=MessageRegistry(), content=str)]
+)
+def test_a_reply_of_another_type_is_one_of_that_type(other: MessageType[Any, Any]) -> None:
+    """A handler may answer with a Request of another type, which says what its content is."""
+    reply = received(other, b'"sold out"')
+    assert reply._decode_as_reply(order_type()) == ("sold out" if other.content is str else b'"sold out"')
+
+
+def test_an_answer_of_the_same_type_is_a_reply() -> None:
+    """respond() makes a value of reply= the content of an answer of the same type; one of another type keeps its own."""
+    kind = order_type()
+    message, news = received(kind, b'{"article":"pen"}'), MessageType(203, registry=MessageRegistry(), content=str)
+    assert Request(kind, Receipt(1.5)).respond(message).content == b'{"price":1.5}'
+    assert Request(news, "later").respond(message).content == "later"
+    with pytest.raises(InvalidContent, match="it is of type Order"):
+        Request(kind, Order("pen")).respond(message)
+
+
+@pytest.mark.parametrize(
+    ("differs", "more"),
+    [
+        ("content", {"content": Receipt, "reply": Receipt}),
+        ("content", {"content": bytes, "reply": Receipt}),
+        ("reply", {"content": Order}),
+        ("format", {"content": Order, "reply": Receipt, "format": "msgpack"}),
+        ("max_size", {"content": Order, "reply": Receipt, "max_size": 10}),
+    ],
+)
+def test_another_content_is_another_definition(differs: str, more: dict[str, Any]) -> None:
+    """One code has one content, reply, format and size in a registry; the same again is the same type."""
+    types = MessageRegistry()
+    first = MessageType(200, "order", registry=types, content=Order, reply=Receipt)
+    assert MessageType(200, "order", registry=types, content=Order, reply=Receipt) == first
+    with pytest.raises(MessageTypeError, match=f"code 200 is taken by 'order', whose {differs} is"):
+        MessageType(200, "order", registry=types, **more)
+    assert types.get(200) is first
+
+
+@pytest.mark.parametrize(
+    "more", [{"content": object}, {"reply": complex}, {"content": Order, "format": "xml"}, {"content": str, "max_size": 0}]
+)
+def test_a_type_that_cannot_be_is_not_registered(more: dict[str, Any]) -> None:
+    """What no bytes can be decoded into is refused at its definition, which leaves the code free."""
+    types = MessageRegistry()
+    with pytest.raises(MessageTypeError):
+        MessageType(200, "order", registry=types, **more)
+    assert len(types) == 0
+
+
+def test_a_type_shows_what_it_is_called() -> None:
+    """The log's form of a type is as short with values as without."""
+    assert repr(order_type()) == "MessageType(code=200, name='order', description='')"

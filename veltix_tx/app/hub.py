@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from veltix_tx.errors import QueueFull, SessionClosed, SettingsError
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.session.tags import Watcher, check_names
-from veltix_tx.wire.messages import MessageType, Request, parts_of
+from veltix_tx.wire.messages import BytesLike, MessageType, Request, T, parts_of
 
 __all__ = ["Hub"]
 
@@ -43,7 +43,7 @@ class Hub:
             self._admit(session)
         else:
             session._admitters += self._admitters
-        for name in session.tag_names():
+        for name in session._tag_names():
             self._index(session, name, True)
         session._tag_observers += self._watchers
 
@@ -84,8 +84,8 @@ class Hub:
 
     def broadcast(
         self,
-        message: MessageType | Request,
-        content: object = b"",
+        message: MessageType[T, Any] | Request[T, Any],
+        content: T | BytesLike = b"",
         *,
         to: Iterable[Session] | None = None,
         exclude: Iterable[Session] = (),
@@ -95,7 +95,7 @@ class Hub:
 
         Args:
             message: its type, or a whole Request.
-            content: its bytes, or a value that the sessions' wires carry.
+            content: a value of the type's ``content=``, or its bytes; or a value that the sessions' wires carry.
             to: the sessions to send to; every one by default. Closed ones are left out, and so are
                 those whose ``on_connect`` is not done.
             exclude: sessions to leave out.
@@ -107,6 +107,7 @@ class Hub:
 
         Raises:
             MessageTooLarge: it is over ``max_message_size``; it was sent to nobody.
+            InvalidContent: the content is not of the type's ``content=``; it was sent to nobody.
             TypeError: the content is none a wire carries.
             SettingsError: ``slow`` is neither, or ``to`` or ``exclude`` is no iterable of sessions.
         """
@@ -147,7 +148,7 @@ class Hub:
         if session.admitted:
             _keep(self._groups, session._encoding_key, session, False)
         session._tag_observers = tuple(each for each in session._tag_observers if each not in self._watchers)
-        for name in session.tag_names():
+        for name in session._tag_names():
             self._index(session, name, False)
 
     def _index(self, session: Session, name: str, present: bool) -> None:

@@ -27,7 +27,7 @@ from veltix_tx.net.shared.handlers import IHandlerTable, handler_table
 from veltix_tx.sanitize import SanitizedFailure
 from veltix_tx.wire.messages import CodeRange, MessageRegistry, MessageType, Response
 
-__all__ = ["Declaration", "Plugin", "Plugins", "declared", "event_names", "find_plugins", "plugin_code"]
+__all__ = ["Declaration", "Plugin", "Plugins", "declared", "event_names", "find_plugins", "name_of", "plugin_code"]
 
 _log = Logger()
 
@@ -95,6 +95,11 @@ def find_plugins(package: ModuleType | None = None) -> list[IVeltixPlugin]:
         if all(plugin is not other for other in found):
             found.append(plugin)
     return found
+
+
+def name_of(plugin: object) -> str:
+    """Return a plugin's name for people, be it a valid one or none at all."""
+    return str(getattr(plugin, "name", plugin))
 
 
 def event_names(events: Iterable[Events]) -> str:
@@ -380,6 +385,7 @@ def _failed(failure: Failure, step: str, entry: _Entry, session: Session) -> Non
             step=step,
             plugin=entry.name,
             session=session,
+            connection=session.id,
         )
 
 

@@ -6,26 +6,30 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from twisted.application.service import IServiceCollection, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from veltix_tx.app.plugins import Plugin, Plugins
+from veltix_tx.app.allow import Allow
+from veltix_tx.app.plugins import Plugin, Plugins, name_of
 from veltix_tx.app.router import Handler, Router
+from veltix_tx.app.rpc import Methods
 from veltix_tx.errors import SettingsError
 from veltix_tx.interfaces import Events, IVeltixApplication, IVeltixPlugin
 from veltix_tx.net.clock import Clocks, resolve_clocks
 from veltix_tx.net.session.session import Session
+from veltix_tx.net.session.signatures import methods_of
 from veltix_tx.net.shared.application import Application
-from veltix_tx.net.threads import OwnerThread, Workers, at_home, from_any_thread
+from veltix_tx.net.threads import OwnerThread, Workers, at_home, from_any_thread, is_running
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType
 
 __all__ = ["RoutedService"]
 
 H = TypeVar("H", bound=Handler)
+F = TypeVar("F", bound=Callable[..., object])
 
 
 class RoutedService(Service):
@@ -60,6 +64,7 @@ class RoutedService(Service):
         self._application: IVeltixApplication = self._router or application  # type: ignore[assignment]
         own_types: MessageRegistry = getattr(application, "types", PROCESS_TYPES)
         self._types = own_types if types is None else types
+        self._methods = Methods(lambda: self._workers)
         self._random = random or Random()
         self._plugins = Plugins(self._application, self._types)  # stands in for the application once there is one
 
@@ -87,7 +92,7 @@ class RoutedService(Service):
         if self._home is None:
             given = self._given
             reactor = given.reactor if isinstance(given, Clocks) else given or sys.modules.get("twisted.internet.reactor")
-            return self._settle() if getattr(reactor, "running", False) else None
+            return self._settle() if reactor is not None and is_running(reactor) else None
         return self._home
 
     @property
@@ -105,6 +110,80 @@ class RoutedService(Service):
     def unregister_route(self, message_type: MessageType) -> bool:
         """Take a route back; return whether there was one."""
         return self.router.unregister_route(message_type)
+
+    @overload
+    def rpc(self, function: F, /) -> F: ...
+    @overload
+    def rpc(
+        self,
+        name: str | None = None,
+        /,
+        *,
+        thread: bool = ...,
+        concurrent: bool = ...,
+        timeout: float | None = ...,
+        allow: Allow | None = ...,
+    ) -> Callable[[F], F]: ...
+    def rpc(self, function: Any = None, /, **terms: Any) -> Any:
+        """Serve a function as a method that the other side calls by name; a decorator, with or without arguments.
+
+        The types of its parameters are checked before it is called. A parameter annotated ``Session`` gets the caller's, one
+        annotated ``CallContext`` the call's deadline and metadata. What it returns, or what its Deferred or coroutine comes to, is
+        the result. It raises RpcError for an error that the caller is to get as it is; of any other the caller learns only that
+        there was one.
+
+        Args:
+            function: the function, or the method's name where that is another than the function's.
+            terms: ``thread``, ``concurrent``, ``timeout`` and ``allow`` as :meth:`register_rpc` has them.
+
+        Raises:
+            SettingsError: as :meth:`register_rpc`.
+        """
+        if callable(function):
+            self.register_rpc(function, **terms)
+            return function
+
+        def register(served: F) -> F:
+            self.register_rpc(served, function, **terms)
+            return served
+
+        return register
+
+    @from_any_thread
+    def register_rpc(
+        self,
+        function: Callable[..., object],
+        name: str | None = None,
+        *,
+        thread: bool = False,
+        concurrent: bool = True,
+        timeout: float | None = None,
+        allow: Allow | None = None,
+    ) -> None:
+        """Serve a function as a method; see :meth:`~veltix_tx.app.rpc.Methods.register`."""
+        self._methods.register(function, name, thread=thread, concurrent=concurrent, timeout=timeout, allow=allow)
+
+    @from_any_thread
+    def register_service(self, service: object, *, prefix: str = "") -> None:
+        """Serve the public methods of an object, each under ``prefix`` and its name; all of them or, where one cannot be, none.
+
+        Raises:
+            SettingsError: as :meth:`register_rpc`.
+        """
+        registered: list[str] = []
+        try:
+            for name, method in methods_of(service).items():
+                self.register_rpc(method, prefix + name)
+                registered.append(prefix + name)
+        except SettingsError:
+            for name in registered:
+                self.unregister_rpc(name)
+            raise
+
+    @from_any_thread
+    def unregister_rpc(self, name: str) -> bool:
+        """Serve a method no more; return whether there was one."""
+        return self._methods.unregister(name)
 
     @property
     def plugins(self) -> list[IVeltixPlugin]:
@@ -130,7 +209,7 @@ class RoutedService(Service):
             MessageTypeError: a code of it cannot be, or another type has it. Then, too, nothing has changed.
         """
         if self._in_use:
-            name = getattr(plugin, "name", plugin)
+            name = name_of(plugin)
             raise SettingsError("plugin", name, "registered before the server listens or the client connects, or after its end")
         types = self._plugins.register(plugin, grant)
         self._application = self._plugins

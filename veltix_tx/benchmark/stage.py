@@ -111,9 +111,14 @@ class Stage:
         self.server = self._start(self.peer.program, {"role": "server", "mode": mode, "raw": raw, **more})
         return self.server
 
-    def own_client(self, connections: int = 1) -> Program:
-        """Start the peer's own client, connected to the server."""
-        client = self._start(self.peer.program, {"role": "client"})
+    def own_client(self, connections: int = 1, **more: Any) -> Program:
+        """Start the peer's own client, connected to the server.
+
+        Args:
+            connections: how many.
+            more: of its task.
+        """
+        client = self._start(self.peer.program, {"role": "client", **more})
         client.call("connect", self.server.port, connections)
         return client
 

@@ -14,6 +14,9 @@ from veltix_tx.benchmark.stage import Figures, Stage
 __all__ = ["COMPARED", "GROUPS", "WORKLOADS", "Workload", "find_workloads"]
 
 _MESSAGE = 64
+
+_TYPED = 100
+"""Bytes of a value of five fields in JSON, about."""
 _MIB = 2**20
 _PATIENCE = 20.0
 
@@ -29,8 +32,9 @@ class Workload:
         title: what it is called in tables.
         unit: of its value.
         measure: does it once.
-        falls: True if less is better.
-        wants: ``"raw"`` or ``"own"``: the client it needs; ``"codec"`` for none, ``"package"`` for this package alone.
+        falls: whether less is better.
+        wants: ``"raw"`` or ``"own"``: the client it needs, ``"calls"`` for one that calls methods; ``"codec"`` for none,
+            ``"package"`` for this package alone.
         most: bytes of its largest message where that is over the usual limit.
         costs: measures what the benchmark itself costs in it, by the names of these rows.
         headers: True if it depends on the header.
@@ -50,7 +54,8 @@ class Workload:
         """Return True if a peer can do it."""
         if peer.name in COSTS:
             return peer.name in self.costs
-        needs = {"raw": True, "own": peer.client, "codec": peer.codec, "package": peer.ours}[self.wants]
+        has = {"raw": True, "own": peer.client, "calls": peer.calls, "codec": peer.codec, "package": peer.ours}
+        needs = has[self.wants]
         return bool(needs) and self.name not in peer.lacks and (self.most or 0) <= peer.most
 
     def measuring(self, peer: Peer) -> Measure:
@@ -181,12 +186,22 @@ def _answered(stage: Stage, client: Program, command: str, arguments: tuple[int,
     return figures | {f"p{percent:g}": times.percentile(percent) / 1000 for percent in (50, 95, 99, 99.9) if len(times)}
 
 
-def _echo(first: int, in_flight: int, size: int, own: bool, least: int = 1) -> Measure:
+def _echo(first: int, in_flight: int, size: int, own: bool, least: int = 1, content: str = "bytes") -> Measure:
+    """Measure messages that come back.
+
+    Args:
+        first: the number to begin with.
+        in_flight: how many are under way at once.
+        size: bytes of each.
+        own: whether the peer's own client asks, in place of the raw one.
+        least: the least number in a window.
+        content: what this package's own client sends: ``"bytes"``, ``"json"`` or ``"msgpack"``, values of a type, or ``"call"``.
+    """
     command = "ask" if own else "echo"
 
     def measure(stage: Stage) -> Figures:
-        stage.serve("echo", raw=not own)
-        client = stage.own_client() if own else stage.raw_client()
+        stage.serve("echo", raw=not own, content=content)
+        client = stage.own_client(content=content) if own else stage.raw_client()
 
         def run(number: int) -> Figures:
             return _answered(stage, client, command, (number, in_flight, size), number, size)
@@ -409,6 +424,12 @@ def _asking_once(name: str, title: str, own: bool) -> Workload:
     return Workload(name, title, "µs", measure, falls=True, wants="own" if own else "raw", costs=costs)
 
 
+def _typed(form: str) -> Workload:
+    """Values of five fields that come back as values."""
+    measure = _echo(1000, 64, _TYPED, True, content=form)
+    return Workload(f"typed_{form}", f"values in {form}, 64 in flight", "msg/s", measure, wants="package")
+
+
 _ALL = (
     # As upstream defines them.
     Workload("memory", "memory of an idle server", "MiB", _memory, falls=True, wants="own", headers=False),
@@ -439,6 +460,17 @@ _ALL = (
     ),
     _asking_once("pipeline_1", "send_and_wait, one in flight, p50", True),
     *map(_asking, (4, 16, 64, 256)),
+    # Values and calls.
+    *map(_typed, ("json", "msgpack")),
+    Workload(
+        *("rpc_1", "call of a method, one in flight, p50", "µs", _p50(_echo(300, 1, _MESSAGE, True, content="call"))),
+        falls=True,
+        wants="calls",
+    ),
+    Workload("rpc_64", "call of a method, 64 in flight", "msg/s", _echo(1000, 64, _MESSAGE, True, content="call"), wants="calls"),
+    Workload(
+        "rpc_100", "call of a method, 100 in flight", "msg/s", _echo(1000, 100, _MESSAGE, True, content="call"), wants="calls"
+    ),
     # Many connections.
     Workload("clients_100", "echo, 100 clients x 100 messages", "msg/s", _clients(100)),
     Workload("clients_1000", "echo, 1,000 clients x 100 messages", "msg/s", _clients(1000)),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address as Network6
 from ipaddress import IPv6Address as Number6
-from typing import TYPE_CHECKING
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from veltix_tx.sanitize import escape_controls
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["SOURCE_BITS", "host_of", "is_local", "is_loopback", "is_this_machine", "join_address", "shown", "source_of"]
+__all__ = [
+    "SOURCE_BITS",
+    "host_of",
+    "is_local",
+    "is_loopback",
+    "is_this_machine",
+    "join_address",
+    "port_of",
+    "shown",
+    "source_of",
+]
 
 
 def host_of(address: object) -> str:
@@ -22,11 +27,18 @@ def host_of(address: object) -> str:
 
     A port that takes IPv6 and IPv4 knows an IPv4 peer as ``::ffff:127.0.0.1``: that is ``127.0.0.1``.
     """
-    host = str(getattr(address, "host", ""))
+    if not isinstance(address, (IPv4Address, IPv6Address)):
+        return ""
+    host = str(address.host)
     if not host.lower().startswith("::ffff:"):
         return host
     mapped = Number6(host.partition("%")[0]).ipv4_mapped
     return host if mapped is None else str(mapped)
+
+
+def port_of(address: object) -> int:
+    """Return the port of an address, 0 for a kind that has none."""
+    return int(address.port) if isinstance(address, (IPv4Address, IPv6Address)) else 0
 
 
 def shown(address: IAddress) -> str:
@@ -68,8 +80,8 @@ def source_of(address: object) -> str:
     """Return where a connection comes from: an IPv4 address, an IPv6 network, or ``""`` for this machine's own kinds."""
     host = host_of(address)
     if isinstance(address, IPv6Address) and ":" in host:
-        number = int(Network6(host.partition("%")[0]))
-        return str(Network6(number >> SOURCE_BITS << SOURCE_BITS))
+        number = int(Number6(host.partition("%")[0]))
+        return str(Number6(number >> SOURCE_BITS << SOURCE_BITS))
     if isinstance(address, (IPv4Address, IPv6Address)):
         return host
     return ""

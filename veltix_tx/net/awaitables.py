@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from inspect import iscoroutine
+from types import CoroutineType
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-__all__ = ["as_deferred"]
+__all__ = ["LATER", "as_deferred"]
+
+LATER = (Deferred, CoroutineType)
+"""Types of results that are not there yet."""
 
 
 class _Copy(Deferred[Any]):
@@ -77,4 +80,4 @@ def as_deferred(result: object) -> Deferred[object]:
     """Return what a handler returned as a Deferred, which is the caller's own: a Deferred of the handler's keeps its result."""
     if isinstance(result, Deferred):
         return _copy(result)
-    return Deferred.fromCoroutine(result) if iscoroutine(result) else succeed(result)
+    return Deferred.fromCoroutine(result) if isinstance(result, CoroutineType) else succeed(result)

@@ -1,4 +1,4 @@
-"""Clocks and named timers: the source of time, as a parameter of everything that needs it."""
+"""Clocks, named timers and the sweep timer: the source of time, as a parameter of everything that needs it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["ROUNDING", "Clocks", "Timers", "resolve_clocks"]
+__all__ = ["ROUNDING", "Clocks", "SweepTimer", "Timers", "resolve_clocks"]
 
 ROUNDING = 1e-6
 """Seconds by which a timer may come before its time."""
 
+
+_SWEEP_FLOOR = 0.01
+"""Seconds from one sweep to the next at least, whatever the deadlines: a sweep looks at everything that waits."""
 
 _LATE = 0.1
 """Seconds after its time at which a deadline lets what has arrived meanwhile be read first."""
@@ -107,6 +110,56 @@ class Timers:
         call = self._calls.pop(name)
         self._calls = self._calls or None
         return call
+
+
+class SweepTimer:
+    """One timer for many deadlines: it comes at the earliest one, and what is due then is found by a sweep over all.
+
+    A deadline that is met sets and clears no timer: the timer comes, and finds nothing to do (a timer each costs 3 µs).
+
+    Args:
+        timers: where the timer lives.
+        name: its name there.
+        uptime: a clock that never jumps, in seconds.
+        sweep: called with the time when the timer comes. It says with :meth:`continue_at` when the next deadline is.
+        floor: seconds from one sweep to the next at least.
+    """
+
+    __slots__ = ("_due", "_floor", "_name", "_sweep", "_timers", "_uptime")
+
+    def __init__(
+        self,
+        timers: Timers,
+        name: str,
+        uptime: Callable[[], float],
+        sweep: Callable[[float], object],
+        floor: float = _SWEEP_FLOOR,
+    ) -> None:
+        self._timers = timers
+        self._name = name
+        self._uptime = uptime
+        self._sweep = sweep
+        self._floor = floor
+        self._due = math.inf
+
+    def watch(self, deadline: float) -> None:
+        """Sweep at a new deadline, in seconds of uptime, unless the timer comes before; ``math.inf`` is none."""
+        if deadline < self._due:
+            self._due = deadline
+            self._timers.set(self._name, max(0.0, deadline - self._uptime()), self._come)
+
+    def continue_at(self, deadline: float) -> None:
+        """Sweep again at the earliest deadline that a sweep has left, but not at once; ``math.inf`` is none."""
+        self.watch(max(deadline, self._uptime() + self._floor))
+
+    def clear(self) -> None:
+        """Take the timer back: there are no more deadlines."""
+        self._due = math.inf
+        self._timers.clear(self._name)
+
+    def _come(self) -> None:
+        self._due = math.inf
+        self._sweep(self._uptime())
 
 
 def resolve_clocks(reactor: IReactorTime | Clocks | None) -> Clocks:

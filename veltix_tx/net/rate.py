@@ -1,4 +1,4 @@
-"""Token bucket rate limiter."""
+"""Token bucket: the rate limiter of pings, violations, error replies and log lines."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class TokenBucket:
 
     Args:
         uptime: a clock that never jumps, in seconds.
-        per_second: how fast the bucket fills.
-        burst: the most it holds.
+        per_second: tokens per second.
+        burst: maximum tokens, which is what it begins with.
     """
 
     __slots__ = ("_burst", "_per_second", "_tokens", "_updated_at", "_uptime")
@@ -25,17 +25,22 @@ class TokenBucket:
         self._tokens = burst
         self._updated_at = uptime()
 
+    def available(self) -> float:
+        """Return how many tokens there are now; below 0 where more were spent."""
+        self._tokens = max(self._tokens, min(self._burst, self._tokens + self._earned()))
+        return self._tokens
+
     def spend(self, tokens: int) -> bool:
-        """Take tokens; return whether there were as many."""
-        self._tokens = max(self._tokens, min(self._burst, self._tokens + self._earned())) - tokens
+        """Take tokens, be there as many or not; return whether there were."""
+        self._tokens = self.available() - tokens
         return self._tokens >= 0
 
     def take(self, tokens: int) -> bool:
         """Take tokens if there are as many; return whether there were."""
-        if self.spend(tokens):
-            return True
-        self._tokens += tokens
-        return False
+        if self.available() < tokens:
+            return False
+        self._tokens -= tokens
+        return True
 
     def reading_resumed(self) -> None:
         """Credit the time of a pause in reading in full: what waited may come all at once."""

@@ -14,15 +14,26 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python import threadable
 from twisted.python.failure import Failure
+from zope.interface import Attribute, Interface
 
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import CannotBlock, SessionClosed
 
-__all__ = ["BlockingView", "OwnerThread", "Workers", "at_home", "from_any_thread", "in_thread_of", "wait_for"]
+__all__ = [
+    "BlockingView",
+    "IReactorThread",
+    "OwnerThread",
+    "Workers",
+    "at_home",
+    "from_any_thread",
+    "in_thread_of",
+    "is_running",
+    "wait_for",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,6 +49,17 @@ _BEGIN = 30.0
 
 _BEGIN_ELSEWHERE = 5.0
 """The same for a blocking call in a thread that may be the one to run it."""
+
+
+class IReactorThread(Interface):
+    """A test's clock that knows the thread it is moved in."""
+
+    io_thread: int = Attribute("""The thread's identifier.""")
+
+
+def is_running(reactor: Any) -> bool:
+    """Return True if a reactor runs; a test's clock always does, since its test moves it."""
+    return bool(reactor.running) if IReactorCore.providedBy(reactor) else True
 
 
 class OwnerThread:
@@ -59,8 +81,8 @@ class OwnerThread:
     def __init__(self, reactor: Any, thread: int | None = None) -> None:
         self.reactor = reactor
         self.begun = False
-        self.thread = thread if thread is not None and hasattr(reactor, "callFromThread") else get_ident()
-        if getattr(reactor, "running", True):
+        self.thread = thread if thread is not None and IReactorFromThreads.providedBy(reactor) else get_ident()
+        if is_running(reactor):
             self.settle()
         else:
             reactor.callWhenRunning(self.settle)
@@ -75,13 +97,12 @@ def _thread_of(reactor: Any, otherwise: int) -> int:
     """Return the thread that runs a reactor, which Twisted does not tell: the one whose stack shows it.
 
     Args:
-        reactor: a running reactor, or a test's clock, which may say so itself (``io_thread``).
+        reactor: a running reactor, or a test's clock, which may provide IReactorThread.
         otherwise: the thread of a reactor that no stack shows, because a loop of the user's runs it.
     """
     own = get_ident()
-    told = getattr(reactor, "io_thread", None)
-    if told is not None:
-        return int(told)
+    if IReactorThread.providedBy(reactor):
+        return int(reactor.io_thread)
     if any(_runs(frame, reactor) for frame in _stack(sys._getframe())):
         return own
     for thread, top in sys._current_frames().items():
@@ -144,7 +165,7 @@ def at_home(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
 def in_thread_of(home: OwnerThread, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Do from another thread what :func:`from_any_thread` does. The methods called most test for it themselves: 0.2 µs less."""
     if not home.begun:
-        if getattr(home.reactor, "running", False):  # it has begun in the very moment in which the home was made
+        if is_running(home.reactor):  # it has begun in the very moment in which the home was made
             home.settle()
         elif get_ident() == main_thread().ident:  # which is about to run it, or to have it run elsewhere
             home.thread = get_ident()
@@ -206,7 +227,7 @@ def _wait(
     patience: float | None = None,
 ) -> Any:
     """Do what :func:`wait_for` does. With a home, wait for its reactor to begin, too, for ``patience`` seconds."""
-    if not hasattr(reactor, "callFromThread"):
+    if not IReactorFromThreads.providedBy(reactor):
         raise CannotBlock(f"{reactor!r} has no threads: call this in the thread that moves it")
     claimed = Lock()  # taken by the call, or by its caller that gives it up
     done = Lock()  # released once there is an outcome; an Event costs 3 µs more
@@ -228,7 +249,7 @@ def _wait(
     reactor.callFromThread(run)
     given_up = monotonic() + (_BEGIN if patience is None else patience)
     while not done.acquire(timeout=_LOOK):
-        if reactor.running:
+        if is_running(reactor):
             continue
         stopped = home is None or home.begun
         if not stopped and monotonic() < given_up:

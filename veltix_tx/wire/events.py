@@ -11,6 +11,7 @@ from veltix_tx.wire.peer import Peer
 
 __all__ = [
     "AuthenticationRequested",
+    "CallCancelled",
     "ConnectionFailed",
     "CredentialsAccepted",
     "CredentialsRequested",
@@ -98,12 +99,25 @@ class RequestFailed:
         detail: the content of the peer's message.
         code: what happened, for programs; empty where the peer did not say (ERROR).
         message: what happened, for people; likewise.
+        details: more of it, of JSON's kinds; None for nothing.
     """
 
     request_id: int
     detail: bytes
     code: str = ""
     message: str = ""
+    details: object = field(default=None, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CallCancelled:
+    """The peer waits no more for the result of a call.
+
+    Attributes:
+        request_id: the call's.
+    """
+
+    request_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +165,7 @@ Event = (
     | PingsAnswered
     | Pong
     | RequestFailed
+    | CallCancelled
     | FrameRejected
     | ConnectionFailed
 )

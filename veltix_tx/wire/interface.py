@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from veltix_tx.errors import HandshakeError
 from veltix_tx.limits import Limits
@@ -14,6 +14,7 @@ from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import MessageRegistry, MessageType
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
+from veltix_tx.wire.rpc import RpcCodec
 
 __all__ = ["Role", "Wire", "WireConnection", "WireContext"]
 
@@ -51,6 +52,7 @@ class WireContext:
     authenticates: bool = False
 
 
+@runtime_checkable
 class Wire(Protocol):
     """One wire with its options: frozen, hashable, shared by all connections that speak it."""
 
@@ -111,6 +113,10 @@ class WireConnection(Protocol):
         """True if the peer answers pings."""
 
     @property
+    def rpc(self) -> RpcCodec | None:
+        """Codec of remote procedure calls, None where the wire or the peer has none."""
+
+    @property
     def marks_requests(self) -> bool:
         """True if the wire tells a request from a message that asks nothing, so that error replies only answer requests."""
 
@@ -128,7 +134,7 @@ class WireConnection(Protocol):
 
     @property
     def buffered_size(self) -> int:
-        """Bytes kept of the message that has arrived in part."""
+        """Bytes kept of the message, or of the handshake's part, that has arrived in part."""
 
     @property
     def next_timeout(self) -> float | None:
@@ -198,13 +204,14 @@ class WireConnection(Protocol):
 
         Args:
             message_type: its type.
-            value: its content: bytes, or a value the wire can carry.
+            value: its content: bytes, a value of the type's ``content=``, or one the wire can carry.
             request_id: id of the request it answers.
 
         Raises:
             NotReady: the handshake is not complete.
             MessageTooLarge: the peer would have to reject it.
             LocalProtocolError: the wire cannot carry it.
+            InvalidContent: the value is not of the type's ``content=``.
             TypeError: the value is none this wire carries.
         """
 
@@ -217,5 +224,5 @@ class WireConnection(Protocol):
     def send_ping(self, request_id: int | None) -> None:
         """Queue a ping, without an id a probe; raises LocalProtocolError where :attr:`supports_ping` is False."""
 
-    def reply_error(self, request_id: int, code: str = ..., message: str = ...) -> bool:
-        """Queue an error reply, with a code and a message where the wire carries them; return False where it has none."""
+    def reply_error(self, request_id: int, code: str = ..., message: str = ..., details: object = ...) -> bool:
+        """Queue an error reply, with code, message and details where the wire carries them; return False where it has none."""

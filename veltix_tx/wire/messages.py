@@ -6,11 +6,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import InitVar, dataclass, field, fields
 from enum import Enum
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from veltix_tx.errors import MessageTypeError, excerpt
+from veltix_tx.wire.contents import MAX_SIZE, ContentCodec, Format, content_codec
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)
+    R = TypeVar("R", default=Any)
+else:  # where defaults of type variables are new
+    from typing import TypeVar
+
+    T, R = TypeVar("T"), TypeVar("R")
 
 __all__ = [
     "AUTHENTICATE",
+    "CALL",
+    "CANCEL",
     "ERROR",
     "EXTENSION_TYPES",
     "FAILED",
@@ -22,14 +36,24 @@ __all__ = [
     "PING",
     "PONG",
     "PROCESS_TYPES",
+    "RESULT",
+    "BytesLike",
     "CodeRange",
     "MessageRegistry",
     "MessageType",
+    "R",
     "Request",
     "Response",
+    "T",
     "as_content",
+    "encode_content",
     "parts_of",
 ]
+
+BytesLike = bytes | bytearray | memoryview
+
+_BYTES = (bytes, bytearray, memoryview)
+"""The same for ``isinstance``, which takes three times as long with a union."""
 
 NO_CODE = -1
 """Code of a type that has a name alone."""
@@ -136,27 +160,105 @@ PROCESS_TYPES = MessageRegistry()
 
 
 @dataclass(frozen=True, slots=True)
-class MessageType:
+class MessageType(Generic[T, R]):
     """A kind of message. Two are equal when their keys are. One that is defined twice in the same way is the same type.
+
+    ``MessageType[Order, Receipt]`` is for type checkers one whose messages are Orders, and the replies to them Receipts.
 
     Args:
         code: 200 to 499 for applications, 500 to 65535 for plugins; none for wires that carry names only.
         name: for people and logs; ``type_<code>`` by default.
         description: for people.
         registry: where it is registered; the process-wide registry by default.
+        content: type of its messages' values: a dataclass, msgspec.Struct, TypedDict, NamedTuple, pydantic model, builtin type,
+            or a union of these; bytes, which are taken as they are, by default.
+        format: format in which such values are sent: ``"json"`` or ``"msgpack"``.
+        reply: type of what answers such a message; that of ``content`` by default.
+        max_size: maximum bytes of a value as it is sent. A longer content is invalid, and a longer value is not sent.
 
     Attributes:
         key: the code, or the name of a type without one: what picks the route.
+        codec: codec of its values, None for bytes.
+        reply_codec: codec of the values that answer it, None for bytes.
 
     Raises:
-        MessageTypeError: the code is not a whole number from 200 to 65535, or is taken by a type with another definition.
+        MessageTypeError: the code is not a whole number from 200 to 65535, or is taken by a type with another definition;
+            bytes cannot be decoded into the content or the reply; there is no such format.
     """
 
     code: int = field(default=NO_CODE, compare=False)
     name: str = field(default="", compare=False)
     description: str = field(default="", compare=False)
     registry: InitVar[MessageRegistry | None] = None
+    content: Any = field(default=bytes, compare=False, repr=False, kw_only=True)
+    format: Format = field(default="json", compare=False, repr=False, kw_only=True)
+    reply: Any = field(default=None, compare=False, repr=False, kw_only=True)
+    max_size: int = field(default=MAX_SIZE, compare=False, repr=False, kw_only=True)
     key: int | str = field(init=False, repr=False)
+    codec: ContentCodec[T] | None = field(init=False, compare=False, repr=False)
+    reply_codec: ContentCodec[R] | None = field(init=False, compare=False, repr=False)
+
+    if TYPE_CHECKING:  # what the dataclass makes, with the types that follow from the arguments
+
+        @overload
+        def __init__(
+            self: MessageType[bytes, bytes],
+            code: int = ...,
+            name: str = ...,
+            description: str = ...,
+            registry: MessageRegistry | None = ...,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: MessageType[bytes, R],
+            code: int = ...,
+            name: str = ...,
+            description: str = ...,
+            registry: MessageRegistry | None = ...,
+            *,
+            reply: type[R],
+            format: Format = ...,
+            max_size: int = ...,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: MessageType[T, T],
+            code: int = ...,
+            name: str = ...,
+            description: str = ...,
+            registry: MessageRegistry | None = ...,
+            *,
+            content: type[T],
+            format: Format = ...,
+            max_size: int = ...,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: MessageType[T, R],
+            code: int = ...,
+            name: str = ...,
+            description: str = ...,
+            registry: MessageRegistry | None = ...,
+            *,
+            content: type[T],
+            reply: type[R],
+            format: Format = ...,
+            max_size: int = ...,
+        ) -> None: ...
+        @overload
+        def __init__(  # a union, which is no type[T]: the annotation of the variable says the rest
+            self,
+            code: int = ...,
+            name: str = ...,
+            description: str = ...,
+            registry: MessageRegistry | None = ...,
+            *,
+            content: object = ...,
+            reply: object = ...,
+            format: Format = ...,
+            max_size: int = ...,
+        ) -> None: ...
+        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
     def __post_init__(self, registry: MessageRegistry | None) -> None:
         named = self.code == NO_CODE and bool(self.name)
@@ -165,6 +267,11 @@ class MessageType:
         if not self.name:
             object.__setattr__(self, "name", f"type_{self.code}")
         object.__setattr__(self, "key", self.name if named else self.code)
+        if self.reply is None:
+            object.__setattr__(self, "reply", self.content)
+        for name, content_type in (("codec", self.content), ("reply_codec", self.reply)):
+            codec = None if content_type is bytes else content_codec(content_type, self.format, self.max_size)
+            object.__setattr__(self, name, codec)
         (PROCESS_TYPES if registry is None else registry).register(self)
 
     @property
@@ -175,7 +282,7 @@ class MessageType:
 
 def _difference(known: MessageType, other: MessageType) -> str:
     """Return the first field in which two definitions differ, empty for equal ones."""
-    return next((each.name for each in fields(known) if getattr(known, each.name) != getattr(other, each.name, None)), "")
+    return next((each.name for each in fields(known) if getattr(known, each.name) != getattr(other, each.name)), "")
 
 
 _system = MessageRegistry(codes=CodeRange.SYSTEM.value)
@@ -193,6 +300,9 @@ FAILED = MessageType(100, "FAILED", "a request failed, and why; between two of t
 AUTHENTICATE = MessageType(
     110, "AUTHENTICATE", "new credentials, and the verdict on them; between two of this package that agreed on it", _extensions
 )
+CANCEL = MessageType(111, "CANCEL", "nobody waits for a call any more; between two of this package that agreed on it", _extensions)
+CALL = MessageType(112, "CALL", "calls a method; between two of this package that agreed on it", _extensions)
+RESULT = MessageType(113, "RESULT", "what a call returned; likewise", _extensions)
 EXTENSION_TYPES = {known.code: known for known in _extensions}
 """Known to a connection whose peers agreed on them, see :mod:`veltix_tx.wire.veltix.extensions`; to no registry."""
 
@@ -207,25 +317,44 @@ def as_content(value: object) -> bytes:
         return value
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
-    raise TypeError(f"message content is bytes, not {type(value).__name__} (encode text first)")
+    raise TypeError(f"message content is bytes, not {type(value).__name__} (encode text first, or give its type content=)")
+
+
+def encode_content(message_type: MessageType, value: object) -> bytes:
+    """Return a value as the content of a message of a type. Bytes are the content already.
+
+    Raises:
+        InvalidContent: it is not of the type's ``content=``.
+        TypeError: it is not bytes, and the type has no ``content=``.
+    """
+    codec = message_type.codec
+    return as_content(value) if codec is None or isinstance(value, _BYTES) else codec.encode(value)
 
 
 @dataclass(slots=True)
-class Request:
+class Request(Generic[T, R]):
     """A message to send.
 
     Args:
         type: its type.
-        content: its bytes, or a value that the session's wire carries.
+        content: a value of the type's ``content=``, or its bytes; or a value that the session's wire carries.
         request_id: the id of the message it answers; None for a message of its own.
     """
 
-    type: MessageType
-    content: object = b""
+    type: MessageType[T, R]
+    content: T | BytesLike = b""
     request_id: int | None = None
 
-    def respond(self, response: Response) -> Request:
-        """Make this the answer to ``response`` by taking its request id; returns itself."""
+    def respond(self, response: Response[Any]) -> Request[T, R]:
+        """Make this the answer to ``response`` by taking its request id; returns itself.
+
+        One of the same type is a reply, whose content is a value of the type's ``reply=``.
+
+        Raises:
+            InvalidContent: it is not.
+        """
+        if self.type.key == response.type.key:
+            self.content = response._encode_reply(self.content)  # type: ignore[assignment]
         self.request_id = response.request_id
         return self
 
@@ -250,7 +379,7 @@ _EPOCH_FLOOR_MS = 10**12
 
 
 @dataclass(slots=True, eq=False)
-class Response:
+class Response(Generic[T]):
     """A message as received, an answer or not.
 
     Attributes:
@@ -263,17 +392,53 @@ class Response:
             A claim of the peer: never rely on it.
     """
 
-    type: MessageType
+    type: MessageType[T, Any]
     content: bytes
     request_id: int
     digest: int | bytes
     received_at: int
     timestamp: int | None = None
+    _value: T = field(init=False, repr=False)
 
     @property
-    def value(self) -> object:
-        """Content as the wire means it, bytes here; a wire of texts or objects has a subclass."""
-        return self.content
+    def value(self) -> T:
+        """The content as its type means it: decoded by ``content=``, that of a reply by the request's ``reply=``; else bytes.
+
+        A wire of texts or objects has a subclass.
+
+        Raises:
+            InvalidContent: the content does not fit. It is decoded before a route is called, and before a reply is passed on.
+        """
+        try:
+            return self._value
+        except AttributeError:  # what is kept is that which was decoded first
+            return self._decode()
+
+    def _decode(self) -> T:
+        """Decode :attr:`value` by the type's ``content=`` and return it; raises InvalidContent."""
+        codec = self.type.codec
+        self._value = value = cast(T, self.content) if codec is None else codec.decode(self.content)
+        return value
+
+    def _decode_as_reply(self, request_type: MessageType[Any, T]) -> T:
+        """Decode :attr:`value` as that of a reply to a request of a type; raises InvalidContent.
+
+        A reply of another type than the request is one by its own ``content=``.
+        """
+        codec = request_type.reply_codec
+        if codec is None or request_type.key != self.type.key:
+            return self._decode()
+        self._value = value = codec.decode(self.content)
+        return value
+
+    def _encode_reply(self, value: object) -> object:
+        """Return a value of the type's ``reply=`` as the content of a reply to this message, what the wire judges without one.
+
+        Raises:
+            InvalidContent: it is neither of the type's ``reply=`` nor bytes.
+        """
+        codec = self.type.reply_codec
+        return value if codec is None or isinstance(value, _BYTES) else codec.encode(value)
 
     @property
     def hash(self) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import cast
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.wire.interface import Wire
@@ -34,8 +33,8 @@ def find_wire(wire: object) -> Wire:
         SettingsError: no wire has the name, or it is neither a name nor a wire.
     """
     if not isinstance(wire, str):
-        if callable(getattr(wire, "connect", None)) and callable(getattr(wire, "describe", None)):
-            return cast(Wire, wire)
+        if isinstance(wire, Wire):
+            return wire
         raise SettingsError("wire", wire, f"a wire or {wire_rule()}")
     if wire in _registered:
         return _registered[wire]()

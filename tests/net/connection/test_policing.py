@@ -398,7 +398,7 @@ def test_what_is_harmless_is_forgiven_with_time_but_not_in_any_number(kind: str,
         if kind == "type":
             line.far.send(unknown, b"")
         else:
-            line.far._out.append(line.far._pack(1, b"", 77))
+            line.far.send_encoded([W15.pack(1, b"", 77, 0)])
         line.deliver()
 
     unknown = MessageType(299, "unknown", registry=MessageRegistry())

@@ -17,6 +17,7 @@ from veltix_tx.errors import SessionClosed
 from veltix_tx.limits import Timeouts
 from veltix_tx.wire.events import HandshakeCompleted
 from veltix_tx.wire.veltix.layouts import W15
+from veltix_tx.wire.veltix.phases import Established
 from veltix_tx.wire.veltix.releases import AUTO_HELLOS
 
 KIB64 = 64 * 1024
@@ -351,8 +352,9 @@ def test_an_idle_connection_keeps_only_what_it_needs(server_line: Any) -> None:
     """Once ready, the wire keeps nothing of its handshake, and what all connections of a side have is kept once."""
     line = server_line()
     line.shake()
-    connection = line.protocol.connection
-    assert (connection._handshake, connection._setup) == (None, None)
-    assert connection._decoder._lookup is line.types.lookup
-    assert not any(hasattr(each, "__dict__") for each in (connection, line.protocol.flow, line.protocol.session._dispatcher))
+    connection, policing = line.protocol.connection, line.protocol._policing
+    assert isinstance(connection._phase, Established)
+    assert connection._phase.decoder._lookup is line.types.lookup
+    kept = (connection, connection._phase, policing, line.protocol.flow, line.protocol.session._dispatcher)
+    assert not any(hasattr(each, "__dict__") for each in kept)
     assert not {"limits", "timeouts", "clocks", "shared"} & vars(line.protocol).keys()

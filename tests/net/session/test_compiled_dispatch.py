@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from veltix_tx.net.session._dispatch import call_each
+from veltix_tx.net.session._dispatch import call_handlers
+from veltix_tx.net.session.dispatcher import Mode
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
 
 TYPES = MessageRegistry()
+FAST = Mode.FAST
 
 
 def messages(*codes: int) -> list[Any]:
@@ -27,38 +29,40 @@ def test_compiled_calls_go_to_each_messages_handler_in_order() -> None:
     handlers = {300: lambda *given: seen.append((300, *given)), 301: lambda *given: handlers.pop(300) and None}
     events = messages(300, 302, 301, 300)
     assert (
-        call_each(events, "session", handlers, lambda *given: seen.append((0, *given)), SimpleNamespace(fast_path=True), Response)
+        call_handlers(
+            events, "session", handlers, lambda *given: seen.append((0, *given)), SimpleNamespace(mode=FAST), Response, FAST
+        )
         == 4
     )
     assert seen == [(300, "session", events[0]), (0, "session", events[1]), (0, "session", events[3])]
 
 
 def test_compiled_calls_stop_where_python_goes_on() -> None:
-    """In front of an event that is no message, and as soon as ``plain`` is not True."""
-    turns = SimpleNamespace(fast_path=True)
+    """In front of an event that is no message, and as soon as the dispatcher is in another mode."""
+    turns = SimpleNamespace(mode=FAST)
     for stop in (object(), None):
-        assert call_each([*messages(300, 300), stop, *messages(300)], None, {}, lambda *_: None, turns, Response) == 2
-    assert call_each([], None, {}, lambda *_: None, turns, Response) == 0
+        assert call_handlers([*messages(300, 300), stop, *messages(300)], None, {}, lambda *_: None, turns, Response, FAST) == 2
+    assert call_handlers([], None, {}, lambda *_: None, turns, Response, FAST) == 0
 
     def change(_: object, message: Response) -> None:
-        turns.fast_path = message.request_id < 2
+        turns.mode = FAST if message.request_id < 2 else Mode.CHECKED
 
-    assert call_each(messages(*[300] * 5), None, {}, change, turns, Response) == 3
-    assert call_each(messages(300), None, {}, change, turns, Response) == 0
-    with pytest.raises(AttributeError, match="fast_path"):
-        call_each(messages(300), None, {}, change, object(), Response)
+    assert call_handlers(messages(*[300] * 5), None, {}, change, turns, Response, FAST) == 3
+    assert call_handlers(messages(300), None, {}, change, turns, Response, FAST) == 0
+    with pytest.raises(AttributeError, match="mode"):
+        call_handlers(messages(300), None, {}, change, object(), Response, FAST)
 
 
 def test_compiled_calls_tell_what_a_handler_returned_or_raised() -> None:
     """Behind the message it was called with; an error has its traceback."""
-    turns = SimpleNamespace(fast_path=True)
-    returned = call_each(messages(300, 301, 300), None, {301: lambda *_: b"answer"}, lambda *_: None, turns, Response)
+    turns = SimpleNamespace(mode=FAST)
+    returned = call_handlers(messages(300, 301, 300), None, {301: lambda *_: b"answer"}, lambda *_: None, turns, Response, FAST)
     assert returned == (2, b"answer", None)
 
     def fails(*_: object) -> None:
         raise KeyboardInterrupt("stop")
 
-    handled, result, error = call_each(messages(300, 301), None, {300: fails}, lambda *_: None, turns, Response)
+    handled, result, error = call_handlers(messages(300, 301), None, {300: fails}, lambda *_: None, turns, Response, FAST)
     assert (handled, result, type(error)) == (1, None, KeyboardInterrupt)
     assert traceback.extract_tb(error.__traceback__)[-1].name == "fails"
     assert sys.exc_info()[0] is None
@@ -74,7 +78,7 @@ def test_compiled_calls_survive_a_list_that_changes() -> None:
         if len(seen) == 3:
             events.clear()
 
-    assert call_each(events, None, {}, empties, SimpleNamespace(fast_path=True), Response) == 3
+    assert call_handlers(events, None, {}, empties, SimpleNamespace(mode=FAST), Response, FAST) == 3
     assert [message.request_id for message in seen] == [0, 1, 2]
 
 
@@ -87,22 +91,22 @@ def test_compiled_calls_keep_nothing() -> None:
     def raises(*_: object) -> None:
         raise ValueError
 
-    turns = SimpleNamespace(fast_path=True)
+    turns = SimpleNamespace(mode=FAST)
     for handler in (returns, raises, lambda *_: None):
         events = messages(300)
         before = [sys.getrefcount(each) for each in (handler, events[0], turns)]
         for _ in range(50):
-            call_each(events, None, {300: handler}, handler, turns, Response)
+            call_handlers(events, None, {300: handler}, handler, turns, Response, FAST)
         gc.collect()
         assert [sys.getrefcount(each) for each in (handler, events[0], turns)] == before
 
 
 def test_compiled_calls_take_nothing_else() -> None:
     """Wrong arguments are errors."""
-    right: list[Any] = [[], None, {}, print, SimpleNamespace(fast_path=True), Response]
+    right: list[Any] = [[], None, {}, print, SimpleNamespace(mode=FAST), Response, FAST]
     for at, wrong in ((0, ()), (2, SimpleNamespace()), (5, "Response")):
         with pytest.raises(TypeError):
-            call_each(*right[:at], wrong, *right[at + 1 :])
-    for count in (0, 5):
+            call_handlers(*right[:at], wrong, *right[at + 1 :])
+    for count in (0, 6):
         with pytest.raises(TypeError):
-            call_each(*right[:count])
+            call_handlers(*right[:count])

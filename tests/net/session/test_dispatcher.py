@@ -577,6 +577,24 @@ def test_disconnected_has_the_time_of_a_handler(server_line: Any, logged_failure
     assert len(logged_failures.flush(CancelledError)) == 1
 
 
+def test_on_disconnect_has_its_time_whatever_was_handled_before(server_line: Any, logged_failures: Any) -> None:
+    """A handler that was done in time leaves nothing behind: ``disconnected`` is given up ``timeouts.handler`` after it began."""
+    line = server_line(timeouts=Timeouts(handler=30))
+    line.shake()
+    first: Deferred[None] = Deferred()
+    line.application.on_message = lambda *_: first
+    line.say(b"1")
+    first.callback(None)
+    line.clock.advance(10)
+    without_end: Deferred[None] = Deferred()
+    line.application.disconnected = lambda *_: without_end
+    line.lose()
+    line.clock.advance(31)
+    assert without_end.called
+    assert len(logged_failures.flush(CancelledError)) == 1
+    assert line.clock.getDelayedCalls() == []
+
+
 def test_a_session_that_drains_inside_a_handler_waits_for_it(server_line: Any) -> None:
     """drain() called by a handler, such as one that stops the server, lets that handler answer first."""
     line = server_line()

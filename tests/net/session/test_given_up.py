@@ -198,10 +198,10 @@ def test_the_heartbeats_pings_and_the_programs_are_kept_apart(role: str, wire: s
         line.protocol.dataReceived(some)
         assert bool(trip) == (can_ping and not (probes_first and some is of_probes))
     assert (session.late_replies, session.closed) == (int(can_ping), None)
-    assert line.protocol._violations is None
+    assert line.protocol._policing._violations is None
     line.protocol.dataReceived(of_probes[:size])  # one too many
     assert session.late_replies == int(can_ping) + 1
-    assert line.protocol._violations is not None
+    assert line.protocol._policing._violations is not None
 
 
 @pytest.mark.parametrize("wire", ["1.3.0", "1.6.3", "1.6.10", "1.7.5"])

@@ -67,6 +67,7 @@ def test_too_many_half_open_ones_let_the_oldest_go(log_events: list[Any]) -> Non
     assert first.transport.aborted == 1
     assert door.connections.shared.counters["evicted"] == 1
     (line,) = [formatEvent(event) for event in log_events if event["log_level"] is LogLevel.warn]
+    assert f"closing a connection of 10.0.0.1 ({first.connection_id}): " in line
     assert "this one is the oldest" in line
     assert not any(each.transport.disconnecting for each in (ready, new, *others))
     door.leave(first)
@@ -159,7 +160,7 @@ def test_a_full_source_is_refused_and_others_are_not() -> None:
     for _ in range(3):
         protocol = door.factory.buildProtocol(UNIXAddress(None))
         assert protocol in set(door.connections)
-        assert not protocol._refusing
+        assert not protocol.full
 
 
 @pytest.mark.parametrize("limits", [{"most": 3}, {"per_source": 3}])

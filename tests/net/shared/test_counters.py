@@ -9,6 +9,7 @@ from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.shared.admission import AdmissionControl
 from veltix_tx.net.shared.counters import COUNTERS
+from veltix_tx.wire.veltix.layouts import W15
 
 
 def test_counters_have_known_names(server_line: Any, logged_failures: Any) -> None:
@@ -17,7 +18,7 @@ def test_counters_have_known_names(server_line: Any, logged_failures: Any) -> No
     (line,) = together(server_line, 1, protocol_errors=2)
     line.application.on_message = lambda session, message: 1 / 0
     line.say(b"x")
-    line.far._out.append(line.far._pack(1, b"", 77) * 4)
+    line.far.send_encoded([W15.pack(1, b"", 77, 0)] * 4)
     line.deliver()
     line.protocol.flow.pause("a test")
     line.lose()

@@ -27,6 +27,10 @@ class Patient:
         """Let everything be logged."""
         return True
 
+    def log_fields(self) -> dict[str, str]:
+        """Be named."""
+        return {"peer": "192.0.2.1:1", "connection": "1-1"}
+
     def send_probe(self) -> None:
         """Be asked."""
         self.did.append((self.clock.seconds(), "ping"))
@@ -59,6 +63,17 @@ def test_a_peer_that_talks_is_never_asked() -> None:
     assert patient.did == []
     patient.wait(40)
     assert patient.did == [(85, "ping"), (95, "dead")]
+
+
+def test_a_new_connection_is_asked_in_time_while_an_older_one_is_given_longer() -> None:
+    """A peer that has been pinged and has a minute to answer does not hold up the ping to another one."""
+    first, second = Patient(silence=20, pong=60), Patient(silence=20, pong=60)
+    first.wait(25)
+    assert [did for _, did in first.did] == ["ping"]
+    second.clock, second.heartbeat, second.did = first.clock, first.heartbeat, []
+    first.heartbeat.add(second)
+    first.wait(21)
+    assert [did for _, did in second.did] == ["ping"]
 
 
 def test_any_byte_after_the_ping_is_life() -> None:

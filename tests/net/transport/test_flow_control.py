@@ -47,6 +47,10 @@ class Link:
         """Let everything be logged."""
         return True
 
+    def log_fields(self) -> dict[str, str]:
+        """Be named."""
+        return {"peer": "192.0.2.1:1", "connection": "1-1"}
+
     def abort_slow_reader(self) -> None:
         """Take note."""
         self.told.append("stalled")

@@ -25,7 +25,8 @@ from veltix_tx.wire.events import FrameRejected
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
 from veltix_tx.wire.turn_clock import TurnClock
 from veltix_tx.wire.veltix import codec
-from veltix_tx.wire.veltix.frames import FrameDecoder, framer
+from veltix_tx.wire.veltix.encoder import framer
+from veltix_tx.wire.veltix.frames import FrameDecoder
 from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W15, W22, Layout
 
 TYPES = MessageRegistry()

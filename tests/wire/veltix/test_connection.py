@@ -509,7 +509,7 @@ def test_any_bytes_are_events_whatever_the_chunking(
     whole, parts = make(role, release, **options), make(role, release, **options)
     # Fixed dice: a server's HELLO then carries the id 5 that the conversation answers with.
     for side in (whole, parts):
-        side._handshake._getrandbits = lambda bits: 5
+        side._phase.handshake._getrandbits = lambda bits: 5
     expected = list(replies(whole, [data] if data else [], awake=awake))
     events = list(replies(parts, (chunk for chunk in chopped(data, cuts) if chunk), awake=awake))
     pings = [sum(event.count for event in each if isinstance(event, PingsAnswered)) for each in (events, expected)]
@@ -518,7 +518,7 @@ def test_any_bytes_are_events_whatever_the_chunking(
     assert events == expected
     assert (parts.state, taken(parts)) == (whole.state, taken(whole))
     assert sum(isinstance(event, str) for event in events) == (parts.state is State.FAILED)
-    assert parts._decoder is None or parts._decoder.buffered_size <= 1500
+    assert parts.peer is None or parts.buffered_size <= 1500
 
 
 @settings(max_examples=300, deadline=None)
@@ -533,6 +533,5 @@ def test_noise_is_never_an_exception(make: Make, role: Role, release: str | None
             assert not failed
             failed = isinstance(event, ConnectionFailed)
             assert not isinstance(event, ConnectionFailed) or isinstance(event.error, RemoteProtocolError)
-        assert side._handshake is None or len(side._handshake._buffer) <= 65537
-        assert side._decoder is None or side._decoder.buffered_size <= 300
+        assert side.buffered_size <= (65537 if side.peer is None else 300)
     assert failed == (side.state is State.FAILED)

@@ -16,7 +16,7 @@ from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import EXTENSION_TYPES, FAILED, SYSTEM_TYPES, MessageRegistry, MessageType, Response
 from veltix_tx.wire.veltix import codec
 from veltix_tx.wire.veltix.connection import State, VeltixConnection
-from veltix_tx.wire.veltix.extensions import ERRORS, MAX_ERROR_SIZE, decode_error, encode_error
+from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, MAX_DETAILS_SIZE, MAX_ERROR_SIZE, decode_error, encode_error
 from veltix_tx.wire.veltix.layouts import W15, W22
 from veltix_tx.wire.veltix.releases import RELEASES, SUPERSET
 from veltix_tx.wire.veltix.request_ids import CLIENT_IDS, PLAIN_IDS, SERVER_IDS
@@ -72,10 +72,10 @@ def test_the_handshake_and_a_failed_request_are_these_bytes(make: Make) -> None:
     """The frozen conversation between two that find out: both hellos, the result, a request on 15 bytes and its failure."""
     server, client = make(SERVER, types=TYPES), make(CLIENT, types=TYPES)
     server.start(), client.start()
-    hello = bytes.fromhex("0065") + (
-        b'{"v": "2.0.0", "pv": "1.0", "meta": {"id_window": 30000, "layouts": ["W22"], "features": ["errors"]}}'
+    hello = bytes.fromhex("006c") + (
+        b'{"v": "2.0.0", "pv": "1.0", "meta": {"id_window": 30000, "layouts": ["W22"], "features": ["errors", "rpc"]}}'
     )
-    answer = bytes.fromhex("003d") + b'{"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors"]}}'
+    answer = bytes.fromhex("0044") + b'{"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors", "rpc"]}}'
     assert taken(server) == hello
     client.receive_data(hello, 0)
     assert taken(client) == answer
@@ -108,10 +108,10 @@ def test_a_pinned_side_agrees_on_nothing(make: Make, converse: Converse, release
 
 def test_two_that_find_out_agree(make: Make, converse: Converse) -> None:
     """Both find out: both know, with long headers, too."""
-    assert features(met(make, converse)) == [(ERRORS,), (ERRORS,)]
+    assert features(met(make, converse)) == [FEATURES, FEATURES]
     server, client = make(SERVER, types=TYPES), make(CLIENT, types=TYPES, long_headers=True)
     converse(server, client)
-    assert features([server, client]) == [(ERRORS,), (ERRORS,)]
+    assert features([server, client]) == [FEATURES, FEATURES]
     assert server.peer is not None
     assert server.peer.layout is W22
 
@@ -123,7 +123,7 @@ def test_a_server_over_tls_agrees_as_one_that_finds_out(make: Make, converse: Co
     )
     client = make(CLIENT, types=TYPES)
     converse(server, client)
-    assert features([server, client]) == [(ERRORS,), (ERRORS,)]
+    assert features([server, client]) == [FEATURES, FEATURES]
 
 
 def test_a_registry_with_system_codes_agrees_on_nothing(make: Make, converse: Converse) -> None:
@@ -260,6 +260,9 @@ MALFORMED = [
     b'{"code": "' + b"x" * 33 + b'", "message": "x"}',
     b'{"code": "x", "message": "\\ud800"}',
     b'{"code": "x", "message": "\xff"}',
+    b'{"code": "x", "message": "x", "details": {"a": ["\\ud800"]}}',
+    b'{"code": "x", "message": "x", "details": NaN}',
+    b'{"code": "x", "message": "x", "details": ' + b"[" * 1900 + b"]" * 1900 + b"}",
     '{"code": "x", "message": "x"}'.encode("utf-16"),
     '{"code": "x", "message": "x"}'.encode("utf-8-sig"),
     b"[" * 4000,
@@ -284,7 +287,7 @@ def test_unknown_keys_are_ignored(make: Make, converse: Converse) -> None:
     content = b'{"details": {"retry_after": 5}, "message": "\\u00e9\\n", "code": "rate_limited", "code2": null}'
     _, client = met(make, converse)
     (declined,) = client.receive_data(W15.pack(100, content, 5, 0) + content, 0)
-    assert declined == RequestFailed(5, content, "rate_limited", "é\n")
+    assert declined == RequestFailed(5, content, "rate_limited", "é\n", {"retry_after": 5})
 
 
 def test_the_content_is_the_same_for_every_split(make: Make, converse: Converse) -> None:
@@ -296,23 +299,37 @@ def test_the_content_is_the_same_for_every_split(make: Make, converse: Converse)
         assert client.receive_data(frame[cut:], 0) == [RequestFailed(5, ERROR_CONTENT, "handler_failed", "the handler failed")]
 
 
-@given(message=st.text(max_size=5000) | st.sampled_from(["\0" * 9000, "😀" * 9000, "x" * 4096]))
-def test_what_one_side_says_the_other_understands(message: str) -> None:
-    """Any message arrives, from its beginning on, in a content that is not too long."""
-    content = encode_error("handler_failed", message)
+DETAILS = [None, 0, "", [], {"left": 0, "names": ["é", None, 1.5]}, "x" * (MAX_DETAILS_SIZE - 2)]
+
+
+@given(message=st.text(max_size=5000) | st.sampled_from(["\0" * 9000, "😀" * 9000, "x" * 4096]), details=st.sampled_from(DETAILS))
+def test_what_one_side_says_the_other_understands(message: str, details: object) -> None:
+    """Any message arrives, from its beginning on, and any details that are not too long, in a content that is not too long."""
+    content = encode_error("handler_failed", message, details)
     assert len(content) <= MAX_ERROR_SIZE
     decoded = decode_error(content)
     assert decoded is not None
-    code, arrived = decoded
-    assert (code, message.startswith(arrived)) == ("handler_failed", True)
+    code, arrived, added = decoded
+    assert (code, message.startswith(arrived), added) == ("handler_failed", True, details)
     assert arrived == message or len(content) > MAX_ERROR_SIZE // 2
+
+
+def test_details_that_are_too_long_are_left_out() -> None:
+    """The message arrives all the same."""
+    assert decode_error(encode_error("sold_out", "no pens", "x" * (MAX_DETAILS_SIZE - 1))) == ("sold_out", "no pens", None)
+    assert decode_error(encode_error("sold_out", "no pens", "é" * 400)) == ("sold_out", "no pens", None)
+
+
+def test_a_message_with_half_a_character_arrives() -> None:
+    """What no peer would take is replaced, so that the asker hears of its failure at all."""
+    assert decode_error(encode_error("sold_out", "no \ud800 pens")) == ("sold_out", "no ? pens", None)
 
 
 @given(content=st.binary(max_size=300) | st.recursive(st.none() | st.text(), st.lists).map(lambda each: json.dumps(each).encode()))
 def test_any_content_is_understood_or_refused(content: bytes) -> None:
     """Nothing a peer says raises."""
     decoded = decode_error(content)
-    assert decoded is None or all(isinstance(part, str) for part in decoded)
+    assert decoded is None or all(isinstance(part, str) for part in decoded[:2])
 
 
 def test_many_malformed_ones_do_not_fail_the_wire(make: Make, converse: Converse) -> None:

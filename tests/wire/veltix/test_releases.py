@@ -247,8 +247,41 @@ def test_an_unknown_release_is_a_settings_error_that_lists_them(name: str) -> No
 
 def test_a_peers_release_is_told_by_layout_and_version() -> None:
     """A version that is known on its layout is a release, the first of those that announce it."""
-    assert release_of(W62, "1.6.0") is RELEASES["1.6.1"]
-    assert release_of(W22, "1.6.4") is RELEASES["1.6.4"]
-    assert release_of(W22, "1.6.9") is RELEASES["1.6.9"]
-    assert release_of(W14, "1.6.9") is None
-    assert release_of(W15, "9.9.9") is None
+    assert release_of(W62, "1.6.0", None) is RELEASES["1.6.1"]
+    assert release_of(W22, "1.6.4", None) is RELEASES["1.6.4"]
+    assert release_of(W22, "1.6.9", None) is RELEASES["1.6.9"]
+    assert release_of(W15, "2.0.0", None) is RELEASES["2.0.0"]
+
+
+def test_a_peer_of_no_known_release_is_taken_for_what_its_layout_says() -> None:
+    """It knows ERROR, and counts its ids from 0, as those of its layout do; a 2.0.0 with a pv is this package's own server."""
+    unknown = {
+        (W14, "1.6.9", None): (True, False),
+        (W22, "1.6.7", None): (True, False),
+        (W22, "2.0.0", "1.0"): (True, False),
+        (W16, "1.9.9", None): (True, False),
+        (W15, "2.0.9", None): (False, True),
+        (W15, "2.0.0", "1.0"): (False, False),
+        (W15, "9.9.9", "1.7"): (False, False),
+    }
+    for peer, (has_error_type, ids_from_zero) in unknown.items():
+        release = release_of(*peer)
+        assert release not in RELEASES.values()
+        assert (release.has_error_type, release.ids_from_zero, release.monotonic) == (has_error_type, ids_from_zero, False)
+
+
+def test_quirks_are_columns_of_the_table() -> None:
+    """Each quirk belongs to a run of releases without gaps."""
+    names = list(RELEASES)
+
+    def run(first: str, last: str) -> list[str]:
+        return names[names.index(first) : names.index(last) + 1]
+
+    quirks = {
+        "has_error_type": run("1.0", "1.9.0"),
+        "ids_from_zero": run("2.0.0", "3.0.0"),
+        "refuses_with_words": run("2.0.3", "3.3.0"),
+        "waits": run("1.4.0", "1.6.9"),
+    }
+    for quirk, those in quirks.items():
+        assert [name for name in names if getattr(RELEASES[name], quirk)] == those

@@ -155,7 +155,7 @@ def steps() -> dict[Step, tuple[VeltixConnection, Layout]]:
     while made[Step.DETECT_CLIENT][0].next_timeout is not None:
         made[Step.DETECT_CLIENT][0].handle_timeout()
     for step, (side, _) in made.items():
-        assert side._handshake._steps[0] is step
+        assert side._phase.handshake._steps[0] is step
     return made
 
 
@@ -234,7 +234,7 @@ def outcome(side: VeltixConnection, data: bytes) -> str:
     events = side.receive_data(data, 0)
     if not events:
         assert side.state is State.HANDSHAKE
-        return side._handshake._steps[0].name
+        return side._phase.handshake._steps[0].name
     (event,) = events
     assert side.receive_data(b"anything", 0) == [] or side.state is State.READY
     return type(event.error).__name__ if isinstance(event, ConnectionFailed) else type(event).__name__
@@ -272,7 +272,7 @@ def test_each_local_event_has_one_outcome_in_each_step(step: Step) -> None:
     side.data_to_send()
     side.handle_timeout()
     assert side.state is State.HANDSHAKE
-    assert side._handshake._steps[0] is (Step.DETECT_AFTER_PING if step is Step.DETECT_SERVER else step)
+    assert side._phase.handshake._steps[0] is (Step.DETECT_AFTER_PING if step is Step.DETECT_SERVER else step)
     assert bool(side.data_to_send()) == (step is Step.DETECT_SERVER)
     side.connection_lost()
     side.handle_timeout()
@@ -408,7 +408,7 @@ class PairMachine(RuleBasedStateMachine):
         events = side.receive_data(data, 0)
         assert not (deaf and events)
         self.take(role, events)
-        assert side._handshake is None or len(side._handshake._buffer) <= 4098 + len(data)
+        assert side.peer is not None or side.buffered_size <= 4098 + len(data)
 
     @rule()
     def deliver_all(self) -> None:
@@ -522,7 +522,7 @@ class PairMachine(RuleBasedStateMachine):
             assert (side.peer is not None) == (self.ready[role] == 1)
             assert side.next_timeout is None or side.state is State.HANDSHAKE
             assert 0 <= side.incoming_size <= LIMIT
-            assert side._decoder is None or side._decoder.buffered_size <= side.incoming_size
+            assert side.peer is None or side.buffered_size <= side.incoming_size
             if self.honest[role]:
                 sent = self.sent[self.other(role)]
                 assert self.heard[role] == sent[: len(self.heard[role])], "a message lost, twice or out of turn"

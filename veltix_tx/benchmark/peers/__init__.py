@@ -30,7 +30,8 @@ class Peer:
         task: more of its programs' task.
         environment: variables set for its programs.
         most: the bytes of the largest message it can carry, however configured.
-        client: True if it has a client of its own.
+        client: whether it has a client of its own.
+        calls: whether that calls methods.
         lacks: workloads it cannot do.
         codec: its codec, for what is measured of that alone; ``""`` where that cannot be had.
         ours: True if it is this package.
@@ -46,6 +47,7 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
     most: int = 2**31
     client: bool = True
+    calls: bool = False
     lacks: frozenset[str] = frozenset()
     codec: str = ""
     ours: bool = False
@@ -69,7 +71,7 @@ def _release(version: str, header: int, lacks: tuple[str, ...] = ()) -> Peer:
 
 
 def _own(name: str, title: str, **environment: str) -> Peer:
-    return Peer(name, title, "own", _VELTIX, environment=environment, codec="own", ours=True)
+    return Peer(name, title, "own", _VELTIX, environment=environment, codec="own", calls=True, ours=True)
 
 
 def _floor(name: str, title: str, bare: bool) -> Peer:
@@ -107,7 +109,7 @@ _ALL = (
     Peer("amp", "Twisted AMP", "amp", {0: "amp"}, lacks=_LARGE),
     Peer("websockets", "websockets", "socketry", {0: "websocket"}, needs=("websockets",)),
     Peer("pyzmq", "pyzmq", "queues", {0: "zmtp"}, needs=("pyzmq",), lacks=frozenset({"fps_1", "fps_2"})),
-    Peer("netconduit", "netconduit 5.0.0", "conduits", {0: "conduit"}, needs=("netconduit==5.0.0",), most=99 * 2**20),
+    Peer("netconduit", "netconduit 5.0.0", "conduits", {0: "conduit"}, needs=("netconduit==5.0.0",), most=99 * 2**20, calls=True),
     _floor("floor", "C floor, Python handler", False),
     _floor("floor-bare", "C floor, C handler", True),
 )

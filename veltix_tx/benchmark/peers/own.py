@@ -6,14 +6,33 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
+import msgspec
+from twisted.internet.defer import Deferred
+
 from veltix_tx import Client, Limits, MessageType, Response, Server, Session
 from veltix_tx.benchmark.peers import twisting
-from veltix_tx.benchmark.peers.delivery import Tally
+from veltix_tx.benchmark.peers.delivery import CYCLE, Tally, contents
 from veltix_tx.benchmark.peers.program import CODE
 from veltix_tx.wire.veltix.peer import VeltixPeer
 from veltix_tx.wire.veltix.wire import Auto
 
 MESSAGE = MessageType(CODE, "benchmark")
+
+
+class Fields(msgspec.Struct):
+    """A value of five fields, of about 100 bytes in JSON."""
+
+    number: int
+    name: str
+    price: float
+    tags: list[str]
+    there: bool
+
+
+TYPED = {
+    form: MessageType(CODE + code, f"benchmark_{form}", content=Fields, format=form)  # type: ignore[call-overload]
+    for code, form in enumerate(("json", "msgpack"), 1)
+}
 
 PINNED = {22: "1.6.3", 62: "1.6.1"}
 """The release that is spoken for the sake of a longer header, where not both sides are this package's."""
@@ -32,13 +51,23 @@ def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         for _ in range(task["in_a_row"]):
             server.broadcast(MESSAGE, message.content)
 
-    handlers: dict[str, Callable[..., object]] = {
+    handlers: dict[str, Callable[..., Any]] = {
         "sink": tally.take,
         "streams": tally.take_stream,
         "echo": echo,
         "broadcast": broadcast,
     }
+
+    def echo_value(client: Session, message: Response[Fields]) -> Fields:
+        return message.value
+
+    def echo_call(content: bytes) -> bytes:
+        return content
+
     server.register_route(MESSAGE, handlers[task["mode"]])
+    for message_type in TYPED.values():
+        server.register_route(message_type, echo_value)
+    server.register_rpc(echo_call, "echo")
     server.startService()
     return server.port, tally.commands
 
@@ -52,7 +81,7 @@ async def connect(task: dict[str, Any]) -> Own:
     assert client.session is not None
     if (size := cast(VeltixPeer, client.session.peer).layout.header_size) != header:
         raise ValueError(f"headers of {size} bytes instead of {header}")
-    return Own(client)
+    return _ENDS[task.get("content", "bytes")](client)
 
 
 class Own:
@@ -60,7 +89,7 @@ class Own:
 
     def __init__(self, client: Client) -> None:
         self.send = partial(client.send, MESSAGE)
-        self.ask = partial(client.send_and_wait, MESSAGE)
+        self.ask: Callable[[bytes], Deferred[Any]] = partial(client.send_and_wait, MESSAGE)
         self.ping = client.ping_server
         assert client.session is not None
         self.room = client.session.when_writable
@@ -68,6 +97,48 @@ class Own:
     def content(self, reply: Response) -> bytes:
         """Return a reply's content."""
         return reply.content
+
+
+class Calling(Own):
+    """A connected client that calls a method."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self.ask = partial(client.call, "echo")
+
+    def content(self, reply: Any) -> bytes:
+        """Return a call's result."""
+        return cast(bytes, reply)
+
+
+class Typed(Own):
+    """A connected client that sends values: one for each content there is.
+
+    Args:
+        client: the client.
+        form: their format.
+    """
+
+    def __init__(self, form: str, client: Client) -> None:
+        super().__init__(client)
+        self._contents = contents(100)
+        self._values = [Fields(number, f"item {number}", number / 4, ["red", "round"], True) for number in range(CYCLE)]
+        send_and_wait, message_type, values = client.send_and_wait, TYPED[form], self._values
+        self.ask = lambda content: send_and_wait(message_type, values[content[3]])
+
+    def content(self, reply: Any) -> bytes:
+        """Return the content that a value stands for, nothing for a value that is none of them."""
+        number = reply.value.number
+        return self._contents[number] if reply.value == self._values[number] else b""
+
+
+_ENDS: dict[str, Callable[[Client], Own]] = {
+    "bytes": Own,
+    "call": Calling,
+    "json": partial(Typed, "json"),
+    "msgpack": partial(Typed, "msgpack"),
+}
+"""Content of what is asked -> a connected client that asks so."""
 
 
 def _sizes(task: dict[str, Any]) -> dict[str, Any]:

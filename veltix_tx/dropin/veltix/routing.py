@@ -154,7 +154,7 @@ class Routed:
         if route is not None:
             return self._put(strand, route, *routed)
         if self.on_recv is None and session is not None:  # the peer hears nothing, as from upstream's
-            session.reject(message, "No handler registered for message of type {type!r}", reply=False)
+            session._reject(message, "No handler registered for message of type {type!r}", reply=False)
         return self._put(strand, self.on_recv, *plain)
 
 

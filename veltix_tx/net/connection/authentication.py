@@ -12,8 +12,9 @@ from twisted.python.failure import Failure
 
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import AuthenticationFailed, SessionClosed
-from veltix_tx.net.addresses import shown, source_of
+from veltix_tx.net.addresses import source_of
 from veltix_tx.net.clock import ROUNDING, Clocks, Timers
+from veltix_tx.net.connection.policing import PeerPolicing
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.authentication import Credentials, expiry_of
 from veltix_tx.net.shared.context import ConnectionContext, SharedState
@@ -51,16 +52,13 @@ class _Link(Protocol):
     @property
     def is_closing(self) -> bool: ...
 
-    @property
-    def connection_id(self) -> str: ...
+    def log_fields(self) -> dict[str, Any]: ...
 
     def handle_events(self, events: list[Event]) -> None: ...
 
     def flush(self) -> None: ...
 
     def close(self, closed: SessionClosed) -> None: ...
-
-    def _count_violation(self) -> None: ...
 
     def _may_log(self) -> bool: ...
 
@@ -74,6 +72,7 @@ class PeerAuthentication:
 
     Args:
         link: the connection.
+        policing: its policing, which counts new credentials that are refused.
 
     Attributes:
         identity: what the hook returned, once the peer is let in.
@@ -81,13 +80,14 @@ class PeerAuthentication:
         held: events of a wire whose handshake does not ask, until the verdict; None where none are held.
     """
 
-    __slots__ = ("_expires_at", "_link", "_paused", "_verdict", "held", "identity", "let_in")
+    __slots__ = ("_expires_at", "_link", "_paused", "_policing", "_verdict", "held", "identity", "let_in")
 
-    def __init__(self, link: _Link) -> None:
+    def __init__(self, link: _Link, policing: PeerPolicing) -> None:
         self.identity: object = None
         self.let_in = False
         self.held: list[Event] | None = None
         self._link = link
+        self._policing = policing
         self._verdict: Deferred[Any] | None = None
         self._paused = False
         self._expires_at = math.inf
@@ -204,8 +204,8 @@ class PeerAuthentication:
     def _fail(self, failure: Failure, secrets: tuple[str, ...]) -> None:
         link = self._link
         if link._may_log():
-            text = "authenticate failed for connection {id} from {peer}, which is refused"
-            _log.failure(text, SanitizedFailure(failure, secrets), id=link.connection_id, peer=shown(link.address))
+            text = "authenticate failed for {peer} ({connection}), which is refused"
+            _log.failure(text, SanitizedFailure(failure, secrets), **link.log_fields())
         self._count()
 
     def _count(self, why: str = "") -> None:
@@ -218,12 +218,11 @@ class PeerAuthentication:
         link = self._link
         link.shared.counters["authentications_failed"] += 1
         if why and link._may_log():
-            text = "refusing the identity of connection {id} from {peer}: {why}"
-            _log.warn(text, id=link.connection_id, peer=shown(link.address), why=why)
+            _log.warn("refusing the identity of {peer} ({connection}): {why}", **link.log_fields(), why=why)
         if link.session is not None:
             link.connection.reject()
             link.flush()
-            link._count_violation()
+            self._policing.count_violation()
             return
         if self.held is None:
             link.connection.reject()
@@ -240,8 +239,7 @@ class PeerAuthentication:
         else:
             link = self._link
             if link._may_log():
-                text = "closing connection {id} from {peer}: its identity has expired"
-                _log.info(text, id=link.connection_id, peer=shown(link.address))
+                _log.info("closing {peer} ({connection}): its identity has expired", **link.log_fields())
             link.close(SessionClosed(DisconnectReason.IDENTITY_EXPIRED))
 
 

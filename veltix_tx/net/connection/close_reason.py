@@ -1,4 +1,4 @@
-"""Close reason of a connection that its peer or the network ended."""
+"""Close reasons: why a connection ended that its peer or the network ended, or that was not ready in time."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import HandshakeError, SessionClosed, TlsFailed, VersionRefused
+from veltix_tx.errors import HandshakeError, HandshakeTimeout, SessionClosed, TlsFailed, VersionRefused, excerpt
 from veltix_tx.net.transport.tls_errors import beginning_of_tls, tls_failure
-from veltix_tx.wire.interface import Role
+from veltix_tx.wire.interface import Role, WireConnection
 
-__all__ = ["SILENT_SERVER", "classify_close"]
-
+__all__ = ["classify_close", "late_handshake"]
 
 SILENT_SERVER = "is it a Veltix server, and one without TLS?"
-"""Hint about a server that has not said a word."""
+"""What to ask of a server that has not said a word."""
 
 
 def _left(role: Role, first: bytes) -> str:
@@ -54,3 +53,33 @@ def classify_close(
     if reason.check(ConnectionLost):
         return SessionClosed(DisconnectReason.RESET, reason.value)
     return SessionClosed(DisconnectReason.ERROR, reason.value)
+
+
+def late_handshake(
+    connection: WireConnection, role: Role, first: bytes, seconds: float, *, secure: bool, waits_for: str = ""
+) -> HandshakeError:
+    """Return why a handshake was not complete in time.
+
+    Args:
+        connection: the wire.
+        role: of this side.
+        first: the first bytes received.
+        seconds: the time there was.
+        secure: whether TLS below it was through, or there is none.
+        waits_for: what this side has not got done, of its own part; empty for nothing.
+    """
+    fault = connection.handshake_fault
+    if isinstance(fault, VersionRefused):
+        return fault
+    hint = ""
+    if not secure:
+        hint = "TLS was not through"
+    elif fault is not None:
+        hint = str(fault)
+    elif role is Role.CLIENT and not first:
+        hint = f"the server has not said a word: {SILENT_SERVER}"
+    elif waits_for:
+        hint = waits_for
+    elif connection.beginning:
+        hint = f"the peer's part is not finished, it begins with {excerpt(connection.beginning)}"
+    return HandshakeTimeout(seconds, hint)

@@ -22,37 +22,34 @@ class ConnectionLog:
     These lines are not subject to ``limits.log_lines``: who wants them wants them all.
 
     Args:
-        connection_id: tells it from every other connection of the node.
-        peer: the peer's address.
+        fields: id and peer's address, the fields that every line about the connection has.
         where: where it was accepted.
         connection: counts.
         uptime: a clock that never jumps, in seconds.
     """
 
     def __init__(
-        self, connection_id: str, peer: IAddress, where: IAddress, connection: CountingConnection, uptime: Callable[[], float]
+        self, fields: dict[str, str], where: IAddress, connection: CountingConnection, uptime: Callable[[], float]
     ) -> None:
-        self._id = connection_id
-        self._peer = shown(peer)
+        self._fields = fields
         self._connection = connection
         self._uptime = uptime
         self._began = uptime()
-        _log.info("connection {id} from {peer} on {where}", id=connection_id, peer=self._peer, where=shown(where))
+        _log.info("connection {connection} from {peer} on {where}", **fields, where=shown(where))
 
     def end(self, closed: SessionClosed, identity: object) -> None:
         """Log the end, why it came, whose connection it was where that is known, and what went through."""
         counted = self._connection
-        version = counted.peer.version or counted.peer.layout.name if counted.peer is not None else "no handshake"
+        version = counted.peer.version or counted.peer.wire if counted.peer is not None else "no handshake"
         if identity is not None:
             version += f", identity {excerpt(identity)}"
         text = (
-            "connection {id} from {peer} ended after {seconds:.3f} s: {reason} ({closed}); {version}; "
+            "connection {connection} from {peer} ended after {seconds:.3f} s: {reason} ({closed}); {version}; "
             "received {messages_in} messages, {bytes_in} bytes; sent {messages_out} messages, {bytes_out} bytes"
         )
         _log.info(
             text,
-            id=self._id,
-            peer=self._peer,
+            **self._fields,
             seconds=self._uptime() - self._began,
             reason=closed.reason.name,
             closed=closed,

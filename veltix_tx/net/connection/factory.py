@@ -12,17 +12,15 @@ from veltix_tx.net.addresses import source_of
 from veltix_tx.net.clock import Clocks, resolve_clocks
 from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.session.session import Session
-from veltix_tx.net.shared.admission import AdmissionControl
+from veltix_tx.net.shared.admission import Admission, AdmissionControl
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.authentication import Authenticate
-from veltix_tx.net.shared.context import ConnectionContext
+from veltix_tx.net.shared.context import ConnectionContext, ServeCall
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
 from veltix_tx.wire.registry import find_wire
 
-__all__ = [
-    "VeltixServerFactory",
-]
+__all__ = ["VeltixServerFactory"]
 
 
 class VeltixServerFactory(ServerFactory):
@@ -35,7 +33,8 @@ class VeltixServerFactory(ServerFactory):
         types: the message types known; the process-wide registry by default.
         random: for ids.
         connections: shared by several factories of one server, so that the limit is for all of them.
-        authenticate: decides who is let in, see :class:`~veltix_tx.server.Server`.
+        serve_call: handles calls of methods; see :class:`~veltix_tx.app.rpc.Methods`.
+        authenticate: decides who is let in; see :class:`~veltix_tx.server.Server`.
 
     Raises:
         SettingsError: ``config.wire`` is unknown.
@@ -52,11 +51,13 @@ class VeltixServerFactory(ServerFactory):
         types: MessageRegistry = PROCESS_TYPES,
         random: Random | None = None,
         connections: AdmissionControl | None = None,
+        serve_call: ServeCall | None = None,
         authenticate: Authenticate | None = None,
     ) -> None:
         self.config = config or ServerConfig()
         find_wire(self.config.wire)
         self._connections = connections
+        self._serve_call = serve_call
         self._authenticate = authenticate
         self._connection_context: ConnectionContext | None = None
         self._application = application
@@ -86,6 +87,7 @@ class VeltixServerFactory(ServerFactory):
                 random=self._random,
                 variables=self._variables,
                 shared=connections.shared,
+                serve_call=self._serve_call,
                 authenticate=self._authenticate,
                 on_ready=connections.handshake_completed,
                 on_lost=connections.connection_lost,
@@ -99,8 +101,9 @@ class VeltixServerFactory(ServerFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
         """Return the protocol of a new connection, None for one to close at once."""
-        connections, source = self.connections, source_of(addr)
-        full = not connections.make_room(source)
-        protocol = VeltixProtocol(self.context, full=full)
+        protocol = VeltixProtocol(self.context)
         protocol.factory = self
-        return protocol if connections.admit(protocol, source, full) else None
+        admission = self.connections.try_admit(protocol, source_of(addr))
+        if admission is Admission.REFUSED:
+            protocol.full = True
+        return None if admission is Admission.DROPPED else protocol

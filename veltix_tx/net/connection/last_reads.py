@@ -44,7 +44,8 @@ class LastReads:
         self._check_call: IDelayedCall | None = None
         self._read, self._asked, self._ended = protocol.corked, False, False
         self._waiting: Waiters[None] = Waiters()
-        self._reader = getattr(lowest(self._transport), "protocol", None) or protocol
+        below = lowest(self._transport)
+        self._reader = protocol if below is self._transport else below.protocol  # TLS, which reads from the socket
         self._received = self._reader.dataReceived
         self._replaced = vars(self._reader).get("dataReceived")
         self._reader.dataReceived = self._count

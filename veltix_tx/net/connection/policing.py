@@ -1,38 +1,27 @@
-"""Per-peer limits (pings, protocol errors, deadlines); a violation closes the connection and is logged."""
+"""Policing of one peer: budgets for pings and violations, a deadline for each message, and the end of a peer that exceeds them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
-from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import (
     FrameTimeout,
-    HandshakeError,
-    HandshakeTimeout,
     RemoteProtocolError,
     SessionClosed,
     TooManyPings,
     TooManyProtocolErrors,
-    VersionRefused,
     excerpt,
 )
-from veltix_tx.limits import Limits, Timeouts
-from veltix_tx.net.addresses import shown, source_of
-from veltix_tx.net.clock import ROUNDING, Clocks, Timers
-from veltix_tx.net.connection.authentication import CredentialsPresenter, PeerAuthentication
-from veltix_tx.net.connection.close_reason import SILENT_SERVER
+from veltix_tx.net.clock import ROUNDING, Timers
 from veltix_tx.net.rate import TokenBucket
-from veltix_tx.net.session.session import Session
-from veltix_tx.net.shared.context import ConnectionContext, SharedState
-from veltix_tx.net.transport.flow_control import FlowControl
+from veltix_tx.net.shared.context import ConnectionContext
 from veltix_tx.wire.error_codes import UNKNOWN_TYPE
 from veltix_tx.wire.events import FrameRejected
 from veltix_tx.wire.foreign import looks_like
-from veltix_tx.wire.interface import Role, WireConnection
+from veltix_tx.wire.interface import WireConnection
 from veltix_tx.wire.messages import FIRST_USER_CODE
 
 __all__ = ["FORGIVEN_PER_SECOND", "MOST_REJECTIONS", "SLOWEST_FRAME", "PeerPolicing"]
@@ -49,220 +38,164 @@ ask: real programs get it as a message, and one that answers each message with a
 SLOWEST_FRAME = 64 * 1024
 """Bytes per second that a message which has begun may arrive at."""
 
+_TEXTS = {
+    DisconnectReason.WRITE_TIMEOUT: "it does not read what it is sent",
+    DisconnectReason.PING_TIMEOUT: "it is silent, and has not answered a ping",
+    DisconnectReason.OVERLOAD: "all connections together keep over {most} bytes (limits.{direction}), and it the most",
+}
+"""What the log says of each reason that has no error behind it."""
 
-class PeerPolicing(Protocol):
-    """A protocol that ends a connection, and says so in the log, whose peer breaks a rule, is silent or does not read."""
 
-    transport: Any
+class PolicedConnection(Protocol):
+    """A connection as its policing sees it."""
+
     context: ConnectionContext
-    session: Session | None
     connection: WireConnection
-    flow: FlowControl
     timers: Timers
-    last_received: float
-    pinged_at: float | None
     _closed: SessionClosed | None
-    _first: bytes
-    _secure: bool
-    _frame_begun: float | None
-    _ping_budget: TokenBucket | None
-    _violations: TokenBucket | None
-    _authentication: PeerAuthentication | None = None  # most connections never need these
-    _presenter: CredentialsPresenter | None = None
-    _rejections: TokenBucket | None = None
-
-    @property
-    def clocks(self) -> Clocks:
-        """Sources of time."""
-        return self.context.clocks
-
-    @property
-    def shared(self) -> SharedState:
-        """State that it shares with the other connections."""
-        return self.context.shared
-
-    @property
-    def limits(self) -> Limits:
-        """The settings of its side."""
-        return self.context.config.limits
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """The settings of its side."""
-        return self.context.config.timeouts
-
-    @property
-    def address(self) -> IAddress:
-        """The peer's network address."""
-        peer: IAddress = self.transport.getPeer()
-        return peer
-
-    def _may_log(self) -> bool:
-        """Return True if the log may have one more line that the peer causes."""
-        return self.shared.log_limiter.allow(source_of(self.address))
-
-    def close(self, closed: SessionClosed) -> None:
-        """Write what is queued and close."""
-        raise NotImplementedError
-
-    def abort(self, closed: SessionClosed) -> None:
-        """Close at once; what is queued is lost."""
-        raise NotImplementedError
-
-    def charge_buffers(self) -> None:
-        """Charge the receive budget with the bytes of the peer that are kept."""
-        raise NotImplementedError
-
-    def flush(self) -> None:
-        """Write what the connection has to send."""
-        raise NotImplementedError
-
-    # From the session.
-
-    def decline(self, request_id: int, code: str, message: str) -> None:
-        """Send the peer an error reply to a request that is not handled, where its wire has one.
-
-        Args:
-            request_id: the request's.
-            code: why, for programs.
-            message: why, for people.
-        """
-        assert self.session is not None
-        if not self.connection.marks_requests:
-            self._rejections = self._rejections or TokenBucket(self.clocks.uptime, FORGIVEN_PER_SECOND, MOST_REJECTIONS)
-            if not self._rejections.take(1):
-                return
-        if self.connection.reply_error(request_id, code, message):
-            self.flush()
-
-    # From the flow and what the connections share.
-
-    def abort_slow_reader(self) -> None:
-        """Close at once a peer that does not read."""
-        if self._may_log():
-            _log.warn("closing {peer}: it does not read what it is sent", peer=shown(self.address))
-        self.abort(SessionClosed(DisconnectReason.WRITE_TIMEOUT))
-
-    def reading_resumed(self) -> None:
-        """Reading goes on: while it was paused, time did not run against the peer."""
-        self.shared.heartbeat.reading_resumed(self)
-        if self._ping_budget is not None:
-            self._ping_budget.reading_resumed()
-        if self._frame_begun is not None:
-            self._frame_begun = self.clocks.uptime()
 
     @property
     def paused(self) -> bool:
-        """True if reading is paused."""
-        return self.flow.paused
+        """True while nothing is read from the peer."""
 
-    @property
-    def bytes_taken(self) -> int | None:
-        """Bytes that the peer has taken so far, None where nothing waits for it to take more."""
-        return self.flow.bytes_taken
+    def close(self, closed: SessionClosed) -> None:
+        """Write what is queued and close."""
 
-    def send_probe(self) -> None:
-        """Ask a silent peer whether it is there."""
-        assert self.session is not None
-        self.session._send_probe()
+    def abort(self, closed: SessionClosed) -> None:
+        """Close at once; what is queued is lost."""
 
-    def abort_dead_peer(self) -> None:
-        """Close at once a peer that has not answered."""
-        if self._may_log():
-            _log.warn("closing {peer}: it is silent, and has not answered a ping", peer=shown(self.address))
-        self.abort(SessionClosed(DisconnectReason.PING_TIMEOUT))
+    def decline(self, request_id: int, code: str, message: str) -> None:
+        """Tell the peer that its request is not handled."""
 
-    @property
-    def frame_begun(self) -> float | None:
-        """Time at which the message began of which only a part has come, on the clock that never jumps; None without one."""
-        return self._frame_begun
+    def charge_buffers(self) -> None:
+        """Tell the budget how much of what the peer sent is kept."""
+
+    def _may_log(self) -> bool:
+        """Return True if the log may have one more line that the peer causes."""
+
+    def log_fields(self) -> dict[str, Any]:
+        """Return the fields that every line of the log about the connection has."""
+
+
+class PeerPolicing:
+    """Holds the peer of one connection to the limits, and closes the connection when it exceeds one.
+
+    Args:
+        target: the connection.
+
+    Attributes:
+        frame_begun: when the message began of which only a part has come, in seconds of uptime; None without one.
+    """
+
+    __slots__ = ("_ping_budget", "_rejections", "_target", "_violations", "frame_begun")
+
+    def __init__(self, target: PolicedConnection) -> None:
+        self._target = target
+        self.frame_begun: float | None = None
+        # Most connections never need one of these.
+        self._ping_budget: TokenBucket | None = None
+        self._violations: TokenBucket | None = None
+        self._rejections: TokenBucket | None = None
+
+    def terminate(
+        self, reason: DisconnectReason, cause: Exception | None = None, *, graceful: bool = False, **fields: object
+    ) -> None:
+        """Close the connection, and say in the log why.
+
+        Args:
+            reason: why.
+            cause: the error behind it, which the log shows; without one it has words for the reason.
+            graceful: write what is queued first.
+            fields: for the line of the log.
+        """
+        self.log_closing(_TEXTS[reason] if cause is None else "{error}", error=cause, **fields)
+        (self._target.close if graceful else self._target.abort)(SessionClosed(reason, cause))
+
+    def log_closing(self, text: str, **fields: object) -> None:
+        """Log that the connection is closed, as far as the log may have one more line about the peer."""
+        if self._target._may_log():
+            _log.warn("closing {peer} ({connection}): " + text, **self._target.log_fields(), **fields)
+
+    def violated(self, error: RemoteProtocolError) -> None:
+        """Close gracefully because the peer broke a rule, unless the connection is closing."""
+        if self._target._closed is None:
+            self.terminate(error.reason, error, graceful=True)
+
+    def pings_answered(self, count: int) -> None:
+        """Count pings of the peer against their budget."""
+        if self._ping_budget is None:
+            limits = self._target.context.config.limits
+            self._ping_budget = self._bucket(limits.pings, limits.ping_burst)
+        if not self._ping_budget.spend(count):
+            self.violated(TooManyPings())
+
+    def count_violation(self) -> None:
+        """Count what is harmless, and forgiven with time, but not in any number."""
+        most = self._target.context.config.limits.protocol_errors
+        self._violations = self._violations or self._bucket(FORGIVEN_PER_SECOND, most)
+        if not self._violations.spend(1):
+            self.violated(TooManyProtocolErrors(most))
+
+    def unknown_type(self, rejected: FrameRejected) -> None:
+        """Name a type that is not registered once in the log, tell a peer that asks, and count it against the peer."""
+        target = self._target
+        if target._closed is not None:
+            return  # one behind the one that closed
+        code = rejected.code
+        if target.context.shared.unhandled.first(("unknown", code), target._may_log):
+            text = "a message of type {code}, which {peer} ({connection}) sent, was dropped: "
+            text += "that type is not registered here, see MessageType"
+            _log.warn(text, **target.log_fields(), code=code)
+        if rejected.request_id is not None and code >= FIRST_USER_CODE:
+            target.decline(rejected.request_id, UNKNOWN_TYPE, f"message type {code} is not known")
+        self.count_violation()
+
+    def may_reject(self) -> bool:
+        """Return True if one more message may be answered with an error that its wire gives to messages, too, that ask nothing."""
+        self._rejections = self._rejections or self._bucket(FORGIVEN_PER_SECOND, MOST_REJECTIONS)
+        return self._rejections.take(1)
+
+    def reading_resumed(self) -> None:
+        """Reading goes on: while it was paused, time did not run against the peer."""
+        if self._ping_budget is not None:
+            self._ping_budget.reading_resumed()
+        if self.frame_begun is not None:
+            self.frame_begun = self._target.context.clocks.uptime()
+
+    def begin_frame(self, now: float) -> None:
+        """Give the message that has just begun its time. One timer looks after all messages: it is not set again for each."""
+        self.frame_begun = now
+        if "frame" not in self._target.timers:
+            self._target.timers.set("frame", self._target.context.config.timeouts.frame, self._check_frame)
 
     def hurry(self, seconds: float) -> None:
         """Close a peer whose message has had so many seconds, and the time for what has come of it, because room is scarce."""
-        if self._frame_begun is not None:
-            seconds += self.connection.buffered_size / SLOWEST_FRAME
-            if self._frame_begun + seconds <= self.clocks.uptime() + ROUNDING:
+        target = self._target
+        if self.frame_begun is not None:
+            seconds += target.connection.buffered_size / SLOWEST_FRAME
+            if self.frame_begun + seconds <= target.context.clocks.uptime() + ROUNDING:
                 self._frame_timed_out(seconds, "all connections together keep more than half of limits.receive_buffers")
-                self.charge_buffers()
+                target.charge_buffers()
 
-    def overloaded(self, direction: str, most: int) -> None:
-        """Close at once, because all connections together keep too much and this one the most."""
-        if self._may_log():
-            text = "closing {peer}: all connections together keep over {most} bytes (limits.{direction}), and it the most"
-            _log.warn(text, peer=shown(self.address), most=most, direction=direction)
-        if self.session is not None and direction == "receive_buffers":
-            self.session._dispatcher.discard_queued()
-        self.abort(SessionClosed(DisconnectReason.OVERLOAD))
-
-    # From the protocol.
-
-    def _spend_pings(self, pings: int) -> None:
-        self._ping_budget = self._ping_budget or TokenBucket(self.clocks.uptime, self.limits.pings, self.limits.ping_burst)
-        if not self._ping_budget.spend(pings):
-            self._terminate(TooManyPings())
-
-    def _count_violation(self) -> None:
-        """Count what is harmless, and forgiven with time, but not in any number."""
-        self._violations = self._violations or TokenBucket(self.clocks.uptime, FORGIVEN_PER_SECOND, self.limits.protocol_errors)
-        if not self._violations.spend(1):
-            self._terminate(TooManyProtocolErrors(self.limits.protocol_errors))
-
-    def _unknown_type(self, refused: FrameRejected) -> None:
-        """Name a type that is not registered once in the log, tell a peer that asks, and count it against the peer."""
-        if self._closed is not None:
-            return  # one behind the one that closed
-        code = refused.code
-        if self.shared.unhandled.first(("unknown", code), self._may_log):
-            text = "a message of type {code}, which {session} sent, was dropped: that type is not registered here, see MessageType"
-            _log.warn(text, code=code, session=self.session)
-        if refused.request_id is not None and code >= FIRST_USER_CODE:
-            self.decline(refused.request_id, UNKNOWN_TYPE, f"message type {code} is not known")
-        self._count_violation()
-
-    def _terminate(self, error: RemoteProtocolError) -> None:
-        if self._closed is not None:
+    def _check_frame(self) -> None:
+        if self.frame_begun is None:
             return
-        if self._may_log():
-            _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
-        self.close(SessionClosed(error.reason, error))
-
-    def _handshake_late(self) -> None:
-        hint = ""
-        fault = self.connection.handshake_fault
-        if not self._secure:
-            hint = "TLS was not through"
-        elif fault is not None:
-            hint = str(fault)
-        elif self.context.role is Role.CLIENT and not self._first:
-            hint = f"the server has not said a word: {SILENT_SERVER}"
-        elif self._authentication is not None and self._authentication.is_pending:
-            hint = "authenticate was not done"
-        elif self._presenter is not None and self._presenter.is_pending:
-            hint = "this client's credentials had not come"
-        elif self.connection.beginning:
-            hint = f"the peer's part is not finished, it begins with {excerpt(self.connection.beginning)}"
-        error: HandshakeError = HandshakeTimeout(self.context.config.handshake_timeout, hint)
-        if isinstance(fault, VersionRefused):
-            error = fault
-        if self._may_log():
-            _log.warn("closing {peer}: {error}", peer=shown(self.address), error=error)
-        self.abort(SessionClosed(error.reason, error))
-
-    def _frame_late(self) -> None:
-        if self._frame_begun is None:
-            return
-        size = self.connection.incoming_size
-        seconds = self.timeouts.frame + size / SLOWEST_FRAME
-        left = self._frame_begun + seconds - self.clocks.uptime()
-        if self.flow.paused:
-            self.timers.set("frame", seconds, self._frame_late)
+        target = self._target
+        context, connection, timers = target.context, target.connection, target.timers
+        seconds = context.config.timeouts.frame + connection.incoming_size / SLOWEST_FRAME
+        left = self.frame_begun + seconds - context.clocks.uptime()
+        if target.paused:
+            timers.set("frame", seconds, self._check_frame)
         elif left > ROUNDING:
-            self.timers.set("frame", left, self._frame_late)
+            timers.set("frame", left, self._check_frame)
         else:
-            first = self.connection.beginning
+            first = connection.beginning
             other = looks_like(first)
             self._frame_timed_out(seconds, f"it begins with {excerpt(first)}, which looks like {other}" if other else "")
 
-    def _frame_timed_out(self, seconds: float, hint: str = "") -> None:
-        self.shared.counters["frames_timed_out"] += 1
-        self._terminate(FrameTimeout(self.connection.incoming_size, seconds, hint))
+    def _frame_timed_out(self, seconds: float, hint: str) -> None:
+        self._target.context.shared.counters["frames_timed_out"] += 1
+        self.violated(FrameTimeout(self._target.connection.incoming_size, seconds, hint))
+
+    def _bucket(self, per_second: float, burst: float) -> TokenBucket:
+        return TokenBucket(self._target.context.clocks.uptime, per_second, burst)

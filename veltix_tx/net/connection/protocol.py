@@ -8,13 +8,14 @@ from typing import Any, cast
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
+    IAddress,
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
     IHandshakeListener,
     ISSLTransport,
     ITCPTransport,
 )
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -30,19 +31,20 @@ from veltix_tx.errors import (
     SessionClosed,
     TlsFailed,
 )
-from veltix_tx.net.addresses import is_this_machine, shown
-from veltix_tx.net.clock import Timers
+from veltix_tx.limits import Limits, Timeouts
+from veltix_tx.net.addresses import is_this_machine, shown, source_of
+from veltix_tx.net.clock import Clocks, Timers
 from veltix_tx.net.connection.authentication import CredentialsPresenter, PeerAuthentication
-from veltix_tx.net.connection.close_reason import classify_close
+from veltix_tx.net.connection.close_reason import classify_close, late_handshake
 from veltix_tx.net.connection.closing import CloseWatch
 from veltix_tx.net.connection.connection_log import ConnectionLog
 from veltix_tx.net.connection.last_reads import QUIET, LastReads
 from veltix_tx.net.connection.policing import PeerPolicing
-from veltix_tx.net.rate import TokenBucket
 from veltix_tx.net.session.interface import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.application import Application
-from veltix_tx.net.shared.context import ConnectionContext
+from veltix_tx.net.shared.connection_ids import connection_id, draw_number
+from veltix_tx.net.shared.context import ConnectionContext, SharedState
 from veltix_tx.net.transport.flow_control import SLOWEST, FlowControl
 from veltix_tx.net.transport.sockets import (
     acknowledged,
@@ -61,6 +63,7 @@ from veltix_tx.settings import BufferSize, ClientConfig
 from veltix_tx.wire.counting import CountingConnection
 from veltix_tx.wire.events import (
     AuthenticationRequested,
+    CallCancelled,
     ConnectionFailed,
     CredentialsAccepted,
     CredentialsRequested,
@@ -90,57 +93,57 @@ LINGER = 2.0
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener)
-class VeltixProtocol(PeerPolicing):
+class VeltixProtocol(Protocol):
     """One Veltix connection on any transport, in either role.
 
     Factories make these; it can also be made by hand and connected to any transport.
 
     Args:
         context: what makes it, and shares much with it.
-        full: refuse the peer, because the server has as many connections as it may.
 
     Attributes:
         session: the session, from the completed handshake on; None before.
         context: as given.
+        full: True to refuse the peer, because the server has as many connections as it may. Set before it is connected.
         on_trial: True from its session's admission until the first message from the peer, where the side asks for it.
         unwritten: bytes sent of this side's own accord that are to be written when the read or the turn is over.
     """
 
     transport: Any
     # None of an instance's own, until they are needed:
+    full = False
+    _number = 0
     _last_reads: LastReads | None = None
     _connection_log: ConnectionLog | None = None
-    _connection_id: str | None = None
+    _authentication: PeerAuthentication | None = None
+    _presenter: CredentialsPresenter | None = None
     _lingers = False
 
-    def __init__(self, context: ConnectionContext, *, full: bool = False) -> None:
+    def __init__(self, context: ConnectionContext) -> None:
         self.session: Session | None = None
         self.context = context
         self.timers = Timers(context.clocks.reactor, context.clocks.uptime)
+        self._policing = PeerPolicing(self)
         self.corked = False
         self.on_trial = False
         self.last_received = 0.0
         self.pinged_at: float | None = None
         self._closed: SessionClosed | None = None
-        self._refusing = full
         self._lost = False
         self._half_closed = False
         self.unwritten = 0
-        self._frame_begun: float | None = None
         self._reading_large = False
         self._first = b""
         self._secure = True
         self._charged = False
         self._when_lost: Waiters[SessionClosed] | None = None
-        self._ping_budget: TokenBucket | None = None
-        self._violations: TokenBucket | None = None
 
     # From the transport.
 
     def connectionMade(self) -> None:
         """Begin the handshake, with one absolute deadline, which holds for TLS, too."""
         self._prepare()
-        if self._refusing:
+        if self.full:
             self.connection.refuse()
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
             return
@@ -189,17 +192,15 @@ class VeltixProtocol(PeerPolicing):
         unfinished = connection.incoming_size
         if unfinished or self._reading_large:
             self._adapt_read_size(unfinished)
+        policing = self._policing
         if not unfinished:
-            self._frame_begun = None
-        elif events or self._frame_begun is None:
-            # One timer looks after all frames: it is not set again for each.
-            self._frame_begun = now
-            if "frame" not in self.timers:
-                self.timers.set("frame", self.timeouts.frame, self._frame_late)
+            policing.frame_begun = None
+        elif events or policing.frame_begun is None:
+            policing.begin_frame(now)
         self.handle_events(events)
         if connection.next_timeout is not None:
             self._update_wire_timer()
-        if self._charged or self._frame_begun is not None or self.session._inbox_bytes:
+        if self._charged or policing.frame_begun is not None or self.session._inbox_bytes:
             self.charge_buffers()
         if uptime() - now > self.timeouts.slow_handler:
             self._check_slow(now, events)
@@ -213,7 +214,7 @@ class VeltixProtocol(PeerPolicing):
                 reason, self.context.role, self._first, ready=self.session is not None, secure=self._secure, fault=fault
             )
             if isinstance(closed.cause, TlsFailed) and self._may_log():
-                _log.warn("lost {peer}: {error}", peer=shown(self.address), error=closed.cause)
+                _log.warn("lost {peer} ({connection}): {error}", **self.log_fields(), error=closed.cause)
         self._lost = True
         self.shared.counters[f"closed_{closed.reason.name.lower()}"] += 1
         self._mark_closed(closed)
@@ -244,6 +245,49 @@ class VeltixProtocol(PeerPolicing):
         else:
             self._lingers = True
             self._watch_close(min(LINGER, self.timeouts.close), self.transport.loseConnection)
+
+    # Facts.
+
+    @property
+    def clocks(self) -> Clocks:
+        """Where time comes from."""
+        return self.context.clocks
+
+    @property
+    def shared(self) -> SharedState:
+        """What it has in common with the other connections."""
+        return self.context.shared
+
+    @property
+    def limits(self) -> Limits:
+        """The settings of its side."""
+        return self.context.config.limits
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The settings of its side."""
+        return self.context.config.timeouts
+
+    @property
+    def address(self) -> IAddress:
+        """The peer's network address."""
+        peer: IAddress = self.transport.getPeer()
+        return peer
+
+    @property
+    def connection_id(self) -> str:
+        """Id of the connection, ``<node>-<counter>``; its number is drawn when it is first asked for."""
+        if not self._number:
+            vars(self).setdefault("_number", draw_number())  # once, though several threads ask
+        return connection_id(self._number)
+
+    def log_fields(self) -> dict[str, Any]:
+        """Return the fields that every line of the log about the connection has: its id and the peer's address."""
+        return {"peer": shown(self.address), "connection": self.connection_id}
+
+    def _may_log(self) -> bool:
+        """Return True if the log may have one more line that the peer causes."""
+        return self.shared.log_limiter.allow(source_of(self.address))
 
     # From the session and the factory.
 
@@ -356,6 +400,18 @@ class VeltixProtocol(PeerPolicing):
         self.abort(closed)
         return True
 
+    def decline(self, request_id: int, code: str, message: str) -> None:
+        """Tell the peer that its request is not handled, where its wire can.
+
+        Args:
+            request_id: the request's.
+            code: why, for programs.
+            message: why, for people.
+        """
+        allowed = self.connection.marks_requests or self._policing.may_reject()
+        if allowed and self.connection.reply_error(request_id, code, message):
+            self.flush()
+
     def charge_buffers(self) -> None:
         """Charge the receive budget with the bytes of the peer that are kept, be it gone or not: they are handled all the same."""
         size = 0 if self.session is None else self.connection.buffered_size + self.session._inbox_bytes
@@ -375,13 +431,6 @@ class VeltixProtocol(PeerPolicing):
     def is_closing(self) -> bool:
         """True once nothing more is read or sent."""
         return self._closed is not None
-
-    @property
-    def connection_id(self) -> str:
-        """The connection's id, for the log; see :meth:`SharedState.next_connection_id`."""
-        if self._connection_id is None:
-            self._connection_id = self.shared.next_connection_id()
-        return self._connection_id
 
     def handle_events(self, events: list[Event]) -> None:
         """Handle events of the wire; everything they cause to be sent leaves in one write."""
@@ -410,7 +459,55 @@ class VeltixProtocol(PeerPolicing):
         authentication.held += events
         return True
 
-    # From the flow.
+    # From the flow and what the connections share.
+
+    def abort_slow_reader(self) -> None:
+        """Close at once a peer that does not read."""
+        self._policing.terminate(DisconnectReason.WRITE_TIMEOUT)
+
+    def abort_dead_peer(self) -> None:
+        """Close at once a peer that has not answered."""
+        self._policing.terminate(DisconnectReason.PING_TIMEOUT)
+
+    def overloaded(self, direction: str, most: int) -> None:
+        """Close at once, because all connections together keep too much and this one the most.
+
+        Args:
+            direction: the limit, ``receive_buffers`` or ``send_buffers``.
+            most: its bytes.
+        """
+        if self.session is not None and direction == "receive_buffers":
+            self.session._dispatcher.discard_queued()
+        self._policing.terminate(DisconnectReason.OVERLOAD, direction=direction, most=most)
+
+    def hurry(self, seconds: float) -> None:
+        """Close a peer whose message has had so many seconds, and the time for what has come of it, because room is scarce."""
+        self._policing.hurry(seconds)
+
+    @property
+    def frame_begun(self) -> float | None:
+        """When the message began of which only a part has come, on the clock that never jumps; None without one."""
+        return self._policing.frame_begun
+
+    @property
+    def paused(self) -> bool:
+        """True while nothing is read from the peer."""
+        return self.flow.paused
+
+    @property
+    def bytes_taken(self) -> int | None:
+        """Bytes that the peer has taken so far, None where nothing waits for it to take more."""
+        return self.flow.bytes_taken
+
+    def send_probe(self) -> None:
+        """Ask a silent peer whether it is there."""
+        assert self.session is not None
+        self.session._send_probe()
+
+    def reading_resumed(self) -> None:
+        """Reading goes on: while it was paused, time did not run against the peer."""
+        self.shared.heartbeat.reading_resumed(self)
+        self._policing.reading_resumed()
 
     def resume_handling(self) -> None:
         """Messages can be handled again."""
@@ -436,8 +533,7 @@ class VeltixProtocol(PeerPolicing):
         read_at_once(transport, config.buffer_size)
         self.connection = side.connect(round_trip=delay, encrypted=ISSLTransport.providedBy(transport))
         if isinstance(self.connection, CountingConnection):
-            where, uptime = transport.getHost(), self.clocks.uptime
-            self._connection_log = ConnectionLog(self.connection_id, self.address, where, self.connection, uptime)
+            self._connection_log = ConnectionLog(self.log_fields(), transport.getHost(), self.connection, self.clocks.uptime)
         self.flow = FlowControl(self, OWN_REQUESTS_FACTOR * config.max_message_size, acknowledged)
 
     def _adapt_read_size(self, unfinished: int) -> None:
@@ -447,6 +543,17 @@ class VeltixProtocol(PeerPolicing):
         if much != self._reading_large:
             self._reading_large = much
             read_at_once(self.transport, _MUCH if much else size)
+
+    def _handshake_late(self) -> None:
+        seconds = self.context.config.handshake_timeout
+        waits_for = ""
+        if self._authentication is not None and self._authentication.is_pending:
+            waits_for = "authenticate was not done"
+        elif self._presenter is not None and self._presenter.is_pending:
+            waits_for = "this client's credentials had not come"
+        side = self.context.role
+        error = late_handshake(self.connection, side, self._first, seconds, secure=self._secure, waits_for=waits_for)
+        self._policing.terminate(error.reason, error)
 
     def _abort_transport(self) -> None:
         transport = self.transport
@@ -468,12 +575,12 @@ class VeltixProtocol(PeerPolicing):
     def _close_late(self) -> None:
         self.shared.counters["closes_aborted"] += 1
         broke_a_rule = self._closed is not None and isinstance(self._closed.cause, RemoteProtocolError)
-        if not broke_a_rule and self._may_log():  # that was told
+        if not broke_a_rule:  # that was told
             left, seconds = self._left(), self.timeouts.close
-            text = "closing {peer}: it does not read what is left for it, {left} bytes of which are lost (timeouts.close)"
+            text = "it does not read what is left for it, {left} bytes of which are lost (timeouts.close)"
             if not left:
-                text = "closing {peer}: it has not closed its side of the connection after {seconds:g} s (timeouts.close)"
-            _log.warn(text, peer=shown(self.address), left=left, seconds=seconds)
+                text = "it has not closed its side of the connection after {seconds:g} s (timeouts.close)"
+            self._policing.log_closing(text, left=left, seconds=seconds)
         self._abort_transport()
 
     def _may_present(self) -> bool:
@@ -494,7 +601,7 @@ class VeltixProtocol(PeerPolicing):
     def _on_ready(self, event: HandshakeCompleted) -> None:
         authentication = self._authentication
         if self.context.authenticates and (authentication is None or not authentication.let_in):
-            self._authentication = authentication or PeerAuthentication(self)
+            self._authentication = authentication or PeerAuthentication(self, self._policing)
             self._authentication.hold(event)
             return
         self.timers.clear("handshake")
@@ -514,7 +621,7 @@ class VeltixProtocol(PeerPolicing):
 
     def _on_authentication_requested(self, event: AuthenticationRequested) -> None:
         if self._authentication is None:
-            self._authentication = PeerAuthentication(self)
+            self._authentication = PeerAuthentication(self, self._policing)
         self._authentication.judge(event)
 
     def _on_credentials_requested(self, _: CredentialsRequested) -> None:
@@ -526,31 +633,36 @@ class VeltixProtocol(PeerPolicing):
             self.session._credentials_accepted(event.request_id)
 
     def _on_pings_answered(self, event: PingsAnswered) -> None:
-        self._spend_pings(event.count)
+        self._policing.pings_answered(event.count)
 
     def _on_pong(self, event: Pong) -> None:
         if self.session is not None and not self.session._pong_received(event.request_id):
-            self._count_violation()
+            self._policing.count_violation()
 
     def _on_declined(self, event: RequestFailed) -> None:
         if self.session is not None:
-            self.session._request_failed(event.request_id, RemoteError(event.detail, event.code, event.message))
+            error = RemoteError(event.detail, event.code, event.message, event.details)
+            self.session._request_failed(event.request_id, error)
+
+    def _on_call_cancelled(self, event: CallCancelled) -> None:
+        if self.session is not None:
+            self.session._call_cancelled(event.request_id)
 
     def _on_refused(self, event: FrameRejected) -> None:
         if self.session is not None:
             self.session.frames_rejected += 1
             self.shared.counters["frames_refused"] += 1
             if event.reason is RejectReason.UNKNOWN_TYPE:
-                self._unknown_type(event)
+                self._policing.unknown_type(event)
             elif event.reason is RejectReason.MALFORMED:
-                self._count_violation()
+                self._policing.count_violation()
 
     def _on_failed(self, event: ConnectionFailed) -> None:
         failed = beginning_of_tls(self._first, self.context.role) if self.session is None else None
         error = event.error
         if self.session is None and isinstance(error, (EarlyMessage, FrameTooLarge, NotVeltix)):
             error.first = self._first  # which may be more than it took to refuse them
-        self._terminate(failed or error)
+        self._policing.violated(failed or error)
 
     def _all_read(self) -> None:
         self._last_reads = None
@@ -595,6 +707,7 @@ _ON_EVENT: dict[type, Callable[..., None]] = {
     PingsAnswered: VeltixProtocol._on_pings_answered,
     Pong: VeltixProtocol._on_pong,
     RequestFailed: VeltixProtocol._on_declined,
+    CallCancelled: VeltixProtocol._on_call_cancelled,
     FrameRejected: VeltixProtocol._on_refused,
     ConnectionFailed: VeltixProtocol._on_failed,
 }

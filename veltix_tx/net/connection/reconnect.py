@@ -25,7 +25,7 @@ from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.authentication import CredentialsSource
-from veltix_tx.net.shared.context import Connection, ConnectionContext, SharedState
+from veltix_tx.net.shared.context import Connection, ConnectionContext, ServeCall, SharedState
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
@@ -52,6 +52,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         random: for ids.
         on_disconnect: called with each DisconnectState.
         shared: what counts; one of its own by default.
+        serve_call: handles calls of methods; see :class:`~veltix_tx.app.rpc.Methods`.
         credentials: what to present to a server that asks: a Token, a Password, or a function that returns one for each
             connection, itself or by a Deferred or coroutine.
 
@@ -79,6 +80,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         random: Random | None = None,
         on_disconnect: Callable[[DisconnectState], object] | None = None,
         shared: SharedState | None = None,
+        serve_call: ServeCall | None = None,
         credentials: CredentialsSource | None = None,
     ) -> None:
         self.config = config or ClientConfig()
@@ -86,6 +88,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._set_policy(RetryPolicy() if retry is None else retry)
         self._on_disconnect = on_disconnect
         self._shared = shared
+        self._serve_call = serve_call
         self._credentials = credentials
         self._connection_context: ConnectionContext | None = None
         self._reason = DisconnectReason.ERROR
@@ -93,6 +96,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._admitted_at: float | None = None  # of the latest connection
         self._last_error: BaseException | None = None
         self._last_session: Session | None = None
+        self._lost_id = ""  # of the connection whose end brings the next try
         self._pending_notifications: list[DisconnectState] = []
         self._concluded = False
         self.session: Session | None = None
@@ -133,6 +137,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
                 random=self._random,
                 variables=self._variables,
                 shared=self._shared,
+                serve_call=self._serve_call,
                 credentials=self._credentials,
                 on_ready=self._session_ready,
                 on_admitted=self._session_admitted,
@@ -237,6 +242,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         """The transport could not connect."""
         if self._protocol is not None and self._protocol.transport is None:
             self._protocol = None  # it was made, and never connected
+        self._lost_id = ""
         self._try_again(connector, reason.value, DisconnectReason.ERROR)
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
@@ -300,7 +306,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
     def _session_lost(self, connection: Connection, closed: SessionClosed) -> None:
         if connection is not self._protocol:
             return
-        self._protocol = None
+        self._protocol, self._lost_id = None, connection.connection_id
         if isinstance(self.connector, EndpointConnector):
             self.clientConnectionLost(self.connector, Failure(closed))
         self._when_gone.fire(None)  # last: who waited may connect again, with another factory
@@ -329,13 +335,19 @@ class VeltixClientFactory(ReconnectingClientFactory):
         over = self._callID is None
         if not over:
             if self.context.shared.log_limiter.allow(str(connector)):
-                fields = {"connector": connector, "delay": self.delay, "reason": error}
-                _log.info("trying {connector} again in {delay:.2f} s: {reason}", **fields)
+                fields = {"connector": connector, "delay": self.delay, "reason": error, "connection": self._lost_id}
+                _log.info("trying {connector} again in {delay:.2f} s: " + self._reason_format, **fields)
             self._notify(False)
             return
         if self.continueTrying and self.policy.max_retries:
-            _log.warn("giving up {connector}: {reason}", connector=connector, reason=error)
+            fields = {"connector": connector, "reason": error, "connection": self._lost_id}
+            _log.warn("giving up {connector}: " + self._reason_format, **fields)
         self._conclude(Failure(error), try_failed=self._failed_attempts > 0)
+
+    @property
+    def _reason_format(self) -> str:
+        """Part of a line of the log: why another try is needed, and which connection has ended where there was one."""
+        return "{reason} ({connection})" if self._lost_id else "{reason}"
 
     def _note(self, error: BaseException | None, reason: DisconnectReason, *, lost: bool) -> None:
         self._last_error, self._failed_attempts = error, self.retries

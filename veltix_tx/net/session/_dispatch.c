@@ -1,13 +1,13 @@
 /* The dispatcher's fast path: calls the handlers of messages one after another, as Dispatcher.dispatch does in Python.
 
-   A message that is none, a dispatcher that leaves its fast path, and a handler that does not return None end it: what
+   A message that is none, a dispatcher that leaves its fastest mode, and a handler that does not return None end it: what
    comes of that is in dispatcher.py. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 typedef struct {
-    PyObject *type, *key, *fast_path; /* names of attributes */
+    PyObject *type, *key, *mode; /* names of attributes */
 } State;
 
 static PyObject *
@@ -44,28 +44,29 @@ handler_of(const State *state, PyObject *message, PyObject *handlers, PyObject *
 }
 
 static int
-on_fast_path(const State *state, PyObject *dispatcher)
+in_mode(const State *state, PyObject *dispatcher, PyObject *wanted)
 {
-    PyObject *plain = PyObject_GetAttr(dispatcher, state->fast_path);
-    Py_XDECREF(plain);
-    return plain == NULL ? -1 : plain == Py_True;
+    PyObject *mode = PyObject_GetAttr(dispatcher, state->mode);
+    Py_XDECREF(mode);
+    return mode == NULL ? -1 : mode == wanted;
 }
 
 static PyObject *
-call_each(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
+call_handlers(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
 {
     const State *state = PyModule_GetState(module);
-    if (count != 6 || !PyList_Check(arguments[0]) || !PyDict_Check(arguments[2]) || !PyType_Check(arguments[5])) {
-        PyErr_SetString(PyExc_TypeError, "events, session, handlers, the handler of other types, dispatcher, the class of messages");
+    if (count != 7 || !PyList_Check(arguments[0]) || !PyDict_Check(arguments[2]) || !PyType_Check(arguments[5])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "events, session, handlers, the handler of other types, dispatcher, the class of messages, a mode");
         return NULL;
     }
     PyObject *events = arguments[0];
     Py_ssize_t done = 0;
     while (done < PyList_GET_SIZE(events)) {
         PyObject *message = PyList_GET_ITEM(events, done);
-        int plain = Py_IS_TYPE(message, (PyTypeObject *)arguments[5]) ? on_fast_path(state, arguments[4]) : 0;
-        if (plain <= 0) {
-            return plain < 0 ? NULL : PyLong_FromSsize_t(done);
+        int goes_on = Py_IS_TYPE(message, (PyTypeObject *)arguments[5]) ? in_mode(state, arguments[4], arguments[6]) : 0;
+        if (goes_on <= 0) {
+            return goes_on < 0 ? NULL : PyLong_FromSsize_t(done);
         }
         PyObject *handler = handler_of(state, message, arguments[2], arguments[3]);
         if (handler == NULL) {
@@ -87,12 +88,13 @@ call_each(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
     return PyLong_FromSsize_t(done);
 }
 
-PyDoc_STRVAR(call_each_doc,
-             "Calls the handlers of plain messages: events, session, handlers, handler of other types, dispatcher, message class.\n\n"
+PyDoc_STRVAR(call_handlers_doc,
+             "Calls the handlers of messages while the dispatcher is in a mode: events, session, handlers, handler of other types,\n"
+             "dispatcher, class of messages, mode.\n\n"
              "Returns how many are done with, or a tuple: that, what the last handler returned, what it raised.");
 
 static PyMethodDef dispatch_methods[] = {
-    {"call_each", (PyCFunction)(void (*)(void))call_each, METH_FASTCALL, call_each_doc},
+    {"call_handlers", (PyCFunction)(void (*)(void))call_handlers, METH_FASTCALL, call_handlers_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -104,11 +106,11 @@ dispatch_exec(PyObject *module)
     State *state = PyModule_GetState(module);
     state->type = PyUnicode_InternFromString("type");
     state->key = PyUnicode_InternFromString("key");
-    state->fast_path = PyUnicode_InternFromString("fast_path");
-    if (state->type == NULL || state->key == NULL || state->fast_path == NULL) {
+    state->mode = PyUnicode_InternFromString("mode");
+    if (state->type == NULL || state->key == NULL || state->mode == NULL) {
         return -1;
     }
-    PyObject *names = Py_BuildValue("[s]", "call_each");
+    PyObject *names = Py_BuildValue("[s]", "call_handlers");
     int failed = names == NULL || PyModule_AddObjectRef(module, "__all__", names) < 0;
     Py_XDECREF(names);
     return failed ? -1 : 0;
@@ -120,7 +122,7 @@ dispatch_free(void *module)
     State *state = PyModule_GetState(module);
     Py_CLEAR(state->type);
     Py_CLEAR(state->key);
-    Py_CLEAR(state->fast_path);
+    Py_CLEAR(state->mode);
 }
 
 static PyModuleDef_Slot dispatch_slots[] = {

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import Rejected
+from veltix_tx.errors import InvalidContent, Rejected, RpcError
 from veltix_tx.net.session.handler_timeouts import HandlerTimeout
+from veltix_tx.net.session.interface import SessionTransport
 from veltix_tx.sanitize import SanitizedFailure, one_line
 from veltix_tx.wire.messages import Response
-
-if TYPE_CHECKING:
-    from veltix_tx.net.session.interface import SessionTransport
 
 __all__ = ["HandlerLog", "StepFailed"]
 
@@ -73,25 +69,39 @@ class HandlerLog:
         if self._transport.corked:
             self.warned_seconds += seconds  # of this read, of which took() is still to be told
         if self._transport._may_log():
-            fields |= {"who": who, "seconds": seconds, "session": self._session}
+            fields |= {"who": who, "seconds": seconds, **self._fields}
             _log.warn("{who} blocked everything for {seconds:.2f} s, for {session}", **fields)
 
     def log_failure(self, failure: Failure, who: str, end: str = "", **fields: object) -> None:
         """Log a failure of the application, sanitized."""
         if not self._transport._may_log():
             return
-        text, overdue = "{who} failed for {session}{end}", failure.value
+        text = "{who} failed for {session}{end}"
+        overdue = failure.value
         if isinstance(overdue, HandlerTimeout):
-            text, fields["seconds"] = "{who} was not done after {seconds:g} s, for {session}{end}", overdue.seconds
+            text = "{who} was not done after {seconds:g} s, for {session}{end}"
+            fields["seconds"] = overdue.seconds
             failure = overdue.cancel_failure or failure
         if isinstance(failure.value, StepFailed):
             who, failure = failure.value.who, failure.value.failure
-        _log.failure(text, SanitizedFailure(failure), LogLevel.critical, who=who, end=end, session=self._session, **fields)
+        _log.failure(text, SanitizedFailure(failure), LogLevel.critical, who=who, end=end, **fields, **self._fields)
 
     def log_rejected(self, error: Rejected) -> None:
         """Log that ``on_connect`` refused the session on purpose."""
         if self._transport._may_log():
-            _log.info("rejecting {session}: {why}", session=self._session, why=one_line(str(error)))
+            _log.info("rejecting {session}: {why}", **self._fields, why=one_line(str(error)))
+
+    def log_untold(self, error: RpcError, **fields: object) -> None:
+        """Log words of a handler for its asker that the wire does not carry, or nobody asked for."""
+        if self._transport._may_log():
+            text = "{who} refused a message of {session}, which is not told: {why}"
+            _log.info(text, session=self._session, why=one_line(str(error)), **fields)
+
+    def log_invalid_content(self, error: InvalidContent, message: Response) -> None:
+        """Log that a peer's content does not fit its type."""
+        if self._transport._may_log():
+            text = "a message of type {type} from {session} has an invalid content: {why}"
+            _log.warn(text, type=message.type.name, session=self._session, why=one_line(str(error)))
 
     def log_late_result(self, result: object) -> None:
         """Count, and log, what a handler brings after it was given up."""
@@ -100,7 +110,12 @@ class HandlerLog:
         if isinstance(result, Failure) and not result.check(CancelledError):
             self.log_failure(result, "a handler that had been given up")
         elif self._transport._may_log():
-            _log.warn("a handler that had been given up is done after all, for {session}", session=self._session)
+            _log.warn("a handler that had been given up is done after all, for {session}", **self._fields)
+
+    @property
+    def _fields(self) -> dict[str, object]:
+        """Fields of every line about the session."""
+        return {"session": self._session, **self._transport.log_fields()}
 
     def handler_fields(self, message: Response) -> dict[str, str]:
         """Return what handles a message, as fields of a log event."""

@@ -10,12 +10,9 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from veltix_tx.net.clock import ROUNDING, Clocks, Timers
+from veltix_tx.net.clock import ROUNDING, Clocks, SweepTimer, Timers
 
 __all__ = ["HandlerTimeout", "HandlerTimeouts", "TimeLimited"]
-
-_SWEEP_FLOOR = 0.01
-"""Seconds between two sweeps at least: a sweep looks at every handler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +22,14 @@ class TimeLimited:
     Attributes:
         seconds: how long it may take, in place of ``timeouts.handler``.
         result: the Deferred or coroutine.
+        cancellable: True if the peer may cancel it, by the request id of its message.
+        deadline: True if the time is that of the peer, which waits no longer: to exceed it is no failure of the handler.
     """
 
     seconds: float
     result: object
+    cancellable: bool = False
+    deadline: bool = False
 
 
 class HandlerTimeout(Exception):
@@ -68,9 +69,6 @@ class _Handler:
 class HandlerTimeouts:
     """The handlers of one connection that are not done yet.
 
-    One timer serves them all: it comes when the first has had its time, and finds nothing to do in
-    most cases, so that a handler that is done soon sets and clears none.
-
     The end of the connection cancels them in a turn of the reactor of its own: what they wait for may be the
     connection's end itself, and none of them is in the middle of a step then. What goes on after that (a thread, a
     coroutine that catches its cancellation) has ``grace`` seconds from the end of the connection before it is given up.
@@ -91,7 +89,7 @@ class HandlerTimeouts:
         self._late = late
         self._abandoned = abandoned
         self._handlers: dict[_Handler, None] = {}
-        self._sweep_at = math.inf
+        self._sweep_timer = SweepTimer(self._deadlines, "handlers", clocks.uptime, self._sweep)
         self._ended_at = math.inf
         self._cancelled = False
 
@@ -110,8 +108,7 @@ class HandlerTimeouts:
             return
         handler = _Handler(result, settle, seconds, self._uptime() + seconds, after_end)
         self._handlers[handler] = None
-        if handler.deadline < self._sweep_at:
-            self._arm(seconds)
+        self._sweep_timer.watch(handler.deadline)
         if self._ended_at < math.inf and after_end < math.inf:
             self._deadlines.set("end", 0, self._cancel_ended)
         result.addBoth(self._done, handler)
@@ -122,13 +119,13 @@ class HandlerTimeouts:
         if self._handlers:
             self._deadlines.set("end", 0, self._cancel_ended)
         else:
-            self._deadlines.clear_all()
+            self._clear_timers()
 
     def cancel_all(self) -> None:
         """Cancel every handler, as if it had returned None, and keep no timer any more."""
         self._cancelled = True
         handlers, self._handlers = list(self._handlers), {}
-        self._deadlines.clear_all()
+        self._clear_timers()
         for handler in handlers:
             handler.settled = True
         for handler in handlers:
@@ -144,23 +141,20 @@ class HandlerTimeouts:
             handler.settled = True
             del self._handlers[handler]
             if self._ended_at < math.inf and not self._handlers:
-                self._deadlines.clear_all()
+                self._clear_timers()
             handler.settle(result)
 
-    def _arm(self, seconds: float) -> None:
-        self._sweep_at = self._uptime() + seconds
-        self._deadlines.set("handlers", seconds, self._sweep)
+    def _clear_timers(self) -> None:
+        self._sweep_timer.clear()
+        self._deadlines.clear("end")
 
-    def _sweep(self) -> None:
-        self._sweep_at = math.inf
-        now = self._uptime()
+    def _sweep(self, now: float) -> None:
         due = [handler for handler in self._handlers if handler.deadline <= now + ROUNDING]
         for handler in due:
             handler.settled = True
             del self._handlers[handler]
         earliest = min((handler.deadline for handler in self._handlers), default=math.inf)
-        if earliest < math.inf:
-            self._arm(max(earliest - now, _SWEEP_FLOOR))
+        self._sweep_timer.continue_at(earliest)
         for handler in due:
             self._cancel_handler(handler)
             handler.settle(Failure(HandlerTimeout(handler.seconds, handler.cancel_failure)))
@@ -183,7 +177,7 @@ class HandlerTimeouts:
             wait = min(ends) - since
             self._deadlines.set("end", wait if wait > ROUNDING else 0, self._cancel_ended)
         elif not self._handlers:
-            self._deadlines.clear_all()
+            self._clear_timers()
 
     def _cancel(self, handler: _Handler) -> None:
         handler.cancelled, handler.deadline = True, math.inf

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
@@ -13,9 +13,6 @@ from veltix_tx.net.clock import Clocks, Timers
 from veltix_tx.net.shared.context import ConnectionContext, SharedState
 from veltix_tx.net.transport.flow_control import FlowControl
 from veltix_tx.wire.interface import WireConnection
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["MOST_CORKED", "OWN_REQUESTS_FACTOR", "SessionTransport"]
 
@@ -52,6 +49,13 @@ class SessionTransport(Protocol):
     @property
     def address(self) -> IAddress:
         """The peer's network address."""
+
+    @property
+    def connection_id(self) -> str:
+        """Id of the connection, for the log."""
+
+    def log_fields(self) -> dict[str, Any]:
+        """Return the fields that every line of the log about the connection has: its id and the peer's address."""
 
     def read_arrived(self) -> Deferred[None]:
         """Return a new Deferred that fires when what has arrived by now has been read, or the connection takes nothing more."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -10,18 +9,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from veltix_tx.errors import RequestTimeout
-from veltix_tx.net.clock import Timers
+from veltix_tx.net.clock import ROUNDING, SweepTimer, Timers
 from veltix_tx.wire.pending import PendingTable
 
-__all__ = ["ReplyWaiters"]
-
-_SWEEP_FLOOR = 0.01
-"""Seconds between two sweeps at least, whatever the deadlines: a sweep looks at every request."""
-
-_ROUNDING = 1e-6
+__all__ = ["Reply", "ReplyWaiters"]
 
 
-class _Reply(Deferred[Any]):
+class Reply(Deferred[Any]):
     """A Deferred that knows what it waits for: 0.2 µs less than a closure for each that cancels it.
 
     Attributes:
@@ -36,8 +30,6 @@ class _Reply(Deferred[Any]):
 class ReplyWaiters:
     """The Deferreds of one kind of question on one connection.
 
-    One timer serves them all: it sweeps at the earliest deadline (a timer each costs 3 µs).
-
     Args:
         uptime: a clock that never jumps, in seconds.
         deadlines: where the sweep timer lives.
@@ -50,7 +42,7 @@ class ReplyWaiters:
         given_up: ids whose replies are late; see :class:`~veltix_tx.wire.veltix.request_ids.GivenUpIds`.
     """
 
-    __slots__ = ("_counters", "_held_up", "_name", "_sweep_at", "_table", "_timers", "_uptime", "entries", "given_up")
+    __slots__ = ("_counters", "_held_up", "_sweep_timer", "_table", "_uptime", "entries", "given_up")
 
     def __init__(
         self,
@@ -63,24 +55,27 @@ class ReplyWaiters:
         self._counters = counters
         self._held_up = held_up
         self._uptime = uptime
-        self._timers = deadlines
-        self._name = name
-        self._sweep_at = math.inf
-        self._table: PendingTable[_Reply] = PendingTable()
+        self._sweep_timer = SweepTimer(deadlines, name, uptime, self._sweep)
+        self._table: PendingTable[Reply] = PendingTable()
         self.entries, self.given_up = self._table.entries, self._table.abandoned
 
-    def add(self, request_id: int, seconds: float) -> Deferred[Any]:
+    def add(self, request_id: int, seconds: float, reply: Reply | None = None) -> Deferred[Any]:
         """Return a Deferred for the reply to ``request_id``.
 
         It errbacks with RequestTimeout after ``seconds`` (``math.inf`` for never). Cancelling it
         gives the request up.
+
+        Args:
+            request_id: the id.
+            seconds: how long it may take.
+            reply: the Deferred, made with :meth:`abandon` as its canceller; a plain one by default.
         """
-        reply = _Reply(self._abandon)
+        if reply is None:
+            reply = Reply(self.abandon)
         reply.request_id, reply.seconds = request_id, seconds
         deadline = self._uptime() + seconds
         self._table.add(request_id, reply, deadline)
-        if deadline < self._sweep_at:
-            self._arm(seconds)
+        self._sweep_timer.watch(deadline)
         return reply
 
     def settle(self, request_id: int, result: object) -> bool:
@@ -97,25 +92,20 @@ class ReplyWaiters:
 
     def fail_all(self, error: Callable[[], Exception]) -> None:
         """Fail everything that waits, each with an error of its own."""
-        self._timers.clear(self._name)
+        self._sweep_timer.clear()
         for reply in self._table.drain():
             _fail(reply, error())
 
-    def _abandon(self, reply: Deferred[Any]) -> None:
-        assert isinstance(reply, _Reply)
+    def abandon(self, reply: Deferred[Any]) -> None:
+        """Give a request up, whose Deferred is cancelled."""
+        assert isinstance(reply, Reply)
         self._table.abandon(reply.request_id)
 
-    def _arm(self, seconds: float) -> None:
-        self._sweep_at = self._uptime() + seconds
-        self._timers.set(self._name, seconds, self._sweep)
-
-    def _sweep(self) -> None:
-        self._sweep_at = math.inf
-        now = self._uptime()
-        due = self._table.expired(now + _ROUNDING)
+    def _sweep(self, now: float) -> None:
+        due = self._table.expired(now + ROUNDING)
         earliest = self._table.next_deadline()
-        if earliest is not None and earliest < math.inf:
-            self._arm(max(earliest - now, _SWEEP_FLOOR))
+        if earliest is not None:
+            self._sweep_timer.continue_at(earliest)
         held_up = self._held_up() if due else 0
         for reply in due:
             self._counters["requests_timed_out"] += 1

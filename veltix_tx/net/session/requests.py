@@ -10,9 +10,9 @@ from twisted.python.failure import Failure
 
 from veltix_tx.errors import LocalProtocolError, RemoteError, SessionClosed, TooManyRequests, excerpt
 from veltix_tx.net.session.interface import SessionTransport
-from veltix_tx.net.session.reply_waiters import ReplyWaiters
+from veltix_tx.net.session.reply_waiters import Reply, ReplyWaiters
 from veltix_tx.wire.credentials import Password, Token
-from veltix_tx.wire.messages import MessageType, Response
+from veltix_tx.wire.messages import CANCEL, MessageType, Response
 
 __all__ = ["PendingRequests", "checked_seconds"]
 
@@ -28,6 +28,10 @@ def checked_seconds(given: float) -> float:
     return given
 
 
+class _Verdict(Reply):
+    """Deferred of the verdict on credentials: a verdict under another request's id settles nothing."""
+
+
 class PendingRequests:
     """The requests and pings of one session that wait for their replies.
 
@@ -38,6 +42,7 @@ class PendingRequests:
         held_up: returns how many of the peer's messages wait for a handler.
 
     Attributes:
+        default_timeout: seconds to wait for a reply where a request does not say.
         requests: those answered by a message.
         pings: those answered by a PONG. Their ids are apart.
     """
@@ -50,10 +55,10 @@ class PendingRequests:
         "_limit",
         "_on_late_reply",
         "_on_request",
-        "_timeout",
         "_transport",
         "_waiting_pings",
         "_waiting_requests",
+        "default_timeout",
         "pings",
         "requests",
     )
@@ -68,7 +73,7 @@ class PendingRequests:
         self._transport = link
         self._connection = link.connection
         self._flow = link.flow
-        self._limit, self._timeout = link.limits.pending, link.timeouts.request
+        self._limit, self.default_timeout = link.limits.pending, link.timeouts.request
         self.requests = ReplyWaiters(link.clocks.uptime, link.timers, "requests", link.shared.counters, held_up)
         self.pings = ReplyWaiters(link.clocks.uptime, link.timers, "pings", link.shared.counters)
         self._waiting_requests, self._given_up = self.requests.entries, self.requests.given_up.ids
@@ -80,7 +85,14 @@ class PendingRequests:
     def __len__(self) -> int:
         return len(self._waiting_requests) + len(self._waiting_pings)
 
-    def send(self, message_type: MessageType, value: object, timeout: float | None, wanted: int | None = None) -> Deferred[Any]:
+    def send(
+        self,
+        message_type: MessageType,
+        value: object,
+        timeout: float | None,
+        wanted: int | None = None,
+        reply: Reply | None = None,
+    ) -> Deferred[Any]:
         """Send a request.
 
         Args:
@@ -88,6 +100,7 @@ class PendingRequests:
             value: its content, as :meth:`WireConnection.send` takes it.
             timeout: seconds to wait for the reply; ``timeouts.request`` by default.
             wanted: its id, where that can be had.
+            reply: the Deferred to fire, made with the canceller of :attr:`requests`; a plain one by default.
 
         Returns:
             a Deferred of the reply. It fails at once, nothing having been sent, with SessionClosed,
@@ -97,7 +110,7 @@ class PendingRequests:
             ValueError: the timeout is no number above 0.
         """
         flow, connection = self._flow, self._connection
-        seconds = self._timeout if timeout is None else checked_seconds(timeout)
+        seconds = self.default_timeout if timeout is None else checked_seconds(timeout)
         try:
             self._check_admitted()
             request_id = connection.allocate_id(self._waiting_requests, wanted, self.requests.given_up)
@@ -113,12 +126,12 @@ class PendingRequests:
             return fail(error)
         except (SessionClosed, LocalProtocolError) as error:
             return fail(error)
-        return self._sent(self.requests.add(request_id, seconds), size)
+        return self._sent(self.requests.add(request_id, seconds, reply), size)
 
     def ping(self, timeout: float | None) -> Deferred[Any]:
         """Send a ping; returns, fails and raises as :meth:`send`."""
         connection = self._connection
-        seconds = self._timeout if timeout is None else checked_seconds(timeout)
+        seconds = self.default_timeout if timeout is None else checked_seconds(timeout)
         try:
             self._check_admitted()
             if self._flow.blocked:
@@ -135,19 +148,20 @@ class PendingRequests:
     def reauthenticate(self, credentials: Token | Password, timeout: float | None) -> Deferred[Any]:
         """Present new credentials: a request, whose reply is the verdict; returns, fails and raises as :meth:`send`."""
         connection = self._connection
-        seconds = self._timeout if timeout is None else checked_seconds(timeout)
+        seconds = self.default_timeout if timeout is None else checked_seconds(timeout)
         try:
             self._check_admitted()
             request_id = connection.allocate_id(self._waiting_requests, None, self.requests.given_up)
             size = connection.reauthenticate(credentials, request_id)
         except (SessionClosed, LocalProtocolError, TooManyRequests) as error:
             return fail(error)
-        return self._sent(self.requests.add(request_id, seconds), size)
+        return self._sent(self.requests.add(request_id, seconds, _Verdict(self.requests.abandon)), size)
 
     def accepted(self, request_id: int) -> bool:
         """Take word that credentials were accepted; return False where nobody waits for that."""
-        if self.requests.settle(request_id, None):
-            return True
+        waits = self._waiting_requests.get(request_id)
+        if waits is not None and isinstance(waits[0], _Verdict):
+            return self.requests.settle(request_id, None)
         self.requests.came_late(request_id)
         return False
 
@@ -162,6 +176,11 @@ class PendingRequests:
         if self._flow.pause_reasons:
             self._on_request()
         return reply
+
+    def cancel_remote(self, request_id: int) -> None:
+        """Tell the peer that a call has been given up; nothing where that cannot be told any more."""
+        if self._closed is None:
+            self._transport.sent(self._connection.send(CANCEL, b"", request_id))
 
     def settle(self, message: Response) -> bool:
         """Give a reply to who waits, or waited, for it; return False for a message that is none."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from threading import get_ident
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
@@ -13,20 +15,21 @@ from twisted.python.failure import Failure
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import AuthenticationFailed, RemoteError, SessionClosed, excerpt
 from veltix_tx.limits import Limits
-from veltix_tx.net.addresses import host_of, shown
+from veltix_tx.net.addresses import host_of, port_of, shown
+from veltix_tx.net.session.calls import call, proxy
 from veltix_tx.net.session.dispatcher import Dispatcher
 from veltix_tx.net.session.interface import SessionTransport
 from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.tags import Taggable
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.threads import BlockingView, from_any_thread, in_thread_of
-from veltix_tx.net.transport.flow_control import FlowControl
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.error_codes import FORBIDDEN, NO_ROUTE
 from veltix_tx.wire.events import Event
-from veltix_tx.wire.messages import MessageType, Request, Response, parts_of
+from veltix_tx.wire.messages import BytesLike, MessageType, R, Request, Response, T, parts_of
 from veltix_tx.wire.peer import Peer
+from veltix_tx.wire.rpc import DISCOVER, MethodInfo
 
 __all__ = ["BlockingSession", "Session"]
 
@@ -70,7 +73,8 @@ class Session(Taggable):
         self._admitters: tuple[Callable[[Session], None], ...] = ()
         self._transport = link
         self._connection = link.connection
-        self._encoding_key = link.connection.encoding_key  # equal where peers take the same bytes for the same message
+        self._rpc = link.connection.rpc
+        self._encoding_key = link.connection.encoding_key
         self._flow = link.flow
         self._overhead = link.connection.overhead
         self._probes = 0
@@ -83,12 +87,17 @@ class Session(Taggable):
     def __repr__(self) -> str:
         state = "closed" if self.closed else self.peer.version or self.peer.wire
         identity = "" if self.identity is None else f", identity {excerpt(self.identity)}"
-        return f"<Session with {shown(self.address)} ({state}{identity})>"
+        return f"<Session {self.id} with {shown(self.address)} ({state}{identity})>"
 
     @property
     def is_gone(self) -> bool:
         """True if the connection is gone. Messages that came before may still be handled."""
         return self._lost
+
+    @property
+    def id(self) -> str:
+        """Id of the connection, ``<node>-<counter>``, which every line of the log about it has. It is no secret."""
+        return self._transport.connection_id
 
     @property
     def address(self) -> IAddress:
@@ -116,7 +125,7 @@ class Session(Taggable):
     @property
     def port(self) -> int:
         """The peer's port, 0 for a transport that has none."""
-        return int(getattr(self.address, "port", 0))
+        return port_of(self.address)
 
     @property
     def blocking(self) -> BlockingSession:
@@ -130,27 +139,30 @@ class Session(Taggable):
 
     # Sending.
 
-    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> FlowControl:
+    def send(
+        self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
+    ) -> Awaitable[None]:
         """Send a message.
 
         Args:
             message: its type, or a whole Request (the other arguments are not used then).
-            content: its bytes, or a value that the wire carries.
+            content: a value of the type's ``content=``, or its bytes; or a value that the wire carries.
             request_id: the ``request_id`` of the message it answers.
 
         Returns:
-            an awaitable for senders of much, which waits for room as :meth:`when_writable` does.
+            an awaitable for senders of much, which waits for room as :meth:`when_writable` does. It need not be awaited.
 
         Raises:
             SessionClosed: the session is closed; nothing was sent.
             MessageTooLarge: it is over ``max_message_size``; nothing was sent.
             QueueFull: the peer reads too slowly; nothing was sent.
-            TypeError: the content is none this wire carries: bytes on a Veltix wire.
+            InvalidContent: the content is not of the type's ``content=``; nothing was sent.
+            TypeError: the content is none this wire carries: bytes on a Veltix wire, where the type has no ``content=``.
         """
         if get_ident() != self._owner_thread.thread:
             return in_thread_of(self._owner_thread, self.send, message, content, request_id=request_id)
         if type(message) is not MessageType:
-            message, content, request_id = parts_of(message, content, request_id)
+            message, content, request_id = parts_of(message, content, request_id)  # type: ignore[assignment]
         if self.closed is not None:
             self._check_open()
         flow = self._flow
@@ -164,32 +176,117 @@ class Session(Taggable):
         return flow
 
     def send_and_wait(
-        self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None, request_id: int | None = None
-    ) -> Deferred[Response]:
+        self,
+        message: MessageType[T, R] | Request[T, R],
+        content: T | BytesLike = b"",
+        *,
+        timeout: float | None = None,
+        request_id: int | None = None,
+    ) -> Deferred[Response[R]]:
         """Send a request and wait for its reply.
 
         Args:
             message: its type, or a whole Request (whose own ``request_id`` is not used).
-            content: its bytes, or a value that the wire carries.
+            content: a value of the type's ``content=``, or its bytes; or a value that the wire carries.
             timeout: seconds to wait; ``timeouts.request`` (5) by default, ``math.inf`` for no end.
             request_id: its id, where ids have 4 bytes or more on this wire and it is free and one of this side's (a server's
                 have the first bit set, a client's have not); chosen here otherwise.
 
         Returns:
-            a Deferred of the reply, the first message of the peer with the request's id. It
-            errbacks with RequestTimeout; with SessionClosed as soon as the connection is gone;
-            with RemoteError when the peer says that its handler failed; with MessageTooLarge, QueueFull,
-            TooManyRequests (``limits.pending``) or LocalProtocolError, nothing having been sent.
-            Cancelling it gives the request up: a later reply is dropped and counted.
+            a Deferred of the reply: the first message of the peer with the request's id, its ``value`` decoded by the type's
+            ``reply=``. It errbacks with RequestTimeout; with SessionClosed as soon as the connection is gone;
+            with RemoteError when the peer says that its handler failed; with InvalidContent when the reply is not of
+            ``reply=``; with MessageTooLarge, QueueFull, TooManyRequests (``limits.pending``) or LocalProtocolError,
+            nothing having been sent. Cancelling it gives the request up: a later reply is dropped and counted.
+
+        Raises:
+            InvalidContent: the content is not of the type's ``content=``; nothing was sent.
+            TypeError: the content is none this wire carries; see :meth:`send`.
+            ValueError: the timeout is no number above 0.
         """
         if get_ident() != self._owner_thread.thread:
             return in_thread_of(self._owner_thread, self.send_and_wait, message, content, timeout=timeout, request_id=request_id)
         if type(message) is not MessageType:
-            message, content, _ = parts_of(message, content)
+            message, content, _ = parts_of(message, content)  # type: ignore[assignment]
         questions = self._requests
         if questions is None:
             questions = self._start_requests()
-        return questions.send(message, content, timeout, request_id)
+        reply = questions.send(message, content, timeout, request_id)
+        return reply if message.reply_codec is None else reply.addCallback(_decode_reply, message)
+
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        returns: Any = Any,
+        **kwargs: object,
+    ) -> Deferred[Any]:
+        """Call a method of the peer.
+
+        Args:
+            method: its name.
+            args: positional arguments, of types that msgspec packs: builtins, dataclasses, Structs, datetimes and others.
+            timeout: seconds to wait; ``timeouts.request`` (5) by default, ``math.inf`` for no end. The peer is told, and ends
+                the call by itself then.
+            metadata: small texts that travel with the call, such as a trace id.
+            returns: type of the result, which is checked and converted to it; anything by default, as builtin types.
+            kwargs: keyword arguments.
+
+        Returns:
+            a Deferred of the result. It errbacks with MethodNotFound; with InvalidArguments, which names the parameter; with the
+            RpcError that the method raised; with RemoteError where it failed otherwise; with RpcTimeout; with InvalidContent
+            where arguments or result cannot be carried, or the result is none of ``returns``; with RpcUnsupported where the wire
+            or the peer has no calls; and as :meth:`send_and_wait` does. Cancelling it cancels the method's Deferred or coroutine.
+        """
+        return self._invoke(method, args, kwargs, timeout, metadata, returns)
+
+    @from_any_thread
+    def service(self, service: type[T], *, prefix: str = "", timeout: float | None = None) -> T:
+        """Return an object whose methods call the peer's methods of the same names, typed as those of a class.
+
+        Args:
+            service: a class or Protocol with ``async def`` methods; what they are annotated to return is checked.
+            prefix: put before each name.
+            timeout: seconds for each call, ``timeouts.request`` by default.
+
+        Returns:
+            the object. Its methods return Deferreds, which fail as those of :meth:`call` do.
+
+        Raises:
+            SettingsError: an annotation cannot be looked up.
+        """
+        return proxy(service, self._invoke, prefix, timeout)
+
+    def _invoke(
+        self,
+        method: str,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        returns: Any = Any,
+    ) -> Deferred[Any]:
+        if get_ident() != self._owner_thread.thread:
+            return in_thread_of(self._owner_thread, self._invoke, method, args, kwargs, timeout, metadata, returns)
+        requests = self._start_requests() if self._requests is None else self._requests
+        return call(requests, self._rpc, self.peer.wire, method, args, kwargs, timeout, metadata, returns)
+
+    @from_any_thread
+    def methods(self, timeout: float | None = None) -> Deferred[list[MethodInfo]]:
+        """Ask the peer which methods it serves.
+
+        Returns:
+            a Deferred of what it says of each. Fails as :meth:`call` does.
+        """
+        return self.call(DISCOVER, timeout=timeout, returns=list[MethodInfo])
+
+    @property
+    def _handler_seconds(self) -> float:
+        """Seconds that a handler has which was registered without a time of its own."""
+        return self._transport.timeouts.handler
 
     def _reauthenticate(self, credentials: Token | Password, timeout: float | None = None) -> Deferred[None]:
         """Present new credentials to the server; see :meth:`Client.reauthenticate`."""
@@ -295,8 +392,8 @@ class Session(Taggable):
 
         Args:
             message: what is answered.
-            result: what a handler may return: bytes, a Request, None, or a Deferred or coroutine
-                of one of these. A failure or anything else is logged, and the peer is told where
+            result: what a handler may return: bytes, a value of the type's ``reply=``, a Request, None, or a Deferred or
+                coroutine of one of these. A failure or anything else is logged, and the peer is told where
                 its wire has words for it.
 
         Returns:
@@ -334,7 +431,7 @@ class Session(Taggable):
         self._connection.send_encoded(buffers)
         self._transport.sent(size)
 
-    def reject(self, message: Response, text: str, *, reply: bool = True) -> None:
+    def _reject(self, message: Response, text: str, *, reply: bool = True) -> None:
         """Reject a message that nothing handles: count it, name its type once in the log, and tell a peer that asks.
 
         Args:
@@ -345,19 +442,22 @@ class Session(Taggable):
         known, unhandled = message.type, self._transport.shared.unhandled
         unhandled.count(known.code)
         if unhandled.first(known.code, self._transport._may_log):
-            _log.warn(text, name=known.name, code=known.code, type=known, session=self)
+            _log.warn(text, name=known.name, code=known.code, type=known, session=self, **self._transport.log_fields())
         if reply and self.closed is None:
             self._transport.decline(message.request_id, NO_ROUTE, f"message type {known.code} has no route")
 
-    def forbid(self, message: Response) -> None:
-        """Reject a message that its session may not send: count it, log it, and tell a peer that asks."""
+    def _forbid(self, message: Response, what: str) -> None:
+        """Reject a message that its session may not send: count it, log it, and tell a peer that asks.
+
+        Args:
+            message: the message.
+            what: what it is, for people.
+        """
         self._transport.shared.counters["messages_forbidden"] += 1
         if self._may_log():
-            _log.warn("a message of type {code} was dropped: {session} may not send it", code=message.type.code, session=self)
+            _log.warn("{what} was dropped: {session} may not send it", what=what, code=message.type.code, session=self)
         if self.closed is None:
-            self._transport.decline(
-                message.request_id, FORBIDDEN, f"message type {message.type.code} is not allowed to this session"
-            )
+            self._transport.decline(message.request_id, FORBIDDEN, f"{what} is not allowed to this session")
 
     def _may_log(self) -> bool:
         """Return True if the log may have one more line that the peer causes; may be called in any thread."""
@@ -409,6 +509,10 @@ class Session(Taggable):
         """Take word that new credentials were accepted."""
         if self._requests is None or not self._requests.accepted(request_id):
             self._count_late_reply()
+
+    def _call_cancelled(self, request_id: int) -> None:
+        """End a call that the peer waits for no more."""
+        self._dispatcher.cancel_call(request_id)
 
     def _pong_received(self, request_id: int | None) -> bool:
         """Take the answer to a ping, None for that to a probe; return False for one that was never asked for."""
@@ -475,6 +579,11 @@ class Session(Taggable):
         self._transport.shared.counters["late_replies"] += 1
 
 
+def _decode_reply(reply: Response[R], request_type: MessageType[Any, R]) -> Response[R]:
+    reply._decode_as_reply(request_type)
+    return reply
+
+
 class BlockingSession(BlockingView):
     """A session's methods for threads, where they block: each returns what the Deferred of the same method fires with, or raises.
 
@@ -488,15 +597,45 @@ class BlockingSession(BlockingView):
         super().__init__(lambda: session._owner_thread)
         self._session = session
 
-    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> None:
+    def send(
+        self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
+    ) -> None:
         """Send a message, and wait until there is room for more."""
-        self._wait(lambda: self._session.send(message, content, request_id=request_id).when_low())
+
+        def send() -> Deferred[None]:
+            self._session.send(message, content, request_id=request_id)
+            return self._session.when_writable()
+
+        self._wait(send)
 
     def send_and_wait(
-        self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None, request_id: int | None = None
-    ) -> Response:
+        self,
+        message: MessageType[T, R] | Request[T, R],
+        content: T | BytesLike = b"",
+        *,
+        timeout: float | None = None,
+        request_id: int | None = None,
+    ) -> Response[R]:
         """Send a request and return its reply."""
         return self._wait(self._session.send_and_wait, message, content, timeout=timeout, request_id=request_id)
+
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        returns: Any = Any,
+        **kwargs: object,
+    ) -> Any:
+        """Call a method of the peer and return its result."""
+        ask = partial(self._session.call, method, *args, timeout=timeout, metadata=metadata, returns=returns, **kwargs)
+        return self._wait(ask)
+
+    def methods(self, timeout: float | None = None) -> list[MethodInfo]:
+        """Return which methods the peer serves."""
+        return self._wait(self._session.methods, timeout)
 
     def ping(self, timeout: float | None = None) -> float:
         """Return the round trip to the peer in milliseconds."""

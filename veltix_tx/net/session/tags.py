@@ -106,7 +106,7 @@ class Taggable:
             self._tags = Tags(self)
         return self._tags
 
-    def tag_names(self) -> Iterable[str]:
+    def _tag_names(self) -> Iterable[str]:
         """Return the names of its tags."""
         return () if self._tags is None else self._tags
 

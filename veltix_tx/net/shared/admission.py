@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from math import inf
 
 from twisted.logger import Logger
@@ -15,12 +16,7 @@ from veltix_tx.net.addresses import is_loopback
 from veltix_tx.net.clock import Clocks
 from veltix_tx.net.shared.context import Connection, SharedState
 
-__all__ = [
-    "EVICTABLE_AFTER",
-    "PER_SOURCE",
-    "REFUSED_AT_ONCE",
-    "AdmissionControl",
-]
+__all__ = ["EVICTABLE_AFTER", "PER_SOURCE", "REFUSED_AT_ONCE", "Admission", "AdmissionControl"]
 
 _log = Logger()
 
@@ -35,6 +31,14 @@ EVICTABLE_AFTER = 3.0
 PER_SOURCE = 1000
 """Connections of one source, unless ``limits.per_source`` says otherwise; of this machine, whose own addresses may
 stand for everybody behind a proxy, any number."""
+
+
+class Admission(Enum):
+    """Verdict on a new connection."""
+
+    ADMITTED = "admitted"
+    REFUSED = "refused, and told that the server is full"
+    DROPPED = "closed at once: too many are being told already"
 
 
 class AdmissionControl:
@@ -68,12 +72,30 @@ class AdmissionControl:
     def __iter__(self) -> Iterator[Connection]:
         return iter([*self._connections, *self._being_refused, *self._leaving])
 
-    def make_room(self, source: str) -> bool:
-        """Evict the oldest half-open connection where a new one needs its place; return True if one more may come.
+    def try_admit(self, protocol: Connection, source: str) -> Admission:
+        """Judge a new connection, and keep it until it is lost unless it is dropped.
+
+        Where there are as many as there may be, the oldest half-open connection gives way to it.
 
         Args:
-            source: where the new one comes from. If that has as many as it may, one of its own gives way.
+            protocol: the new connection.
+            source: where it comes from. If that has as many as it may, one of its own gives way.
         """
+        if self._make_room(protocol, source):
+            self.shared.counters["accepted"] += 1
+            self._half_open[protocol] = self._uptime()
+            self._half_open_of.setdefault(source, {})[protocol] = None
+            self._connections[protocol] = source
+            self._per_source[source] += 1
+            return Admission.ADMITTED
+        self.shared.counters["refused"] += 1
+        if len(self._being_refused) >= REFUSED_AT_ONCE:
+            return Admission.DROPPED
+        self._being_refused.add(protocol)
+        return Admission.REFUSED
+
+    def _make_room(self, protocol: Connection, source: str) -> bool:
+        """Return True if one more connection may come, after another one has given way where that is needed."""
         limits, of_source = self._limits, self._half_open_of.get(source, {}) if source else {}
         full_source = bool(source) and self._per_source[source] >= self._limit_of(source)
         full = 0 <= self.limit <= len(self._connections)
@@ -89,35 +111,14 @@ class AdmissionControl:
             return True
         if self.shared.log_limiter.allow(source):
             setting, most = ("limits.per_source", self._limit_of(source)) if full_source else ("max_connections", self.limit)
-            text = "refusing a connection of {source}: there are {most}, as many as may be ({setting})"
-            _log.warn(text, source=source or "this machine", most=most, setting=setting)
+            text = "refusing a connection of {source} ({connection}): there are {most}, as many as may be ({setting})"
+            _log.warn(text, **_fields(protocol, source), most=most, setting=setting)
         return False
 
     def _limit_of(self, source: str) -> float:
         if self._limits.per_source is not None:
             return self._limits.per_source
         return inf if is_loopback(source) else PER_SOURCE
-
-    def admit(self, protocol: Connection, source: str, full: bool) -> bool:
-        """Keep a connection until it is lost; return False for one refused too many, which is not even told.
-
-        Args:
-            protocol: the new connection.
-            source: where it comes from.
-            full: whether it is refused.
-        """
-        if full:
-            self.shared.counters["refused"] += 1
-            if len(self._being_refused) >= REFUSED_AT_ONCE:
-                return False
-            self._being_refused.add(protocol)
-            return True
-        self.shared.counters["accepted"] += 1
-        self._connections[protocol] = source
-        self._per_source[source] += 1
-        self._half_open[protocol] = self._uptime()
-        self._half_open_of.setdefault(source, {})[protocol] = None
-        return True
 
     def handshake_completed(self, protocol: Connection) -> None:
         """Record that a handshake is complete."""
@@ -147,7 +148,7 @@ class AdmissionControl:
         cause = HandshakeError("too many connections are in their handshake, and this one is the oldest")
         source = self._connections[oldest]
         if self.shared.log_limiter.allow(source):
-            _log.warn("closing a connection of {source}: {error}", source=source or "this machine", error=cause)
+            _log.warn("closing a connection of {source} ({connection}): {error}", **_fields(oldest, source), error=cause)
         self._remove(oldest)  # at once: it is lost only in a later turn, and several may come in this one
         self._leaving.add(oldest)
         oldest.abort(SessionClosed(DisconnectReason.HANDSHAKE_TIMEOUT, cause))
@@ -166,3 +167,8 @@ class AdmissionControl:
             self._per_source[source] -= 1
             if not self._per_source[source]:
                 del self._per_source[source]
+
+
+def _fields(protocol: Connection, source: str) -> dict[str, str]:
+    """Return the fields of a line of the log about a connection that is known by its source."""
+    return {"source": source or "this machine", "connection": protocol.connection_id}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from itertools import count
-from os import getpid
 from random import Random
 from typing import Any, NoReturn, Protocol
 
@@ -14,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import SessionClosed
+from veltix_tx.errors import RpcError, SessionClosed
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.awaitables import as_deferred
 from veltix_tx.net.clock import Clocks, Timers
@@ -29,18 +27,30 @@ from veltix_tx.net.threads import OwnerThread
 from veltix_tx.settings import ClientConfig, ServerConfig
 from veltix_tx.wire.counting import counted
 from veltix_tx.wire.credentials import Password, Token
+from veltix_tx.wire.error_codes import METHOD_NOT_FOUND
 from veltix_tx.wire.interface import Role, WireConnection, WireContext
-from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
+from veltix_tx.wire.messages import CALL, PROCESS_TYPES, MessageRegistry, Response
 from veltix_tx.wire.registry import find_wire
 from veltix_tx.wire.turn_clock import TurnClock
 
-__all__ = ["Connection", "ConnectionContext", "SharedState"]
+__all__ = ["Connection", "ConnectionContext", "ServeCall", "SharedState"]
 
 _log = Logger()
+
+ServeCall = Callable[[Any, Response], object]
+"""Session and CALL message -> what a handler may return."""
+
+
+def _no_methods(session: object, message: Response) -> NoReturn:
+    raise RpcError(METHOD_NOT_FOUND, "this side serves no methods")
 
 
 class Connection(Protocol):
     """A connection as the state it shares sees it."""
+
+    @property
+    def connection_id(self) -> str:
+        """Id for the log."""
 
     def abort(self, closed: SessionClosed) -> None:
         """Close at once; what is queued is lost."""
@@ -70,6 +80,7 @@ class ConnectionContext:
         shared: for several sides of one server; one of its own by default.
         authenticate: a server's hook that decides who is let in; without one a wire whose handshake asks lets in nobody, and
             every other wire everybody.
+        serve_call: handles the CALL messages of a session, in place of the application; none by default.
         credentials: what a client presents to servers that ask.
         on_ready: called with a protocol whose handshake is complete.
         on_admitted: called with a protocol whose session others may use, now that ``connected`` is done.
@@ -80,6 +91,7 @@ class ConnectionContext:
 
     Attributes:
         handlers: the application's handler table.
+        direct: its functions by type key, and what serves calls.
         authenticates: True if there is a hook.
         credentials: what the next connections present; may be set.
 
@@ -97,6 +109,7 @@ class ConnectionContext:
         random: Random | None = None,
         shared: SharedState | None = None,
         authenticate: Authenticate | None = None,
+        serve_call: ServeCall | None = None,
         credentials: CredentialsSource | None = None,
         on_ready: Callable[[Connection], None] | None = None,
         on_admitted: Callable[[Connection], None] | None = None,
@@ -106,6 +119,8 @@ class ConnectionContext:
     ) -> None:
         self.application = application
         self.handlers = handler_table(application)
+        self.direct = self.handlers.direct
+        self.direct[CALL.key] = serve_call or _no_methods
         self.config = config
         self.clocks = clocks
         self.shared = shared or SharedState(clocks, config.limits, config.timeouts)
@@ -184,7 +199,6 @@ class SharedState:
         self.backoff = SourceBackoff(clocks.uptime, limits.authentication_failures)
         self._reactor = clocks.reactor
         self._unwritten: list[Any] = []
-        self._connection_ids = count(1)
         self.heartbeat = Heartbeat(clocks, timeouts.ping_interval, timeouts.ping_timeout)
         self._uptime, self._frame = clocks.uptime, timeouts.frame
         self._relief = Timers(clocks.reactor, clocks.uptime)
@@ -196,10 +210,6 @@ class SharedState:
         self.send_budget = MemoryBudget(
             limits.send_buffers, lambda connection: connection.overloaded("send_buffers", limits.send_buffers)
         )
-
-    def next_connection_id(self) -> str:
-        """Return an id for a new connection, ``<node>-<counter>``; the node is this process."""
-        return f"{getpid()}-{next(self._connection_ids)}"
 
     def _tighten(self, tight: bool) -> None:
         if tight:
@@ -233,4 +243,4 @@ class SharedState:
                 connection.write_out()
             except Exception:  # noqa: PERF203 (a transport's; the others have no other turn)
                 if connection._may_log():
-                    _log.failure("writing to {connection!r} failed", connection=connection)
+                    _log.failure("writing to {peer} ({connection}) failed", **connection.log_fields())

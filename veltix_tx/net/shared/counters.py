@@ -28,6 +28,8 @@ COUNTERS = {
     "requests_refused": "requests not sent because too many waited for their replies",
     "requests_timed_out": "requests and pings whose replies did not come in time",
     "handlers_failed": "handlers that raised, returned what is no answer, or were not done in time",
+    "handlers_refused": "handlers that refused a message with an `RpcError`",
+    "contents_invalid": "messages not handled because their content does not fit the type that their message type names",
     "handlers_slow": "handlers that blocked everything for longer than they may",
     "handlers_late": "handlers that were done after they had been given up",
     "closes_aborted": "closes that were aborted because their peer did not read what waited for it, or did not close, too",

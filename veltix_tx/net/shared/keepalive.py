@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.logger import Logger
 
-from veltix_tx.net.clock import ROUNDING, Clocks, Timers
+from veltix_tx.net.clock import ROUNDING, Clocks, SweepTimer, Timers
 
-__all__ = [
-    "Heartbeat",
-]
+__all__ = ["Heartbeat"]
 
 _log = Logger()
 
@@ -29,6 +27,8 @@ class KeepaliveTarget(Protocol):
     def bytes_taken(self) -> int | None: ...
 
     def _may_log(self) -> bool: ...
+
+    def log_fields(self) -> dict[str, Any]: ...
 
     def send_probe(self) -> None: ...
 
@@ -56,9 +56,10 @@ class Heartbeat:
 
     def __init__(self, clocks: Clocks, ping_interval: float, ping_timeout: float) -> None:
         self._uptime = clocks.uptime
-        self._timer = Timers(clocks.reactor, clocks.uptime)
         self._timeout = ping_timeout
         self._grain = min(1.0, ping_interval / 16, ping_timeout / 16)
+        timers = Timers(clocks.reactor, clocks.uptime)
+        self._sweep_timer = SweepTimer(timers, "keepalive", clocks.uptime, self._sweep, self._grain)
         self._interval = ping_interval - self._grain
         self._targets: dict[KeepaliveTarget, int | None] = {}  # to what it had taken when it was last asked
 
@@ -69,8 +70,7 @@ class Heartbeat:
         """Look after a connection. From now on its ``heard`` is set by whoever reads, its ``asked`` here."""
         self._targets[connection] = None
         self.reading_resumed(connection)
-        if "look" not in self._timer:
-            self._timer.set("look", self._interval, self._sweep)
+        self._sweep_timer.watch(self._uptime() + self._interval)
 
     def reading_resumed(self, connection: KeepaliveTarget) -> None:
         """Count the peer as heard: reading goes on after a pause, and what the peer said meanwhile is still to be read."""
@@ -81,17 +81,15 @@ class Heartbeat:
         """Look after a connection no more."""
         self._targets.pop(connection, None)
         if not self._targets:
-            self._timer.clear_all()
+            self._sweep_timer.clear()
 
-    def _sweep(self) -> None:
-        now = self._uptime()
+    def _sweep(self, now: float) -> None:
         due = math.inf
         for each in list(self._targets):
             if each in self._targets:  # the end of one may be the end of others
                 due = min(due, self._check_safely(each, now))
         if self._targets:
-            wait = due - now if due < math.inf else self._interval
-            self._timer.set("look", max(wait, self._grain), self._sweep)
+            self._sweep_timer.continue_at(due if due < math.inf else now + self._interval)
 
     def _check_safely(self, connection: KeepaliveTarget, now: float) -> float:
         """Return when to look at it again, whatever one connection's end has user code raise: the others have no other timer."""
@@ -99,7 +97,7 @@ class Heartbeat:
             return self._check(connection, now)
         except Exception:
             if connection._may_log():
-                _log.failure("a look at {connection!r} failed", connection=connection)
+                _log.failure("a look at {peer} ({connection}) failed", **connection.log_fields())
             return math.inf
 
     def _check(self, connection: KeepaliveTarget, now: float) -> float:

@@ -8,6 +8,8 @@ from threading import RLock
 
 from twisted.logger import Logger
 
+from veltix_tx.net.rate import TokenBucket
+
 __all__ = ["ALL_SOURCES", "REMEMBERED", "LogLimiter"]
 
 _log = Logger()
@@ -22,19 +24,13 @@ _QUIET = 10.0
 """Seconds without a line about a peer after which what was left out before is told with a line about another."""
 
 
-class _Budget:
-    __slots__ = ("burst", "left", "left_out", "per_second", "seen")
+class _Source:
+    __slots__ = ("budget", "left_out", "seen")
 
-    def __init__(self, now: float, per_second: float, burst: float) -> None:
-        self.per_second = per_second
-        self.burst = burst
-        self.left = burst
+    def __init__(self, budget: TokenBucket) -> None:
+        self.budget = budget
         self.left_out = 0
-        self.seen = now
-
-    def grow(self, now: float) -> None:
-        self.left = min(self.burst, self.left + (now - self.seen) * self.per_second)
-        self.seen = now
+        self.seen = 0.0
 
 
 class LogLimiter:
@@ -56,8 +52,9 @@ class LogLimiter:
         self._uptime = uptime
         self._per_second = per_second
         self._burst = burst
-        self._all_sources = _Budget(uptime(), ALL_SOURCES, ALL_SOURCES)
-        self._sources: OrderedDict[str, _Budget] = OrderedDict()
+        self._budget_of_all = TokenBucket(uptime, ALL_SOURCES, ALL_SOURCES)
+        self._evicted_left_out = 0
+        self._sources: OrderedDict[str, _Source] = OrderedDict()
         self._suppressed: dict[str, None] = {}
         self._lock = RLock()
 
@@ -68,17 +65,15 @@ class LogLimiter:
             source: as :func:`veltix_tx.net.addresses.source_of` gives it.
         """
         with self._lock:
-            now, everyone = self._uptime(), self._all_sources
-            budget = self._budget(source, now)
-            everyone.grow(now)
-            lines = 2 if budget.left_out else 1
-            if budget.left < min(lines, budget.burst) or everyone.left < lines:
-                budget.left_out += 1
+            now, known = self._uptime(), self._look_up(source)
+            known.seen = now
+            lines = 2 if known.left_out else 1
+            if known.budget.available() < min(lines, self._burst) or not self._budget_of_all.take(lines):
+                known.left_out += 1
                 self._counters["lines_left_out"] += 1
                 self._suppressed[source] = None
                 return False
-            budget.left -= lines
-            everyone.left -= lines
+            known.budget.spend(lines)
             self._report(source)
             self._report_quiet_sources(now)
             return True
@@ -87,7 +82,7 @@ class LogLimiter:
         """Log the number of lines that were left out, where that is not done."""
         with self._lock:
             if len(self._suppressed) > 1:
-                self._all_sources.left_out += sum(self._sources[source].left_out for source in self._suppressed)
+                self._evicted_left_out += sum(self._sources[source].left_out for source in self._suppressed)
                 for source in self._suppressed:
                     self._sources[source].left_out = 0
                 self._suppressed.clear()
@@ -95,22 +90,21 @@ class LogLimiter:
                 self._report(source)
             self._report_evicted_sources()
 
-    def _budget(self, source: str, now: float) -> _Budget:
-        budget = self._sources.get(source)
-        if budget is not None:
+    def _look_up(self, source: str) -> _Source:
+        known = self._sources.get(source)
+        if known is not None:
             self._sources.move_to_end(source)
-            budget.grow(now)
-            return budget
+            return known
         if len(self._sources) >= REMEMBERED:
             oldest, forgotten = self._sources.popitem(last=False)
-            self._all_sources.left_out += forgotten.left_out
+            self._evicted_left_out += forgotten.left_out
             self._suppressed.pop(oldest, None)
-        budget = self._sources[source] = _Budget(now, self._per_second, self._burst)
-        return budget
+        known = self._sources[source] = _Source(TokenBucket(self._uptime, self._per_second, self._burst))
+        return known
 
     def _report(self, source: str) -> None:
-        budget = self._sources[source]
-        lines, budget.left_out = budget.left_out, 0
+        known = self._sources[source]
+        lines, known.left_out = known.left_out, 0
         self._suppressed.pop(source, None)
         if lines:
             _log.warn("{lines} more lines about {source} were left out", lines=lines, source=source or "this machine")
@@ -118,17 +112,17 @@ class LogLimiter:
     def _report_quiet_sources(self, now: float) -> None:
         self._report_evicted_sources()
         source = next(iter(self._suppressed), None)
-        if source is None or self._all_sources.left < 1:
+        if source is None or self._budget_of_all.available() < 1:
             return
         if now - self._sources[source].seen > _QUIET:
-            self._all_sources.left -= 1
+            self._budget_of_all.spend(1)
             self._report(source)
         else:  # another one's turn next time
             del self._suppressed[source]
             self._suppressed[source] = None
 
     def _report_evicted_sources(self) -> None:
-        lines, self._all_sources.left_out = self._all_sources.left_out, 0
+        lines, self._evicted_left_out = self._evicted_left_out, 0
         if lines:
-            self._all_sources.left -= 1
+            self._budget_of_all.spend(1)
             _log.warn("{lines} more lines about other peers were left out", lines=lines)

@@ -59,6 +59,8 @@ class _Link(Protocol):
 
     def _may_log(self) -> bool: ...
 
+    def log_fields(self) -> dict[str, Any]: ...
+
     def abort_slow_reader(self) -> None: ...
 
     def reading_resumed(self) -> None: ...
@@ -269,7 +271,8 @@ class FlowControl:
                 getattr(self._producer, step)()
             except Exception:
                 if self._side._may_log():  # the peer has it called, by how it reads
-                    _log.failure("{step} failed for {producer!r}", step=step, producer=self._producer)
+                    text = "{step} failed for {producer!r}, which sends to {peer} ({connection})"
+                    _log.failure(text, step=step, producer=self._producer, **self._side.log_fields())
 
     def _release_producer(self) -> None:
         self._notify_producer("stopProducing")

@@ -16,15 +16,12 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from sys import intern
+from functools import partial
 
 from veltix_tx.errors import (
     FrameTooLarge,
     HandshakeError,
     LocalProtocolError,
-    MessageTooLarge,
     NotReady,
     RemoteProtocolError,
     TooManyRequests,
@@ -33,6 +30,7 @@ from veltix_tx.limits import Limits
 from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.error_codes import HANDLER_FAILED
 from veltix_tx.wire.events import (
+    CallCancelled,
     ConnectionFailed,
     Event,
     FrameRejected,
@@ -45,10 +43,12 @@ from veltix_tx.wire.events import (
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import (
     AUTHENTICATE,
+    CALL,
+    CANCEL,
     ERROR,
+    EXTENSION_TYPES,
     FAILED,
     FIRST_USER_CODE,
-    NO_CODE,
     PING,
     PONG,
     PROCESS_TYPES,
@@ -56,18 +56,20 @@ from veltix_tx.wire.messages import (
     MessageRegistry,
     MessageType,
     Response,
-    as_content,
+    encode_content,
 )
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
-from veltix_tx.wire.turn_clock import TurnClock
+from veltix_tx.wire.rpc import RpcCodec
 from veltix_tx.wire.veltix.authentication import ACCEPTED, REFUSED, Reauthentication, encode_credentials
-from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, IDENTITY, decode_error, encode_error
-from veltix_tx.wire.veltix.frames import FrameDecoder, framer
+from veltix_tx.wire.veltix.encoder import NO_ENCODER, encoder_for, unencodable
+from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, IDENTITY, RPC, decode_error, encode_error
+from veltix_tx.wire.veltix.frames import FrameDecoder
 from veltix_tx.wire.veltix.handshake import Handshake
-from veltix_tx.wire.veltix.layouts import W15, Layout
 from veltix_tx.wire.veltix.peer import VeltixPeer
-from veltix_tx.wire.veltix.releases import Release, release_of
-from veltix_tx.wire.veltix.request_ids import PLAIN_IDS, RequestIds, half_of
+from veltix_tx.wire.veltix.phases import Closed, Established, Opening, Phase
+from veltix_tx.wire.veltix.releases import Release
+from veltix_tx.wire.veltix.request_ids import RequestIds, half_of
+from veltix_tx.wire.veltix.rpc import VELTIX_RPC
 from veltix_tx.wire.veltix.states import STATES, State, Trigger
 
 __all__ = [
@@ -75,30 +77,12 @@ __all__ = [
     "VeltixConnection",
 ]
 
-_UNCOPIED = 65536
-"""Content longer than this (bytes) is sent as it is, behind its header, instead of joined to it."""
-
 _LIMITS = Limits()
 
 _READY, _CLOSED = State.READY, State.CLOSED
 """As globals of their own, because a class attribute of an Enum costs five times as much for each message."""
 
 _TOO_LATE = "the connection is closed: nothing can be sent any more"
-
-_packer = lru_cache(maxsize=64)(Layout.packer)
-"""The connections of one side share it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Beginning:
-    """State that is only needed until the handshake is complete, and kept no longer: a connection is small."""
-
-    role: Role
-    calendar_ms: Callable[[], int]
-    uptime_ms: Callable[[], int]
-    getrandbits: Callable[[int], int]
-    types: MessageRegistry
-    max_violations: float
 
 
 class VeltixConnection:
@@ -121,30 +105,9 @@ class VeltixConnection:
         state: a :class:`State`.
         peer: the other side, from READY on.
         max_message_size: as given.
-        encoding_key: equal for two connections whose peers take the same bytes for the same message.
-        next_timeout: see the module.
-        overhead: bytes of a header, from READY on.
     """
 
-    __slots__ = (
-        "_decoder",
-        "_frame",
-        "_frame_now",
-        "_handshake",
-        "_ids",
-        "_layout",
-        "_max_content",
-        "_max_joined",
-        "_out",
-        "_pack",
-        "_reauthentication",
-        "_setup",
-        "encoding_key",
-        "max_message_size",
-        "overhead",
-        "peer",
-        "state",
-    )
+    __slots__ = ("_out", "_phase", "max_message_size", "peer", "state")
 
     def __init__(
         self,
@@ -163,41 +126,44 @@ class VeltixConnection:
     ) -> None:
         self.state = State.NEW
         self.peer: VeltixPeer | None = None
-        self.overhead = 0
         self.max_message_size = max_message_size
-        beginning = _Beginning(role, calendar_ms, uptime_ms, getrandbits, types, limits.protocol_errors)
-        self._setup: _Beginning | None = beginning
         asks = authenticates and role is Role.SERVER
         features = FEATURES if asks or role is Role.CLIENT else tuple(each for each in FEATURES if each != IDENTITY)
         if types.holds_system_codes:
             features = ()  # there 100 may be a type of the program's
-        self._handshake: Handshake | None = Handshake(role, release, getrandbits, limits, gap, long_headers, features, asks)
-        self._reauthentication: Reauthentication | None = None
-        self._decoder: FrameDecoder | None = None
-        self._layout: Layout = W15
-        self.encoding_key: object = None
-        self._max_content = 0
-        self._max_joined = -1
-        self._pack: Callable[[int, bytes, int], bytes] | None = None
-        self._frame: Callable[[int, bytes, int], bytes] | None = None
-        self._frame_now: Callable[[int, bytes, int], bytes] | None = None
-        self._ids: RequestIds | None = None
+        handshake = Handshake(role, release, getrandbits, limits, gap, long_headers, features, asks)
+        self._phase: Phase = Opening(role, handshake, calendar_ms, uptime_ms, getrandbits, types, limits.protocol_errors)
         self._out: list[bytes] = []
 
     @property
     def compiled(self) -> bool:
         """True if the compiled codec was in use when the handshake completed."""
-        return self._decoder is not None and self._decoder.compiled
+        return self._phase.decoder.compiled
+
+    @property
+    def overhead(self) -> int:
+        """Bytes of a header, 0 before READY."""
+        return self._phase.encoder.overhead
+
+    @property
+    def encoding_key(self) -> object:
+        """Equal for two connections whose peers take the same bytes for the same message; None before READY."""
+        return self._phase.encoder.key
 
     @property
     def supports_requests(self) -> bool:
         """True if the layout has request ids: every one but the 46-byte header."""
-        return self._ids is not None and self._ids.available
+        return self._phase.ids.available
 
     @property
     def marks_requests(self) -> bool:
         """True if error replies are agreed on: they answer only ids that ask."""
         return self.peer is not None and ERRORS in self.peer.features
+
+    @property
+    def rpc(self) -> RpcCodec | None:
+        """Codec of calls where the peer agreed on them."""
+        return VELTIX_RPC if self.peer is not None and RPC in self.peer.features else None
 
     @property
     def supports_ping(self) -> bool:
@@ -207,28 +173,27 @@ class VeltixConnection:
     @property
     def incoming_size(self) -> int:
         """Bytes of the message of which only a part has come, 0 without one; the handshake has a deadline of its own."""
-        return 0 if self._decoder is None else self._decoder.incoming_size
+        return self._phase.decoder.incoming_size
 
     @property
     def buffered_size(self) -> int:
-        """Bytes that have come of the message of which only a part has."""
-        return 0 if self._decoder is None else self._decoder.buffered_size
+        """Bytes kept of the message of which only a part has come; in the handshake, too."""
+        return self._phase.buffered_size
 
     @property
     def beginning(self) -> bytes:
         """The first bytes of the message of which only a part has come, where they are still apart; in the handshake, too."""
-        part = self._decoder or self._handshake
-        return b"" if part is None else part.beginning
+        return self._phase.beginning
 
     @property
     def next_timeout(self) -> float | None:
         """Seconds of silence after which :meth:`handle_timeout` wants to be called, None for never."""
-        return self._handshake.next_timeout if self._handshake is not None and self.state is State.HANDSHAKE else None
+        return self._phase.next_timeout
 
     @property
     def handshake_fault(self) -> HandshakeError | None:
-        """Fault in what the peer has said so far, in a handshake that goes on all the same; None for none."""
-        return None if self._handshake is None else self._handshake.fault
+        """What is wrong with what the peer has said so far, in a handshake that goes on all the same; None for nothing."""
+        return self._phase.fault
 
     def start(self) -> list[Event]:
         """Begin the handshake; may be all there is to it.
@@ -236,11 +201,9 @@ class VeltixConnection:
         Raises:
             LocalProtocolError: it has begun, or ended, already.
         """
-        self._move(Trigger.START)
-        assert self._handshake is not None
-        assert self._setup is not None
-        self._handshake.start()
-        return self._check_agreed(b"", self._setup.calendar_ms())
+        opening = self._open(Trigger.START)
+        opening.handshake.start()
+        return self._check_agreed(opening, b"", opening.calendar_ms())
 
     def refuse(self) -> None:
         """Instead of :meth:`start`: refuse the client because the server is full.
@@ -248,18 +211,18 @@ class VeltixConnection:
         Raises:
             LocalProtocolError: it has begun, or ended, already; or this side is a client.
         """
-        if self._setup is not None and self._setup.role is Role.CLIENT:
+        if isinstance(self._phase, Opening) and self._phase.role is Role.CLIENT:
             raise LocalProtocolError("only a server refuses a peer because it is full")
-        self._move(Trigger.REFUSE)
-        assert self._handshake is not None
-        self._handshake.refuse()
-        self._collect(self._handshake)
+        opening = self._open(Trigger.REFUSE)
+        opening.handshake.refuse()
+        self._collect(opening.handshake)
+        self._phase = Closed(opening)
 
     def handle_timeout(self) -> list[Event]:
         """Go on after ``next_timeout`` seconds of silence."""
-        if self._handshake is not None and self.state is State.HANDSHAKE:
-            self._handshake.handle_timeout()
-            self._collect(self._handshake)
+        if isinstance(self._phase, Opening):
+            self._phase.handshake.handle_timeout()
+            self._collect(self._phase.handshake)
         return []
 
     def accept(self) -> list[Event]:
@@ -268,19 +231,21 @@ class VeltixConnection:
         Raises:
             LocalProtocolError: no verdict is asked for.
         """
-        if self._handshake is None or self._setup is None:
+        opening = self._phase
+        if not isinstance(opening, Opening):
             self._send_verdict(ACCEPTED)
             return []
-        return self._go_on(self._handshake.accept, self._setup.calendar_ms())
+        return self._go_on(opening, opening.handshake.accept, opening.calendar_ms())
 
     def reject(self) -> None:
         """Refuse the client, of which nothing more is read then; or its new credentials. Raises as :meth:`accept`."""
-        if self._handshake is None:
+        opening = self._phase
+        if not isinstance(opening, Opening):
             self._send_verdict(REFUSED)
             return
-        self._handshake.reject()
-        self._collect(self._handshake)
-        self._handshake = None
+        opening.handshake.reject()
+        self._collect(opening.handshake)
+        self._phase = Closed(opening)
         self._move(Trigger.FAULT)
 
     def present(self, credentials: Token | Password | None) -> list[Event]:
@@ -289,9 +254,10 @@ class VeltixConnection:
         Raises:
             LocalProtocolError: the handshake does not ask for them.
         """
-        if self._handshake is None or self._setup is None:
+        opening = self._phase
+        if not isinstance(opening, Opening):
             raise LocalProtocolError("the server's handshake asks for no credentials now")
-        return self._go_on(partial(self._handshake.present, credentials), self._setup.calendar_ms())
+        return self._go_on(opening, partial(opening.handshake.present, credentials), opening.calendar_ms())
 
     def reauthenticate(self, credentials: Token | Password, request_id: int) -> int:
         """Queue new credentials, and return how many bytes that is.
@@ -299,7 +265,8 @@ class VeltixConnection:
         Raises:
             LocalProtocolError: the server did not agree to take any, or this side is one.
         """
-        if self._reauthentication is None or not self._reauthentication.may_present:
+        reauthentication = self._phase.reauthentication
+        if reauthentication is None or not reauthentication.may_present:
             raise LocalProtocolError("the server takes no new credentials: only one of veltix_tx that has asked a client does")
         return self.send(AUTHENTICATE, json.dumps(encode_credentials(credentials)).encode(), request_id)
 
@@ -320,15 +287,15 @@ class VeltixConnection:
             return self._receive_frames(data, received_at)
         if self.state is State.NEW:
             raise LocalProtocolError("the connection has not begun: call start() before receive()")
-        if self._handshake is None or self.state is not State.HANDSHAKE:
+        opening = self._phase
+        if not isinstance(opening, Opening):
             return []
-        return self._go_on(partial(self._handshake.receive_data, data), received_at)
+        return self._go_on(opening, partial(opening.handshake.receive_data, data), received_at)
 
     def connection_lost(self) -> None:
         """Mark the connection closed. Later input is ignored; later sends raise LocalProtocolError."""
         self._move(Trigger.END)
-        self._decoder = None  # and with it the part of a message, before the garbage collector comes
-        self._max_joined = -1
+        self._phase = Closed(self._phase)
 
     def data_to_send(self) -> list[bytes]:
         """Return what is to be written now, in order, and forget it."""
@@ -345,10 +312,11 @@ class VeltixConnection:
             LocalProtocolError: the wire has no request ids (the 46-byte format).
             TooManyRequests: no other id is left.
         """
-        ids = self._ids
-        if ids is None:
-            raise NotReady()
+        phase = self._phase
+        ids = phase.ids
         if not ids.available:
+            if phase.encoder is NO_ENCODER:
+                raise NotReady()
             raise LocalProtocolError("the 46-byte wire has no request ids: only send() works on it")
         if wanted is not None and ids.takes(wanted) and wanted not in taken and wanted not in given_up.ids:
             return wanted
@@ -364,36 +332,27 @@ class VeltixConnection:
             NotReady: the handshake is not complete.
             MessageTooLarge: the peer would have to refuse it.
             LocalProtocolError: the request id does not fit the wire.
+            InvalidContent: the value is not of the type's ``content=``.
         """
-        pack, frame, ids = self._pack, self._frame_now, self._ids
-        if pack is None or frame is None or ids is None:
-            raise NotReady()
-        content = value if type(value) is bytes else as_content(value)
-        size = len(content)
-        if size > self._max_content:
-            raise MessageTooLarge(self.overhead + size, self.max_message_size)
-        wire_id = ids.unsolicited() if request_id is None else request_id
-        try:
-            if size <= _UNCOPIED:
-                return [frame(message_type.code, content, wire_id)]
-            return [pack(message_type.code, content, wire_id), content]
-        except (struct.error, OverflowError):
-            raise _unencodable(message_type, request_id) from None
+        phase = self._phase
+        content = value if type(value) is bytes else encode_content(message_type, value)
+        return phase.encoder.encode(message_type, content, phase.ids.unsolicited() if request_id is None else request_id)
 
     def send(self, message_type: MessageType, value: object, request_id: int | None = None) -> int:
         """Queue a message and return how many bytes that is; raises as :meth:`encode`, and LocalProtocolError once it is closed."""
-        content = value if type(value) is bytes else as_content(value)
-        if len(content) > self._max_joined:  # so is every content before READY, and after the end
+        content = value if type(value) is bytes else encode_content(message_type, value)
+        phase = self._phase
+        if len(content) > phase.max_joined:  # so is every content before READY, and after the end
             if self.state is State.CLOSED:
                 raise LocalProtocolError(_TOO_LATE)
             self._out += self.encode(message_type, content, request_id)
             return self.overhead + len(content)
         if request_id is None:
-            request_id = self._ids.unsolicited()  # type: ignore[union-attr]
+            request_id = phase.ids.unsolicited()
         try:  # the common case, without encode()'s list: 0.1 of 0.6 µs
-            frame = self._frame(message_type.code, content, request_id)  # type: ignore[misc]
+            frame = phase.frame(message_type.code, content, request_id)
         except (struct.error, OverflowError):
-            raise _unencodable(message_type, request_id) from None
+            raise unencodable(message_type, request_id) from None
         self._out.append(frame)
         return len(frame)
 
@@ -404,99 +363,108 @@ class VeltixConnection:
             NotReady: the handshake is not complete.
             LocalProtocolError: the connection is closed.
         """
-        if self._max_joined < 0:
-            raise LocalProtocolError(_TOO_LATE) if self.state is _CLOSED else NotReady()
+        if type(self._phase) is not Established:
+            raise self._cannot_send()
         self._out += buffers
 
     def send_ping(self, request_id: int | None) -> None:
         """Queue a PING; without an id, one whose PONG carries none either."""
-        ids = self._ids
-        self.send(PING, b"", ids.probe if request_id is None and ids is not None else request_id)
+        self.send(PING, b"", self._phase.ids.probe if request_id is None else request_id)
 
-    def reply_error(self, request_id: int, code: str = HANDLER_FAILED, message: str = "the handler failed") -> bool:
+    def reply_error(
+        self, request_id: int, code: str = HANDLER_FAILED, message: str = "the handler failed", details: object = None
+    ) -> bool:
         """Queue a FAILED where that is agreed, else an ERROR, a type known to the releases up to 1.9.0.
 
         Args:
             request_id: the request's.
             code: what happened, for programs; an ERROR does not carry it.
             message: the same for people, without internals.
+            details: more of it, of JSON's kinds.
 
         Returns:
-            False, nothing being queued, for a later peer, and on W15 for an id that asks nothing.
+            False, nothing being queued, for a later peer, and for an id that asks nothing.
         """
-        agreed = self.peer is not None and ERRORS in self.peer.features
-        if self.state is not _CLOSED and self._pack is not None and self._layout is W15 and (not agreed or request_id in PLAIN_IDS):
+        peer = self.peer
+        if peer is None or self.state is _CLOSED:
+            raise self._cannot_send()
+        if ERRORS in peer.features:
+            if not self._phase.ids.may_ask(request_id):
+                return False
+            self.send(FAILED, encode_error(code, message, details), request_id)
+            return True
+        if not peer.release.has_error_type:
             return False
-        if agreed:
-            self.send(FAILED, encode_error(code, message), request_id)
-        else:
-            self.send(ERROR, b"", request_id)
+        self.send(ERROR, b"", request_id)
         return True
 
-    def _go_on(self, step: Callable[[], bytes], received_at: int) -> list[Event]:
+    def _go_on(self, opening: Opening, step: Callable[[], bytes], received_at: int) -> list[Event]:
         """Go on with the handshake by what may complete or end it."""
-        handshake = self._handshake
-        assert handshake is not None
+        handshake = opening.handshake
         try:
             rest = step()
             if handshake.kept > self.max_message_size:
                 raise HandshakeError(f"the peer sent {handshake.kept} bytes before the handshake was complete")
         except (HandshakeError, FrameTooLarge) as error:
             self._collect(handshake)
-            self._handshake = None  # and with it what it has read
+            self._phase = Closed(opening)
             return [self._fail(error)]
-        return self._check_agreed(rest, received_at)
+        return self._check_agreed(opening, rest, received_at)
 
     def _send_verdict(self, verdict: dict[str, str]) -> None:
-        if self._reauthentication is None:
+        reauthentication = self._phase.reauthentication
+        if reauthentication is None:
             raise LocalProtocolError("the connection waits for no verdict")
-        self.send(AUTHENTICATE, json.dumps(verdict).encode(), self._reauthentication.take_pending())
+        self.send(AUTHENTICATE, json.dumps(verdict).encode(), reauthentication.take_pending())
+
+    def _cannot_send(self) -> LocalProtocolError:
+        """Return the error for sending before the handshake is complete, or after the end."""
+        return LocalProtocolError(_TOO_LATE) if self.state is _CLOSED else NotReady()
 
     def _collect(self, handshake: Handshake) -> None:
         self._out += handshake.outgoing
         handshake.outgoing.clear()
 
+    def _open(self, trigger: Trigger) -> Opening:
+        """Take a step that only a new connection can; return its phase."""
+        phase = self._phase
+        if not isinstance(phase, Opening):
+            raise _no_such_step(self.state, trigger)
+        self._move(trigger)
+        return phase
+
     def _move(self, trigger: Trigger) -> None:
         moved = STATES[self.state].get(trigger)
         if moved is None:
-            raise LocalProtocolError(f"a connection in the state {self.state.name} cannot take the step {trigger.name}")
+            raise _no_such_step(self.state, trigger)
         self.state = moved
 
     def _fail(self, error: RemoteProtocolError) -> ConnectionFailed:
         self._move(Trigger.FAULT)
         return ConnectionFailed(error)
 
-    def _check_agreed(self, rest: bytes, received_at: int) -> list[Event]:
-        assert self._handshake is not None
-        self._collect(self._handshake)
-        peer = self._handshake.peer
+    def _check_agreed(self, opening: Opening, rest: bytes, received_at: int) -> list[Event]:
+        self._collect(opening.handshake)
+        peer = opening.handshake.peer
         if peer is None:
-            requests, self._handshake.requests = self._handshake.requests, []
+            requests, opening.handshake.requests = opening.handshake.requests, []
             return [*requests]
-        beginning, self._setup = self._setup, None
-        assert beginning is not None
-        self._handshake = None  # 1.5 KB that a connection has no more use for
         self._move(Trigger.AGREED)
-        self.peer, self._layout, self.overhead = peer, peer.layout, peer.layout.header_size
-        known = release_of(peer.layout, peer.version)
-        monotonic = known is not None and known.monotonic
-        self.encoding_key = intern(f"{beginning.role.name} {peer.layout.name} {monotonic}")
-        clock = beginning.uptime_ms if monotonic else beginning.calendar_ms
-        self._pack, self._frame = _packer(peer.layout, clock), framer(peer.layout, clock)
-        # encode() may be called in any thread, and no turn need end behind it: no time is kept for it.
-        self._frame_now = framer(peer.layout, clock.read if isinstance(clock, TurnClock) else clock)
-        self._max_content = self.max_message_size - peer.layout.header_size
-        self._max_joined = min(self._max_content, _UNCOPIED)
-        if IDENTITY in peer.features:
-            self._reauthentication = Reauthentication(beginning.role, peer)
-        self._ids = RequestIds(peer.layout, half_of(beginning.role, peer), beginning.getrandbits)
-        lookup = beginning.types.extended_lookup if peer.features else beginning.types.lookup
-        self._decoder = FrameDecoder(peer.layout, lookup, self.max_message_size, beginning.max_violations)
+        self.peer = peer
+        monotonic = peer.release.monotonic
+        clock = opening.uptime_ms if monotonic else opening.calendar_ms
+        lookup = opening.types.extended_lookup if peer.features else opening.types.lookup
+        first_plain = CALL.code if RPC in peer.features else FIRST_USER_CODE
+        self._phase = Established(
+            encoder_for(opening.role, peer.layout, monotonic, clock, self.max_message_size),
+            FrameDecoder(peer.layout, lookup, self.max_message_size, opening.max_violations, first_plain),
+            RequestIds(peer.layout, half_of(opening.role, peer), opening.getrandbits),
+            Reauthentication(opening.role, peer) if IDENTITY in peer.features else None,
+        )
         return [HandshakeCompleted(peer), *(self._receive_frames(rest, received_at) if rest else ())]
 
     def _receive_frames(self, data: bytes, received_at: int) -> list[Event]:
-        decoder = self._decoder
-        assert decoder is not None
+        decoder = self._phase.decoder
         events: list[Event] = decoder.receive_data(data, received_at)  # type: ignore[assignment]
         if decoder.system_seen:
             events = self._answer_system(events)
@@ -515,7 +483,7 @@ class VeltixConnection:
                 self.send(PONG, b"", event.request_id)
                 pings += 1
             elif event.type is PONG:
-                probe = event.request_id == self._ids.probe  # type: ignore[union-attr]
+                probe = event.request_id == self._phase.ids.probe
                 passed.append(Pong(None if probe else event.request_id))
             elif event.type is ERROR:
                 passed.append(RequestFailed(event.request_id, event.content))
@@ -524,16 +492,17 @@ class VeltixConnection:
                 refused = FrameRejected(RejectReason.MALFORMED, FAILED.code)
                 passed.append(refused if said is None else RequestFailed(event.request_id, event.content, *said))
             elif event.type is AUTHENTICATE:
+                reauthentication = self._phase.reauthentication
                 unknown = FrameRejected(RejectReason.UNKNOWN_TYPE, AUTHENTICATE.code)
-                passed.append(unknown if self._reauthentication is None else self._reauthentication.receive(event))
-            elif event.type.code in SYSTEM_TYPES:
+                passed.append(unknown if reauthentication is None else reauthentication.receive(event))
+            elif event.type is CANCEL and self.rpc is not None:
+                passed.append(CallCancelled(event.request_id))
+            elif event.type.code in SYSTEM_TYPES or (self.rpc is None and event.type is EXTENSION_TYPES.get(event.type.code)):
                 passed.append(FrameRejected(RejectReason.UNKNOWN_TYPE, event.type.code))
             else:
-                passed.append(event)  # of a registry that holds codes below the users'
+                passed.append(event)  # a call, a result, or of a registry that holds codes below the users'
         return [PingsAnswered(pings), *passed] if pings else passed
 
 
-def _unencodable(message_type: MessageType, request_id: int | None) -> LocalProtocolError:
-    if message_type.code == NO_CODE:
-        return LocalProtocolError(f"the message type {message_type.name!r} has no code, which every Veltix wire needs")
-    return LocalProtocolError(f"request id {request_id} is not one of this wire's")
+def _no_such_step(state: State, trigger: Trigger) -> LocalProtocolError:
+    return LocalProtocolError(f"a connection in the state {state.name} cannot take the step {trigger.name}")

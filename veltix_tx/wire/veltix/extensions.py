@@ -4,22 +4,28 @@ A server that finds out offers features in its hello's ``meta``, a client that f
 Real releases ignore the key, and a pinned side never sends it. What is agreed uses system codes from 100 on, which are
 never sent to a peer that did not agree, and from one are frames of an unknown type.
 
-``errors``: a request that failed is answered with a FAILED frame (code 100) that carries the request's id and a JSON object.
+``errors``: a request that failed is answered with a FAILED frame (code 100) that carries the request's id and a JSON object
+with ``code``, ``message`` and, where there are some, ``details``.
 
-``identity``: the server decides who is let in, and offers this only then; see :mod:`~veltix_tx.wire.veltix.authentication`.
+``rpc``: methods are called with CALL, RESULT and CANCEL frames (codes 111 to 113), see :mod:`veltix_tx.wire.veltix.rpc`.
+
+``identity``: the server decides who is let in, and offers this only then; see :mod:`veltix_tx.wire.veltix.authentication`.
 """
 
 from __future__ import annotations
 
 import json
-import re
+
+from veltix_tx.errors import ERROR_CODE
 
 __all__ = [
     "ERRORS",
     "FEATURES",
     "IDENTITY",
+    "MAX_DETAILS_SIZE",
     "MAX_ERROR_SIZE",
     "PARAMETER",
+    "RPC",
     "agreed_features",
     "decode_error",
     "encode_error",
@@ -30,13 +36,16 @@ PARAMETER = "features"
 
 ERRORS, IDENTITY = "errors", "identity"
 
-FEATURES = (ERRORS, IDENTITY)
+RPC = "rpc"
+
+FEATURES = (ERRORS, RPC, IDENTITY)
 """Features that this side offers and wants."""
 
 MAX_ERROR_SIZE = 4096
 """Maximum bytes of a FAILED frame's content, either way. A longer one is rejected as malformed."""
 
-_CODE = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+MAX_DETAILS_SIZE = 2048
+"""Maximum bytes of the details in it, as JSON in ASCII. Longer ones are left out."""
 
 
 def agreed_features(*lists: object) -> tuple[str, ...]:
@@ -46,30 +55,40 @@ def agreed_features(*lists: object) -> tuple[str, ...]:
     return tuple(feature for feature in FEATURES if all(feature in each for each in lists))  # type: ignore[operator]
 
 
-def encode_error(code: str, message: str) -> bytes:
-    """Return the content of a FAILED frame.
+def encode_error(code: str, message: str, details: object = None) -> bytes:
+    """Return the content of a FAILED frame, of at most :data:`MAX_ERROR_SIZE`.
 
     Args:
         code: what happened, for programs: lower-case ASCII letters, digits and ``_``.
-        message: the same for people, without internals. It is cut to :data:`MAX_ERROR_SIZE`.
+        message: the same for people, without internals. It is cut where it is too long.
+        details: more of it, of JSON's kinds; None for nothing. Left out where they take more than :data:`MAX_DETAILS_SIZE`.
     """
-    assert _CODE.fullmatch(code)
-    room = MAX_ERROR_SIZE - len(json.dumps({"code": code, "message": ""}))
+    assert ERROR_CODE.fullmatch(code)
+    error = {"code": code, "message": ""}
+    end = b"}"
+    if details is not None:
+        added = json.dumps(details, allow_nan=False).encode()
+        if len(added) <= MAX_DETAILS_SIZE:
+            end = b', "details": ' + added + b"}"
+    message = message.encode("utf-8", "replace").decode()  # without lone surrogates, which no peer takes
+    room = MAX_ERROR_SIZE - len(json.dumps(error)) + 1 - len(end)
     while len(json.dumps(message)) - 2 > room:  # escapes are up to twelve bytes for a character
         message = message[: min(room, len(message) * 3 // 4)]
-    return json.dumps({"code": code, "message": message}).encode()
+    return json.dumps(error | {"message": message}).encode()[:-1] + end
 
 
-def decode_error(content: bytes) -> tuple[str, str] | None:
-    """Return the code and the message in a FAILED frame's content, None for a malformed one. Other keys are ignored."""
+def decode_error(content: bytes) -> tuple[str, str, object] | None:
+    """Return code, message and details in a FAILED frame's content, None for a malformed one. Other keys are ignored."""
     if len(content) > MAX_ERROR_SIZE:
         return None
     try:
         error = json.loads(content.decode())
-        code, message = error["code"], error["message"]
+        code, message, details = error["code"], error["message"], error.get("details")
         message.encode()  # a lone surrogate could not be shown or stored
+        if details is not None:
+            json.dumps(details, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
-    if not (isinstance(code, str) and isinstance(message, str) and _CODE.fullmatch(code)):
+    if not (isinstance(code, str) and isinstance(message, str) and ERROR_CODE.fullmatch(code)):
         return None
-    return code, message
+    return code, message, details

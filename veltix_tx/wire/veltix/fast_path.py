@@ -25,13 +25,16 @@ _FEWEST = 4
 
 
 @lru_cache(maxsize=64)
-def batch_decoder(layout: Layout, lookup: Callable[[int], MessageType | None], max_content: int) -> Decode | None:
+def batch_decoder(
+    layout: Layout, lookup: Callable[[int], MessageType | None], max_content: int, first_plain: int = FIRST_USER_CODE
+) -> Decode | None:
     """Return what decodes runs of equal frames of a layout, None for one whose ids are bytes.
 
     Args:
         layout: the layout.
         lookup: type code -> message type, None for an unknown one.
         max_content: the most bytes of a content.
+        first_plain: the first type code of messages that are passed on as they are.
     """
     if layout.wide_id:
         return None
@@ -46,7 +49,7 @@ def batch_decoder(layout: Layout, lookup: Callable[[int], MessageType | None], m
     def known(head: bytes, declared: bytes) -> MessageType | None:
         """Return the type of the frames that begin so, None where they are none of the ordinary ones."""
         code = int.from_bytes(head[-6:-4], "big")
-        ordinary = head.startswith(magic) and head[-4:] == declared and code >= FIRST_USER_CODE
+        ordinary = head.startswith(magic) and head[-4:] == declared and code >= first_plain
         return lookup(code) if ordinary else None
 
     def run(data: bytes, position: int, received_at: int, events: list[Any]) -> int:

@@ -55,10 +55,10 @@ from veltix_tx.wire.veltix.authentication import (
     decode_credentials,
     encode_credentials,
 )
-from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, IDENTITY, PARAMETER, agreed_features
-from veltix_tx.wire.veltix.layouts import W14, W15, W16, W22, W62, Header, Layout
+from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, IDENTITY, PARAMETER, RPC, agreed_features
+from veltix_tx.wire.veltix.layouts import W14, W22, W62, Header, Layout
 from veltix_tx.wire.veltix.peer import VeltixPeer
-from veltix_tx.wire.veltix.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release, is_version
+from veltix_tx.wire.veltix.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release, is_version, json_layout
 from veltix_tx.wire.veltix.states import DETECTION, ON_TIMEOUT, OTHERWISE, SCRIPTS, SIGNATURES, Step
 
 __all__ = [
@@ -82,10 +82,10 @@ _SHOWN = 14
 
 _USUAL_METAS: tuple[Mapping[str, object], ...] = (
     {},
-    *({PARAMETER: list(features), **layout} for features in ((ERRORS,), FEATURES) for layout in ({}, {_LAYOUT: W22.name})),
+    *({PARAMETER: list(features), **layout} for features in ((ERRORS, RPC), FEATURES) for layout in ({}, {_LAYOUT: W22.name})),
     {_LAYOUT: W22.name},
     SUPERSET.meta,
-    {**SUPERSET.meta, PARAMETER: [ERRORS]},
+    {**SUPERSET.meta, PARAMETER: [ERRORS, RPC]},
 )
 """``meta`` of real clients, and of clients and servers of this package."""
 
@@ -256,11 +256,16 @@ class Handshake:
     @property
     def beginning(self) -> bytes:
         """The first bytes of the message of which only a part has come; none of credentials."""
-        return b"" if self._steps[0] is Step.READ_CREDENTIALS else bytes(self._buffer[:QUOTED])
+        return b"" if self._steps[:1] == [Step.READ_CREDENTIALS] else bytes(self._buffer[:QUOTED])
+
+    @property
+    def buffered_size(self) -> int:
+        """Bytes kept of the message of which only a part has come."""
+        return len(self._buffer)
 
     def refuse(self) -> None:
         """Instead of :meth:`start`: tell the client that the server is full, where its release has words for it."""
-        if self._release is None or self._release.protocol is not None:
+        if self._release is None or self._release.refuses_with_words:
             self._send_json({"error": "server_full"})
 
     def _check_first(self) -> None:
@@ -454,7 +459,7 @@ class Handshake:
             raise ServerFull(message["error"])
         self._check_json(message, self._release or (SUPERSET if "pv" in message else None))
         if self._layout is None:
-            self._layout = W15 if "pv" in message or "id_window" in self._meta else W16
+            self._layout = json_layout(message, self._meta)
         mirrored: dict[str, object] = {key: message[key] for key in ("v", "pv") if key in message}
         meta: dict[str, object] = {}
         if self._release is None and self._long_headers and W22.name in _names(self._meta.get(_LAYOUTS)):

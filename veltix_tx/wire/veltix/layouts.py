@@ -88,42 +88,35 @@ class Layout:
         raises struct.error or OverflowError for a request id that is not in the layout's range.
 
         Args:
-            clock: gives the ms for a layout that carries them.
-        """
-        pack, checksum, magic, has_clock = self.header.pack, self.checksum, self.magic, self.clock
-        wide_id, id_size = self.wide_id, self.id_size
-
-        def with_magic(code: int, content: bytes, request_id: int) -> bytes:
-            return pack(magic, code, len(content), checksum(content), request_id)
-
-        def bare(code: int, content: bytes, request_id: int) -> bytes:
-            wire_id = request_id.to_bytes(id_size, "big") if wide_id else request_id
-            return pack(code, len(content), checksum(content), clock() if has_clock else b"", wire_id)
-
-        return with_magic if magic else bare
-
-    def framer(self, clock: Callable[[], int]) -> Callable[[int, bytes, int], bytes]:
-        """Return a function as :meth:`packer` does, but of the whole frame: header and content in one.
-
-        Args:
             clock: gives the ms for a layout that carries them; a TurnClock those that it keeps.
         """
+        return self._writer(clock, joined=False)
+
+    def framer(self, clock: Callable[[], int]) -> Callable[[int, bytes, int], bytes]:
+        """Return a function as :meth:`packer` does, but of the whole frame: header and content in one."""
+        return self._writer(clock, joined=True)
+
+    def _writer(self, clock: Callable[[], int], *, joined: bool) -> Callable[[int, bytes, int], bytes]:
         pack, checksum, magic, has_clock = self.header.pack, self.checksum, self.magic, self.clock
         wide_id, id_size = self.wide_id, self.id_size
 
         def with_magic(code: int, content: bytes, request_id: int) -> bytes:
-            return pack(magic, code, len(content), checksum(content), request_id) + content
+            header = pack(magic, code, len(content), checksum(content), request_id)
+            return header + content if joined else header
 
         def bare(code: int, content: bytes, request_id: int) -> bytes:
             wire_id = request_id.to_bytes(id_size, "big") if wide_id else request_id
-            return pack(code, len(content), checksum(content), clock() if has_clock else b"", wire_id) + content
+            header = pack(code, len(content), checksum(content), clock() if has_clock else b"", wire_id)
+            return header + content if joined else header
 
         def turned(code: int, content: bytes, request_id: int) -> bytes:
-            return pack(code, len(content), checksum(content), turn.ms or turn.keep(), request_id) + content
+            header = pack(code, len(content), checksum(content), turn.ms or turn.keep(), request_id)
+            return header + content if joined else header
 
         def turned_wide(code: int, content: bytes, request_id: int) -> bytes:
             wire_id = request_id.to_bytes(id_size, "big")
-            return pack(code, len(content), checksum(content), turn.ms or turn.keep(), wire_id) + content
+            header = pack(code, len(content), checksum(content), turn.ms or turn.keep(), wire_id)
+            return header + content if joined else header
 
         if has_clock and isinstance(clock, TurnClock):
             turn = clock

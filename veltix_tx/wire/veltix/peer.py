@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.veltix.layouts import Layout
-from veltix_tx.wire.veltix.releases import HandshakeKind
+from veltix_tx.wire.veltix.releases import HandshakeKind, Release, release_of
 
 __all__ = ["VeltixPeer"]
 
@@ -24,3 +24,8 @@ class VeltixPeer(Peer):
     layout: Layout
     handshake: HandshakeKind
     protocol: str | None = None
+
+    @property
+    def release(self) -> Release:
+        """The first upstream release that it may be of; for an unknown one, what holds for its layout."""
+        return release_of(self.layout, self.version, self.protocol)

@@ -20,6 +20,7 @@ from veltix_tx.wire.veltix.layouts import W14, W15, W16, W22, W46, W62, Layout
 __all__ = [
     "AUTO",
     "AUTO_HELLOS",
+    "AUTO_RELEASES",
     "PAD",
     "RELEASES",
     "SUPERSET",
@@ -27,6 +28,7 @@ __all__ = [
     "Release",
     "find_release",
     "is_version",
+    "json_layout",
     "release_of",
 ]
 
@@ -56,6 +58,11 @@ class Release:
         meta: what a server of it sends as ``meta`` in its JSON hello.
         monotonic: True if its header clock is the uptime instead of the calendar's.
         prefix: True if it takes a version with a ``v`` in front for the same one.
+        waits: True if a client of it goes on waiting after the HELLO of a version it refuses; the later ones close.
+        has_error_type: True if it knows ERROR, the answer to a request that failed.
+        ids_from_zero: True if a server of it numbers its requests from 0 to 29999, and takes any frame with such an id for
+            their reply.
+        refuses_with_words: True if a server of it that is full says so before it closes.
     """
 
     name: str
@@ -67,6 +74,10 @@ class Release:
     meta: Mapping[str, object] = field(default_factory=dict, hash=False, compare=False)
     monotonic: bool = False
     prefix: bool = False
+    waits: bool = False
+    has_error_type: bool = True
+    ids_from_zero: bool = False
+    refuses_with_words: bool = False
 
     def accepts(self, version: str, protocol: object = None) -> bool:
         """Return True if this release talks to a peer that announces ``version`` and sends this ``pv``."""
@@ -83,11 +94,6 @@ class Release:
     def read(self, version: str) -> str:
         """Return a version as this release reads it: the text itself, of which nothing is left out."""
         return version.removeprefix("v") if self.prefix else version
-
-    @property
-    def waits(self) -> bool:
-        """True if a client of it goes on waiting after the HELLO of a version it refuses; those from 1.6.10 on close."""
-        return self.layout in (W62, W22)
 
     @property
     def rule(self) -> str:
@@ -123,18 +129,32 @@ def _hello(
 ) -> Release:
     said = announces or name
     accepted = frozenset(versions or (said,))
-    return Release(name, layout, HandshakeKind.HELLO, said, accepted, monotonic=monotonic, prefix=prefix)
+    waits = layout in (W62, W22)
+    return Release(name, layout, HandshakeKind.HELLO, said, accepted, monotonic=monotonic, prefix=prefix, waits=waits)
 
 
-def _json(name: str, layout: Layout, *versions: str, window: bool = False) -> Release:
-    meta = {"id_window": 30000} if window else {}
-    return Release(name, layout, HandshakeKind.JSON, name, frozenset(versions or (name,)), meta=meta)
+def _json(name: str, *versions: str) -> Release:
+    return Release(name, W16, HandshakeKind.JSON, name, frozenset(versions or (name,)))
 
 
-def _with_pv(name: str, *, window: bool = False) -> Release:
-    meta = {"id_window": 30000} if window else {}
-    return Release(name, W15, HandshakeKind.JSON, name, protocol="1.0", meta=meta)
+def _window(name: str, *versions: str) -> Release:
+    known = frozenset(versions or (name,))
+    return Release(name, W15, HandshakeKind.JSON, name, known, meta={_WINDOW: 30000}, has_error_type=False, ids_from_zero=True)
 
+
+def _with_pv(name: str, *, window: bool = False, ids_from_zero: bool = False) -> Release:
+    return Release(
+        *(name, W15, HandshakeKind.JSON, name),
+        protocol="1.0",
+        meta={_WINDOW: 30000} if window else {},
+        has_error_type=False,
+        ids_from_zero=ids_from_zero,
+        refuses_with_words=True,
+    )
+
+
+_WINDOW = "id_window"
+"""Key in a JSON hello's ``meta``."""
 
 _OLD_W62 = ("1.6.0", "1.5.0", "1.4.0")
 
@@ -159,14 +179,14 @@ _TABLE = (
     _hello("1.7.1", W16, "1.7.0", "1.7.1", prefix=True),
     _hello("1.7.2", W16, "1.7.0", "1.7.1", "1.7.2", prefix=True),
     _hello("1.7.5", W16, "1.7.0", "1.7.1", "1.7.2", "1.7.5", prefix=True),
-    _json("1.8.0", W16),
-    _json("1.8.1", W16),
-    _json("1.9.0", W16),
-    _json("2.0.0", W15, window=True),
-    _json("2.0.1", W15, "2.0.0", "2.0.1", window=True),
-    _json("2.0.2", W15, "2.0.0", "2.0.1", "2.0.2", window=True),
-    _with_pv("2.0.3", window=True),
-    _with_pv("3.0.0"),
+    _json("1.8.0"),
+    _json("1.8.1"),
+    _json("1.9.0"),
+    _window("2.0.0"),
+    _window("2.0.1", "2.0.0", "2.0.1"),
+    _window("2.0.2", "2.0.0", "2.0.1", "2.0.2"),
+    _with_pv("2.0.3", window=True, ids_from_zero=True),
+    _with_pv("3.0.0", ids_from_zero=True),
     _with_pv("3.0.1"),
     _with_pv("3.0.2"),
     _with_pv("3.1.0"),
@@ -184,6 +204,8 @@ SUPERSET = replace(
     announces="2.0.0",
     protocol="1.0",
     meta={**RELEASES["2.0.2"].meta, "layouts": [W22.name], PARAMETER: list(FEATURES)},
+    ids_from_zero=False,
+    refuses_with_words=True,
 )
 """One JSON hello that every release from 2.0.0 to 3.3.0 accepts. They do not know of ``layouts`` and ``features``: there a
 server offers clients of this package other headers, and what they can agree on beyond upstream's protocol."""
@@ -205,6 +227,9 @@ AUTO_HELLOS: tuple[Release | None, ...] = (
 )
 """Hellos that a server with ``wire="auto"`` sends, one after another, until the client answers."""
 
+AUTO_RELEASES = "1.4 to 3.3 but 1.8 and 1.9"
+"""Releases whose clients understand one of those hellos."""
+
 
 def find_release(name: str) -> Release:
     """Return the release called ``name``; ``1.2`` or ``3.3`` name the last one of theirs.
@@ -220,7 +245,22 @@ def find_release(name: str) -> Release:
     raise SettingsError("wire", name, f"{AUTO!r} or a release: {', '.join(RELEASES)}")
 
 
+def json_layout(message: Mapping[str, object], meta: Mapping[str, object]) -> Layout:
+    """Return the layout of a server, of a release that may be unknown, by its JSON hello and the ``meta`` in that."""
+    return W15 if "pv" in message or _WINDOW in meta else W16
+
+
 @lru_cache(maxsize=64)
-def release_of(layout: Layout, version: str) -> Release | None:
-    """Return the first release with ``layout`` that announces ``version``, None for an unknown one."""
-    return next((known for known in _TABLE if known.layout is layout and known.announces == version), None)
+def release_of(layout: Layout, version: str, protocol: str | None) -> Release:
+    """Return the first release that a peer may be of; for an unknown one, what holds for its layout.
+
+    Args:
+        layout: the layout agreed on.
+        version: what the peer announces.
+        protocol: the ``pv`` of its JSON hello, None where it sends none.
+    """
+    for known in _TABLE:
+        if known.layout is layout and known.announces == version and (known.protocol is None) == (protocol is None):
+            return known
+    counts = layout is W15 and protocol is None
+    return Release("", layout, HandshakeKind.NONE, version, has_error_type=layout is not W15, ids_from_zero=counts)

@@ -57,8 +57,7 @@ def half_of(role: Role, peer: VeltixPeer) -> range:
         return _WIDE_HALVES.get((size, role), range(0))
     if role is Role.SERVER:
         return SERVER_IDS
-    counts_from_0 = peer.version in ("2.0.3", "3.0.0") if peer.protocol else "id_window" in peer.meta
-    return LEGACY_CLIENT_IDS if counts_from_0 else CLIENT_IDS
+    return LEGACY_CLIENT_IDS if peer.release.ids_from_zero else CLIENT_IDS
 
 
 class RequestIds:
@@ -99,6 +98,10 @@ class RequestIds:
     def probe(self) -> int:
         """The id of every ping that nobody waits for; no other ping has it."""
         return self._half.stop
+
+    def may_ask(self, request_id: int) -> bool:
+        """Return False for the id of a message of the peer that asks nothing, where such messages have one of their own."""
+        return not self._counted or request_id not in PLAIN_IDS
 
     def takes(self, wanted: int) -> bool:
         """True if a program may choose this id for a request: one of this side's, where they are not counted."""

@@ -9,7 +9,7 @@ from veltix_tx.errors import SettingsError
 from veltix_tx.wire.interface import Role, WireContext
 from veltix_tx.wire.veltix import codec
 from veltix_tx.wire.veltix.connection import VeltixConnection
-from veltix_tx.wire.veltix.releases import AUTO, RELEASES, SUPERSET, Release, find_release
+from veltix_tx.wire.veltix.releases import AUTO, AUTO_RELEASES, RELEASES, SUPERSET, Release, find_release
 
 __all__ = ["HELLO_GAP", "RULE", "Auto", "Pinned", "build_description", "find"]
 
@@ -41,7 +41,7 @@ class Auto:
 
     def describe(self, *, encrypted: bool) -> str:
         """Return the generations that a listener serves: over TLS only those with a JSON handshake."""
-        return f"Veltix {SUPERSET.name if encrypted else '1.4 to 3.3 but 1.8 and 1.9'} (wire auto)"
+        return f"Veltix {SUPERSET.name if encrypted else AUTO_RELEASES} (wire auto)"
 
     def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> VeltixConnection:
         """Return a connection that detects its peer's generation.

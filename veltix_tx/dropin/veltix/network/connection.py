@@ -13,6 +13,7 @@ from veltix_tx.dropin.veltix.network.request import Request, id_as_int, parse_al
 from veltix_tx.dropin.veltix.reactor import reactor_thread
 from veltix_tx.errors import LocalProtocolError, QueueFull, SessionClosed
 from veltix_tx.net.session.session import Session
+from veltix_tx.net.threads import is_running
 from veltix_tx.wire.messages import as_content
 from veltix_tx.wire.veltix.peer import VeltixPeer
 
@@ -42,7 +43,7 @@ class Connection:
     def session(self) -> Session | None:
         """The open session, if there is one. A forked child, in which its reactor does not run, has none."""
         session = self._session()
-        return session if session is not None and session.closed is None and session._owner_thread.reactor.running else None
+        return session if session is not None and session.closed is None and is_running(session._owner_thread.reactor) else None
 
     def transmit(self, request: Request) -> bool:
         """Send a message; return False, having logged why, where it cannot be sent.
