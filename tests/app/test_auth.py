@@ -135,7 +135,7 @@ def test_a_route_is_for_whom_it_allows(town_of_names: Any, terms: Any) -> None:
     assert town.network.result(ann.send_and_wait(town.chat, b"x")).content == b"x"
     with pytest.raises(RemoteError) as raised:
         town.network.result(bob.send_and_wait(town.chat, b"x"))
-    assert (raised.value.code, raised.value.message) == ("forbidden", "message type 200 is not allowed to this session")
+    assert (raised.value.code, raised.value.message) == ("forbidden", "a message of type 200 is not allowed to this session")
     assert town.server.counters["messages_forbidden"] == 1
     bob.send(town.chat, b"asks nothing")
     town.network.pump()

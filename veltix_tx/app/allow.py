@@ -32,8 +32,9 @@ def allows(allow: Allow, session: Session) -> bool:
         allowed: object = allow(session)
     except BaseException:  # as a Deferred does: it forbids, and ends nothing
         if session._may_log():
-            _log.failure("allow failed for {session}", SanitizedFailure(Failure()), session=session)
+            _log.failure("allow failed for {session}", SanitizedFailure(Failure()), session=session, connection=session.id)
         return False
     if not isinstance(allowed, bool) and session._may_log():
-        _log.error("allow returned a {kind} for {session}, and not True or False", kind=type(allowed).__name__, session=session)
+        text, kind = "allow returned a {kind} for {session}, and not True or False", type(allowed).__name__
+        _log.error(text, kind=kind, session=session, connection=session.id)
     return allowed is True

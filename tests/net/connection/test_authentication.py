@@ -592,8 +592,9 @@ def test_no_secret_is_logged(server_line: Lines, log_events: list[LogEvent], log
     lines = [
         (formatEvent(event) or "") + (event["log_failure"].getTraceback() if "log_failure" in event else "") for event in log_events
     ]
-    about = [line for line in lines if "connection" in line]
+    about = [event for event in log_events if event["log_namespace"].startswith("veltix_tx.net.connection")]
     assert len(about) == 6
+    assert all(f"({event['connection']})" in (formatEvent(event) or "") for event in about)
     for line in lines:
         assert not any(secret in line or repr(secret)[1:-1] in line for secret in secrets)
     logged_failures.flush(KeyError)

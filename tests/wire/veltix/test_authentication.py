@@ -39,7 +39,7 @@ from veltix_tx.wire.messages import AUTHENTICATE, MessageRegistry, MessageType, 
 from veltix_tx.wire.veltix import codec
 from veltix_tx.wire.veltix.authentication import MAX_CREDENTIALS_SIZE, decode_credentials, encode_credentials
 from veltix_tx.wire.veltix.connection import State, VeltixConnection
-from veltix_tx.wire.veltix.extensions import ERRORS, IDENTITY
+from veltix_tx.wire.veltix.extensions import ERRORS, IDENTITY, RPC
 from veltix_tx.wire.veltix.layouts import W15, W22
 from veltix_tx.wire.veltix.releases import RELEASES, SUPERSET, HandshakeKind
 
@@ -52,10 +52,10 @@ JSON = [name for name, release in RELEASES.items() if release.handshake is Hands
 OTHERS = [name for name, release in RELEASES.items() if release.handshake is not HandshakeKind.JSON]
 TOKEN, PASSWORD = Token("s3cret"), Password("ann", "pässword")
 
-HELLO = bytes.fromhex("0071") + (
-    b'{"v": "2.0.0", "pv": "1.0", "meta": {"id_window": 30000, "layouts": ["W22"], "features": ["errors", "identity"]}}'
+HELLO = bytes.fromhex("0078") + (
+    b'{"v": "2.0.0", "pv": "1.0", "meta": {"id_window": 30000, "layouts": ["W22"], "features": ["errors", "rpc", "identity"]}}'
 )
-ANSWER = bytes.fromhex("0049") + b'{"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors", "identity"]}}'
+ANSWER = bytes.fromhex("0050") + b'{"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors", "rpc", "identity"]}}'
 PRESENTED = {
     TOKEN: bytes.fromhex("0024") + b'{"credentials": {"token": "s3cret"}}',
     PASSWORD: bytes.fromhex("003d") + b'{"credentials": {"name": "ann", "password": "p\\u00e4ssword"}}',
@@ -171,7 +171,7 @@ def test_a_client_is_let_in_by_these_bytes(make: Make, read: Callable[..., list[
     assert completed == HandshakeCompleted(requested.peer)
     assert taken(near) == ACCEPTED
     assert isinstance(read(far, ACCEPTED)[0], HandshakeCompleted)
-    assert [side.peer.features for side in (near, far) if side.peer is not None] == [(ERRORS, IDENTITY)] * 2
+    assert [side.peer.features for side in (near, far) if side.peer is not None] == [(ERRORS, RPC, IDENTITY)] * 2
     far.send(CHAT, b"hello")
     (message,) = read(near, taken(far))
     assert isinstance(message, Response)
@@ -314,7 +314,7 @@ def test_long_headers_go_with_it(make: Make) -> None:
     near.receive_data(taken(far), 0)
     near.accept()
     assert near.peer is not None
-    assert (near.peer.layout, near.peer.features) == (W22, (ERRORS, IDENTITY))
+    assert (near.peer.layout, near.peer.features) == (W22, (ERRORS, RPC, IDENTITY))
 
 
 def test_a_registry_with_system_codes_still_asks(make: Make) -> None:
@@ -335,7 +335,7 @@ def test_the_peer_keeps_no_secret(make: Make) -> None:
         peers.append(near.peer)
     assert peers[0] is peers[1]
     assert peers[0] is not None
-    assert peers[0].meta == {"features": ["errors", "identity"]}
+    assert peers[0].meta == {"features": ["errors", "rpc", "identity"]}
 
 
 def test_what_is_not_asked_for_is_an_error_of_this_side(make: Make) -> None:
@@ -412,7 +412,7 @@ def test_credentials_of_a_mebibyte_are_refused_by_their_size(make: Make) -> None
         near = server(make)
         assert near.receive_data(before + b"\xff", 0) == []
         assert isinstance(failure(near.receive_data(b"\xff" + b"x" * 2**20, 0)), FrameTooLarge)
-        assert (near.beginning, near._handshake) == (b"", None)
+        assert (near.beginning, near.buffered_size) == (b"", 0)
 
 
 def test_the_longest_credentials_fit_into_a_message(make: Make) -> None:

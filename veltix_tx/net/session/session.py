@@ -455,7 +455,8 @@ class Session(Taggable):
         """
         self._transport.shared.counters["messages_forbidden"] += 1
         if self._may_log():
-            _log.warn("{what} was dropped: {session} may not send it", what=what, code=message.type.code, session=self)
+            fields = {"what": what, "code": message.type.code, "session": self, **self._transport.log_fields()}
+            _log.warn("{what} was dropped: {session} may not send it", **fields)
         if self.closed is None:
             self._transport.decline(message.request_id, FORBIDDEN, f"{what} is not allowed to this session")
 
