@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.address import IPv4Address
 
-from veltix_tx import Identity, RemoteError, Server, Session, SettingsError, Token, TokenFile
+from veltix_tx import Identity, RemoteError, RpcError, Server, Session, SettingsError, Token, TokenFile
 from veltix_tx.app.auth import new_token, token_line
 from veltix_tx.net.shared.authentication import Credentials
 from veltix_tx.wire.credentials import MAX_SECRET_SIZE
@@ -199,6 +199,49 @@ def test_a_renewed_identity_counts_at_once(town_of_names: Any) -> None:
         town.network.result(ann.send_and_wait(town.chat))
     town.network.result(ann.reauthenticate(Token("admin")))
     assert town.network.result(ann.send_and_wait(town.chat)).content == b"done"
+
+
+@pytest.mark.parametrize("terms", [{}, {"concurrent": False}, {"thread": True}, {"timeout": 5}])
+def test_a_method_is_for_whom_it_allows(town_of_names: Any, terms: Any) -> None:
+    """Its function is called for those sessions alone; who else calls it is told so, whatever the arguments are."""
+    town, called = town_of_names, list[int]()
+
+    @town.server.rpc(allow=only("ann"), **terms)
+    def double(number: int) -> int:
+        called.append(number)
+        return 2 * number
+
+    (ann, _), (bob, _) = (town.client(name, credentials=Token(name)) for name in ("ann", "bob"))
+    assert town.network.result(ann.call("double", 3)) == 6
+    for arguments in ((3,), ("no number",), ()):
+        with pytest.raises(RpcError) as raised:
+            town.network.result(bob.call("double", *arguments))
+        assert (raised.value.code, raised.value.message) == ("forbidden", "a call of double is not allowed to this session")
+    assert (called, town.server.counters["messages_forbidden"]) == ([3], 3)
+
+
+@pytest.mark.parametrize("allow", NOT_TRUE.values(), ids=NOT_TRUE)
+def test_anything_but_true_forbids_a_call(town_of_names: Any, logged_failures: Any, allow: Any) -> None:
+    """As for a route: an error, and what is not exactly True, calls no function."""
+    called: list[object] = []
+    town_of_names.server.register_rpc(called.append, "keep", allow=allow)
+    ann, _ = town_of_names.client("ann", credentials=Token("ann"))
+    with pytest.raises(RpcError, match="forbidden"):
+        town_of_names.network.result(ann.call("keep", 1))
+    assert called == []
+    logged_failures.flush()
+
+
+def test_what_cannot_allow_a_method_is_refused_where_it_is_given(town_of_names: Any) -> None:
+    """As for a route; the name stays free."""
+
+    async def later(session: Session) -> bool:
+        return False
+
+    for wrong in (later, "admin", True):
+        with pytest.raises(SettingsError, match=r"^allow is"):
+            town_of_names.server.register_rpc(len, allow=wrong)
+    assert not town_of_names.server.unregister_rpc("len")
 
 
 # Choosing sessions

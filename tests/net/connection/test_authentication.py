@@ -18,13 +18,14 @@ from twisted.logger import LogEvent, formatEvent
 from zope.interface import directlyProvides
 
 from veltix_tx import AuthenticationFailed, CredentialsUnavailable, DisconnectReason, Password, PlaintextCredentials, Token
-from veltix_tx.errors import HandshakeTimeout, LocalProtocolError, TooManyProtocolErrors
+from veltix_tx.errors import HandshakeTimeout, LocalProtocolError, SessionClosed, TooManyProtocolErrors
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.shared.authentication import Credentials, SourceBackoff
 from veltix_tx.wire.events import AuthenticationRequested, CredentialsRequested, Event, HandshakeCompleted
 from veltix_tx.wire.interface import Role
-from veltix_tx.wire.messages import PING
+from veltix_tx.wire.messages import AUTHENTICATE, CALL, PING, RESULT, Response
 from veltix_tx.wire.veltix.connection import VeltixConnection
+from veltix_tx.wire.veltix.layouts import W15
 
 GENERATIONS = ["1.3.0", "1.6.1", "1.6.3", "1.6.10", "1.7.5", "1.9.0", "2.0.3", "3.3.0"]
 ELSEWHERE = IPv4Address("TCP", "10.1.2.3", 50000)
@@ -151,6 +152,18 @@ def test_a_refused_peer_is_closed_and_was_never_there(server_line: Lines, releas
     assert line.application.calls == []
     assert line.side.shared.counters["closed_authentication_failed"] == line.side.shared.counters["authentications_failed"] == 1
     assert line.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("identity", ["ann", None])
+def test_no_method_is_called_before_the_verdict(server_line: Lines, identity: object) -> None:
+    """A call that comes behind the credentials is served once its peer is let in, and never where it is refused."""
+    hook, calls = Hook(), list[bytes]()
+    line = server_line(pinned=False, authenticate=hook, serve_call=lambda session, message: calls.append(message.content))
+    knock(line, Token("s3cret"))
+    line.protocol.dataReceived(W15.pack(CALL.code, b"call", 5, 0) + b"call")
+    assert (calls, line.transport.value()) == ([], b"")
+    hook.verdicts[0].callback(identity)
+    assert calls == ([] if identity is None else [b"call"])
 
 
 @pytest.mark.parametrize("release", ["1.3.0", "1.6.1", "1.6.3", "1.7.5"])
@@ -476,6 +489,31 @@ def test_a_client_presents_what_it_has(client_line: Lines, credentials: Any) -> 
     (asked,) = line.take()
     assert isinstance(asked, AuthenticationRequested)
     assert asked.credentials == Token("s3cret")
+
+
+def test_a_verdict_settles_no_other_request(client_line: Lines) -> None:
+    """A server that sends a verdict under the id of a call, or of a request, does not answer that: both go on waiting."""
+    line = client_line(pinned=False, credentials=Token("s3cret"))
+    veltix(line, authenticates=True)
+    line.connect()
+    line.deliver()
+    line.take()
+    line.far.accept()
+    line.deliver()
+    session = line.protocol.session
+    waiting = [session.call("add"), session.send_and_wait(line.chat)]
+    asked = [event.request_id for event in line.take() if isinstance(event, Response)]
+    assert len(asked) == 2
+    for request_id in asked:
+        line.far.send(AUTHENTICATE, b'{"result": "ok"}', request_id)
+        line.deliver()
+    assert not any(each.called for each in waiting)
+    assert session.late_replies == 2
+    line.far.send(RESULT, b"\x03", asked[0])
+    line.deliver()
+    assert waiting[0].result == 3
+    waiting[1].addErrback(lambda failure: failure.trap(SessionClosed))
+    line.lose()
 
 
 def test_a_function_of_credentials_is_asked_for_by_servers_that_ask(client_line: Lines) -> None:

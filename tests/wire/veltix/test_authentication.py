@@ -35,7 +35,7 @@ from veltix_tx.wire.events import (
     RequestFailed,
 )
 from veltix_tx.wire.interface import Role
-from veltix_tx.wire.messages import AUTHENTICATE, MessageRegistry, MessageType, Response
+from veltix_tx.wire.messages import AUTHENTICATE, CALL, MessageRegistry, MessageType, Response
 from veltix_tx.wire.veltix import codec
 from veltix_tx.wire.veltix.authentication import MAX_CREDENTIALS_SIZE, decode_credentials, encode_credentials
 from veltix_tx.wire.veltix.connection import State, VeltixConnection
@@ -206,6 +206,23 @@ def test_what_comes_behind_the_clients_hello_waits_for_the_verdict(make: Make) -
     near.receive_data(ANSWER + PRESENTED[TOKEN] + frame, 0)
     near.reject()
     assert near.receive_data(frame, 0) == []
+
+
+def test_a_call_of_a_method_waits_for_the_verdict(make: Make) -> None:
+    """A CALL behind the credentials is none until the client is let in, and never one where it is not."""
+    call = W15.pack(CALL.code, b"call", 5, 0) + b"call"
+    near = server(make)
+    (requested,) = near.receive_data(ANSWER + PRESENTED[TOKEN] + call, 0)
+    assert isinstance(requested, AuthenticationRequested)
+    assert near.rpc is None
+    completed, message = near.accept()
+    assert isinstance(completed, HandshakeCompleted)
+    assert isinstance(message, Response)
+    assert (message.type, message.content) == (CALL, b"call")
+    near = server(make)
+    near.receive_data(ANSWER + PRESENTED[TOKEN] + call, 0)
+    near.reject()
+    assert (near.receive_data(call, 0), near.rpc) == ([], None)
 
 
 def test_what_waits_for_the_verdict_is_bounded(make: Make) -> None:
