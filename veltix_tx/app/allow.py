@@ -35,6 +35,6 @@ def allows(allow: Allow, session: Session) -> bool:
             _log.failure("allow failed for {session}", SanitizedFailure(Failure()), session=session, connection=session.id)
         return False
     if not isinstance(allowed, bool) and session._may_log():
-        text, kind = "allow returned a {kind} for {session}, and not True or False", type(allowed).__name__
-        _log.error(text, kind=kind, session=session, connection=session.id)
+        fields = {"kind": type(allowed).__name__, "session": session, "connection": session.id}
+        _log.error("allow returned a {kind} for {session}, and not True or False", **fields)
     return allowed is True

@@ -610,8 +610,8 @@ class VeltixProtocol(Protocol):
         if authentication is not None:
             session.identity = authentication.identity
         elif self.context.credentials is not None and self._presenter is None and self._may_log():
-            text = "{session} asks for no credentials: this client's were not sent"
-            _log.warn(text, session=session, **self.log_fields())
+            fields = {"session": session, **self.log_fields()}
+            _log.warn("{session} asks for no credentials: this client's were not sent", **fields)
         self.shared.counters["ready"] += 1
         if self.connection.supports_ping:
             self.shared.heartbeat.add(self)
