@@ -10,6 +10,8 @@ import pytest
 from veltix_tx import errors
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import (
+    AuthenticationFailed,
+    CredentialsUnavailable,
     EarlyMessage,
     FrameTimeout,
     FrameTooLarge,
@@ -23,6 +25,7 @@ from veltix_tx.errors import (
     MethodNotFound,
     NotReady,
     NotVeltix,
+    PlaintextCredentials,
     ProtocolError,
     QueueFull,
     Rejected,
@@ -70,6 +73,8 @@ SAID: list[tuple[VeltixError, dict[str, Any], list[str]]] = [
     (HandshakeTimeout(2.5, "TLS was not through"), {"hint": "TLS was not through"}, ["2.5 s: TLS was not through"]),
     (TlsFailed("it has expired"), {}, ["it has expired"]),
     (ServerFull("server_full"), {"detail": "server_full"}, ["'server_full'"]),
+    (PlaintextCredentials("h:8080"), {"server": "h:8080"}, ["h:8080", "tls=True", "allow_plaintext_credentials=True"]),
+    (CredentialsUnavailable("OSError was raised"), {"detail": "OSError was raised"}, ["OSError was raised"]),
     (SessionClosed(DisconnectReason.MANUAL), {"reason": DisconnectReason.MANUAL, "cause": None}, ["this side closed"]),
     (SessionClosed(DisconnectReason.PEER_CLOSED), {}, ["the peer closed"]),
     (SessionClosed(DisconnectReason.RESET), {}, ["was reset"]),
@@ -162,6 +167,8 @@ def test_every_error_of_the_package_has_its_root() -> None:
         (HandshakeTimeout, (errors.HandshakeError,)),
         (ServerFull, (errors.HandshakeError,)),
         (TlsFailed, (errors.HandshakeError,)),
+        (AuthenticationFailed, (errors.HandshakeError,)),
+        (PlaintextCredentials, (errors.LocalProtocolError,)),
         (RequestTimeout, (RequestError,)),
         (TooManyRequests, (RequestError,)),
         (RemoteError, (RequestError,)),
@@ -190,6 +197,7 @@ def test_the_tree_is_the_documented_one(kind: type, bases: tuple[type, ...]) -> 
         (HandshakeTimeout, DisconnectReason.HANDSHAKE_TIMEOUT),
         (ServerFull, DisconnectReason.SERVER_FULL),
         (TlsFailed, DisconnectReason.TLS_FAILED),
+        (AuthenticationFailed, DisconnectReason.AUTHENTICATION_FAILED),
     ],
 )
 def test_a_broken_rule_says_why_the_connection_ended(kind: type[RemoteProtocolError], reason: DisconnectReason) -> None:
@@ -228,6 +236,12 @@ WHOLE = {
     HandshakeTimeout(2.5): "the handshake was not complete after 2.5 s",
     HandshakeTimeout(2.5, "TLS was not through"): "the handshake was not complete after 2.5 s: TLS was not through",
     ServerFull("full"): "the server refuses the connection: 'full'",
+    PlaintextCredentials("10.0.0.1:8080"): (
+        "the credentials for 10.0.0.1:8080 would go over the network in the open, and nothing was sent: connect with tls=True, "
+        "or give allow_plaintext_credentials=True where the network itself is trusted"
+    ),
+    CredentialsUnavailable("a str was given"): "this client's credentials cannot be had: a str was given",
+    SessionClosed(DisconnectReason.IDENTITY_EXPIRED): ("this side closed the connection because its peer's identity has expired"),
     RequestTimeout(5): "no reply within 5 s",
     TooManyRequests(10): "10 requests are waiting for their replies already, as many as limits.pending allows",
     RemoteError(): "the peer could not answer",

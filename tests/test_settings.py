@@ -36,7 +36,8 @@ WRONG: dict[tuple[type, str], tuple[Any, ...]] = {
     (Limits, "pending"): (0, *NOT_WHOLE),
     **{(Limits, name): (0, -1, *NOT_WHOLE) for name in ("half_open", "half_open_per_source", "pings", "ping_burst")},
     **{(Limits, name): (0, -1, *NOT_WHOLE) for name in ("receive_buffers", "send_buffers", "log_lines", "log_burst")},
-    (Limits, "per_source"): (0, -1, *(value for value in NOT_WHOLE if value is not None)),
+    **{(Limits, name): (0, -1, *(value for value in NOT_WHOLE if value is not None)) for name in ("per_source", "messages")},
+    (Limits, "authentication_failures"): (0, -1, *NOT_WHOLE),
     (Limits, "write_low"): (-1, *NOT_WHOLE),
     (Limits, "write_high"): (256 * 1024 - 1, *NOT_WHOLE),
     (Limits, "write_hard"): (1024 * 1024 - 1, *NOT_WHOLE),
@@ -49,6 +50,7 @@ WRONG: dict[tuple[type, str], tuple[Any, ...]] = {
     (RetryPolicy, "initial_delay"): NOT_SECONDS,
     (RetryPolicy, "max_delay"): NOT_SECONDS,
     (RetryPolicy, "stable_after"): NOT_ENDLESS,
+    (RetryPolicy, "after_refusal"): (None, 1, "yes"),
     (RetryPolicy, "factor"): (0.99, 0, -1, math.inf, math.nan, "2", None),
 }
 for config in (ServerConfig, ClientConfig):
@@ -82,6 +84,7 @@ WRONG |= {
     (ClientConfig, "tls_name"): ("", 5, b"localhost"),
     (ClientConfig, "tls_cert"): NOT_FILES,
     (ClientConfig, "tls_key"): NOT_FILES,
+    (ClientConfig, "allow_plaintext_credentials"): (None, 1, "yes"),
     (ClientConfig, "connect_timeout"): (0, *NOT_SECONDS),
     (ClientConfig, "retry"): (None, -1, True, 1.5, math.inf, "3", {}),
     (ClientConfig, "retry_delay"): NOT_SECONDS,

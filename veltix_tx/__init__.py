@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 from veltix_tx._version import __version__
 
 if TYPE_CHECKING:
+    from veltix_tx.app.auth import Identity, TokenFile
     from veltix_tx.app.plugins import Plugin, find_plugins, plugin_code
     from veltix_tx.app.rpc import CallContext
     from veltix_tx.client import Client
     from veltix_tx.disconnect import DisconnectReason, DisconnectState
     from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
     from veltix_tx.errors import (
+        AuthenticationFailed,
         CannotBlock,
+        CredentialsUnavailable,
         HandshakeError,
         HandshakeTimeout,
         InvalidArguments,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
         MessageTypeError,
         MethodNotFound,
         NotReady,
+        PlaintextCredentials,
         ProtocolError,
         QueueFull,
         Rejected,
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
     from veltix_tx.net.connection.protocol import VeltixProtocol
     from veltix_tx.net.connection.reconnect import VeltixClientFactory
     from veltix_tx.net.session.session import Session
+    from veltix_tx.net.shared.authentication import Credentials
     from veltix_tx.net.shared.handlers import IHandlerTable
     from veltix_tx.server import Server
     from veltix_tx.settings import (
@@ -63,17 +68,21 @@ if TYPE_CHECKING:
         ServerConfig,
         SocketCore,
     )
+    from veltix_tx.wire.credentials import Password, Token
     from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
     from veltix_tx.wire.rpc import MethodInfo
     from veltix_tx.wire.veltix.wire import Auto
 
 __all__ = [
+    "AuthenticationFailed",
     "Auto",
     "BufferSize",
     "CallContext",
     "CannotBlock",
     "Client",
     "ClientConfig",
+    "Credentials",
+    "CredentialsUnavailable",
     "DisconnectReason",
     "DisconnectState",
     "Events",
@@ -82,6 +91,7 @@ __all__ = [
     "IHandlerTable",
     "IVeltixApplication",
     "IVeltixPlugin",
+    "Identity",
     "InvalidArguments",
     "InvalidContent",
     "Limits",
@@ -96,7 +106,9 @@ __all__ = [
     "MethodInfo",
     "MethodNotFound",
     "NotReady",
+    "Password",
     "PerformanceMode",
+    "PlaintextCredentials",
     "Plugin",
     "ProtocolError",
     "QueueFull",
@@ -119,6 +131,8 @@ __all__ = [
     "SocketCore",
     "Timeouts",
     "TlsFailed",
+    "Token",
+    "TokenFile",
     "TooManyRequests",
     "VeltixClientFactory",
     "VeltixError",
@@ -137,6 +151,8 @@ __all__ = [
 
 _HOMES = {
     "Auto": "veltix_tx.wire.veltix.wire",
+    "Identity": "veltix_tx.app.auth",
+    "TokenFile": "veltix_tx.app.auth",
     "Plugin": "veltix_tx.app.plugins",
     "find_plugins": "veltix_tx.app.plugins",
     "plugin_code": "veltix_tx.app.plugins",
@@ -148,7 +164,9 @@ _HOMES = {
     "encode_utf8": "veltix_tx.encodings",
     "format_bytes": "veltix_tx.encodings",
     "DisconnectReason": "veltix_tx.disconnect",
+    "AuthenticationFailed": "veltix_tx.errors",
     "CannotBlock": "veltix_tx.errors",
+    "CredentialsUnavailable": "veltix_tx.errors",
     "HandshakeError": "veltix_tx.errors",
     "HandshakeTimeout": "veltix_tx.errors",
     "InvalidArguments": "veltix_tx.errors",
@@ -158,6 +176,7 @@ _HOMES = {
     "MethodInfo": "veltix_tx.wire.rpc",
     "MethodNotFound": "veltix_tx.errors",
     "NotReady": "veltix_tx.errors",
+    "PlaintextCredentials": "veltix_tx.errors",
     "ProtocolError": "veltix_tx.errors",
     "QueueFull": "veltix_tx.errors",
     "Rejected": "veltix_tx.errors",
@@ -174,6 +193,7 @@ _HOMES = {
     "TooManyRequests": "veltix_tx.errors",
     "VeltixError": "veltix_tx.errors",
     "VersionRefused": "veltix_tx.errors",
+    "Credentials": "veltix_tx.net.shared.authentication",
     "IHandlerTable": "veltix_tx.net.shared.handlers",
     "IVeltixApplication": "veltix_tx.interfaces",
     "IVeltixPlugin": "veltix_tx.interfaces",
@@ -196,6 +216,8 @@ _HOMES = {
     "ServerConfig": "veltix_tx.settings",
     "SocketCore": "veltix_tx.settings",
     "Timeouts": "veltix_tx.limits",
+    "Password": "veltix_tx.wire.credentials",
+    "Token": "veltix_tx.wire.credentials",
     "MessageRegistry": "veltix_tx.wire.messages",
     "MessageType": "veltix_tx.wire.messages",
     "Request": "veltix_tx.wire.messages",

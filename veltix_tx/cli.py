@@ -24,12 +24,14 @@ from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.python.failure import Failure
 
 from veltix_tx._version import __version__
+from veltix_tx.app.auth import new_token, token_line
 from veltix_tx.client import Client
 from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import SettingsError, VeltixError
 from veltix_tx.sanitize import escape_controls
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.stdio import INTERRUPTED, OutputFailed, command_output, is_broken_pipe
+from veltix_tx.wire.credentials import MAX_SECRET_SIZE, Token
 from veltix_tx.wire.messages import MessageRegistry, Response
 from veltix_tx.wire.registry import build_description, find_wire
 from veltix_tx.wire.rpc import MethodInfo
@@ -120,18 +122,30 @@ _timeout_for_answers = _timeout("the connection with its handshake, and for each
 _timeout_for_tries = _timeout("a connection, and for its handshake")
 
 
-def _over_tls(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of a TLS connection; the command gets them together as ``tls``."""
+def _connection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of TLS and of a token; the command gets them together as ``settings`` of its client."""
 
     @wraps(command)
     def with_settings(
-        *args: Any, tls: bool, tls_ca: str | None, tls_name: str | None, tls_cert: str | None, tls_key: str | None, **kwargs: Any
+        *args: Any,
+        tls: bool,
+        tls_ca: str | None,
+        tls_name: str | None,
+        tls_cert: str | None,
+        tls_key: str | None,
+        token_file: BinaryIO | None,
+        **kwargs: Any,
     ) -> None:
         given = {"tls_ca": tls_ca, "tls_name": tls_name, "tls_cert": tls_cert, "tls_key": tls_key}
-        settings = {name: value for name, value in given.items() if value is not None}
-        command(*args, tls={"tls": True, **settings} if tls or settings else {}, **kwargs)
+        settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if tls or settings:
+            settings["tls"] = True
+        if token_file is not None:
+            settings["credentials"] = _read_token(token_file)
+        command(*args, settings=settings, **kwargs)
 
     for option in (
+        click.option("--token-file", type=click.File("rb"), help="Present the token in it to a server that asks for one."),
         click.option("--tls-key", metavar="FILE", help="Its private key, where the certificate's file does not have it."),
         click.option("--tls-cert", metavar="FILE", help="This side's certificate, for a server that asks for one."),
         click.option("--tls-name", metavar="NAME", help="The name its certificate must be for, in place of HOST."),
@@ -142,7 +156,19 @@ def _over_tls(command: Callable[..., None]) -> Callable[..., None]:
     return with_settings
 
 
+def _read_token(file: BinaryIO) -> Token:
+    try:
+        return Token(file.read(2 * MAX_SECRET_SIZE).decode().strip())
+    except OSError as error:
+        raise click.UsageError(f"--token-file {file.name}: it cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, SettingsError):
+        raise click.UsageError(f"--token-file {file.name}: it must hold a token, and nothing else") from None
+
+
 _EPILOG = "\b\nExit status:\n" + "\n".join(f"  {status:<3}  {meaning}" for status, meaning in STATUSES.items())
+
+
+_TOKEN_EXAMPLES = "\b\nExamples:\n  veltix token new alice\n  veltix token new alice >> tokens.txt 2> alice.token\n\n" + _EPILOG
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
@@ -175,8 +201,8 @@ def main() -> NoReturn:
 @click.option("-c", "--count", type=click.IntRange(1), default=4, show_default=True, help="How many pings.")
 @_wire
 @_timeout_for_answers
-@_over_tls
-def ping(server: _Where, count: int, wire: str, timeout: float, tls: dict[str, Any]) -> None:
+@_connection_options
+def ping(server: _Where, count: int, wire: str, timeout: float, settings: dict[str, Any]) -> None:
     """Measure the round trip to SERVER, which is HOST:PORT or unix:PATH."""
 
     async def talk(client: Client) -> None:
@@ -189,7 +215,7 @@ def ping(server: _Where, count: int, wire: str, timeout: float, tls: dict[str, A
             mean = f": {min(times):.3f} ms least, {sum(times) / len(times):.3f} mean, {max(times):.3f} most" if times else ""
             click.echo(f"{len(times)} ping{'s' * (len(times) != 1)}{mean}")
 
-    _Conversation(server, wire, timeout, **tls).run(talk)
+    _Conversation(server, wire, timeout, **settings).run(talk)
 
 
 @_veltix.command(epilog=_EPILOG, short_help="Send a message, and print the reply.")
@@ -203,7 +229,7 @@ def ping(server: _Where, count: int, wire: str, timeout: float, tls: dict[str, A
 @click.option("--wait", is_flag=True, help="Wait for the reply and print it.")
 @_wire
 @_timeout_for_answers
-@_over_tls
+@_connection_options
 def send(
     server: _Where,
     code: int,
@@ -213,7 +239,7 @@ def send(
     wait: bool,
     wire: str,
     timeout: float,
-    tls: dict[str, Any],
+    settings: dict[str, Any],
 ) -> None:
     """Send a message of TYPE, a code from 200 to 65535, to SERVER, which is HOST:PORT or unix:PATH.
 
@@ -231,7 +257,7 @@ def send(
         else:
             client.send(message_type, content)
 
-    _Conversation(server, wire, timeout, types=types, **tls).run(talk)
+    _Conversation(server, wire, timeout, types=types, **settings).run(talk)
 
 
 _output = click.option(
@@ -258,9 +284,9 @@ Examples:
 @_output
 @_wire
 @_timeout_for_answers
-@_over_tls
+@_connection_options
 def call(
-    server: _Where, method: str, arguments: tuple[str, ...], output: str, wire: str, timeout: float, tls: dict[str, Any]
+    server: _Where, method: str, arguments: tuple[str, ...], output: str, wire: str, timeout: float, settings: dict[str, Any]
 ) -> None:
     """Call METHOD of SERVER, which is HOST:PORT or unix:PATH, and print what it returns.
 
@@ -275,7 +301,7 @@ def call(
         result = await client._invoke(method, tuple(args), kwargs, timeout)
         click.echo(_shown_result(result, output))
 
-    _Conversation(server, wire, timeout, **tls).run(talk)
+    _Conversation(server, wire, timeout, **settings).run(talk)
 
 
 _METHODS_EPILOG = """\b
@@ -291,8 +317,8 @@ Examples:
 @_output
 @_wire
 @_timeout_for_answers
-@_over_tls
-def methods(server: _Where, output: str, wire: str, timeout: float, tls: dict[str, Any]) -> None:
+@_connection_options
+def methods(server: _Where, output: str, wire: str, timeout: float, settings: dict[str, Any]) -> None:
     """List the methods of SERVER, which is HOST:PORT or unix:PATH: parameters, results, and the first line of what they say."""
 
     async def talk(client: Client) -> None:
@@ -303,7 +329,7 @@ def methods(server: _Where, output: str, wire: str, timeout: float, tls: dict[st
         for each in found:
             click.echo(f"{_signature(each)}  {_readable_text(each.doc.partition(chr(10))[0])}".rstrip())
 
-    _Conversation(server, wire, timeout, **tls).run(talk)
+    _Conversation(server, wire, timeout, **settings).run(talk)
 
 
 @_veltix.command(epilog=_EPILOG, short_help="Print what a server sends.")
@@ -311,15 +337,15 @@ def methods(server: _Where, output: str, wire: str, timeout: float, tls: dict[st
 @click.option("--retry", is_flag=True, help="Try again, without end, when there is no connection or it is lost.")
 @_wire
 @_timeout_for_tries
-@_over_tls
-def listen(server: _Where, retry: bool, wire: str, timeout: float, tls: dict[str, Any]) -> None:
+@_connection_options
+def listen(server: _Where, retry: bool, wire: str, timeout: float, settings: dict[str, Any]) -> None:
     """Print what SERVER sends, until interrupted or, without --retry, the connection is lost.
 
     SERVER is HOST:PORT or unix:PATH.
 
     Standard error gets a line for each connection, and for each try that fails.
     """
-    conversation = _Conversation(server, wire, timeout, retry=RetryPolicy() if retry else 0, **tls)
+    conversation = _Conversation(server, wire, timeout, retry=RetryPolicy() if retry else 0, **settings)
     output, forever = conversation.guarded, Deferred[None]()
 
     @output
@@ -348,6 +374,28 @@ def listen(server: _Where, retry: bool, wire: str, timeout: float, tls: dict[str
         client.set_callback("on_disconnect", disconnected)
 
     conversation.run(talk, prepare, watched=True)
+
+
+@_veltix.group(short_help="Make tokens for a server's clients.")
+def token() -> None:
+    """Make tokens, by which a server knows its clients: twistd veltix --tokens FILE."""
+
+
+@token.command(epilog=_TOKEN_EXAMPLES, short_help="Make a token.")
+@click.argument("name")
+def new(name: str) -> None:
+    """Make a token for the client NAME.
+
+    The token is shown once, on standard error: give it to the client, and to nobody else. The line for the server's
+    file goes to standard output; only the token's hash is in it.
+    """
+    made = new_token()
+    try:
+        line = token_line(name, made)
+    except SettingsError as error:
+        raise click.UsageError(f"NAME {escape_controls(name)}: it must be {error.rule}") from None
+    click.echo(made, err=True)
+    click.echo(line)
 
 
 @_veltix.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
@@ -472,6 +520,8 @@ _TLS_SETTING = re.compile(r"\btls_(ca|name|cert|key)\b")
 
 def _with_options(text: str) -> str:
     """Return an error's text with the command's options in place of the package's settings."""
+    text = text.replace(", or give allow_plaintext_credentials=True where the network itself is trusted", "")
+    text = text.replace("give it credentials=", "give --token-file")
     return _TLS_SETTING.sub(r"--tls-\1", text).replace("wire='auto'", "--wire auto").replace("tls=True", "--tls")
 
 

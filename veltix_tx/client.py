@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv, ThreadAnswer
 from veltix_tx.app.service import RoutedService
 from veltix_tx.disconnect import DisconnectState
-from veltix_tx.errors import NotReady, SessionClosed, SettingsError, VeltixError
+from veltix_tx.errors import LocalProtocolError, NotReady, SessionClosed, SettingsError, VeltixError
 from veltix_tx.interfaces import Events, IVeltixApplication
 from veltix_tx.net.addresses import join_address
 from veltix_tx.net.clock import Clocks
@@ -29,6 +29,7 @@ from veltix_tx.net.session.requests import checked_seconds
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.session.setting_up import keep_context, sets_up
 from veltix_tx.net.shared.application import Application
+from veltix_tx.net.shared.authentication import CredentialsSource, check_source, checked
 from veltix_tx.net.shared.context import SharedState
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.transport.connecting import tcp_endpoint
@@ -36,6 +37,7 @@ from veltix_tx.net.transport.endpoints import ClientEndpoint, open_client_endpoi
 from veltix_tx.net.transport.tls_errors import not_installed
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, evolve, given_address
+from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import BytesLike, MessageRegistry, MessageType, R, Request, Response, T
 from veltix_tx.wire.registry import find_wire
@@ -77,6 +79,9 @@ class Client(RoutedService):
         types: the message types known; the application's, else the process-wide registry by default.
         reactor: a reactor, or Clocks for a test; None for the global reactor, when first connecting.
         random: for ids.
+        credentials: what to present to a server that asks who this is: a Token, a Password, or a function that returns one, or a
+            Deferred or coroutine of one, for each connection. A server that does not ask is sent nothing. Without TLS they are
+            presented to a server on this machine only, unless ``allow_plaintext_credentials``.
         settings: single fields of ClientConfig, such as ``retry=RetryPolicy()``.
 
     Attributes:
@@ -98,8 +103,12 @@ class Client(RoutedService):
         types: MessageRegistry | None = None,
         reactor: IReactorTime | Clocks | None = None,
         random: Random | None = None,
+        credentials: CredentialsSource | None = None,
         **settings: Unpack[ClientSettings],
     ) -> None:
+        check_source(credentials)
+        self._credentials = credentials
+        self._presenting: Deferred[None] | None = None
         given: dict[str, Any] = {**settings}
         if port is not None:
             given["port"] = port
@@ -263,9 +272,9 @@ class Client(RoutedService):
         Returns:
             a Deferred of the session, ready to use, ``on_connect`` being done. It errbacks when no further try will be made
             (``config.retry``: by default after the first): with the handshake's error
-            (VersionRefused, TlsFailed, HandshakeTimeout, ServerFull, …), with SessionClosed, with
-            Twisted's ConnectError or DNSLookupError, or with what ``on_connect`` raised. Cancelling it
-            gives up, for everyone who waits.
+            (VersionRefused, TlsFailed, AuthenticationFailed, HandshakeTimeout, ServerFull, …), with PlaintextCredentials or
+            CredentialsUnavailable, with SessionClosed, with Twisted's ConnectError or DNSLookupError, or with what
+            ``on_connect`` raised. Cancelling it gives up, for everyone who waits.
 
         Raises:
             SettingsError: the endpoint is none, a file for TLS cannot be used, or TLS is not installed.
@@ -288,6 +297,7 @@ class Client(RoutedService):
                 on_disconnect=partial(self._router.lost, may_log=may_log) if self._router is not None else None,
                 shared=shared,
                 serve_call=self._methods.serve,
+                credentials=self._credentials,
             )
             self._factory.when_ready().addBoth(self._first_session.fire)
             EndpointConnector(endpoint, self._factory, self._target).connect()
@@ -422,6 +432,45 @@ class Client(RoutedService):
     def service(self, service: type[T], *, prefix: str = "", timeout: float | None = None) -> T:
         """Return an object whose methods call the server's, on whatever session there is then; see :meth:`Session.service`."""
         return proxy(service, self._invoke, prefix, timeout)
+
+    @from_any_thread
+    def reauthenticate(self, credentials: Token | Password | None = None, *, timeout: float | None = None) -> Deferred[None]:
+        """Present credentials on the open session anew, such as before the identity that the server has of this client expires.
+
+        Args:
+            credentials: new ones, which later connections present, too, once they are accepted; by default those of the client,
+                from its function where they come from one.
+            timeout: seconds to wait for the verdict; ``timeouts.request`` by default.
+
+        Returns:
+            a Deferred that fires with None when the server has accepted them. It errbacks with AuthenticationFailed when the server
+            refuses them: the session goes on with the identity it has. It errbacks with LocalProtocolError, nothing having been
+            sent, where the server did not ask for credentials in the handshake, there are none, or some are being presented
+            already; with CredentialsUnavailable; and as :meth:`send_and_wait` does. Cancelling it gives up the wait: the server
+            may have accepted them all the same.
+        """
+        if self._presenting is not None:
+            return fail(LocalProtocolError("the client presents credentials already: wait for the verdict on them"))
+
+        def presented(result: object) -> object:
+            self._presenting = None
+            return result
+
+        self._presenting = Deferred.fromCoroutine(self._present_anew(credentials, timeout))
+        return self._presenting.addBoth(presented)
+
+    async def _present_anew(self, credentials: Token | Password | None, timeout: float | None) -> None:
+        session = self._present()
+        given = None if credentials is None else checked(credentials)
+        if given is None and self._factory is not None:
+            given = await self._factory.context.obtain_credentials()
+        if given is None:
+            raise LocalProtocolError("the client has no credentials to present: give it some")
+        await session._reauthenticate(given, timeout)
+        if credentials is not None:
+            self._credentials = credentials
+            if self._factory is not None:
+                self._factory.context.credentials = credentials
 
     @from_any_thread
     def ping_server(self, timeout: float | None = None) -> Deferred[float]:
@@ -589,6 +638,10 @@ class BlockingClient(BlockingView):
     def methods(self, timeout: float | None = None) -> list[MethodInfo]:
         """Return which methods the server serves."""
         return self._wait(self._client.methods, timeout)
+
+    def reauthenticate(self, credentials: Token | Password | None = None, *, timeout: float | None = None) -> None:
+        """Present credentials on the open session anew, and wait until they are accepted."""
+        self._wait(self._client.reauthenticate, credentials, timeout=timeout)
 
     def ping_server(self, timeout: float | None = None) -> float:
         """Return the round trip to the server in milliseconds."""

@@ -26,6 +26,7 @@ class DisconnectReason(Enum):
     OVERLOAD = 12
     REJECTED = 13
     AUTHENTICATION_FAILED = 14
+    IDENTITY_EXPIRED = 15
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@
     │   ├── LocalProtocolError              this side asked for what the wire forbids
     │   │   ├── NotReady                    before the handshake is complete, or on_connect done
     │   │   ├── MessageTooLarge             over the limit; nothing was sent
-    │   │   └── QueueFull                   the peer does not read fast enough; nothing was sent
+    │   │   ├── QueueFull                   the peer does not read fast enough; nothing was sent
+    │   │   └── PlaintextCredentials        credentials would go over the network in the open; nothing was sent
     │   └── RemoteProtocolError             the peer broke a rule; its connection ends
     │       ├── FrameTooLarge
     │       ├── TooManyProtocolErrors
@@ -24,9 +25,11 @@
     │           ├── VersionRefused
     │           ├── HandshakeTimeout
     │           ├── TlsFailed
+    │           ├── AuthenticationFailed
     │           └── ServerFull
     ├── SessionClosed                       the connection is gone, and why
     ├── Rejected                            raised by on_connect: the session is refused
+    ├── CredentialsUnavailable              the client's own credentials could not be had; nothing was sent
     └── RequestError
         ├── RequestTimeout
         │   └── RpcTimeout                  no result of a call came in time
@@ -50,6 +53,7 @@ from veltix_tx.disconnect import DisconnectReason
 __all__ = [
     "AuthenticationFailed",
     "CannotBlock",
+    "CredentialsUnavailable",
     "EarlyMessage",
     "FrameTimeout",
     "FrameTooLarge",
@@ -64,6 +68,7 @@ __all__ = [
     "MethodNotFound",
     "NotReady",
     "NotVeltix",
+    "PlaintextCredentials",
     "ProtocolError",
     "QueueFull",
     "Rejected",
@@ -216,6 +221,24 @@ class QueueFull(LocalProtocolError):
 
     def __str__(self) -> str:
         return f"{self.queued} bytes wait for the peer to read, and at most {self.limit} may: wait for when_writable()"
+
+
+class PlaintextCredentials(LocalProtocolError):
+    """Credentials would go to another machine without TLS. Nothing was sent, and the connection is closed.
+
+    Attributes:
+        server: the server's address.
+    """
+
+    def __init__(self, server: str) -> None:
+        super().__init__(server)
+        self.server = server
+
+    def __str__(self) -> str:
+        return (
+            f"the credentials for {self.server} would go over the network in the open, and nothing was sent: "
+            "connect with tls=True, or give allow_plaintext_credentials=True where the network itself is trusted"
+        )
 
 
 class RpcUnsupported(LocalProtocolError):
@@ -398,7 +421,7 @@ class TlsFailed(HandshakeError):
 
 
 class AuthenticationFailed(HandshakeError):
-    """The server refused the credentials of its client."""
+    """The server refused the credentials of its client, or a client that presented none. Why is not told."""
 
     reason = DisconnectReason.AUTHENTICATION_FAILED
 
@@ -454,6 +477,7 @@ _WHY_CLOSED = {
     DisconnectReason.WRITE_TIMEOUT: "this side closed the connection because its peer did not read what it was sent",
     DisconnectReason.PING_TIMEOUT: "this side closed the connection because its peer was silent, and did not answer a ping either",
     DisconnectReason.REJECTED: "this side closed the connection because on_connect refused the session",
+    DisconnectReason.IDENTITY_EXPIRED: "this side closed the connection because its peer's identity has expired",
     DisconnectReason.OVERLOAD: "this side closed the connection because all together kept too much, and this one the most",
 }
 """Text of a SessionClosed without a cause, by its reason."""
@@ -472,6 +496,21 @@ class Rejected(VeltixError):
 
     def __str__(self) -> str:
         return str(self.detail) or "the session was refused without a reason given"
+
+
+class CredentialsUnavailable(VeltixError):
+    """The function that gives a client its credentials failed, or gave none that can be presented. Nothing was sent.
+
+    Attributes:
+        detail: what it did; never what it gave.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"this client's credentials cannot be had: {self.detail}"
 
 
 class RequestError(VeltixError):

@@ -69,6 +69,10 @@ class Limits:
         send_buffers: bytes queued for all peers together, those of broadcasts apart; the same.
         log_lines: lines of the log per second that one source may cause, on average.
         log_burst: the same in a row; what is left out is counted.
+        messages: messages of one peer per second that are handled, on average, and as many in a row; the others wait for their
+            turn, and beyond ``inflight`` of them reading pauses. None for no limit.
+        authentication_failures: refused credentials of one source in a minute that are forgiven; beyond it the source's next
+            connections are refused unasked for a while. This machine's own addresses are not.
     """
 
     hello_size: int = 256
@@ -88,17 +92,20 @@ class Limits:
     send_buffers: int = 256 * 1024 * 1024
     log_lines: int = 5
     log_burst: int = 20
+    messages: int | None = None
+    authentication_failures: int = 5
 
     def __post_init__(self) -> None:
         check_whole("hello_size", self.hello_size, 32, 65535)
         check_whole("json_hello_size", self.json_hello_size, 64, 65535)
         for name in (
             *("protocol_errors", "inflight", "pending", "half_open", "half_open_per_source"),
-            *("pings", "ping_burst", "receive_buffers", "send_buffers", "log_lines", "log_burst"),
+            *("pings", "ping_burst", "receive_buffers", "send_buffers", "log_lines", "log_burst", "authentication_failures"),
         ):
             check_whole(name, getattr(self, name), 1)
-        if self.per_source is not None:
-            check_whole("per_source", self.per_source, 1)
+        for name in ("per_source", "messages"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), 1)
         check_whole("write_low", self.write_low, 0)
         check_whole("write_high", self.write_high, self.write_low)
         check_whole("write_hard", self.write_hard, self.write_high)

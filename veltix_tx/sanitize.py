@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from twisted.python.failure import Failure
 
@@ -33,14 +34,19 @@ class SanitizedFailure(Failure):
 
     Args:
         failure: the failure to show.
+        secrets: texts that must not be shown, as the KeyError of a look-up would.
     """
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, secrets: Iterable[str] = ()) -> None:
         super().__init__(failure)
+        self._secrets = [form for secret in secrets for form in (repr(secret)[1:-1], secret)]
 
     def getTraceback(self, elideFrameworkCode: int = 0, detail: str = "default") -> str:  # noqa: N802, N803 (Twisted's names)
         """Return the traceback: its ends, where it is long."""
-        lines = super().getTraceback(elideFrameworkCode, detail).split("\n")
+        text = super().getTraceback(elideFrameworkCode, detail)
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        lines = text.split("\n")
         left_out = len(lines) - _LINES
         if left_out > 0:
             half = _LINES // 2

@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from veltix_tx._version import __version__
+from veltix_tx.app.allow import Allow
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv, ThreadAnswer
 from veltix_tx.app.service import RoutedService
@@ -45,7 +46,7 @@ from veltix_tx.net.connection.factory import VeltixServerFactory
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.admission import AdmissionControl
 from veltix_tx.net.shared.application import Application
-from veltix_tx.net.shared.context import Authenticate
+from veltix_tx.net.shared.authentication import Authenticate
 from veltix_tx.net.shared.handlers import IHandlerTable, handler_table
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.transport.accept import back_off_on_accept_error, limit_accepts
@@ -91,8 +92,7 @@ class Server(RoutedService):
         types: the message types known; the application's, else the process-wide registry by default.
         reactor: a reactor, or Clocks for a test; None for the global reactor, when listening begins.
         random: for ids.
-        authenticate: credentials -> identity or None, or a Deferred or coroutine of one, asked before a peer is let in by
-            wires whose handshake authenticates; an exception refuses the peer. ``session.identity`` is what it returned.
+        authenticate: a function that decides who is let in, see :meth:`set_authenticate`.
         settings: single fields of ServerConfig, such as ``max_connections=100``, in place of the config's.
 
     Attributes:
@@ -117,7 +117,7 @@ class Server(RoutedService):
         authenticate: Authenticate | None = None,
         **settings: Unpack[ServerSettings],
     ) -> None:
-        self._authenticate = authenticate
+        self._authenticate: Authenticate | None = None
         self._hub = Hub()
         self._ports: list[IListeningPort] = []
         self._tls: list[ServerTls | None] = []
@@ -139,6 +139,8 @@ class Server(RoutedService):
         self._connections: AdmissionControl | None = None  # until it listens
         self._configure(config, given)
         super().__init__(Role.SERVER, application, types, reactor, random)
+        if authenticate is not None:
+            self.set_authenticate(authenticate)
 
     def __repr__(self) -> str:
         if self._ports:
@@ -149,6 +151,27 @@ class Server(RoutedService):
         return f"<Server for {where}, not listening>"
 
     # What users say.
+
+    @from_any_thread
+    def set_authenticate(self, authenticate: Authenticate) -> None:
+        """Let a function decide who is let in, before listening.
+
+        It is called ``authenticate(credentials)`` with :class:`Credentials` for each connection, whatever its wire, before the
+        session is there: nothing is handled or sent until it is done. It returns the identity, which is ``session.identity`` from
+        then on, or None (or anything else that is false) to refuse the peer; or a Deferred or coroutine of that. It has until
+        ``handshake_timeout`` and is cancelled when the connection ends. An exception refuses the peer.
+
+        An identity that has an ``expires_at``, seconds since 1970, is one until then: the session is closed with the reason
+        IDENTITY_EXPIRED unless the client has presented new credentials, for which this function is asked again.
+
+        Raises:
+            SettingsError: it cannot be called, there is one already, or the server listens.
+        """
+        if not callable(authenticate):
+            raise SettingsError("authenticate", authenticate, "a function of credentials")
+        if self._authenticate is not None or self._listening is not None:
+            raise SettingsError("authenticate", authenticate, "given once, before the server listens")
+        self._authenticate = authenticate
 
     @from_any_thread
     def configure(self, config: ServerConfig | None = None, **settings: Unpack[ServerChanges]) -> None:
@@ -168,14 +191,32 @@ class Server(RoutedService):
 
     @overload
     def route(
-        self, message_type: MessageType[T, R], *, concurrent: bool = ..., thread: Literal[False] = ..., timeout: float | None = ...
+        self,
+        message_type: MessageType[T, R],
+        *,
+        concurrent: bool = ...,
+        thread: Literal[False] = ...,
+        timeout: float | None = ...,
+        allow: Allow | None = ...,
     ) -> Callable[[ServerHandler[T, R]], Callable[[Session, Response[T]], Any]]: ...
     @overload
     def route(
-        self, message_type: MessageType[T, R], *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
+        self,
+        message_type: MessageType[T, R],
+        *,
+        concurrent: bool = ...,
+        thread: bool,
+        timeout: float | None = ...,
+        allow: Allow | None = ...,
     ) -> Callable[[ServerThreadHandler[T, R]], Callable[[Session, Response[T]], Any]]: ...
     def route(
-        self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False, timeout: float | None = None
+        self,
+        message_type: MessageType,
+        *,
+        concurrent: bool = False,
+        thread: bool = False,
+        timeout: float | None = None,
+        allow: Allow | None = None,
     ) -> Callable[..., Any]:
         """Return a decorator: its function handles one type of message, and is called ``handler(client, message)``.
 
@@ -194,12 +235,16 @@ class Server(RoutedService):
         default, ``math.inf`` for no end) is cancelled and counts as failed. A thread cannot be
         cancelled: it runs on, and what it returns then is dropped.
 
+        With ``allow``, a plain function, it is called only for messages of sessions for which ``allow(client)`` is True,
+        as of an identity. Another message is counted, and its sender told that it is ``forbidden``
+        where the wire can tell. An exception, and anything else than True, forbids.
+
         Raises:
             SettingsError: the type has a route already, there is an application in place of
-                routes, a coroutine function is to run in a thread, or the timeout cannot be.
+                routes, a coroutine function is to run in a thread or to allow, or the timeout cannot be.
             TypeError: it is used without parentheses.
         """
-        return self._route(message_type, {"concurrent": concurrent, "thread": thread, "timeout": timeout})
+        return self._route(message_type, {"concurrent": concurrent, "thread": thread, "timeout": timeout, "allow": allow})
 
     @overload
     def register_route(
@@ -210,6 +255,7 @@ class Server(RoutedService):
         concurrent: bool = ...,
         thread: Literal[False] = ...,
         timeout: float | None = ...,
+        allow: Allow | None = ...,
     ) -> None: ...
     @overload
     def register_route(
@@ -220,6 +266,7 @@ class Server(RoutedService):
         concurrent: bool = ...,
         thread: bool,
         timeout: float | None = ...,
+        allow: Allow | None = ...,
     ) -> None: ...
     def register_route(
         self,
@@ -229,9 +276,11 @@ class Server(RoutedService):
         concurrent: bool = False,
         thread: bool = False,
         timeout: float | None = None,
+        allow: Allow | None = None,
     ) -> None:
         """Register a function that handles one type of message; see :meth:`route`."""
-        self._register(message_type, handler, {"concurrent": concurrent, "thread": thread, "timeout": timeout})
+        terms = {"concurrent": concurrent, "thread": thread, "timeout": timeout, "allow": allow}
+        self._register(message_type, handler, terms)
 
     @overload
     def set_callback(self, event: OnRecv) -> Callable[[H], H]: ...
@@ -258,6 +307,11 @@ class Server(RoutedService):
         return self._callback(event) if callback is None else self._set_callback(event, callback)
 
     @property
+    def authenticates(self) -> bool:
+        """True if it has a function that decides who is let in; see :meth:`set_authenticate`."""
+        return self._authenticate is not None
+
+    @property
     def clients(self) -> list[Session]:
         """The sessions whose handshake is complete and ``on_connect`` done, and that are open."""
         return [session for session in self._hub if session.admitted and session.closed is None]
@@ -273,9 +327,9 @@ class Server(RoutedService):
         return Counter() if self._connections is None else Counter(self._connections.shared.counters)
 
     @from_any_thread
-    def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = ()) -> list[Session]:
-        """Return the clients with all of some tags and any of others; see :meth:`Hub.select <veltix_tx.app.hub.Hub.select>`."""
-        return self._hub.select(all_of, any_of)
+    def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = (), *, identity: object = None) -> list[Session]:
+        """Return the clients with some tags and an identity; see :meth:`Hub.select <veltix_tx.app.hub.Hub.select>`."""
+        return self._hub.select(all_of, any_of, identity=identity)
 
     @from_any_thread
     def get_clients_by_tag(self, tag: str, value: object = None) -> list[Session]:
@@ -552,7 +606,11 @@ class Server(RoutedService):
             self._announce(f"speaks {wire}{how},", address)
         _log.info("veltix_tx {version} speaks {wire}{how} on {where}", version=__version__, wire=wire, how=how, where=where)
         if not place.encrypted and not is_local(address):
-            _log.warn("anyone who reaches {where} can connect: there is neither TLS nor authentication", where=where)
+            if self._authenticate is None:
+                text = "anyone who reaches {where} can connect: there is neither TLS nor authentication"
+            else:
+                text = "anyone on the way to {where} can read credentials and messages, and change them: there is no TLS"
+            _log.warn(text, where=where)
 
     def _announce(self, speaks: str, address: IAddress) -> None:
         sys.stderr.write(f"veltix_tx {__version__} {speaks} listening on {shown(address)} (Ctrl-C stops it)\n")

@@ -165,6 +165,7 @@ class RetryPolicy:
         jitter: draw the wait at random.
         stable_after: seconds, counted from the end of ``on_connect``, after which a session without a message counts as
             a success; 0 for at once, ``math.inf`` for never.
+        after_refusal: try again after AuthenticationFailed, too: for credentials that are obtained anew for each try.
     """
 
     max_retries: int | None = None
@@ -173,6 +174,7 @@ class RetryPolicy:
     max_delay: float = 30.0
     jitter: bool = True
     stable_after: float = 5.0
+    after_refusal: bool = False
 
     def __post_init__(self) -> None:
         if self.max_retries is not None:
@@ -182,8 +184,9 @@ class RetryPolicy:
         check_seconds("stable_after", self.stable_after, zero=True, endless=True)
         if isinstance(self.factor, bool) or not isinstance(self.factor, (int, float)) or not 1 <= self.factor <= 1000:
             raise SettingsError("factor", self.factor, "a number from 1 to 1000")
-        if not isinstance(self.jitter, bool):
-            raise SettingsError("jitter", self.jitter, "True or False")
+        for name in ("jitter", "after_refusal"):
+            if not isinstance(getattr(self, name), bool):
+                raise SettingsError(name, getattr(self, name), "True or False")
 
     def delay(self, attempt: int, random: Callable[[], float]) -> float:
         """Return the seconds to wait before try ``attempt`` (from 1); ``random`` gives floats from 0 to 1."""
@@ -325,6 +328,8 @@ class ClientConfig(_Common):
         tls_cert: a PEM file with this client's certificate, for a server that asks for one, and the ones that lead
             from it to its issuer.
         tls_key: a PEM file with its private key, without a passphrase; ``tls_cert`` has it, too, where this is None.
+        allow_plaintext_credentials: present credentials to another machine without TLS, too, where everybody on the way can
+            read them.
     """
 
     server_addr: str = "127.0.0.1"
@@ -338,6 +343,7 @@ class ClientConfig(_Common):
     tls_name: str | None = None
     tls_cert: str | PurePath | None = None
     tls_key: str | PurePath | None = None
+    allow_plaintext_credentials: bool = False
 
     def __post_init__(self) -> None:
         _Common.__post_init__(self)
@@ -350,8 +356,9 @@ class ClientConfig(_Common):
         number = isinstance(self.retry, int) and not isinstance(self.retry, bool) and self.retry >= 0
         if not number and not isinstance(self.retry, RetryPolicy):
             raise SettingsError("retry", self.retry, "a RetryPolicy or a whole number from 0")
-        if not isinstance(self.tls, bool):
-            raise SettingsError("tls", self.tls, "True or False")
+        for name in ("tls", "allow_plaintext_credentials"):
+            if not isinstance(getattr(self, name), bool):
+                raise SettingsError(name, getattr(self, name), "True or False")
         self._check_tls()
 
     def _check_tls(self) -> None:
@@ -417,6 +424,7 @@ class ClientSettings(_CommonSettings, total=False):
     tls_name: str | None
     tls_cert: str | PurePath | None
     tls_key: str | PurePath | None
+    allow_plaintext_credentials: bool
 
 
 class ServerChanges(ServerSettings, total=False):

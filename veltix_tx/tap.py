@@ -21,6 +21,7 @@ from twisted.python.usage import Options as UsageOptions
 
 from veltix_tx._version import __version__
 from veltix_tx.app.applications import Echo, Relay
+from veltix_tx.app.auth import TokenFile
 from veltix_tx.app.plugins import declared, event_names, find_plugins, name_of
 from veltix_tx.app.signals import Signals
 from veltix_tx.errors import MessageTypeError, SettingsError
@@ -89,6 +90,7 @@ class Options(UsageOptions):
         ["tls-cert", None, None, "PEM file with a certificate and its chain: serve --port with TLS. SIGHUP reads it again."],
         ["tls-key", None, None, "PEM file with its private key, where the certificate's file does not have it."],
         ["tls-client-ca", None, None, "PEM file with issuers: clients must show a certificate of one of them."],
+        ["tokens", None, None, "File of name:hash lines, see 'veltix token new': clients must present one of its tokens."],
     ]
 
     optFlags = [  # noqa: N815, RUF012 (Twisted's class attribute)
@@ -138,6 +140,7 @@ def makeService(options: Options, reactor: IReactorTime | Clocks | None = None) 
         given = _settings(options)
         _check_places(options, server)
         server.configure(**given)
+        _let_in_by_token(server, options)
         _enable(server, options["plugin"])
     except SettingsError as error:
         raise SystemExit(_line(error, options)) from error
@@ -248,6 +251,20 @@ def _settings(options: Options) -> dict[str, Any]:
             except ValueError:
                 raise SettingsError(field, options[option], rule) from None
     return given
+
+
+def _let_in_by_token(server: Server, options: Options) -> None:
+    """Let in only clients with a token of the file that is given."""
+    path = options["tokens"]
+    if path is None:
+        return
+    if server.authenticates:
+        rule = f"left out: --app {options['app']} decides itself who is let in"
+        raise SettingsError("tokens", path, rule)
+    tokens = TokenFile(path)
+    if not tokens.names:
+        _log.warn("{path} has no token: nobody is let in", path=path)
+    server.set_authenticate(tokens)
 
 
 def _check_places(options: Options, server: Server) -> None:

@@ -11,12 +11,14 @@ from enum import Enum
 from veltix_tx import limits, server, settings
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.net import addresses
-from veltix_tx.net.connection import last_reads, policing, protocol
-from veltix_tx.net.session import interface
+from veltix_tx.net.connection import authentication, last_reads, policing, protocol
+from veltix_tx.net.session import dispatcher, interface
 from veltix_tx.net.shared import admission, log_limiter
+from veltix_tx.net.shared import authentication as shared_authentication
 from veltix_tx.net.shared.counters import COUNTERS, MOST_TYPES
 from veltix_tx.net.transport import accept, endpoints, flow_control, sockets
 from veltix_tx.wire import pending
+from veltix_tx.wire.credentials import MAX_SECRET_SIZE
 from veltix_tx.wire.veltix import handshake
 from veltix_tx.wire.veltix.wire import HELLO_GAP
 
@@ -40,6 +42,8 @@ _UNITS = {
     "send_buffers": "bytes",
     "log_lines": "lines per second",
     "log_burst": "lines",
+    "messages": "messages per second",
+    "authentication_failures": "refusals per minute",
     "request": "seconds",
     "close": "seconds",
     "drain": "seconds",
@@ -55,6 +59,7 @@ _UNITS = {
     "max_delay": "seconds",
     "stable_after": "seconds",
     "jitter": "yes or no",
+    "after_refusal": "yes or no",
     "wire": "a release",
     "max_message_size": "bytes",
     "handshake_timeout": "seconds",
@@ -75,6 +80,7 @@ _UNITS = {
     "tls_cert": "a file",
     "tls_key": "a file",
     "tls_client_ca": "a file",
+    "allow_plaintext_credentials": "yes or no",
     "log_connections": "yes or no",
     "buffer_size": "bytes",
     "max_workers": "threads",
@@ -149,6 +155,21 @@ def fixed_limits() -> str:
                 f"{admission.PER_SOURCE}; any number from this machine's own addresses",
             ],
             ["network whose IPv6 addresses are one source", f"{addresses.SOURCE_BITS} bits"],
+            [
+                "how long a source is refused unasked after too many `authentication_failures`",
+                f"{shared_authentication.FIRST_WAIT:g} s, doubled each time up to {shared_authentication.LONGEST_WAIT:g} s; "
+                "never this machine's own addresses",
+            ],
+            ["sources whose refusals are remembered", shared_authentication.REMEMBERED],
+            [
+                "how long an identity may last behind its end where the calendar was set forward, or the machine slept",
+                f"{authentication.LOOK:g} s",
+            ],
+            ["bytes of a token, a name or a password, in JSON", MAX_SECRET_SIZE],
+            [
+                "how long messages above `limits.messages` wait at least, to be handled several at a time",
+                f"{dispatcher.THROTTLE * 1000:g} ms",
+            ],
             ["how long a peer that has been sent everything may take to close, too", f"{protocol.LINGER:g} s"],
             [
                 "how long nothing more comes before a drain takes what had arrived for read",
@@ -187,7 +208,7 @@ def fixed_limits() -> str:
 
 
 _WHY = {
-    "AUTHENTICATION_FAILED": "the server refused its client's credentials",
+    "AUTHENTICATION_FAILED": "the server refused its client, or the client's credentials could not be had or sent; see `cause`",
     "PEER_CLOSED": "the peer closed the connection politely; `SERVER_CLOSED` is another name for it",
     "ERROR": "the transport failed in a way of its own",
     "MANUAL": "this side closed it",
@@ -200,6 +221,7 @@ _WHY = {
     "OVERLOAD": "all connections together kept more than they may, and this one the most",
     "REJECTED": "`on_connect` failed, or refused the session with `Rejected`; `cause` says why",
     "PING_TIMEOUT": "the peer was silent, and did not answer a ping either",
+    "IDENTITY_EXPIRED": "its peer's identity has come to its end, and was not renewed",
     "TLS_FAILED": "one side refuses the other's certificate, or does not speak TLS; `cause` says which",
 }
 

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from veltix_tx import errors
 from veltix_tx.limits import Limits
+from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.error_codes import ERROR_CODES
 from veltix_tx.wire.events import Event, RejectReason
 from veltix_tx.wire.interface import Role
@@ -181,10 +182,13 @@ _SAID = {
     Step.SAY_HELLO: "send the hello",
     Step.READ_ACK: "read HELLO_ACK: its request id is the HELLO's, its version one that this release's servers get",
     Step.READ_CLIENT: "read the client's JSON; check its version",
+    Step.READ_CREDENTIALS: "read the client's credentials, where both agreed on them",
+    Step.AUTHENTICATE: "wait for the verdict on the client, where the server decides who is let in",
     Step.SEND_RESULT: 'send `{"result": "ok"}`',
     Step.READ_HELLO: "read HELLO, a pinned client behind whatever comes before it; check its version",
     Step.SEND_ACK: "send HELLO_ACK with the HELLO's request id",
     Step.READ_SERVER: "read the server's JSON; check its version",
+    Step.PRESENT: "wait for this side's credentials and send them, where both agreed on them",
     Step.SEND_CLIENT: "send this side's JSON",
     Step.READ_RESULT: 'read `{"result": "ok"}`',
     Step.READ_PONG: "read the PONG with the PING's request id",
@@ -213,6 +217,10 @@ _CALLS: dict[str, Callable[[VeltixConnection], object]] = {
     "send_encoded()": lambda side: side.send_encoded([b""]),
     "send_ping()": lambda side: side.send_ping(1),
     "reply_error()": lambda side: side.reply_error(1),
+    "accept()": lambda side: side.accept(),
+    "reject()": lambda side: side.reject(),
+    "present()": lambda side: side.present(None),
+    "reauthenticate()": lambda side: side.reauthenticate(Token("a token"), 1),
 }
 
 
@@ -377,6 +385,51 @@ def agreed() -> str:
     return f"A whole conversation, contents as text, in which a handler fails:\n\n```text\n{body}\n```"
 
 
+def who() -> str:
+    """The bytes of handshakes that ask who the client is, and of new credentials."""
+    types = MessageRegistry()
+    clocks = {"calendar_ms": lambda: 0, "uptime_ms": lambda: 0, "getrandbits": lambda bits: 0}
+
+    def conversation(credentials: Token | Password | None, *, lets_in: bool) -> str:
+        lines: list[str] = []
+        server = VeltixConnection(Role.SERVER, None, **clocks, types=types, authenticates=True)
+        client = VeltixConnection(Role.CLIENT, None, **clocks, types=types)
+
+        def deliver(sender: VeltixConnection, receiver: VeltixConnection, what: str) -> None:
+            data = b"".join(sender.data_to_send())
+            framed = data.startswith(W15.magic)
+            shown = f"{_spaced(W15, data[:15])} {data[15:].decode()}" if framed else f"{data[:2].hex()} {data[2:].decode()}"
+            lines.append(f"{what:<20} {shown}")
+            receiver.receive_data(data, 0)
+
+        server.start(), client.start()
+        deliver(server, client, "server hello")
+        deliver(client, server, "client hello")
+        client.present(credentials)
+        deliver(client, server, "client credentials")
+        if not lets_in:
+            server.reject()
+            deliver(server, client, "server result")
+            return "\n".join(lines)
+        server.accept()
+        deliver(server, client, "server result")
+        for token, verdict in (("another", server.accept), ("a guess", server.reject)):
+            client.reauthenticate(Token(token), client.allocate_id(()))
+            deliver(client, server, "client AUTHENTICATE")
+            verdict()
+            deliver(server, client, "server AUTHENTICATE")
+        return "\n".join(lines)
+
+    return "\n\n".join(
+        (
+            "A client that is let in by its token, and presents another one, which is accepted, and a third, which is not:",
+            f"```text\n{conversation(Token('a token'), lets_in=True)}\n```",
+            "One that is refused with its name and password:",
+            f"```text\n{conversation(Password('ann', 'a guess'), lets_in=False)}\n```",
+        )
+    )
+
+
 def failures() -> str:
     """The codes of a FAILED."""
     return table(["code", "when"], ([f"`{code}`", meaning] for code, meaning in ERROR_CODES.items()))
@@ -431,6 +484,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "exchanges": exchanges,
     "codes": codes,
     "agreed": agreed,
+    "who": who,
     "failures": failures,
     "refusals": refusals,
     "id halves": id_halves,

@@ -134,6 +134,18 @@ def test_blocking_handler_stops_nobody_else(runner):
     assert key in asking.finish()
 
 
+def test_tokens_tell_readers_from_writers(runner):
+    """A writer's token lets write, a reader's read alone, and a guess nothing."""
+    server = runner.start("python 11_tokens.py serve 0")
+    tokens = {name: server.wait_for(rf"{name}: (\S+)")[1] for name in ("reader", "writer")}
+    port = server.wait_for(LISTENING)[1]
+
+    assert "written by writer" in runner.run(f"python 11_tokens.py write {tokens['writer']} hello {port}")
+    assert "hello" in runner.run(f"python 11_tokens.py read {tokens['reader']} {port}")
+    assert "forbidden: " in runner.run(f"python 11_tokens.py write {tokens['reader']} bye {port}")
+    assert "the server refused the credentials" in runner.run(f"python 11_tokens.py read guess {port}")
+
+
 def test_a_plugin_has_two_halves(runner):
     """Who is there is answered, who comes and goes is told, by a plugin at either end."""
     port = runner.start("python 10_plugin.py serve 0").wait_for(LISTENING)[1]

@@ -34,6 +34,7 @@ from veltix_tx import (
     Session,
     SessionClosed,
     SettingsError,
+    Token,
 )
 from veltix_tx.net import threads
 from veltix_tx.net.clock import Clocks
@@ -122,6 +123,10 @@ CALLS: dict[str, tuple[Call, Check]] = {
     ),
     "Server.reload_tls": (lambda s: s.server.reload_tls(), lambda s, got: got == 0),
     "Server.route": (lambda s: _decorated(s.server.route(s.other)), lambda s, got: s.server.unregister_route(s.other)),
+    "Server.set_authenticate": (
+        lambda s: s.new_server.set_authenticate(str),
+        lambda s, got: got is None and s.new_server.authenticates,
+    ),
     "Server.select": (lambda s: s.server.select(["old"]), lambda s, got: got == [s.session]),
     "Server.setName": (lambda s: s.new_server.setName("veltix"), lambda s, got: s.new_server.name == "veltix"),
     "Server.setServiceParent": (
@@ -192,6 +197,7 @@ CALLS: dict[str, tuple[Call, Check]] = {
         lambda s: (s.new_client.startService(), s.new_client.connect()),
         lambda s, got: got == (None, s.new_client.session) and s.new_client.running,
     ),
+    "Client.reauthenticate": (lambda s: s.client.reauthenticate(Token("new")), lambda s, got: got is None),
     "Client.stopService": (lambda s: s.client.stopService(), lambda s, got: got is None and s.client.session is None),
     "Client.stop_retry": (lambda s: s.client.stop_retry(), lambda s, got: got is None),
     "Client.unregister_route": (lambda s: s.client.unregister_route(s.other), lambda s, got: got is True),
@@ -258,9 +264,9 @@ class Named(Plugin):
 
 async def scene(loopback: Any) -> Scene:
     """Connect a client to a server."""
-    server = await loopback.server()
+    server = await loopback.server(authenticate=lambda credentials: credentials.token)
     other = MessageType(202, "other", registry=loopback.types)
-    client = loopback.client(server.port)
+    client = loopback.client(server.port, credentials=Token("old"))
     client.register_route(other, lambda message: b"the client's")
     client.register_service(Doubles())
     arrived: Deferred[Session] = Deferred()
@@ -271,7 +277,7 @@ async def scene(loopback: Any) -> Scene:
     session.add_tag("old", 1)
     parent = MultiService()
     parent.startService()
-    new_server, new_client = loopback.made_server(), loopback.client(server.port)
+    new_server, new_client = loopback.made_server(), loopback.client(server.port, credentials=Token("new"))
     loopback._ends += [parent.stopService, new_server.stopService]
     return Scene(server, client, session, new_server, new_client, loopback.chat, loopback.news, other, parent)
 

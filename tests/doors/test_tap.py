@@ -80,6 +80,7 @@ def test_options_reach_the_settings() -> None:
         (("--app", "no_such_module:server"), "--app no_such_module:server"),
         (("--app", "os:nothing"), "--app os:nothing"),
         (("--app", "os:sep"), "it is str"),
+        (("--tokens", "none.txt"), "--tokens none.txt: it must be a file that can be read (No such file or directory)"),
     ],
 )
 def test_a_mistake_is_one_line(arguments: tuple[str, ...], said: str) -> None:
@@ -116,6 +117,29 @@ def test_a_servers_own_settings_hold_where_no_option_is_given(folder: Path, text
     service: Any = makeService(options("--app", "tap_app:server", "--wire", "1.6.3"))
     (server,) = list(service)
     assert (server.config.port, server.config.wire) == (7777, "1.6.3")
+
+
+def test_tokens_decide_who_is_let_in(folder: Path, log_events: Any) -> None:
+    """--tokens is the server's hook, whatever is served; a file without tokens lets nobody in, which is said."""
+    (folder / "tokens.txt").write_text(f"ann:{'0' * 64}\n")
+    (folder / "tap_app.py").write_text("from veltix_tx import Server\nserver = Server()\n")
+    for app in ("echo", "relay", "tap_app:server"):
+        (server,) = list(makeService(options("--app", app, "--tokens", "tokens.txt")))  # type: ignore[call-overload]
+        assert repr(server._authenticate) == "<TokenFile tokens.txt, 1 tokens>"
+    assert not any("nobody is let in" in event.get("log_format", "") for event in log_events)
+    (folder / "tokens.txt").write_text("# none\n")
+    makeService(options("--tokens", "tokens.txt"))
+    assert any("nobody is let in" in event.get("log_format", "") for event in log_events)
+
+
+def test_two_that_decide_are_a_mistake(folder: Path) -> None:
+    """--tokens with an app whose Server has a hook names both: which of them holds must not be a guess."""
+    (folder / "tokens.txt").write_text("")
+    (folder / "tap_app.py").write_text("from veltix_tx import Server\nserver = Server(authenticate=print)\n")
+    with pytest.raises(SystemExit) as caught:
+        makeService(options("--app", "tap_app:server", "--tokens", "tokens.txt"))
+    said = "twistd veltix: --tokens tokens.txt: it must be left out: --app tap_app:server decides itself who is let in"
+    assert str(caught.value) == said
 
 
 @pytest.mark.parametrize(("option", "value"), [("--port", "8081"), ("--interface", "127.0.0.1")])

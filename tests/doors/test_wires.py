@@ -29,7 +29,7 @@ def objects(token: str = "secret", **settings: Any) -> Pair:
     """Return the same of the wire of objects; the server lets in who says "secret"."""
     types = MessageRegistry()
     order = MessageType(name="order", registry=types)
-    settings.setdefault("authenticate", lambda credentials: "ann" if credentials == {"token": "secret"} else None)
+    settings.setdefault("authenticate", lambda credentials: "ann" if credentials.presented == {"token": "secret"} else None)
     return MemoryNetwork(), Server(wire=Objects(), types=types, **settings), Client(wire=Objects(token), types=types), order
 
 

@@ -13,7 +13,7 @@ from tests.programs.fuzz_inputs import corpus, mutated
 from tests.programs.fuzz_targets import TARGETS
 
 FUZZER = Path(__file__).parents[1] / "programs" / "fuzz.py"
-TRIES = {"server": 300, "client": 300}
+TRIES = {"server": 300, "authentication": 300, "client": 300}
 """Changed inputs for each target; 2000 unless said here."""
 
 

@@ -20,7 +20,8 @@ from tests.support.interop.driver import (
     each_release,
     running,
 )
-from veltix_tx import DisconnectReason, Response, Session, Timeouts
+from veltix_tx import Credentials, DisconnectReason, Response, Session, Timeouts, Token
+from veltix_tx.errors import LocalProtocolError
 
 pytestmark = pytest.mark.deadline(10)
 
@@ -102,6 +103,50 @@ async def test_a_failed_request_says_nothing_to_a_real_client(release: str, fold
         assert await real.next("received") == [NOTE.code, b"behind".hex()]
         logged_failures.flush(ZeroDivisionError)
         assert session.peer.features == ()
+
+
+@pytest.mark.parametrize("release", each_release(*RELEASES))
+async def test_a_hook_decides_on_a_real_client(release: str, folders: dict[str, Path]) -> None:
+    """A real client presents nothing: the hook has its version and address, lets it in or leaves it without a session."""
+    asked: list[Credentials] = []
+    verdicts: list[object] = []
+
+    def decide(credentials: Credentials) -> object:
+        asked.append(credentials)
+        return deferLater(reactor, 0.02, verdicts.pop, 0)  # type: ignore[arg-type]
+
+    from twisted.internet import reactor
+
+    async with OurServer(wire=release, authenticate=decide) as ours:
+        verdicts += ["ann", None]
+        async with running(folders[release], "client") as real:
+            assert await real.call("connect", ours.port) is True
+            session = await ours.connected.get()
+            assert session.identity == "ann"
+            await converse(session, ours.noted, real)
+        async with running(folders[release], "client") as real:
+            connected = await real.call("connect", ours.port)
+            assert connected is (release < "1.8")  # those do not wait for their server's last word
+        while ours.server.counters["closed_authentication_failed"] < 1:
+            await deferLater(reactor, 0.01, lambda: None)  # type: ignore[arg-type]
+        assert ours.server.counters["ready"] == 1
+    assert {(each.token, each.name, each.ip) for each in asked} == {(None, None, "127.0.0.1")}
+    assert {each.version for each in asked} == {session.peer.version}
+
+
+@pytest.mark.parametrize("release", each_release(*RELEASES))
+async def test_no_secret_is_sent_to_a_real_server(release: str, folders: dict[str, Path]) -> None:
+    """A client with credentials talks to a real server as one without: there is nobody to present them to."""
+    async with (
+        running(folders[release], "server") as real,
+        OurClient(await real.call("listen"), credentials=Token("s3cret")) as ours,
+    ):
+        session = await ours.connect()
+        await real.next("connected")
+        await converse(session, ours.noted, real)
+        assert session.peer.features == ()
+        with pytest.raises(LocalProtocolError):
+            await ours.client.reauthenticate()
 
 
 WITH_ERROR = [each for each in RELEASES if each < "2."]

@@ -23,6 +23,7 @@ OF_NO_PEER = {
     "net/connection/connection_log.py: connection {connection}": "the operator has asked for a line of each connection",
     "tap.py: SIGHUP": "the operator's",
     "tap.py: {line}": "once when the process starts",
+    "tap.py: {path} has no token": "the same",
     "app/plugins.py: plugin {name} sees": "once for each registration",
     "dropin/veltix/routing.py: Route for type": "the program's registration of routes",
     "dropin/veltix/routing.py: Unknown event type": "the program's registration of callbacks",

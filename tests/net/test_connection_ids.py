@@ -234,7 +234,7 @@ def test_lines_about_authentication_carry_the_id(judge: Any, log_events: list[An
     logged_failures.flush()
     lines = {formatEvent(event): event["connection"] for event in log_events if "connection" in event}
     assert all(f"({connection})" in text for text, connection in lines.items())
-    of_the_server = {connection for text, connection in lines.items() if "authenticate failed" in text or "credentials" in text}
+    of_the_server = {connection for text, connection in lines.items() if "authenticate failed" in text or "identity" in text}
     assert len(of_the_server) == 1
 
 

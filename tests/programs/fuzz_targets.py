@@ -20,6 +20,7 @@ from typing import Any
 from veltix_tx.encodings import decode_json, decode_utf8
 from veltix_tx.errors import InvalidContent, RemoteProtocolError, VeltixError
 from veltix_tx.wire.contents import FORMATS, content_codec
+from veltix_tx.wire.credentials import Token
 from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, PingsAnswered, RejectReason
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, Response
@@ -293,6 +294,38 @@ def server(data: bytes) -> None:
 
 
 @_no_failure_logged()
+def authentication(data: bytes) -> None:
+    """A server that decides who is let in: whatever a peer says, nothing is handled of one without a token, and nothing is left."""
+    from veltix_tx import Server
+    from veltix_tx.testing import MemoryNetwork
+
+    if len(data) < CHOSEN_BY:
+        return
+    network, handled = MemoryNetwork(), list[object]()
+    made = Server(types=MessageRegistry(open=True), random=_Dice(), authenticate=lambda credentials: credentials.token in _TOKENS)
+    for event in ("on_connect", "on_recv"):
+        made.set_callback(event, lambda session, message=None: handled.append(session.identity))
+    network.serve(made)
+    peer = network.dial()
+    for chunk in _cut(data[CHOSEN_BY:], data[2]):
+        if peer.closed:
+            break
+        peer.send(chunk)
+    network.advance(data[1] % 8)
+    assert set(handled) <= {True}
+    if not peer.closed:
+        peer.hang_up()
+    network.advance(60)
+    assert len(made.clients) == len(made._hub) == len(made._connections) == 0
+    made.stopService()
+    network.advance(60)
+    assert network.clock.getDelayedCalls() == []
+
+
+_TOKENS = ("good", "better")
+
+
+@_no_failure_logged()
 def client(data: bytes) -> None:
     """A whole client: whatever its server says, connecting ends in a session or an error, and closing leaves nothing."""
     from veltix_tx import Client
@@ -301,7 +334,8 @@ def client(data: bytes) -> None:
     if len(data) < CHOSEN_BY:
         return
     network = MemoryNetwork()
-    made = Client(types=MessageRegistry(open=True), wire=_pinned(data[0]), retry=0, random=_Dice())
+    types, credentials = MessageRegistry(open=True), Token("good")
+    made = Client(types=types, wire=_pinned(data[0]), retry=0, random=_Dice(), credentials=credentials)
     peer, connecting = network.answer(made)
     outcome: list[object] = []
     connecting.addBoth(outcome.append)
@@ -335,6 +369,7 @@ TARGETS: dict[str, Target] = {
     "client-connection": partial(_connection, Role.CLIENT, ready=True),
     "contents": contents,
     "server": server,
+    "authentication": authentication,
     "client": client,
 }
 
@@ -355,6 +390,7 @@ DICTIONARY = (
     ),
     *(b'"v"', b'"pv"', b'"meta"', b'"error"', b'"result"', b'"ok"', b'"1.0"', b'"layouts"', b'"layout"', b'"W22"', b'"id_window"'),
     *(b"\0\x64", b'"features"', b'"errors"', b'"code"', b'"message"'),
+    *(b"\0\x6e", b'"identity"', b'"credentials"', b'"token"', b'"name"', b'"password"', b'"good"', b'"authentication_failed"'),
     *(release.announces.encode() for release in RELEASES.values() if release.announces),
 )
 """What a mutation may put in: bytes that mean something on some wire."""
@@ -364,6 +400,8 @@ def seeds(name: str) -> list[bytes]:
     """Return the inputs a fuzzer of this target begins with: recorded sessions, and what peers of each release say."""
     if name == "contents":
         return [b'{"a": [1, 2.5, null, "x"]}', b"text", b"[" * 100, b"1" * 5000, b"\xff\xfe", b'"\\ud800"', b"NaN", b"-1e999"]
+    if name == "authentication":
+        return [bytes([0, settings, cut]) + said for said in _presented() for settings in (1, 130) for cut in (0, 2, 9)]
     vectors = json.loads((Path(__file__).parents[1] / "wire" / "veltix" / "vectors.json").read_text())
     found = []
     for release, recorded in vectors["sessions"].items():
@@ -382,6 +420,10 @@ def seeds(name: str) -> list[bytes]:
         first = ALL_LAYOUTS.index(layout) if name == "frames" else wire
         opening = b"" if name == "frames" or "connection" in name else _agreeing(role, release)
         found += [bytes([first, 1, 3]) + opening + talk, bytes([first, 0, 9]) + opening + _spoiled(layout)]
+    if name == "client":
+        asking = _as_json({"v": "2.0.0", "pv": "1.0", "meta": {"features": ["errors", "identity"]}})
+        verdicts = (_as_json({"result": "ok"}), _as_json({"error": "authentication_failed"}), b"\0\0", b"\xff\xff")
+        found += [bytes([0, 1, cut]) + asking + verdict for verdict in verdicts for cut in (0, 7)]
     choice = {"v": "2.0.0", "pv": "1.0", "meta": {"layouts": ["W22"], "layout": "W22"}}
     for opening in (_as_json(choice) + _as_json({"result": "ok"}), _as_json({"error": "full"}), _as_json([1]), _frame(W62, 1, b"")):
         found += [bytes([0, settings, 2]) + opening for settings in (1, 4, 130)] if "handshake" in name else []
@@ -393,6 +435,19 @@ def seeds(name: str) -> list[bytes]:
 
 def _frame(layout: Layout, code: int, content: bytes, request_id: int = _REQUEST_ID) -> bytes:
     return layout.pack(code, content, request_id, 0) + content
+
+
+def _presented() -> Iterator[bytes]:
+    """Yield what clients of this package say that present something, and go on with other credentials."""
+    forms: list[object] = [{"token": "good"}, {"token": "bad"}, {"name": "ann", "password": "good"}, None, 5, {}]
+    frames = b"".join(
+        _frame(SUPERSET.layout, code, content)
+        for code, content in ((200, b"x"), (110, b'{"token": "better"}'), (110, b'{"token": "bad"}'), (110, b"5"), (200, b"y"))
+    )
+    for features in (["errors", "identity"], ["identity"], ["errors"]):
+        for credentials in forms:
+            hello = _as_json({"v": "2.0.0", "pv": "1.0", "meta": {"features": features}})
+            yield hello + _as_json({"credentials": credentials}) + frames
 
 
 _FAILED = b'{"code": "handler_failed", "message": "no"}'

@@ -106,7 +106,7 @@ class Line:
     ) -> None:
         settings = {
             key: protocol_settings.pop(key)
-            for key in ("max_message_size", "handshake_timeout", "buffer_size")
+            for key in ("max_message_size", "handshake_timeout", "buffer_size", "allow_plaintext_credentials")
             if key in protocol_settings
         }
         self.clock = Clock()

@@ -19,6 +19,7 @@ from veltix_tx.errors import (
     NotReady,
     RemoteProtocolError,
 )
+from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.events import AuthenticationRequested, ConnectionFailed, Event, HandshakeCompleted
 from veltix_tx.wire.interface import Role, WireConnection, WireContext
 from veltix_tx.wire.messages import MessageType, Response
@@ -64,10 +65,16 @@ class _Connection:
         return []
 
     def accept(self) -> list[Event]:
-        raise LocalProtocolError("no authentication is pending")
+        raise LocalProtocolError("the connection waits for no verdict")
 
     def reject(self) -> None:
-        raise LocalProtocolError("no authentication is pending")
+        raise LocalProtocolError("the connection waits for no verdict")
+
+    def present(self, credentials: Token | Password | None) -> list[Event]:
+        raise LocalProtocolError("this wire has its own token")
+
+    def reauthenticate(self, credentials: Token | Password, request_id: int) -> int:
+        raise LocalProtocolError("this wire has its own token")
 
     def refuse(self) -> None:
         self._out.append(b"full\n")

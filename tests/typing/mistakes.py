@@ -6,7 +6,22 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 
-from veltix_tx import Client, ClientConfig, DisconnectState, Events, MessageType, Request, Response, Server, Session
+from veltix_tx import (
+    Client,
+    ClientConfig,
+    Credentials,
+    DisconnectState,
+    Events,
+    Identity,
+    MessageType,
+    Password,
+    Request,
+    Response,
+    Server,
+    Session,
+    Token,
+    TokenFile,
+)
 from veltix_tx.testing import MemoryNetwork
 
 
@@ -44,6 +59,55 @@ client = Client(b"h", 1)  # E: arg-type
 client = Client("h", 1, max_connections=3)  # E: call-arg
 client.configure(retrry=3)  # E: call-arg
 client.configure(tls="yes")  # E: arg-type
+
+# Who is it?
+
+
+def of_a_text(token: str) -> str | None:
+    return token
+
+
+def of_nothing() -> str:
+    return "ann"
+
+
+async def of_a_session(client: Session) -> str | None:
+    return None
+
+
+async def allowed_later(client: Session) -> bool:
+    return True
+
+
+server = Server(authenticate=of_a_text)  # E: arg-type
+server = Server(authenticate=of_nothing)  # E: arg-type
+server = Server(authenticate=of_a_session)  # E: arg-type
+server = Server(authenticate="tokens.txt")  # E: arg-type
+server.set_authenticate(of_a_text)  # E: arg-type
+server.route(CHAT, allow=allowed_later)  # E: arg-type
+server.route(CHAT, allow=lambda client: client.identity)  # E: arg-type return-value
+server.route(CHAT, allow=of_nothing)  # E: arg-type
+server.route(CHAT, allow="admin")  # E: call-overload
+server.clients[0].identity.name  # E: attr-defined
+server.select(identiy="ann")  # E: call-arg
+
+client = Client(credentials="s3cret")  # E: arg-type
+client = Client(credentials=("ann", "s3cret"))  # E: arg-type
+client = Client(credentials=lambda: "s3cret")  # E: arg-type
+client = Client(authenticate=of_nothing)  # E: call-arg
+client.reauthenticate("s3cret")  # E: arg-type
+Token()  # E: call-arg
+Token(b"s3cret")  # E: arg-type
+Token("s3cret").token = "other"  # E: misc
+Password("s3cret")  # E: call-arg
+TokenFile()  # E: call-arg
+Identity()  # E: call-arg
+
+
+def reads_too_much(credentials: Credentials) -> None:
+    credentials.token.upper()  # E: union-attr
+    credentials.secret  # E: attr-defined
+
 
 # Handlers of a server.
 

@@ -18,13 +18,16 @@ from veltix_tx import (
     BufferSize,
     Client,
     ClientConfig,
+    Credentials,
     DisconnectReason,
     DisconnectState,
     Events,
+    Identity,
     InvalidContent,
     Limits,
     MessageRegistry,
     MessageType,
+    Password,
     Plugin,
     RemoteError,
     Request,
@@ -37,6 +40,8 @@ from veltix_tx import (
     Session,
     SessionClosed,
     Timeouts,
+    Token,
+    TokenFile,
     VeltixServerFactory,
 )
 from veltix_tx.testing import MemoryNetwork
@@ -86,6 +91,49 @@ server = Server(endpoints=("tcp:8080", "1.9.0@tcp:8090"))
 server = Server(port=8443, tls_cert="cert.pem", tls_key=Path("key.pem"))
 server.configure(port=0, host="::", max_connection=3)
 server.configure(ServerConfig())
+
+# Who is it?
+
+
+def known(credentials: Credentials) -> str | None:
+    if credentials.certificate is not None:
+        return credentials.certificate.subject.rfc4514_string()
+    return credentials.name if credentials.password == "s3cret" and credentials.encrypted else credentials.ip or None
+
+
+async def looked_up(credentials: Credentials) -> Identity | None:
+    return Identity(await succeed("ann"), expires_at=math.inf) if credentials.token else None
+
+
+def in_a_deferred(credentials: Credentials) -> Deferred[Identity | None]:
+    return succeed(None)
+
+
+def is_ann(client: Session) -> bool:
+    return isinstance(client.identity, Identity) and client.identity.name == "ann"
+
+
+async def new_token() -> Token:
+    return await succeed(Token("s3cret"))
+
+
+for hook in (known, looked_up, in_a_deferred, TokenFile("tokens.txt"), lambda credentials: credentials.token):
+    server = Server(authenticate=hook)
+server.set_authenticate(known)
+server.route(CHAT, allow=is_ann, concurrent=True)(lambda client, message: message.content)
+server.route(CHAT, allow=lambda client: client.identity == "ann", thread=True)(lambda client, message: message.content)
+server.broadcast(CHAT, b"x", to=server.select(["mobile"], identity="ann"))
+client = Client(credentials=Token("s3cret"), allow_plaintext_credentials=True)
+client = Client(credentials=Password("ann", "s3cret"), retry=RetryPolicy(after_refusal=True))
+client = Client(credentials=lambda: Token("s3cret"))
+client = Client(credentials=new_token)
+client.blocking.reauthenticate(timeout=3)
+
+
+async def renewed() -> None:
+    await client.reauthenticate()
+    await client.reauthenticate(Token("s3cret"), timeout=3)
+
 
 client = Client()
 client = Client("127.0.0.1", 8080)

@@ -47,15 +47,16 @@ class Hub:
             self._index(session, name, True)
         session._tag_observers += self._watchers
 
-    def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = ()) -> list[Session]:
-        """Return the open sessions with all of some tags, and with any of some others.
+    def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = (), *, identity: object = None) -> list[Session]:
+        """Return the open sessions with all of some tags, with any of some others, and with an identity.
 
         The time it takes grows with the sessions that have the rarest of ``all_of``, or with those
-        that have one of ``any_of`` if these are fewer, not with all there are.
+        that have one of ``any_of`` if these are fewer, and with all there are only where neither is given.
 
         Args:
             all_of: tags that must all be set; none excludes nobody.
             any_of: tags of which one must be set; none excludes nobody.
+            identity: what ``session.identity`` must be equal to; None excludes nobody.
 
         Raises:
             SettingsError: one of them is a text, or no iterable.
@@ -78,6 +79,7 @@ class Hub:
             and session.closed is None
             and (not required or session.tags.has_all(required))
             and (not either or session.tags.has_any(either))
+            and (identity is None or session.identity == identity)
         ]
 
     def broadcast(

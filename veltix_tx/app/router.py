@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from veltix_tx.app.allow import Allow, allows, check_allow
 from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import SessionClosed, SettingsError
 from veltix_tx.interfaces import Events, IVeltixApplication
@@ -88,6 +89,7 @@ class Router:
         concurrent: bool = False,
         thread: bool = False,
         timeout: float | None = None,
+        allow: Allow | None = None,
     ) -> None:
         """Register a handler for one type.
 
@@ -101,10 +103,11 @@ class Router:
             thread: call it in a thread, because it may block.
             timeout: seconds for its Deferred or coroutine, ``timeouts.handler`` by default,
                 ``math.inf`` for no end.
+            allow: decides for each message whether the handler is called, by its session.
 
         Raises:
-            SettingsError: the type has a route already or is none, the handler cannot be called, a
-                coroutine function is to run in a thread, or the timeout cannot be.
+            SettingsError: the type has a route already or is none, the handler or ``allow`` cannot be called, a
+                coroutine function is to run in a thread or to allow, or the timeout cannot be.
         """
         _check_callable(handler)
         self.check_type(message_type)
@@ -116,11 +119,12 @@ class Router:
             check_seconds("timeout", timeout, endless=True)
         if thread and (iscoroutinefunction(handler) or self._workers is None):
             raise SettingsError("thread", True, "False for a coroutine function, and for a router without workers")
+        check_allow(allow)
         if message_type.codec is not None or message_type.reply_codec is not None:
             handler = _with_values(handler, message_type, self._server)
         terms = None
-        if thread or concurrent or timeout is not None:
-            terms = _Terms(concurrent, timeout, self._workers if thread else None)
+        if thread or concurrent or timeout is not None or allow is not None:
+            terms = _Terms(concurrent, timeout, self._workers if thread else None, allow)
         self._routes[message_type.key] = (handler, terms)
         if self._server and terms is None:
             self.direct[message_type.key] = handler
@@ -238,8 +242,12 @@ class _Terms:
     concurrent: bool
     timeout: float | None
     workers: Callable[[], Workers] | None  # of a route in a thread
+    allow: Allow | None
 
     def call(self, handler: Handler, session: Session, message: Response, arguments: tuple[object, ...]) -> object:
+        if self.allow is not None and not allows(self.allow, session):
+            session._forbid(message, f"a message of type {message.type.code}")
+            return None
         workers = self.workers
         if workers is not None and session.is_gone:
             return None  # nobody waits for it, and once it has a thread it could not be cancelled

@@ -15,6 +15,7 @@ from msgspec.structs import astuple
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
+from veltix_tx.app.allow import Allow, allows, check_allow
 from veltix_tx.errors import InvalidArguments, InvalidContent, MessageTypeError, MethodNotFound, RpcError, SettingsError
 from veltix_tx.limits import check_seconds
 from veltix_tx.net.awaitables import LATER, as_deferred
@@ -72,6 +73,7 @@ class Methods:
         thread: bool = False,
         concurrent: bool = True,
         timeout: float | None = None,
+        allow: Allow | None = None,
     ) -> None:
         """Register a function as a method; see :meth:`RoutedService.register_rpc`."""
         if not callable(function):
@@ -85,8 +87,9 @@ class Methods:
             check_seconds("timeout", timeout, endless=True)
         if thread and (inspect.iscoroutinefunction(function) or self._workers is None):
             raise SettingsError("thread", True, "False for a coroutine function, and where there are no workers")
+        check_allow(allow)
         workers = self._workers if thread else None
-        self._methods[method] = _Method(method, function, concurrent=concurrent, workers=workers, timeout=timeout)
+        self._methods[method] = _Method(method, function, concurrent=concurrent, workers=workers, timeout=timeout, allow=allow)
 
     def unregister(self, name: str) -> bool:
         """Serve a method no more; return whether there was one."""
@@ -108,6 +111,9 @@ class Methods:
         method = self._methods.get(call.method)
         if method is None:
             raise MethodNotFound(call.method)
+        if method.allow is not None and not allows(method.allow, session):
+            session._forbid(message, f"a call of {method.name}")
+            return None
         try:
             result = method.call(session, call)
             if not isinstance(result, LATER):
@@ -177,6 +183,7 @@ class _Method:
         concurrent: whether other messages go ahead while it is not done.
         workers: of a function that runs in a thread, else None.
         timeout: seconds it may take, None for ``timeouts.handler``.
+        allow: decides whom it serves; everybody by default.
     """
 
     def __init__(
@@ -187,11 +194,13 @@ class _Method:
         concurrent: bool,
         workers: Callable[[], Workers] | None,
         timeout: float | None,
+        allow: Allow | None = None,
     ) -> None:
         self.name = name
         self.title = f"the method {name}"
         self.concurrent = concurrent
         self.timeout = timeout
+        self.allow = allow
         self._function = function
         self._workers = workers
         self._parameters = _parameters(function)

@@ -12,6 +12,7 @@ from twisted.application.service import IServiceCollection, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from veltix_tx.app.allow import Allow
 from veltix_tx.app.plugins import Plugin, Plugins, name_of
 from veltix_tx.app.router import Handler, Router
 from veltix_tx.app.rpc import Methods
@@ -114,7 +115,14 @@ class RoutedService(Service):
     def rpc(self, function: F, /) -> F: ...
     @overload
     def rpc(
-        self, name: str | None = None, /, *, thread: bool = ..., concurrent: bool = ..., timeout: float | None = ...
+        self,
+        name: str | None = None,
+        /,
+        *,
+        thread: bool = ...,
+        concurrent: bool = ...,
+        timeout: float | None = ...,
+        allow: Allow | None = ...,
     ) -> Callable[[F], F]: ...
     def rpc(self, function: Any = None, /, **terms: Any) -> Any:
         """Serve a function as a method that the other side calls by name; a decorator, with or without arguments.
@@ -126,7 +134,7 @@ class RoutedService(Service):
 
         Args:
             function: the function, or the method's name where that is another than the function's.
-            terms: ``thread``, ``concurrent`` and ``timeout`` as :meth:`register_rpc` has them.
+            terms: ``thread``, ``concurrent``, ``timeout`` and ``allow`` as :meth:`register_rpc` has them.
 
         Raises:
             SettingsError: as :meth:`register_rpc`.
@@ -150,6 +158,7 @@ class RoutedService(Service):
         thread: bool = False,
         concurrent: bool = True,
         timeout: float | None = None,
+        allow: Allow | None = None,
     ) -> None:
         """Serve a function as a method.
 
@@ -160,12 +169,14 @@ class RoutedService(Service):
             thread: call it in a thread, because it may block.
             concurrent: let the caller's later messages go ahead while its Deferred or coroutine is not done.
             timeout: seconds for its Deferred or coroutine, ``timeouts.handler`` by default, ``math.inf`` for no end.
+            allow: a plain function: the method serves only sessions for which ``allow(session)`` is True; others are told that it
+                is ``forbidden``. An exception, and anything else than True, forbids.
 
         Raises:
             SettingsError: the name is taken, reserved or too long, the function cannot be called, has ``*args`` or
-                ``**kwargs`` or annotations that cannot be looked up or sent, or is a coroutine function for a thread.
+                ``**kwargs`` or annotations that cannot be looked up or sent, or is a coroutine function for a thread or to allow.
         """
-        self._methods.register(function, name, thread=thread, concurrent=concurrent, timeout=timeout)
+        self._methods.register(function, name, thread=thread, concurrent=concurrent, timeout=timeout, allow=allow)
 
     @from_any_thread
     def register_service(self, service: object, *, prefix: str = "") -> None:

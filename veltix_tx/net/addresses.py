@@ -9,7 +9,17 @@ from twisted.internet.interfaces import IAddress
 
 from veltix_tx.sanitize import escape_controls
 
-__all__ = ["SOURCE_BITS", "host_of", "is_local", "is_loopback", "join_address", "port_of", "shown", "source_of"]
+__all__ = [
+    "SOURCE_BITS",
+    "host_of",
+    "is_local",
+    "is_loopback",
+    "is_this_machine",
+    "join_address",
+    "port_of",
+    "shown",
+    "source_of",
+]
 
 
 def host_of(address: object) -> str:
@@ -57,6 +67,13 @@ def is_local(address: IAddress) -> bool:
         return True
     host = host_of(address)
     return is_loopback(host) and host != "::"  # which is every address of the machine there
+
+
+def is_this_machine(address: IAddress) -> bool:
+    """Return True if a peer with this address is on this machine, where nobody else sees what goes to it; not for unknown kinds."""
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return is_local(address)
+    return isinstance(address, UNIXAddress)
 
 
 def source_of(address: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "CANCELLED",
     "ERROR_CODES",
+    "FORBIDDEN",
     "HANDLER_FAILED",
     "INVALID_ARGUMENTS",
     "INVALID_CONTENT",
@@ -15,6 +16,7 @@ __all__ = [
 ]
 
 HANDLER_FAILED, NO_ROUTE, UNKNOWN_TYPE, INVALID_CONTENT = "handler_failed", "no_route", "unknown_type", "invalid_content"
+FORBIDDEN = "forbidden"
 METHOD_NOT_FOUND, INVALID_ARGUMENTS = "method_not_found", "invalid_arguments"
 CANCELLED, MALFORMED_CALL = "cancelled", "malformed_call"
 
@@ -22,6 +24,7 @@ ERROR_CODES = {
     HANDLER_FAILED: "the handler raised, returned what is no answer, or was not done in time",
     NO_ROUTE: "no handler is registered for the message's type",
     UNKNOWN_TYPE: "the message's type is not registered at all",
+    FORBIDDEN: "the message's route does not allow it to the session",
     INVALID_CONTENT: "the content does not fit the type that its message type names",
     METHOD_NOT_FOUND: "no method has the name that is called; `details` has the name",
     INVALID_ARGUMENTS: "the arguments do not fit the method; `details` has the `path` of the wrong one and the `rule`",

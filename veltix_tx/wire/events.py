@@ -13,6 +13,8 @@ __all__ = [
     "AuthenticationRequested",
     "CallCancelled",
     "ConnectionFailed",
+    "CredentialsAccepted",
+    "CredentialsRequested",
     "Event",
     "FrameRejected",
     "HandshakeCompleted",
@@ -36,13 +38,34 @@ class HandshakeCompleted:
 
 @dataclass(frozen=True, slots=True)
 class AuthenticationRequested:
-    """The handshake waits for the local side's verdict on the peer: ``accept()`` or ``reject()`` of the connection.
+    """The peer waits for the local side's verdict: ``accept()`` or ``reject()`` of the connection.
+
+    In the handshake nothing else comes before that. Where the peer is let in already and presents new credentials, its
+    messages go on.
 
     Attributes:
-        credentials: what the peer presented, as the wire carries it.
+        credentials: what the peer presented: a Token, a Password, None for nothing, or what else the wire carries.
+        peer: the peer as far as it is known; None where the wire does not say yet.
     """
 
     credentials: object
+    peer: Peer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsRequested:
+    """The handshake waits for what the local side presents: ``present()`` of the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsAccepted:
+    """The peer accepted credentials that were presented after the handshake.
+
+    Attributes:
+        request_id: the id they were presented with.
+    """
+
+    request_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +159,8 @@ class FrameRejected:
 Event = (
     HandshakeCompleted
     | AuthenticationRequested
+    | CredentialsRequested
+    | CredentialsAccepted
     | Response
     | PingsAnswered
     | Pong

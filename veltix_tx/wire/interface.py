@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from veltix_tx.errors import HandshakeError
 from veltix_tx.limits import Limits
+from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import MessageRegistry, MessageType
 from veltix_tx.wire.peer import Peer
@@ -38,6 +39,8 @@ class WireContext:
         types: message types the local side knows.
         limits: maximum sizes and counts a peer may cause.
         max_message_size: maximum bytes of a message in either direction, header included.
+        authenticates: True if the local side is a server that decides who is let in. A handshake that can ask for credentials
+            does so then; of a wire whose handshake cannot, the floor above asks for the verdict itself.
     """
 
     calendar_ms: Callable[[], int]
@@ -46,6 +49,7 @@ class WireContext:
     types: MessageRegistry
     limits: Limits
     max_message_size: int
+    authenticates: bool = False
 
 
 @runtime_checkable
@@ -154,6 +158,24 @@ class WireConnection(Protocol):
 
     def reject(self) -> None:
         """Refuse the peer after an :class:`~veltix_tx.wire.events.AuthenticationRequested`; raises as :meth:`accept`."""
+
+    def present(self, credentials: Token | Password | None) -> list[Event]:
+        """Present credentials, None for none, after a :class:`~veltix_tx.wire.events.CredentialsRequested`.
+
+        Raises:
+            LocalProtocolError: the handshake does not ask for them.
+        """
+
+    def reauthenticate(self, credentials: Token | Password, request_id: int) -> int:
+        """Queue new credentials for a peer that has let the local side in; return their bytes on the wire.
+
+        Args:
+            credentials: what to present.
+            request_id: the id under which the verdict comes.
+
+        Raises:
+            LocalProtocolError: the peer did not agree to take any. Nothing was queued.
+        """
 
     def receive_data(self, data: bytes, received_at: int) -> list[Event]:
         """Process bytes of the peer.

@@ -22,6 +22,7 @@ else:  # where defaults of type variables are new
     T, R = TypeVar("T"), TypeVar("R")
 
 __all__ = [
+    "AUTHENTICATE",
     "CALL",
     "CANCEL",
     "ERROR",
@@ -296,6 +297,9 @@ SYSTEM_TYPES = {known.code: known for known in _system}
 
 _extensions = MessageRegistry(codes=range(100, FIRST_USER_CODE))
 FAILED = MessageType(100, "FAILED", "a request failed, and why; between two of this package that agreed on it", _extensions)
+AUTHENTICATE = MessageType(
+    110, "AUTHENTICATE", "new credentials, and the verdict on them; between two of this package that agreed on it", _extensions
+)
 CANCEL = MessageType(111, "CANCEL", "nobody waits for a call any more; between two of this package that agreed on it", _extensions)
 CALL = MessageType(112, "CALL", "calls a method; between two of this package that agreed on it", _extensions)
 RESULT = MessageType(113, "RESULT", "what a call returned; likewise", _extensions)

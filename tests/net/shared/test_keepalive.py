@@ -67,7 +67,7 @@ def test_a_peer_that_talks_is_never_asked() -> None:
 
 def test_a_new_connection_is_asked_in_time_while_an_older_one_is_given_longer() -> None:
     """A peer that has been pinged and has a minute to answer does not hold up the ping to another one."""
-    first, second = Patient(silence=20, pong=60), Patient(silence=20, pong=60)
+    first, second = Patient(20, 60), Patient(20, 60)
     first.wait(25)
     assert [did for _, did in first.did] == ["ping"]
     second.clock, second.heartbeat, second.did = first.clock, first.heartbeat, []

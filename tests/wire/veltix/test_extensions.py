@@ -16,7 +16,7 @@ from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import EXTENSION_TYPES, FAILED, SYSTEM_TYPES, MessageRegistry, MessageType, Response
 from veltix_tx.wire.veltix import codec
 from veltix_tx.wire.veltix.connection import State, VeltixConnection
-from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, MAX_DETAILS_SIZE, MAX_ERROR_SIZE, decode_error, encode_error
+from veltix_tx.wire.veltix.extensions import ERRORS, MAX_DETAILS_SIZE, MAX_ERROR_SIZE, RPC, decode_error, encode_error
 from veltix_tx.wire.veltix.layouts import W15, W22
 from veltix_tx.wire.veltix.releases import RELEASES, SUPERSET
 from veltix_tx.wire.veltix.request_ids import CLIENT_IDS, PLAIN_IDS, SERVER_IDS
@@ -28,6 +28,8 @@ SERVER, CLIENT = Role.SERVER, Role.CLIENT
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)
 NEW = [name for name, release in RELEASES.items() if release.layout is W15]
+OPEN = (ERRORS, RPC)
+"""What two agree on whose server lets everybody in."""
 ERROR_CONTENT = b'{"code": "handler_failed", "message": "the handler failed"}'
 
 
@@ -108,10 +110,10 @@ def test_a_pinned_side_agrees_on_nothing(make: Make, converse: Converse, release
 
 def test_two_that_find_out_agree(make: Make, converse: Converse) -> None:
     """Both find out: both know, with long headers, too."""
-    assert features(met(make, converse)) == [FEATURES, FEATURES]
+    assert features(met(make, converse)) == [OPEN, OPEN]
     server, client = make(SERVER, types=TYPES), make(CLIENT, types=TYPES, long_headers=True)
     converse(server, client)
-    assert features([server, client]) == [FEATURES, FEATURES]
+    assert features([server, client]) == [OPEN, OPEN]
     assert server.peer is not None
     assert server.peer.layout is W22
 
@@ -123,7 +125,7 @@ def test_a_server_over_tls_agrees_as_one_that_finds_out(make: Make, converse: Co
     )
     client = make(CLIENT, types=TYPES)
     converse(server, client)
-    assert features([server, client]) == [FEATURES, FEATURES]
+    assert features([server, client]) == [OPEN, OPEN]
 
 
 def test_a_registry_with_system_codes_agrees_on_nothing(make: Make, converse: Converse) -> None:
@@ -184,12 +186,13 @@ def test_peers_that_agreed_on_the_same_share_an_object(make: Make, converse: Con
 
 
 def test_its_code_is_known_to_no_registry() -> None:
-    """100 is a system code that no registry knows: only a connection that agreed looks it up."""
+    """The codes of extensions are system codes that no registry knows: only a connection that agreed looks them up."""
     assert EXTENSION_TYPES[100] is FAILED
-    assert FAILED.code not in SYSTEM_TYPES
-    assert TYPES.get(100) is None
-    assert MessageRegistry(open=True).get(100) is None
-    assert MessageRegistry(codes=range(65536)).get(100) is None
+    for code in EXTENSION_TYPES:
+        assert code not in SYSTEM_TYPES
+        assert TYPES.get(code) is None
+        assert MessageRegistry(open=True).get(code) is None
+        assert MessageRegistry(codes=range(65536)).get(code) is None
 
 
 @pytest.mark.parametrize("release", NEW)

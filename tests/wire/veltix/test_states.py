@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from veltix_tx.errors import LocalProtocolError, MessageTooLarge, NotReady, RemoteProtocolError
+from veltix_tx.wire.credentials import Token
 from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, PingsAnswered, Pong
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
@@ -73,6 +74,10 @@ CALLS: dict[str, Callable[[VeltixConnection], object]] = {
     "send_encoded": lambda side: side.send_encoded([b""]),
     "send_ping": lambda side: side.send_ping(1),
     "reply_error": lambda side: side.reply_error(1),
+    "accept": lambda side: side.accept(),
+    "reject": lambda side: side.reject(),
+    "present": lambda side: side.present(None),
+    "reauthenticate": lambda side: side.reauthenticate(Token("a token"), 1),
 }
 STARTS = {"NEW": "HANDSHAKE", "HANDSHAKE": "error", "READY": "error", "FAILED": "error", "FAILED early": "error", "CLOSED": "error"}
 READS = {"NEW": "error", "HANDSHAKE": "", "READY": "", "FAILED": "", "FAILED early": "", "CLOSED": ""}
@@ -90,6 +95,7 @@ ANSWERS = {
     "allocate_id": ENCODES,
     "encode": ENCODES,
     **dict.fromkeys(("send", "send_encoded", "send_ping", "reply_error"), SENDS),
+    **dict.fromkeys(("accept", "reject", "present", "reauthenticate"), dict.fromkeys(READS, "error")),
 }
 """Each call in each state: ``""`` for done, the state it moves to, or the error. FAILED is after READY, or early."""
 
@@ -138,6 +144,7 @@ def steps() -> dict[Step, tuple[VeltixConnection, Layout]]:
     made: dict[Step, tuple[VeltixConnection, Layout]] = {
         Step.READ_ACK: (side_of(SERVER, "1.7.0"), W16),
         Step.READ_CLIENT: (side_of(SERVER, "3.3.0"), W15),
+        Step.READ_CREDENTIALS: (side_of(SERVER, None, authenticates=True), W15),
         Step.READ_HELLO: (side_of(CLIENT, "1.7.5"), W16),
         Step.READ_SERVER: (side_of(CLIENT, "3.3.0"), W15),
         Step.READ_RESULT: (side_of(CLIENT, "3.3.0"), W15),
@@ -149,6 +156,7 @@ def steps() -> dict[Step, tuple[VeltixConnection, Layout]]:
     for side, _ in made.values():
         side.start()
     made[Step.READ_RESULT][0].receive_data(said(GOOD), 0)
+    made[Step.READ_CREDENTIALS][0].receive_data(said(GOOD | {"meta": {"features": ["identity"]}}), 0)
     for step in (Step.READ_PONG, Step.DETECT_AFTER_PING):
         made[step][0].handle_timeout()
     made[Step.READ_PONG][0].receive_data(framed(W62, 1, b"", 6), 0)
@@ -189,33 +197,33 @@ ARRIVALS: dict[str, Callable[[Layout], bytes]] = {
     "FF": lambda layout: b"\xff" * 128,
 }
 OUTCOMES = """
-what arrives               | ACK      CLIENT   HELLO    SERVER   RESULT   PONG     DETECT_CLIENT DETECT_SERVER DETECT_AFTER_PING
-nothing                    | -        -        -        -        -        -        -           -           -
-a byte                     | -        -        -        -        -        -        -           -           -
-HELLO                      | early    large    ready    large    large    bad      early       ready       ready
-HELLO, other version       | early    large    version  large    large    bad      early       ready       ready
-HELLO, no version          | early    large    bad      large    large    bad      early       bad         bad
-HELLO, too large           | early    large    -        large    large    bad      early       large       large
-HELLO, bad checksum        | early    large    -        large    large    bad      early       bad         bad
-HELLO_ACK                  | ready    large    -        large    large    bad      ready       bad         bad
-HELLO_ACK, other version   | version  large    -        large    large    bad      version     bad         bad
-HELLO_ACK, other id        | bad      large    -        large    large    bad      bad         bad         bad
-HELLO_ACK, too large       | large    large    -        large    large    bad      large       bad         bad
-HELLO_ACK, bad checksum    | bad      large    -        large    large    bad      bad         bad         bad
-PING                       | early    large    -        large    large    bad      early       bad         bad
-PONG                       | early    large    -        large    large    ready    early       bad         ready
-PONG, other id             | early    large    -        large    large    -        early       bad         PONG
-message                    | early    large    -        large    large    bad      early       bad         SERVER
-JSON hello                 | bad      ready    -        RESULT   bad      -        ready       RESULT      RESULT
-JSON hello, other version  | bad      version  -        version  bad      -        version     version     version
-JSON hello, no version     | -        bad      -        bad      bad      -        bad         bad         bad
-JSON error                 | bad      bad      -        full     full     -        bad         full        full
-JSON result                | bad      bad      -        bad      ready    -        bad         bad         bad
-JSON, other result         | bad      bad      -        bad      bad      -        bad         bad         bad
-JSON, no object            | -        bad      -        bad      bad      -        bad         bad         bad
-JSON, none                 | -        bad      -        bad      bad      -        bad         bad         bad
-JSON, too large            | -        large    -        large    large    -        large       large       large
-FF                         | bad      large    -        large    large    bad      large       large       large
+what arrives             | ACK     CLIENT  CREDENTIALS HELLO   SERVER  RESULT  PONG    DETECT_CLIENT DETECT_SERVER DETECT_AFTER_PING
+nothing                  | -       -       -           -       -       -       -       -             -             -
+a byte                   | -       -       -           -       -       -       -       -             -             -
+HELLO                    | early   large   large       ready   large   large   bad     early         ready         ready
+HELLO, other version     | early   large   large       version large   large   bad     early         ready         ready
+HELLO, no version        | early   large   large       bad     large   large   bad     early         bad           bad
+HELLO, too large         | early   large   large       -       large   large   bad     early         large         large
+HELLO, bad checksum      | early   large   large       -       large   large   bad     early         bad           bad
+HELLO_ACK                | ready   large   large       -       large   large   bad     ready         bad           bad
+HELLO_ACK, other version | version large   large       -       large   large   bad     version       bad           bad
+HELLO_ACK, other id      | bad     large   large       -       large   large   bad     bad           bad           bad
+HELLO_ACK, too large     | large   large   large       -       large   large   bad     large         bad           bad
+HELLO_ACK, bad checksum  | bad     large   large       -       large   large   bad     bad           bad           bad
+PING                     | early   large   large       -       large   large   bad     early         bad           bad
+PONG                     | early   large   large       -       large   large   ready   early         bad           ready
+PONG, other id           | early   large   large       -       large   large   -       early         bad           PONG
+message                  | early   large   large       -       large   large   bad     early         bad           SERVER
+JSON hello               | bad     ready   asks        -       RESULT  bad     -       ready         RESULT        RESULT
+JSON hello, other version| bad     version asks        -       version bad     -       version       version       version
+JSON hello, no version   | -       bad     asks        -       bad     bad     -       bad           bad           bad
+JSON error               | bad     bad     asks        -       full    full    -       bad           full          full
+JSON result              | bad     bad     asks        -       bad     ready   -       bad           bad           bad
+JSON, other result       | bad     bad     asks        -       bad     bad     -       bad           bad           bad
+JSON, no object          | -       bad     bad         -       bad     bad     -       bad           bad           bad
+JSON, none               | -       bad     bad         -       bad     bad     -       bad           bad           bad
+JSON, too large          | -       large   large       -       large   large   -       large         large         large
+FF                       | bad     large   large       -       large   large   bad     large         large         large
 """
 """A row for each arrival, a column for each step that reads (those without DETECT are READ_): ``-`` for more is awaited, the
 step that is next, ready, or the error that the connection fails with. READ_HELLO is that of a pinned client, which waits."""
@@ -226,6 +234,7 @@ ERRORS = {
     "version": "VersionRefused",
     "full": "ServerFull",
     "ready": "HandshakeCompleted",
+    "asks": "AuthenticationRequested",
 }
 
 

@@ -55,7 +55,9 @@ def classify_close(
     return SessionClosed(DisconnectReason.ERROR, reason.value)
 
 
-def late_handshake(connection: WireConnection, role: Role, first: bytes, seconds: float, *, secure: bool) -> HandshakeError:
+def late_handshake(
+    connection: WireConnection, role: Role, first: bytes, seconds: float, *, secure: bool, waits_for: str = ""
+) -> HandshakeError:
     """Return why a handshake was not complete in time.
 
     Args:
@@ -64,6 +66,7 @@ def late_handshake(connection: WireConnection, role: Role, first: bytes, seconds
         first: the first bytes received.
         seconds: the time there was.
         secure: whether TLS below it was through, or there is none.
+        waits_for: what this side has not got done, of its own part; empty for nothing.
     """
     fault = connection.handshake_fault
     if isinstance(fault, VersionRefused):
@@ -75,6 +78,8 @@ def late_handshake(connection: WireConnection, role: Role, first: bytes, seconds
         hint = str(fault)
     elif role is Role.CLIENT and not first:
         hint = f"the server has not said a word: {SILENT_SERVER}"
+    elif waits_for:
+        hint = waits_for
     elif connection.beginning:
         hint = f"the peer's part is not finished, it begins with {excerpt(connection.beginning)}"
     return HandshakeTimeout(seconds, hint)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from veltix_tx.errors import SessionClosed
+from veltix_tx.errors import SessionClosed, excerpt
 from veltix_tx.net.addresses import shown
 from veltix_tx.wire.counting import CountingConnection
 
@@ -37,10 +37,12 @@ class ConnectionLog:
         self._began = uptime()
         _log.info("connection {connection} from {peer} on {where}", **fields, where=shown(where))
 
-    def end(self, closed: SessionClosed) -> None:
-        """Log the end, why it came, and what went through."""
+    def end(self, closed: SessionClosed, identity: object) -> None:
+        """Log the end, why it came, whose connection it was where that is known, and what went through."""
         counted = self._connection
         version = counted.peer.version or counted.peer.wire if counted.peer is not None else "no handshake"
+        if identity is not None:
+            version += f", identity {excerpt(identity)}"
         text = (
             "connection {connection} from {peer} ended after {seconds:.3f} s: {reason} ({closed}); {version}; "
             "received {messages_in} messages, {bytes_in} bytes; sent {messages_out} messages, {bytes_out} bytes"

@@ -14,7 +14,8 @@ from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.admission import Admission, AdmissionControl
 from veltix_tx.net.shared.application import Application
-from veltix_tx.net.shared.context import Authenticate, ConnectionContext, ServeCall
+from veltix_tx.net.shared.authentication import Authenticate
+from veltix_tx.net.shared.context import ConnectionContext, ServeCall
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
 from veltix_tx.wire.registry import find_wire
@@ -33,7 +34,7 @@ class VeltixServerFactory(ServerFactory):
         random: for ids.
         connections: shared by several factories of one server, so that the limit is for all of them.
         serve_call: handles the CALL messages of a session, called with both; none by default.
-        authenticate: credentials -> identity or None, asked by wires whose handshake authenticates; it fails closed.
+        authenticate: decides who is let in; see :class:`~veltix_tx.server.Server`.
 
     Raises:
         SettingsError: ``config.wire`` is unknown.

@@ -42,7 +42,6 @@ _TEXTS = {
     DisconnectReason.WRITE_TIMEOUT: "it does not read what it is sent",
     DisconnectReason.PING_TIMEOUT: "it is silent, and has not answered a ping",
     DisconnectReason.OVERLOAD: "all connections together keep over {most} bytes (limits.{direction}), and it the most",
-    DisconnectReason.AUTHENTICATION_FAILED: "its credentials were refused",
 }
 """What the log says of each reason that has no error behind it."""
 

@@ -21,10 +21,20 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import EarlyMessage, FrameTooLarge, NotVeltix, RemoteError, RemoteProtocolError, SessionClosed, TlsFailed
+from veltix_tx.errors import (
+    EarlyMessage,
+    FrameTooLarge,
+    NotVeltix,
+    PlaintextCredentials,
+    RemoteError,
+    RemoteProtocolError,
+    SessionClosed,
+    TlsFailed,
+)
 from veltix_tx.limits import Limits, Timeouts
-from veltix_tx.net.addresses import shown, source_of
+from veltix_tx.net.addresses import is_this_machine, shown, source_of
 from veltix_tx.net.clock import Clocks, Timers
+from veltix_tx.net.connection.authentication import CredentialsPresenter, PeerAuthentication
 from veltix_tx.net.connection.close_reason import classify_close, late_handshake
 from veltix_tx.net.connection.closing import CloseWatch
 from veltix_tx.net.connection.connection_log import ConnectionLog
@@ -49,13 +59,14 @@ from veltix_tx.net.transport.sockets import (
 )
 from veltix_tx.net.transport.tls_errors import beginning_of_tls, tells_when_secure
 from veltix_tx.net.waiters import Waiters
-from veltix_tx.sanitize import SanitizedFailure
-from veltix_tx.settings import BufferSize
+from veltix_tx.settings import BufferSize, ClientConfig
 from veltix_tx.wire.counting import CountingConnection
 from veltix_tx.wire.events import (
     AuthenticationRequested,
     CallCancelled,
     ConnectionFailed,
+    CredentialsAccepted,
+    CredentialsRequested,
     Event,
     FrameRejected,
     HandshakeCompleted,
@@ -104,6 +115,8 @@ class VeltixProtocol(Protocol):
     _number = 0
     _last_reads: LastReads | None = None
     _connection_log: ConnectionLog | None = None
+    _authentication: PeerAuthentication | None = None
+    _presenter: CredentialsPresenter | None = None
     _lingers = False
 
     def __init__(self, context: ConnectionContext) -> None:
@@ -116,7 +129,6 @@ class VeltixProtocol(Protocol):
         self.last_received = 0.0
         self.pinged_at: float | None = None
         self._closed: SessionClosed | None = None
-        self._identity: object = None
         self._lost = False
         self._half_closed = False
         self.unwritten = 0
@@ -135,6 +147,10 @@ class VeltixProtocol(Protocol):
             self.connection.refuse()
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
             return
+        if not self._may_present():
+            error = PlaintextCredentials(shown(self.address))
+            self.abort(SessionClosed(DisconnectReason.AUTHENTICATION_FAILED, error))
+            return
         self.timers.set("handshake", self.context.config.handshake_timeout, self._handshake_late)
         self._secure = not tells_when_secure(self.transport)
         if self._secure:
@@ -144,7 +160,7 @@ class VeltixProtocol(Protocol):
         """Begin Veltix's part of the handshake: below it, TLS is through or there is none."""
         self._secure = True
         if self._closed is None:
-            self._dispatch(self.connection.start())
+            self.handle_events(self.connection.start())
             self._update_wire_timer()
 
     def dataReceived(self, data: bytes) -> None:
@@ -168,7 +184,7 @@ class VeltixProtocol(Protocol):
         now = uptime()
         if self.session is None:
             self._first = (self._first + data[:QUOTED])[:QUOTED]
-            self._dispatch(events)
+            self.handle_events(events)
             self._update_wire_timer()
             self._check_slow(now, events)
             return
@@ -181,7 +197,7 @@ class VeltixProtocol(Protocol):
             policing.frame_begun = None
         elif events or policing.frame_begun is None:
             policing.begin_frame(now)
-        self._dispatch(events)
+        self.handle_events(events)
         if connection.next_timeout is not None:
             self._update_wire_timer()
         if self._charged or policing.frame_begun is not None or self.session._inbox_bytes:
@@ -205,7 +221,7 @@ class VeltixProtocol(Protocol):
         self.flow.end()
         self.charge_buffers()
         if self._connection_log is not None:
-            self._connection_log.end(closed)
+            self._connection_log.end(closed, None if self.session is None else self.session.identity)
         if self.context.on_lost is not None:
             self.context.on_lost(self, closed)
         when_lost, self._when_lost = self._when_lost, None
@@ -409,6 +425,40 @@ class VeltixProtocol(Protocol):
             self.on_trial = True
             self.context.on_admitted(self)
 
+    # From the authentication.
+
+    @property
+    def is_closing(self) -> bool:
+        """True once nothing more is read or sent."""
+        return self._closed is not None
+
+    def handle_events(self, events: list[Event]) -> None:
+        """Handle events of the wire; everything they cause to be sent leaves in one write."""
+        self.corked = True
+        try:
+            first = 0
+            while self.session is None and first < len(events) and not self._hold(events[first:]):
+                self._on(events[first])
+                first += 1
+            if self.session is not None:
+                events = events[first:] if first else events
+                if self.on_trial:
+                    self.on_trial = not any(isinstance(event, (Response, RequestFailed)) for event in events)
+                # In a context of its own: what a handler sets with a ContextVar is seen by no other connection's.
+                context = self.context.variables.copy()
+                context.run(self.session._events_received, events, self._on)
+        finally:
+            self.corked = self._authentication is not None and self._authentication.held is not None
+            self.flush()
+
+    def _hold(self, events: list[Event]) -> bool:
+        """Keep events for after the verdict on the peer; return False where none is waited for, or the wire waits itself."""
+        authentication = self._authentication
+        if authentication is None or authentication.held is None:
+            return False
+        authentication.held += events
+        return True
+
     # From the flow and what the connections share.
 
     def abort_slow_reader(self) -> None:
@@ -496,7 +546,13 @@ class VeltixProtocol(Protocol):
 
     def _handshake_late(self) -> None:
         seconds = self.context.config.handshake_timeout
-        error = late_handshake(self.connection, self.context.role, self._first, seconds, secure=self._secure)
+        waits_for = ""
+        if self._authentication is not None and self._authentication.is_pending:
+            waits_for = "authenticate was not done"
+        elif self._presenter is not None and self._presenter.is_pending:
+            waits_for = "this client's credentials had not come"
+        side = self.context.role
+        error = late_handshake(self.connection, side, self._first, seconds, secure=self._secure, waits_for=waits_for)
         self._policing.terminate(error.reason, error)
 
     def _abort_transport(self) -> None:
@@ -527,23 +583,12 @@ class VeltixProtocol(Protocol):
             self._policing.log_closing(text, left=left, seconds=seconds)
         self._abort_transport()
 
-    def _dispatch(self, events: list[Event]) -> None:
-        self.corked = True
-        try:
-            first = 0
-            while self.session is None and first < len(events):
-                self._on(events[first])
-                first += 1
-            if self.session is not None:
-                events = events[first:] if first else events
-                if self.on_trial:
-                    self.on_trial = not any(isinstance(event, (Response, RequestFailed)) for event in events)
-                # In a context of its own: what a handler sets with a ContextVar is seen by no other connection's.
-                context = self.context.variables.copy()
-                context.run(self.session._events_received, events, self._on)
-        finally:
-            self.corked = False
-            self.flush()
+    def _may_present(self) -> bool:
+        """Return False for a client whose credentials others on the network could read."""
+        config = self.context.config
+        if self.context.credentials is None or not isinstance(config, ClientConfig) or config.allow_plaintext_credentials:
+            return True
+        return ISSLTransport.providedBy(self.transport) or is_this_machine(self.address)
 
     def _on(self, event: Event) -> None:
         _ON_EVENT[type(event)](self, event)
@@ -554,10 +599,19 @@ class VeltixProtocol(Protocol):
             self.session._dispatcher.record_duration(taken, events)
 
     def _on_ready(self, event: HandshakeCompleted) -> None:
+        authentication = self._authentication
+        if self.context.authenticates and (authentication is None or not authentication.let_in):
+            self._authentication = authentication or PeerAuthentication(self, self._policing)
+            self._authentication.hold(event)
+            return
         self.timers.clear("handshake")
         self._first = b""
         session = self.session = Session(self, event.peer, cast(Application[Session], self.context.application))
-        session.identity = self._identity
+        if authentication is not None:
+            session.identity = authentication.identity
+        elif self.context.credentials is not None and self._presenter is None and self._may_log():
+            fields = {"session": session, **self.log_fields()}
+            _log.warn("{session} asks for no credentials: this client's were not sent", **fields)
         self.shared.counters["ready"] += 1
         if self.connection.supports_ping:
             self.shared.heartbeat.add(self)
@@ -567,29 +621,17 @@ class VeltixProtocol(Protocol):
         session._opened()
 
     def _on_authentication_requested(self, event: AuthenticationRequested) -> None:
-        # The handshake's deadline holds for the verdict, too.
-        verdict = self.context.authenticate(event.credentials)
-        verdict.addCallbacks(self._authenticated, self._authentication_failed)
+        if self._authentication is None:
+            self._authentication = PeerAuthentication(self, self._policing)
+        self._authentication.judge(event)
 
-    def _authenticated(self, identity: object) -> None:
-        if self._closed is not None:
-            return
-        if identity is None:
-            self._refuse_identity()
-            return
-        self._identity = identity
-        self._dispatch(self.connection.accept())
+    def _on_credentials_requested(self, _: CredentialsRequested) -> None:
+        self._presenter = CredentialsPresenter(self)
+        self._presenter.present()
 
-    def _authentication_failed(self, failure: Failure) -> None:
-        if self._closed is None:
-            if self._may_log():
-                _log.failure("authenticate failed for {peer} ({connection})", SanitizedFailure(failure), **self.log_fields())
-            self._refuse_identity()
-
-    def _refuse_identity(self) -> None:
-        self.shared.counters["authentications_failed"] += 1
-        self.connection.reject()
-        self._policing.terminate(DisconnectReason.AUTHENTICATION_FAILED, graceful=True)
+    def _on_credentials_accepted(self, event: CredentialsAccepted) -> None:
+        if self.session is not None:
+            self.session._credentials_accepted(event.request_id)
 
     def _on_pings_answered(self, event: PingsAnswered) -> None:
         self._policing.pings_answered(event.count)
@@ -628,6 +670,9 @@ class VeltixProtocol(Protocol):
 
     def _mark_closed(self, closed: SessionClosed) -> SessionClosed:
         self._closed = closed
+        for waiting in (self._authentication, self._presenter):
+            if waiting is not None:
+                waiting.end()
         if self._last_reads is not None:
             self._last_reads.end()
         self.timers.clear_all()
@@ -651,13 +696,15 @@ class VeltixProtocol(Protocol):
         self.timers.set("wire", 0, self._wire_timeout)
 
     def _wire_timeout(self) -> None:
-        self._dispatch(self.connection.handle_timeout())
+        self.handle_events(self.connection.handle_timeout())
         self._update_wire_timer()
 
 
 _ON_EVENT: dict[type, Callable[..., None]] = {
     HandshakeCompleted: VeltixProtocol._on_ready,
     AuthenticationRequested: VeltixProtocol._on_authentication_requested,
+    CredentialsRequested: VeltixProtocol._on_credentials_requested,
+    CredentialsAccepted: VeltixProtocol._on_credentials_accepted,
     PingsAnswered: VeltixProtocol._on_pings_answered,
     Pong: VeltixProtocol._on_pong,
     RequestFailed: VeltixProtocol._on_declined,

@@ -19,11 +19,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from veltix_tx.disconnect import DisconnectReason, DisconnectState
-from veltix_tx.errors import SessionClosed, VeltixError, VersionRefused
+from veltix_tx.errors import AuthenticationFailed, PlaintextCredentials, SessionClosed, VeltixError, VersionRefused
 from veltix_tx.net.clock import ROUNDING, Clocks, Timers, resolve_clocks
 from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.application import Application
+from veltix_tx.net.shared.authentication import CredentialsSource
 from veltix_tx.net.shared.context import Connection, ConnectionContext, ServeCall, SharedState
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ClientConfig, RetryPolicy
@@ -39,8 +40,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
     """A client's factory, for ``reactor.connectTCP`` and its like, or an EndpointConnector.
 
     It connects again after a failed or lost connection as ``retry`` says. The wait grows until a
-    session has lived (a server that accepts and closes is no success, see :class:`RetryPolicy`), a
-    refused version ends the tries at once, and so does :meth:`stop`.
+    session has lived (a server that accepts and closes is no success, see :class:`RetryPolicy`). A
+    refused version and refused credentials end the tries at once, and so does :meth:`stop`.
 
     Args:
         application: what happens with the messages.
@@ -52,6 +53,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
         on_disconnect: called with each DisconnectState.
         shared: what counts; one of its own by default.
         serve_call: handles the CALL messages of a session, called with both; none by default.
+        credentials: what to present to a server that asks: a Token, a Password, or a function that returns one for each
+            connection, itself or by a Deferred or coroutine.
 
     Attributes:
         session: the session while there is one, from the end of the application's ``connected`` on.
@@ -78,6 +81,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         on_disconnect: Callable[[DisconnectState], object] | None = None,
         shared: SharedState | None = None,
         serve_call: ServeCall | None = None,
+        credentials: CredentialsSource | None = None,
     ) -> None:
         self.config = config or ClientConfig()
         find_wire(self.config.wire)
@@ -85,6 +89,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._on_disconnect = on_disconnect
         self._shared = shared
         self._serve_call = serve_call
+        self._credentials = credentials
         self._connection_context: ConnectionContext | None = None
         self._reason = DisconnectReason.ERROR
         self._failed_attempts = 0
@@ -133,6 +138,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
                 variables=self._variables,
                 shared=self._shared,
                 serve_call=self._serve_call,
+                credentials=self._credentials,
                 on_ready=self._session_ready,
                 on_admitted=self._session_admitted,
                 on_ended=self._session_ended,
@@ -285,7 +291,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
             self.retries = 0
         self.session = self.setting_up = None
         self._closed = closed
-        if isinstance(closed.cause, VersionRefused) or closed.reason is DisconnectReason.MANUAL:
+        refused = isinstance(closed.cause, AuthenticationFailed) and not self.policy.after_refusal
+        if refused or isinstance(closed.cause, (VersionRefused, PlaintextCredentials)) or closed.reason is DisconnectReason.MANUAL:
             self.continueTrying = 0
         self._give_up_unless_tries_follow(closed)
 

@@ -15,6 +15,8 @@ from twisted.python.failure import Failure
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import InvalidContent, Rejected, RpcError, SessionClosed
 from veltix_tx.net.awaitables import as_deferred
+from veltix_tx.net.clock import ROUNDING
+from veltix_tx.net.rate import TokenBucket
 from veltix_tx.net.session.handler_log import HandlerLog, StepFailed
 from veltix_tx.net.session.handler_timeouts import HandlerTimeout, HandlerTimeouts, TimeLimited
 from veltix_tx.net.session.interface import MOST_CORKED, OWN_REQUESTS_FACTOR, SessionTransport
@@ -38,7 +40,7 @@ CallHandlers = Callable[
 """Events, session, handlers by type key, handler of other types, dispatcher, class of messages, the mode that goes on -> how many
 events are done with, or, where a handler did not return None, that, what it returned, and what it raised."""
 
-__all__ = ["Dispatcher", "Mode"]
+__all__ = ["THROTTLE", "Dispatcher", "Mode"]
 
 
 class Mode(IntEnum):
@@ -47,7 +49,7 @@ class Mode(IntEnum):
     =======  =========================================================================
     FAST     a message is given to its handler: it cannot be a reply, no clock is read
     CHECKED  each message may be the reply to a request of this side's
-    TIMED    the time of each handler is taken, because a read took too long before
+    TIMED    the time of each handler is taken, because a read took too long before, or its rate is limited
     CLOSING  no message is taken any more; those taken are handled
     GONE     the connection is lost: handlers that still run are cancelled
     =======  =========================================================================
@@ -62,6 +64,9 @@ class Mode(IntEnum):
 
 _FAST, _CHECKED = Mode.FAST, Mode.CHECKED
 """As globals of their own, because a class attribute of an Enum costs five times as much for each message."""
+
+THROTTLE = 0.01
+"""Seconds at least for which a peer's messages wait that have come too fast: several are handled then, not one for each timer."""
 
 _WELCOME = object()
 """Outcome of a ``connected`` that ends well: neither None, which stands for what was cut off, too, nor a Failure."""
@@ -95,6 +100,10 @@ class Dispatcher(Generic[S]):
     A handler that blocks is told by how long a whole read took to handle: no clock is read for a
     single message, until the first time that a read took too long.
 
+    With ``limits.messages`` a peer's messages are handled so often a second on average, as many in a row, and wait otherwise
+    as they do for a handler that is not done: pings and replies go on. Nothing is lost, and a peer that goes on
+    sending is slowed down.
+
     Args:
         session: whose messages these are.
         link: the protocol below.
@@ -118,9 +127,12 @@ class Dispatcher(Generic[S]):
         "_handler_log",
         "_handler_timeouts",
         "_inbox",
+        "_rate",
         "_received",
         "_replies_due",
         "_session",
+        "_throttle_seconds",
+        "_throttled",
         "_transport",
         "_welcome",
         "_when_idle",
@@ -137,8 +149,12 @@ class Dispatcher(Generic[S]):
         self._direct = link.context.direct
         self._connection = link.connection
         self._flow = link.flow
+        most = link.limits.messages
+        self._rate = None if most is None else TokenBucket(link.clocks.uptime, most, most)
+        self._throttle_seconds = 0.0 if most is None else max(THROTTLE, (1 + ROUNDING) / most)
+        self._throttled = False
         self._call_handlers = _compiled_calls if link.connection.compiled else None
-        self.mode = Mode.FAST
+        self.mode = Mode.FAST if most is None else Mode.TIMED
         self._busy = False
         self._draining = False
         self._welcome = False
@@ -265,12 +281,29 @@ class Dispatcher(Generic[S]):
     def _dispatch_slowly(self, message: Response) -> None:
         if self.mode >= Mode.CLOSING:
             return
-        if self._busy or self._flow.backlogged:
+        waits = self._busy or self._flow.backlogged
+        if not waits and self._is_throttled():
+            waits = True
+            self._transport.shared.counters["messages_throttled"] += 1
+        if waits:
             self._enqueue(message)
             self.inbox_bytes += len(message.content)
             self.update_read_pause()
         else:
             self._handle(message)
+
+    def _is_throttled(self) -> bool:
+        """Spend one of the messages that ``limits.messages`` grants; return True, for a while, where none is left."""
+        if self._rate is None or (not self._throttled and self._rate.take(1)):
+            return False
+        if not self._throttled:
+            self._throttled = True
+            self._transport.timers.set("messages", self._throttle_seconds, self._end_throttling)
+        return True
+
+    def _end_throttling(self) -> None:
+        self._throttled = False
+        self.resume()
 
     def _await_result(self, message: Response, result: object) -> None:
         self._busy = True
@@ -324,8 +357,11 @@ class Dispatcher(Generic[S]):
             self._next()
 
     def stop_accepting(self) -> None:
-        """Take no further messages; those taken already are handled."""
+        """Take no further messages; those taken already are handled, without a limit to their rate."""
         self._enter(Mode.CLOSING)
+        self._rate = None
+        if self._throttled:
+            self._transport.clocks.reactor.callLater(0, self._end_throttling)
 
     def discard_queued(self) -> None:
         """Drop what waits for its turn, and take no more."""
@@ -454,8 +490,9 @@ class Dispatcher(Generic[S]):
             return
         self._draining = True
         while self._inbox and not (self._busy or self._flow.backlogged):
-            if self._replies_due and isinstance(self._inbox[0], SessionClosed):
-                break  # it comes after the last of concurrent handlers
+            is_end = isinstance(self._inbox[0], SessionClosed)
+            if (self._replies_due and is_end) or (not is_end and self._is_throttled()):
+                break  # the end comes after the last of concurrent handlers
             item = self._inbox.popleft()
             if isinstance(item, SessionClosed):
                 if self._welcome:

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from veltix_tx.errors import LocalProtocolError, RemoteError, SessionClosed, TooManyRequests, excerpt
 from veltix_tx.net.session.interface import SessionTransport
 from veltix_tx.net.session.reply_waiters import Reply, ReplyWaiters
+from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.messages import CANCEL, MessageType, Response
 
 __all__ = ["PendingRequests", "checked_seconds"]
@@ -25,6 +26,10 @@ def checked_seconds(given: float) -> float:
     if not (isinstance(given, (int, float)) and given > 0):
         raise ValueError(f"timeout is {excerpt(given)}: it must be a number of seconds above 0, or math.inf")
     return given
+
+
+class _Verdict(Reply):
+    """Deferred of the verdict on credentials: a verdict under another request's id settles nothing."""
 
 
 class PendingRequests:
@@ -139,6 +144,26 @@ class PendingRequests:
         except (SessionClosed, LocalProtocolError) as error:
             return fail(error)
         return self._sent(self.pings.add(request_id, seconds), connection.overhead)
+
+    def reauthenticate(self, credentials: Token | Password, timeout: float | None) -> Deferred[Any]:
+        """Present new credentials: a request, whose reply is the verdict; returns, fails and raises as :meth:`send`."""
+        connection = self._connection
+        seconds = self.default_timeout if timeout is None else checked_seconds(timeout)
+        try:
+            self._check_admitted()
+            request_id = connection.allocate_id(self._waiting_requests, None, self.requests.given_up)
+            size = connection.reauthenticate(credentials, request_id)
+        except (SessionClosed, LocalProtocolError, TooManyRequests) as error:
+            return fail(error)
+        return self._sent(self.requests.add(request_id, seconds, _Verdict(self.requests.abandon)), size)
+
+    def accepted(self, request_id: int) -> bool:
+        """Take word that credentials were accepted; return False where nobody waits for that."""
+        waits = self._waiting_requests.get(request_id)
+        if waits is not None and isinstance(waits[0], _Verdict):
+            return self.requests.settle(request_id, None)
+        self.requests.came_late(request_id)
+        return False
 
     def _check_admitted(self) -> None:
         if self._closed is not None:

@@ -10,9 +10,10 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import RemoteError, SessionClosed
+from veltix_tx.errors import AuthenticationFailed, RemoteError, SessionClosed, excerpt
 from veltix_tx.limits import Limits
 from veltix_tx.net.addresses import host_of, port_of, shown
 from veltix_tx.net.session.calls import call, proxy
@@ -23,7 +24,8 @@ from veltix_tx.net.session.tags import Taggable
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.threads import BlockingView, from_any_thread, in_thread_of
 from veltix_tx.net.waiters import Waiters
-from veltix_tx.wire.error_codes import NO_ROUTE
+from veltix_tx.wire.credentials import Password, Token
+from veltix_tx.wire.error_codes import FORBIDDEN, NO_ROUTE
 from veltix_tx.wire.events import Event
 from veltix_tx.wire.messages import BytesLike, MessageType, R, Request, Response, T, parts_of
 from veltix_tx.wire.peer import Peer
@@ -49,7 +51,7 @@ class Session(Taggable):
 
     Attributes:
         peer: the other side as the handshake made it known: its version, its layout.
-        identity: what ``authenticate`` returned for the peer, None on a wire without authentication.
+        identity: what the server's authenticate returned for the peer; None without one, and on a client.
         closed: why nothing can be sent any more; None while the session is open.
         admitted: True if the application's ``connected`` (``on_connect``) is done.
         late_replies: replies dropped because their request had been given up.
@@ -84,7 +86,8 @@ class Session(Taggable):
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else self.peer.version or self.peer.wire
-        return f"<Session {self.id} with {shown(self.address)} ({state})>"
+        identity = "" if self.identity is None else f", identity {excerpt(self.identity)}"
+        return f"<Session {self.id} with {shown(self.address)} ({state}{identity})>"
 
     @property
     def is_gone(self) -> bool:
@@ -285,6 +288,16 @@ class Session(Taggable):
         """Seconds that a handler has which was registered without a time of its own."""
         return self._transport.timeouts.handler
 
+    def _reauthenticate(self, credentials: Token | Password, timeout: float | None = None) -> Deferred[None]:
+        """Present new credentials to the server; see :meth:`Client.reauthenticate`."""
+
+        def refused(failure: Failure) -> None:
+            failure.trap(RemoteError)
+            raise AuthenticationFailed("the server refused the credentials")
+
+        questions = self._start_requests() if self._requests is None else self._requests
+        return questions.reauthenticate(credentials, timeout).addErrback(refused)
+
     @from_any_thread
     def ping(self, timeout: float | None = None) -> Deferred[float]:
         """Measure the round trip to the peer, which answers by itself.
@@ -433,6 +446,20 @@ class Session(Taggable):
         if reply and self.closed is None:
             self._transport.decline(message.request_id, NO_ROUTE, f"message type {known.code} has no route")
 
+    def _forbid(self, message: Response, what: str) -> None:
+        """Reject a message that its session may not send: count it, log it, and tell a peer that asks.
+
+        Args:
+            message: the message.
+            what: what it is, for people.
+        """
+        self._transport.shared.counters["messages_forbidden"] += 1
+        if self._may_log():
+            fields = {"what": what, "code": message.type.code, "session": self, **self._transport.log_fields()}
+            _log.warn("{what} was dropped: {session} may not send it", **fields)
+        if self.closed is None:
+            self._transport.decline(message.request_id, FORBIDDEN, f"{what} is not allowed to this session")
+
     def _may_log(self) -> bool:
         """Return True if the log may have one more line that the peer causes; may be called in any thread."""
         return self._transport._may_log()
@@ -477,6 +504,11 @@ class Session(Taggable):
     def _request_failed(self, request_id: int, error: RemoteError) -> None:
         """Fail a request, as the peer says."""
         if self._requests is None or not self._requests.fail(request_id, error):
+            self._count_late_reply()
+
+    def _credentials_accepted(self, request_id: int) -> None:
+        """Take word that new credentials were accepted."""
+        if self._requests is None or not self._requests.accepted(request_id):
             self._count_late_reply()
 
     def _call_cancelled(self, request_id: int) -> None:

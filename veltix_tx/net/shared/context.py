@@ -17,6 +17,7 @@ from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.awaitables import as_deferred
 from veltix_tx.net.clock import Clocks, Timers
 from veltix_tx.net.shared.application import Application
+from veltix_tx.net.shared.authentication import Authenticate, Credentials, CredentialsSource, SourceBackoff, checked, unavailable
 from veltix_tx.net.shared.budgets import MemoryBudget
 from veltix_tx.net.shared.counters import Unhandled
 from veltix_tx.net.shared.handlers import handler_table
@@ -25,18 +26,16 @@ from veltix_tx.net.shared.log_limiter import LogLimiter
 from veltix_tx.net.threads import OwnerThread
 from veltix_tx.settings import ClientConfig, ServerConfig
 from veltix_tx.wire.counting import counted
+from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.error_codes import METHOD_NOT_FOUND
 from veltix_tx.wire.interface import Role, WireConnection, WireContext
 from veltix_tx.wire.messages import CALL, PROCESS_TYPES, MessageRegistry, Response
 from veltix_tx.wire.registry import find_wire
 from veltix_tx.wire.turn_clock import TurnClock
 
-__all__ = ["Authenticate", "Connection", "ConnectionContext", "ServeCall", "SharedState"]
+__all__ = ["Connection", "ConnectionContext", "ServeCall", "SharedState"]
 
 _log = Logger()
-
-Authenticate = Callable[[object], object]
-"""Credentials as the wire carries them -> an identity, None to refuse the peer, or a Deferred or coroutine of one."""
 
 ServeCall = Callable[[Any, Response], object]
 """Session and CALL message -> what a handler may return."""
@@ -79,8 +78,10 @@ class ConnectionContext:
         types: the message types it knows.
         random: for ids.
         shared: for several sides of one server; one of its own by default.
-        authenticate: credentials -> identity or None, or a Deferred or coroutine of one, for wires whose handshake authenticates.
+        authenticate: a server's hook that decides who is let in; without one a wire whose handshake asks lets in nobody, and
+            every other wire everybody.
         serve_call: handles the CALL messages of a session, in place of the application; none by default.
+        credentials: what a client presents to servers that ask.
         on_ready: called with a protocol whose handshake is complete.
         on_admitted: called with a protocol whose session others may use, now that ``connected`` is done.
         on_ended: called with a protocol over which nothing goes any more, and why: before what waits for its peer fails.
@@ -91,6 +92,8 @@ class ConnectionContext:
     Attributes:
         handlers: the application's handler table.
         direct: its functions by type key, and what serves calls.
+        authenticates: True if there is a hook.
+        credentials: what the next connections present; may be set.
 
     Raises:
         SettingsError: the wire is unknown, or the handler table is none.
@@ -107,6 +110,7 @@ class ConnectionContext:
         shared: SharedState | None = None,
         authenticate: Authenticate | None = None,
         serve_call: ServeCall | None = None,
+        credentials: CredentialsSource | None = None,
         on_ready: Callable[[Connection], None] | None = None,
         on_admitted: Callable[[Connection], None] | None = None,
         on_ended: Callable[[Connection, SessionClosed], None] | None = None,
@@ -121,6 +125,8 @@ class ConnectionContext:
         self.clocks = clocks
         self.shared = shared or SharedState(clocks, config.limits, config.timeouts)
         self._authenticate = authenticate
+        self.authenticates = authenticate is not None
+        self.credentials = credentials
         self.on_ready = on_ready
         self.on_admitted = on_admitted
         self.on_ended = on_ended
@@ -138,15 +144,23 @@ class ConnectionContext:
             types=types,
             limits=config.limits,
             max_message_size=config.max_message_size,
+            authenticates=self.authenticates,
         )
 
-    def authenticate(self, credentials: object) -> Deferred[object]:
+    def authenticate(self, credentials: Credentials) -> Deferred[object]:
         """Return a Deferred of the identity that credentials prove, None for none. Without a hook nobody is let in."""
-        if self._authenticate is None:
-            return succeed(None)
+        return succeed(None) if self._authenticate is None else self._call(self._authenticate, credentials)
+
+    def obtain_credentials(self) -> Deferred[Token | Password | None]:
+        """Return a Deferred of what to present now, None for nothing. It errbacks with CredentialsUnavailable."""
+        source = self.credentials
+        return self._call(source).addCallbacks(checked, unavailable) if callable(source) else succeed(source)
+
+    def _call(self, hook: Callable[..., object], *arguments: object) -> Deferred[object]:
+        """Return a Deferred of what a function of the user's returns or raises, called in a context of its own."""
         try:
-            return as_deferred(self._authenticate(credentials))
-        except Exception:
+            return self.variables.copy().run(lambda: as_deferred(hook(*arguments)))
+        except BaseException:  # as a Deferred does: it never ends a connection but by its verdict
             return fail(Failure())
 
     def connect(self, *, round_trip: float, encrypted: bool) -> WireConnection:
@@ -175,12 +189,14 @@ class SharedState:
         receive_budget: bytes of messages that have come in part, or wait for their turn. While less than half is free,
             messages that have come in part have less time.
         send_budget: bytes that wait for peers to read; those of broadcasts, which all queues share, are not counted.
+        backoff: sources whose credentials are refused too often.
     """
 
     def __init__(self, clocks: Clocks, limits: Limits, timeouts: Timeouts, counters: Counter[str] | None = None) -> None:
         self.counters: Counter[str] = Counter() if counters is None else counters
         self.log_limiter = LogLimiter(clocks.uptime, limits.log_lines, limits.log_burst, self.counters)
         self.unhandled = Unhandled(self.counters)
+        self.backoff = SourceBackoff(clocks.uptime, limits.authentication_failures)
         self._reactor = clocks.reactor
         self._unwritten: list[Any] = []
         self.heartbeat = Heartbeat(clocks, timeouts.ping_interval, timeouts.ping_timeout)

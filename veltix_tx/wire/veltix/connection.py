@@ -13,8 +13,10 @@ peer stays silent. :class:`VeltixConnection` is the wire of Veltix.
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Collection
+from functools import partial
 
 from veltix_tx.errors import (
     FrameTooLarge,
@@ -25,6 +27,7 @@ from veltix_tx.errors import (
     TooManyRequests,
 )
 from veltix_tx.limits import Limits
+from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.error_codes import HANDLER_FAILED
 from veltix_tx.wire.events import (
     CallCancelled,
@@ -39,6 +42,7 @@ from veltix_tx.wire.events import (
 )
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import (
+    AUTHENTICATE,
     CALL,
     CANCEL,
     ERROR,
@@ -56,8 +60,9 @@ from veltix_tx.wire.messages import (
 )
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
 from veltix_tx.wire.rpc import RpcCodec
+from veltix_tx.wire.veltix.authentication import ACCEPTED, REFUSED, Reauthentication, encode_credentials
 from veltix_tx.wire.veltix.encoder import NO_ENCODER, encoder_for, unencodable
-from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, RPC, decode_error, encode_error
+from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, IDENTITY, RPC, decode_error, encode_error
 from veltix_tx.wire.veltix.frames import FrameDecoder
 from veltix_tx.wire.veltix.handshake import Handshake
 from veltix_tx.wire.veltix.peer import VeltixPeer
@@ -94,6 +99,7 @@ class VeltixConnection:
         limits: what the peer may make this side keep.
         gap: seconds between the hellos of a server that finds out.
         long_headers: as a client, ask a server that offers it for headers of 22 bytes.
+        authenticates: as a server with a JSON handshake, ask for the verdict on each client.
 
     Attributes:
         state: a :class:`State`.
@@ -116,12 +122,16 @@ class VeltixConnection:
         limits: Limits = _LIMITS,
         gap: float = 0.15,
         long_headers: bool = False,
+        authenticates: bool = False,
     ) -> None:
         self.state = State.NEW
         self.peer: VeltixPeer | None = None
         self.max_message_size = max_message_size
-        features = () if types.holds_system_codes else FEATURES  # there 100 may be a type of the program's
-        handshake = Handshake(role, release, getrandbits, limits, gap, long_headers, features)
+        asks = authenticates and role is Role.SERVER
+        features = FEATURES if asks or role is Role.CLIENT else tuple(each for each in FEATURES if each != IDENTITY)
+        if types.holds_system_codes:
+            features = ()  # there 100 may be a type of the program's
+        handshake = Handshake(role, release, getrandbits, limits, gap, long_headers, features, asks)
         self._phase: Phase = Opening(role, handshake, calendar_ms, uptime_ms, getrandbits, types, limits.protocol_errors)
         self._out: list[bytes] = []
 
@@ -216,12 +226,49 @@ class VeltixConnection:
         return []
 
     def accept(self) -> list[Event]:
-        """Raise LocalProtocolError: no Veltix handshake asks for authentication."""
-        raise LocalProtocolError("the wire asks for no authentication")
+        """Let the client in, or accept its new credentials.
+
+        Raises:
+            LocalProtocolError: no verdict is asked for.
+        """
+        opening = self._phase
+        if not isinstance(opening, Opening):
+            self._send_verdict(ACCEPTED)
+            return []
+        return self._go_on(opening, opening.handshake.accept, opening.calendar_ms())
 
     def reject(self) -> None:
-        """Raise LocalProtocolError, as :meth:`accept`."""
-        self.accept()
+        """Refuse the client, of which nothing more is read then; or its new credentials. Raises as :meth:`accept`."""
+        opening = self._phase
+        if not isinstance(opening, Opening):
+            self._send_verdict(REFUSED)
+            return
+        opening.handshake.reject()
+        self._collect(opening.handshake)
+        self._phase = Closed(opening)
+        self._move(Trigger.FAULT)
+
+    def present(self, credentials: Token | Password | None) -> list[Event]:
+        """Present credentials, None for none, in a client's handshake.
+
+        Raises:
+            LocalProtocolError: the handshake does not ask for them.
+        """
+        opening = self._phase
+        if not isinstance(opening, Opening):
+            raise LocalProtocolError("the server's handshake asks for no credentials now")
+        return self._go_on(opening, partial(opening.handshake.present, credentials), opening.calendar_ms())
+
+    def reauthenticate(self, credentials: Token | Password, request_id: int) -> int:
+        """Queue new credentials, and return how many bytes that is.
+
+        Raises:
+            LocalProtocolError: the server did not agree to take any, or this side is one.
+        """
+        reauthentication = self._phase.reauthentication
+        if reauthentication is None or not reauthentication.may_present:
+            raise LocalProtocolError("the server takes no new credentials: only one of veltix_tx that has asked a client does")
+        return self.send(AUTHENTICATE, json.dumps(encode_credentials(credentials)).encode(), request_id)
 
     def receive_data(self, data: bytes, received_at: int) -> list[Event]:
         """Take the peer's bytes.
@@ -243,13 +290,7 @@ class VeltixConnection:
         opening = self._phase
         if not isinstance(opening, Opening):
             return []
-        try:
-            rest = opening.handshake.receive_data(data)
-        except (HandshakeError, FrameTooLarge) as error:
-            self._collect(opening.handshake)
-            self._phase = Closed(opening)
-            return [self._fail(error)]
-        return self._check_agreed(opening, rest, received_at)
+        return self._go_on(opening, partial(opening.handshake.receive_data, data), received_at)
 
     def connection_lost(self) -> None:
         """Mark the connection closed. Later input is ignored; later sends raise LocalProtocolError."""
@@ -357,6 +398,25 @@ class VeltixConnection:
         self.send(ERROR, b"", request_id)
         return True
 
+    def _go_on(self, opening: Opening, step: Callable[[], bytes], received_at: int) -> list[Event]:
+        """Go on with the handshake by what may complete or end it."""
+        handshake = opening.handshake
+        try:
+            rest = step()
+            if handshake.kept > self.max_message_size:
+                raise HandshakeError(f"the peer sent {handshake.kept} bytes before the handshake was complete")
+        except (HandshakeError, FrameTooLarge) as error:
+            self._collect(handshake)
+            self._phase = Closed(opening)
+            return [self._fail(error)]
+        return self._check_agreed(opening, rest, received_at)
+
+    def _send_verdict(self, verdict: dict[str, str]) -> None:
+        reauthentication = self._phase.reauthentication
+        if reauthentication is None:
+            raise LocalProtocolError("the connection waits for no verdict")
+        self.send(AUTHENTICATE, json.dumps(verdict).encode(), reauthentication.take_pending())
+
     def _cannot_send(self) -> LocalProtocolError:
         """Return the error for sending before the handshake is complete, or after the end."""
         return LocalProtocolError(_TOO_LATE) if self.state is _CLOSED else NotReady()
@@ -387,7 +447,8 @@ class VeltixConnection:
         self._collect(opening.handshake)
         peer = opening.handshake.peer
         if peer is None:
-            return []
+            requests, opening.handshake.requests = opening.handshake.requests, []
+            return [*requests]
         self._move(Trigger.AGREED)
         self.peer = peer
         monotonic = peer.release.monotonic
@@ -398,6 +459,7 @@ class VeltixConnection:
             encoder_for(opening.role, peer.layout, monotonic, clock, self.max_message_size),
             FrameDecoder(peer.layout, lookup, self.max_message_size, opening.max_violations, first_plain),
             RequestIds(peer.layout, half_of(opening.role, peer), opening.getrandbits),
+            Reauthentication(opening.role, peer) if IDENTITY in peer.features else None,
         )
         return [HandshakeCompleted(peer), *(self._receive_frames(rest, received_at) if rest else ())]
 
@@ -429,6 +491,10 @@ class VeltixConnection:
                 said = decode_error(event.content)
                 refused = FrameRejected(RejectReason.MALFORMED, FAILED.code)
                 passed.append(refused if said is None else RequestFailed(event.request_id, event.content, *said))
+            elif event.type is AUTHENTICATE:
+                reauthentication = self._phase.reauthentication
+                unknown = FrameRejected(RejectReason.UNKNOWN_TYPE, AUTHENTICATE.code)
+                passed.append(unknown if reauthentication is None else reauthentication.receive(event))
             elif event.type is CANCEL and self.rpc is not None:
                 passed.append(CallCancelled(event.request_id))
             elif event.type.code in SYSTEM_TYPES or (self.rpc is None and event.type is EXTENSION_TYPES.get(event.type.code)):

@@ -6,7 +6,10 @@ never sent to a peer that did not agree, and from one are frames of an unknown t
 
 ``errors``: a request that failed is answered with a FAILED frame (code 100) that carries the request's id and a JSON object
 with ``code``, ``message`` and, where there are some, ``details``.
+
 ``rpc``: methods are called with CALL, RESULT and CANCEL frames (codes 111 to 113), see :mod:`veltix_tx.wire.veltix.rpc`.
+
+``identity``: the server decides who is let in, and offers this only then; see :mod:`veltix_tx.wire.veltix.authentication`.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from veltix_tx.errors import ERROR_CODE
 __all__ = [
     "ERRORS",
     "FEATURES",
+    "IDENTITY",
     "MAX_DETAILS_SIZE",
     "MAX_ERROR_SIZE",
     "PARAMETER",
@@ -30,12 +34,12 @@ __all__ = [
 PARAMETER = "features"
 """The key in the ``meta`` of both hellos: a list of names."""
 
-ERRORS = "errors"
+ERRORS, IDENTITY = "errors", "identity"
 
 RPC = "rpc"
 
-FEATURES = (ERRORS, RPC)
-"""What this side offers and wants."""
+FEATURES = (ERRORS, RPC, IDENTITY)
+"""Features that this side offers and wants."""
 
 MAX_ERROR_SIZE = 4096
 """Maximum bytes of a FAILED frame's content, either way. A longer one is rejected as malformed."""

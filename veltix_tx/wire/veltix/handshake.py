@@ -8,6 +8,10 @@ HELLO    say HELLO · read HELLO_ACK                  read HELLO · send HELLO_A
 JSON     say hello · read hello · send result        read hello · send hello · read result
 =======  ==========================================  ==========================================
 
+Before the result, a server that decides who is let in reads its client's credentials, where both agreed on that in their
+hellos, and waits for the verdict; the client waits for its credentials, and sends them. They are not a part of the hello because
+that must not wait: a server that finds out goes on with its other hellos until it is answered.
+
 Which kind and layout it is may be open at first (``wire="auto"``). A server then says its
 hellos in stages until the client answers one of them: clients never speak before a hello they
 understand, and each survives the others'. A client reads it off the server's first bytes and
@@ -26,9 +30,11 @@ from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 
 from veltix_tx.errors import (
+    AuthenticationFailed,
     EarlyMessage,
     FrameTooLarge,
     HandshakeError,
+    LocalProtocolError,
     MalformedHello,
     NotVeltix,
     ServerFull,
@@ -36,10 +42,20 @@ from veltix_tx.errors import (
     excerpt,
 )
 from veltix_tx.limits import Limits
+from veltix_tx.wire.credentials import Password, Token
+from veltix_tx.wire.events import AuthenticationRequested, CredentialsRequested
 from veltix_tx.wire.foreign import QUOTED, looks_like, may_look_like, signature_of
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, MessageType
-from veltix_tx.wire.veltix.extensions import FEATURES, PARAMETER, agreed_features
+from veltix_tx.wire.veltix.authentication import (
+    ACCEPTED,
+    CREDENTIALS,
+    REFUSED,
+    REFUSED_CODE,
+    decode_credentials,
+    encode_credentials,
+)
+from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, IDENTITY, PARAMETER, RPC, agreed_features
 from veltix_tx.wire.veltix.layouts import W14, W22, W62, Header, Layout
 from veltix_tx.wire.veltix.peer import VeltixPeer
 from veltix_tx.wire.veltix.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release, is_version, json_layout
@@ -66,10 +82,10 @@ _SHOWN = 14
 
 _USUAL_METAS: tuple[Mapping[str, object], ...] = (
     {},
-    {PARAMETER: list(FEATURES)},
+    *({PARAMETER: list(features), **layout} for features in ((ERRORS, RPC), FEATURES) for layout in ({}, {_LAYOUT: W22.name})),
     {_LAYOUT: W22.name},
-    {_LAYOUT: W22.name, PARAMETER: list(FEATURES)},
     SUPERSET.meta,
+    {**SUPERSET.meta, PARAMETER: [ERRORS, RPC]},
 )
 """``meta`` of real clients, and of clients and servers of this package."""
 
@@ -106,10 +122,12 @@ class Handshake:
         gap: seconds between the hellos of a server that finds out.
         long_headers: ask a server that offers it for headers of 22 bytes.
         features: what this side may agree on beyond upstream's protocol.
+        authenticates: ask for a verdict on the client before the last step.
 
     Attributes:
         peer: the other side, once the handshake is complete.
         outgoing: bytes to send; the caller takes them out.
+        requests: what the handshake waits for the caller to say; the caller takes it out.
         next_timeout: seconds after which :meth:`handle_timeout` wants to be called, None for never.
     """
 
@@ -122,9 +140,11 @@ class Handshake:
         gap: float,
         long_headers: bool = False,
         features: tuple[str, ...] = (),
+        authenticates: bool = False,
     ) -> None:
         self.peer: VeltixPeer | None = None
         self.outgoing: list[bytes] = []
+        self.requests: list[AuthenticationRequested | CredentialsRequested] = []
         self.next_timeout: float | None = None
         self._role = role
         self._release = release
@@ -133,6 +153,10 @@ class Handshake:
         self._gap = gap
         self._long_headers = long_headers
         self._features = features
+        self._authenticates = authenticates
+        self._credentials: Token | Password | None = None
+        self._waits = False  # for the caller
+        self._settled = False  # what it waited for
         self._agreed: tuple[str, ...] = ()
         self._buffer = bytearray()
         self._stages = list(AUTO_HELLOS) if release is None else [release]
@@ -164,6 +188,38 @@ class Handshake:
         self._steps = list(ON_TIMEOUT[self._steps[0]])
         self._advance()
 
+    def accept(self) -> bytes:
+        """Let the client in, and return as :meth:`receive_data`; raises LocalProtocolError where no verdict is asked for."""
+        self._settle(Step.AUTHENTICATE, "the connection waits for no verdict")
+        return self._take_rest()
+
+    def reject(self) -> None:
+        """Refuse the client, in words where it knows them; raises as :meth:`accept`."""
+        self._settle(Step.AUTHENTICATE, "the connection waits for no verdict")
+        if IDENTITY in self._agreed:
+            self._send_json(REFUSED)
+
+    def present(self, credentials: Token | Password | None) -> bytes:
+        """Send credentials, None for none, and return as :meth:`receive_data`, whose errors it raises, too.
+
+        Raises:
+            LocalProtocolError: the server has not asked.
+        """
+        self._settle(Step.PRESENT, "the server's handshake asks for no credentials now")
+        self._send_json({CREDENTIALS: None if credentials is None else encode_credentials(credentials)})
+        self._credentials = credentials
+        return self._take_rest()
+
+    def _settle(self, step: Step, otherwise: str) -> None:
+        if not self._waits or self._steps[0] is not step:
+            raise LocalProtocolError(otherwise)
+        self._waits, self._settled = False, True
+
+    @property
+    def kept(self) -> int:
+        """Bytes of the peer that have come while the handshake waits for the caller."""
+        return len(self._buffer) if self._waits else 0
+
     def receive_data(self, data: bytes) -> bytes:
         """Take the peer's bytes; return those behind the handshake once it is complete.
 
@@ -177,6 +233,10 @@ class Handshake:
             self._check_first()
             if may_look_like(bytes(self._buffer)):
                 return b""
+        return self._take_rest()
+
+    def _take_rest(self) -> bytes:
+        """Go on as far as the bytes go, and return those behind the handshake once it is complete."""
         self._advance()
         if self.peer is None:
             return b""
@@ -195,8 +255,8 @@ class Handshake:
 
     @property
     def beginning(self) -> bytes:
-        """The first bytes of the message of which only a part has come."""
-        return bytes(self._buffer[:QUOTED])
+        """The first bytes of the message of which only a part has come; none of credentials."""
+        return b"" if self._steps[:1] == [Step.READ_CREDENTIALS] else bytes(self._buffer[:QUOTED])
 
     @property
     def buffered_size(self) -> int:
@@ -220,11 +280,28 @@ class Handshake:
             if not _ACTIONS[self._steps[0]](self):
                 return
             del self._steps[0]
+        self.peer = self._known_peer()
+
+    def _known_peer(self) -> VeltixPeer:
         assert self._kind is not None
         assert self._layout is not None
         known, meta = (self._version, self._layout, self._kind, self._protocol), self._meta
         usual = next((number for number, each in enumerate(_USUAL_METAS) if each == meta), None)
-        self.peer = _peer(*known, self._agreed, meta) if usual is None else _same_peer(*known, self._agreed, usual)
+        return _peer(*known, self._agreed, meta) if usual is None else _same_peer(*known, self._agreed, usual)
+
+    # Asking the caller: each returns True once it has said what it must.
+
+    def _ask_verdict(self) -> bool:
+        if self._authenticates and not (self._waits or self._settled):
+            self._waits = True
+            self.requests.append(AuthenticationRequested(self._credentials, self._known_peer()))
+        return not self._waits
+
+    def _ask_credentials(self) -> bool:
+        if IDENTITY in self._agreed and not (self._waits or self._settled):
+            self._waits = True
+            self.requests.append(CredentialsRequested())
+        return not self._waits
 
     # Saying: each of these is done at once.
 
@@ -365,6 +442,15 @@ class Handshake:
         self._agreed = agreed_features(self._offered_json.meta.get(PARAMETER), self._meta.get(PARAMETER), self._features)
         return True
 
+    def _read_credentials(self) -> bool:
+        if IDENTITY not in self._agreed:
+            return True
+        message = self._take_json(secret=True)
+        if message is None:
+            return False
+        self._credentials = decode_credentials(message.get(CREDENTIALS))
+        return True
+
     def _read_server(self) -> bool:
         message = self._take_json()
         if message is None:
@@ -390,6 +476,8 @@ class Handshake:
         message = self._take_json()
         if message is None:
             return False
+        if IDENTITY in self._agreed and message.get("error") == REFUSED_CODE:
+            raise AuthenticationFailed(_REFUSED if self._credentials is not None else _NONE_PRESENTED)
         if "error" in message:
             raise ServerFull(message["error"])
         if message.get("result") != "ok":
@@ -408,7 +496,7 @@ class Handshake:
         self._protocol = protocol if isinstance(protocol, str) else None
         self._meta = meta if isinstance(meta, dict) else {}
 
-    def _take_json(self) -> dict[str, object] | None:
+    def _take_json(self, *, secret: bool = False) -> dict[str, object] | None:
         if len(self._buffer) < 2:
             return None
         size = int.from_bytes(self._buffer[:2], "big")
@@ -422,9 +510,9 @@ class Handshake:
         try:
             message = json.loads(text)
         except (ValueError, RecursionError):
-            raise MalformedHello(f"the peer's part of the handshake is not JSON: {excerpt(text)}") from None
+            raise MalformedHello(f"the peer's part of the handshake is not JSON: {_quoted(text, secret)}") from None
         if not isinstance(message, dict):
-            raise MalformedHello(f"the peer's part of the handshake is not a JSON object: {excerpt(text)}")
+            raise MalformedHello(f"the peer's part of the handshake is not a JSON object: {_quoted(text, secret)}")
         return message
 
     def _take_frame(self, expected: MessageType) -> tuple[Header, bytes] | None:
@@ -456,10 +544,13 @@ _ACTIONS: Mapping[Step, Callable[[Handshake], bool]] = {
     Step.SAY_HELLO: Handshake._say_hello,
     Step.READ_ACK: Handshake._read_ack,
     Step.READ_CLIENT: Handshake._read_client,
+    Step.READ_CREDENTIALS: Handshake._read_credentials,
+    Step.AUTHENTICATE: Handshake._ask_verdict,
     Step.SEND_RESULT: Handshake._send_result,
     Step.READ_HELLO: Handshake._read_hello,
     Step.SEND_ACK: Handshake._send_ack,
     Step.READ_SERVER: Handshake._read_server,
+    Step.PRESENT: Handshake._ask_credentials,
     Step.SEND_CLIENT: Handshake._send_client,
     Step.READ_RESULT: Handshake._read_result,
     Step.READ_PONG: Handshake._read_pong,
@@ -482,7 +573,14 @@ def _json_hello(release: Release, features: tuple[str, ...]) -> bytes:
     return _framed({**release.hello, "meta": {**meta, PARAMETER: list(offered)} if offered else meta})
 
 
-_RESULT = _framed({"result": "ok"})
+_RESULT = _framed(ACCEPTED)
+
+_REFUSED = "the server refused the credentials"
+_NONE_PRESENTED = "the server lets nobody in without credentials, and this client has none: give it credentials="
+
+
+def _quoted(text: bytes, secret: bool) -> str:
+    return f"{len(text)} bytes that are not shown" if secret else excerpt(text)
 
 
 def _names(given: object) -> list[object]:

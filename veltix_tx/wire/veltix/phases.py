@@ -12,6 +12,7 @@ from typing import Protocol
 from veltix_tx.errors import HandshakeError
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry
+from veltix_tx.wire.veltix.authentication import Reauthentication
 from veltix_tx.wire.veltix.encoder import NO_ENCODER, Encoder, NoEncoder
 from veltix_tx.wire.veltix.frames import FrameDecoder
 from veltix_tx.wire.veltix.handshake import Handshake
@@ -47,6 +48,10 @@ class Phase(Protocol):
     @property
     def decoder(self) -> FrameDecoder:
         """Decoder of the peer's frames."""
+
+    @property
+    def reauthentication(self) -> Reauthentication | None:
+        """Reader of new credentials and of verdicts on them, None where none can come."""
 
     @property
     def beginning(self) -> bytes:
@@ -85,6 +90,7 @@ class Opening:
     ids = _NO_IDS
     max_joined = _NOTHING_JOINED
     decoder = _NO_FRAMES
+    reauthentication = None
 
     def __init__(
         self,
@@ -132,17 +138,19 @@ class Established:
         encoder: makes the messages to the peer.
         decoder: reads those of the peer.
         ids: of this side's requests.
+        reauthentication: of a connection that agreed on it.
     """
 
-    __slots__ = ("decoder", "encoder", "frame", "ids", "max_joined")
+    __slots__ = ("decoder", "encoder", "frame", "ids", "max_joined", "reauthentication")
 
     next_timeout = None
     fault = None
 
-    def __init__(self, encoder: Encoder, decoder: FrameDecoder, ids: RequestIds) -> None:
+    def __init__(self, encoder: Encoder, decoder: FrameDecoder, ids: RequestIds, reauthentication: Reauthentication | None) -> None:
         self.encoder = encoder
         self.decoder = decoder
         self.ids = ids
+        self.reauthentication = reauthentication
         self.frame = encoder.frame
         self.max_joined = encoder.max_joined
 
@@ -168,6 +176,7 @@ class Closed:
 
     max_joined = _NOTHING_JOINED
     decoder = _NO_FRAMES
+    reauthentication = None
     beginning = b""
     buffered_size = 0
     next_timeout = None

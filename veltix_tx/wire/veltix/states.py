@@ -66,11 +66,14 @@ class Step(_Named):
     SAY_HELLO = auto()
     READ_ACK = auto()
     READ_CLIENT = auto()
+    READ_CREDENTIALS = auto()
+    AUTHENTICATE = auto()
     SEND_RESULT = auto()
     READ_HELLO = auto()
     SEND_ACK = auto()
     READ_SERVER = auto()
     SEND_CLIENT = auto()
+    PRESENT = auto()
     READ_RESULT = auto()
     READ_PONG = auto()
     DETECT_CLIENT = auto()
@@ -84,8 +87,10 @@ SCRIPTS: dict[tuple[HandshakeKind, Role], tuple[Step, ...]] = {
     (HandshakeKind.NONE, Role.CLIENT): (),
     (HandshakeKind.HELLO, Role.SERVER): (Step.SAY_HELLO, Step.READ_ACK),
     (HandshakeKind.HELLO, Role.CLIENT): (Step.READ_HELLO, Step.SEND_ACK),
-    (HandshakeKind.JSON, Role.SERVER): (Step.SAY_HELLO, Step.READ_CLIENT, Step.SEND_RESULT),
-    (HandshakeKind.JSON, Role.CLIENT): (Step.READ_SERVER, Step.SEND_CLIENT, Step.READ_RESULT),
+    (HandshakeKind.JSON, Role.SERVER): (
+        *(Step.SAY_HELLO, Step.READ_CLIENT, Step.READ_CREDENTIALS, Step.AUTHENTICATE, Step.SEND_RESULT),
+    ),
+    (HandshakeKind.JSON, Role.CLIENT): (Step.READ_SERVER, Step.SEND_CLIENT, Step.PRESENT, Step.READ_RESULT),
 }
 """Every handshake, in both roles."""
 

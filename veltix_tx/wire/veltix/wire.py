@@ -86,6 +86,7 @@ def _connection(role: Role, context: WireContext, release: Release | None, **opt
         types=context.types,
         max_message_size=context.max_message_size,
         limits=context.limits,
+        authenticates=context.authenticates,
         **options,
     )
 
