@@ -51,7 +51,6 @@ from typing import ClassVar
 from veltix_tx.disconnect import DisconnectReason
 
 __all__ = [
-    "ERROR_CODE",
     "AuthenticationFailed",
     "CannotBlock",
     "CredentialsUnavailable",
@@ -155,7 +154,7 @@ class InvalidContent(VeltixError, ValueError):
 
     @property
     def summary(self) -> str:
-        """The sentence without an excerpt of the content: for its sender."""
+        """The sentence without an excerpt of the content, for whoever sent that."""
         said = f": {self.detail}" if self.detail else ""
         return f"not {self.rule}{said}" + (f" at {self.path}" if self.path else "")
 

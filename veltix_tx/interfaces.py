@@ -39,7 +39,7 @@ class IVeltixApplication(Interface):
         """Handle one message.
 
         Returns:
-            bytes, the answer: sent with the message's type and request id; a value of the type's ``reply=``; a Request, an answer
+            bytes that answer the message, sent with its type and request id; a value of the type's ``reply=``; a Request, an answer
             of another type; None for no answer; or a Deferred or coroutine of one of these, which is
             cancelled when it takes too long and when the connection ends.
         """

@@ -160,7 +160,22 @@ class RoutedService(Service):
         timeout: float | None = None,
         allow: Allow | None = None,
     ) -> None:
-        """Serve a function as a method; see :meth:`~veltix_tx.app.rpc.Methods.register`."""
+        """Serve a function as a method.
+
+        Args:
+            function: a function, coroutine function or one that returns a Deferred. Its annotations are the types of its
+                arguments, which are checked before it is called; a parameter without one takes anything.
+            name: the method's name; the function's by default.
+            thread: call it in a thread, because it may block.
+            concurrent: let the caller's later messages go ahead while its Deferred or coroutine is not done.
+            timeout: seconds for its Deferred or coroutine, ``timeouts.handler`` by default, ``math.inf`` for no end.
+            allow: a plain function: the method serves only sessions for which ``allow(session)`` is True; others are told that it
+                is ``forbidden``. An exception, and anything else than True, forbids.
+
+        Raises:
+            SettingsError: the name is taken, reserved or too long, the function cannot be called, has ``*args`` or
+                ``**kwargs`` or annotations that cannot be looked up or sent, or is a coroutine function for a thread or to allow.
+        """
         self._methods.register(function, name, thread=thread, concurrent=concurrent, timeout=timeout, allow=allow)
 
     @from_any_thread

@@ -84,7 +84,7 @@ class MethodInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RpcCodec(Protocol):
-    """Calls and results as the contents of :data:`~veltix_tx.wire.messages.CALL` and RESULT messages of one wire."""
+    """Calls and results as the contents of CALL and RESULT messages of one wire."""
 
     @property
     def cancels(self) -> bool:

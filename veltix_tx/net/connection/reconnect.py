@@ -52,7 +52,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         random: for ids.
         on_disconnect: called with each DisconnectState.
         shared: what counts; one of its own by default.
-        serve_call: handles calls of methods; see :class:`~veltix_tx.app.rpc.Methods`.
+        serve_call: handles the CALL messages of a session, called with both; none by default.
         credentials: what to present to a server that asks: a Token, a Password, or a function that returns one for each
             connection, itself or by a Deferred or coroutine.
 

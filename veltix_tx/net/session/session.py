@@ -193,7 +193,7 @@ class Session(Taggable):
                 have the first bit set, a client's have not); chosen here otherwise.
 
         Returns:
-            a Deferred of the reply: the first message of the peer with the request's id, its ``value`` decoded by the type's
+            a Deferred of the reply, the first message of the peer with the request's id, its ``value`` decoded by the type's
             ``reply=``. It errbacks with RequestTimeout; with SessionClosed as soon as the connection is gone;
             with RemoteError when the peer says that its handler failed; with InvalidContent when the reply is not of
             ``reply=``; with MessageTooLarge, QueueFull, TooManyRequests (``limits.pending``) or LocalProtocolError,
