@@ -99,7 +99,7 @@ async def test_twistd_lets_in_who_has_a_token(twistd: Any, start: Any, tmp_path:
     process.signal(signal.SIGTERM)
     await process.exited
     assert process.out.count(b"authenticate returned none") == 6
-    assert re.search(rb"refusing the identity of connection \d+-\d+ from 127\.0\.0\.1:\d+: authenticate returned none", process.out)
+    assert re.search(rb"refusing the identity of 127\.0\.0\.1:\d+ \(\d+-\d+\): authenticate returned none", process.out)
     assert token.encode() not in process.out + process.err
     assert b"vtx_" not in process.out + process.err
     assert b"Traceback" not in process.out + process.err

@@ -30,7 +30,7 @@ _LONGEST = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a peer is, by name. A hook may return any other object.
+    """Identity of a peer: its name. A hook may return any other object.
 
     Attributes:
         name: the name.

@@ -34,7 +34,7 @@ class VeltixServerFactory(ServerFactory):
         random: for ids.
         connections: shared by several factories of one server, so that the limit is for all of them.
         serve_call: handles the CALL messages of a session, called with both; none by default.
-        authenticate: decides who is let in; see :class:`~veltix_tx.server.Server`.
+        authenticate: decides who is let in; see :meth:`~veltix_tx.Server.set_authenticate`.
 
     Raises:
         SettingsError: ``config.wire`` is unknown.

@@ -1,4 +1,4 @@
-"""Who a peer is: what the hook of a server gets to judge by, and sources whose credentials were refused too often."""
+"""Evidence of who a peer is, for a server's hook to judge by; sources whose credentials were refused too often."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ Authenticate = Callable[[Credentials], object]
 """Credentials -> an identity, None to refuse the peer, or a Deferred or coroutine of one."""
 
 CredentialsSource = Token | Password | Callable[[], Token | Password | Awaitable[Token | Password]]
-"""What a client presents, or what returns it anew for each connection."""
+"""Credentials of a client, or a function that returns them anew for each connection."""
 
 
 def check_source(credentials: object) -> None:
@@ -130,7 +130,7 @@ REMEMBERED = 16_384
 
 @dataclass(slots=True)
 class _Refusals:
-    """What is remembered of one source.
+    """Record of one source.
 
     Attributes:
         bucket: how many more refusals it is forgiven.
