@@ -75,7 +75,12 @@ class Wire(Protocol):
 class WireConnection(Protocol):
     """Sans-io protocol state of one connection: bytes in, events and bytes to send out.
 
-    Attributes that are constant once the handshake is complete are plain attributes, because they are read per message.
+    It begins with :meth:`start` or :meth:`refuse`, once, and ends with :meth:`connection_lost`. Messages are received, and can
+    be sent, only behind its one HandshakeCompleted. Whatever a peer sends becomes events: the only errors raised are those of the
+    local side. After a ConnectionFailed, the last event, input is ignored.
+
+    What a flag says the wire cannot do raises a LocalProtocolError that names the wire. Attributes that are constant once the
+    handshake is complete are plain attributes, because they are read per message.
     """
 
     @property
@@ -84,11 +89,11 @@ class WireConnection(Protocol):
 
     @property
     def overhead(self) -> int:
-        """Bytes a message takes on the wire beside its content."""
+        """Bytes a message takes on the wire beside its content and the name of its type."""
 
     @property
     def max_message_size(self) -> int:
-        """Maximum bytes of a message, header included."""
+        """Maximum bytes of a message in either direction, :attr:`overhead` included."""
 
     @property
     def encoding_key(self) -> object:
@@ -116,28 +121,36 @@ class WireConnection(Protocol):
 
     @property
     def beginning(self) -> bytes:
-        """First bytes of the message, or of the handshake's part, that has arrived in part."""
+        """First bytes of the message, or of the handshake's part, that has arrived in part; empty where they are not apart."""
 
     @property
     def incoming_size(self) -> int:
-        """Bytes of the message that has arrived in part, as far as they are declared; 0 without one."""
+        """Bytes of the message that has arrived in part, as far as they are declared, at least 1; 0 without one."""
 
     @property
     def buffered_size(self) -> int:
-        """Bytes kept of the message that has arrived in part."""
+        """Bytes kept of the message that has arrived in part, at most :attr:`max_message_size`; 0 after the end."""
 
     @property
     def next_timeout(self) -> float | None:
         """Seconds from now until :meth:`handle_timeout` is due, None for never. Read after every call."""
 
     def start(self) -> list[Event]:
-        """Begin the handshake."""
+        """Begin the handshake; may complete it.
+
+        Raises:
+            LocalProtocolError: it has begun, or ended, already.
+        """
 
     def refuse(self) -> None:
-        """Instead of :meth:`start`: refuse the client because the server is full."""
+        """Instead of :meth:`start`: refuse the client because the server is full, in words where the wire has them.
+
+        Raises:
+            LocalProtocolError: it has begun, or ended, already; or the local side is a client.
+        """
 
     def handle_timeout(self) -> list[Event]:
-        """Continue after :attr:`next_timeout`."""
+        """Continue after :attr:`next_timeout`; returns no events where none is due."""
 
     def accept(self) -> list[Event]:
         """Let the peer in after an :class:`~veltix_tx.wire.events.AuthenticationRequested`.
@@ -155,6 +168,9 @@ class WireConnection(Protocol):
         Args:
             data: the bytes.
             received_at: the local calendar clock in ms.
+
+        Raises:
+            LocalProtocolError: the connection has not begun.
         """
 
     def connection_lost(self) -> None:
@@ -167,6 +183,7 @@ class WireConnection(Protocol):
         """Return a request id that is neither taken nor given up, ``wanted`` if it can be had.
 
         Raises:
+            NotReady: the handshake is not complete.
             LocalProtocolError: :attr:`supports_requests` is False.
             TooManyRequests: every id is in use.
         """
@@ -187,13 +204,25 @@ class WireConnection(Protocol):
         """
 
     def send(self, message_type: MessageType, value: object, request_id: int | None = None) -> int:
-        """Queue a message and return its bytes on the wire; raises as :meth:`encode`."""
+        """Queue a message and return its bytes on the wire.
+
+        Raises as :meth:`encode`, and LocalProtocolError when the connection is closed; then nothing is queued.
+        """
 
     def send_encoded(self, buffers: list[bytes]) -> None:
-        """Queue what :meth:`encode` of a connection with an equal :attr:`encoding_key` returned."""
+        """Queue what :meth:`encode` of a connection with an equal :attr:`encoding_key` returned.
+
+        Raises:
+            NotReady: the handshake is not complete.
+            LocalProtocolError: the connection is closed.
+        """
 
     def send_ping(self, request_id: int | None) -> None:
         """Queue a ping, without an id a probe; raises LocalProtocolError where :attr:`supports_ping` is False."""
 
     def reply_error(self, request_id: int, code: str = ..., message: str = ...) -> bool:
-        """Queue an error reply, with a code and a message where the wire carries them; return False where it has none."""
+        """Queue an error reply, with a code and a message where the wire carries them.
+
+        Returns:
+            False, nothing being queued, where the wire has none.
+        """

@@ -9,10 +9,11 @@ from typing import cast
 from veltix_tx.errors import SettingsError
 from veltix_tx.wire.interface import Wire
 
-__all__ = ["build_description", "find_wire", "register_wire", "wire_rule"]
+__all__ = ["build_description", "find_wire", "register_wire", "wire_names", "wire_rule"]
 
 _FOLDERS = ("veltix_tx.wire.veltix.wire",)
-"""Modules with ``find(name) -> Wire | None``, ``RULE`` (the names they know, for people) and ``build_description()``."""
+"""Modules with ``find(name) -> Wire | None``, ``NAMES`` (all it knows, an example of each kind where there is no end of them),
+``RULE`` (the same for people) and ``build_description()``."""
 
 _registered: dict[str, Callable[[], Wire]] = {}
 
@@ -44,6 +45,11 @@ def find_wire(wire: object) -> Wire:
         if found is not None:
             return found
     raise SettingsError("wire", wire, wire_rule())
+
+
+def wire_names() -> list[str]:
+    """Return the names that :func:`find_wire` knows, one for each kind of those with a number in them."""
+    return [*(name for folder in _FOLDERS for name in import_module(folder).NAMES), *sorted(_registered)]
 
 
 def wire_rule() -> str:

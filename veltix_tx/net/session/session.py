@@ -333,11 +333,11 @@ class Session(Taggable):
             reply: whether to tell the peer.
         """
         known, unhandled = message.type, self._transport.shared.unhandled
-        unhandled.count(known.code)
-        if unhandled.first(known.code, self._transport._may_log):
-            _log.warn(text, name=known.name, code=known.code, type=known, session=self)
+        unhandled.count(known.key)
+        if unhandled.first(known.key, self._transport._may_log):
+            _log.warn(text, name=known.name, code=known.key, type=known, session=self)
         if reply and self.closed is None:
-            self._transport.decline(message.request_id, NO_ROUTE, f"message type {known.code} has no route")
+            self._transport.decline(message.request_id, NO_ROUTE, f"message type {known.key} has no route")
 
     def _may_log(self) -> bool:
         """Whether the log may have one more line that the peer causes; may be called in any thread."""

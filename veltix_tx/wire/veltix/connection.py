@@ -304,14 +304,14 @@ class VeltixConnection:
 
         Raises:
             NotReady: the handshake is not complete.
-            LocalProtocolError: the wire has no request ids (the 46-byte format).
+            LocalProtocolError: the wire has no request ids (W46).
             TooManyRequests: no other id is left.
         """
         ids = self._ids
         if ids is None:
             raise NotReady()
         if not ids.available:
-            raise LocalProtocolError("the 46-byte wire has no request ids: only send() works on it")
+            raise LocalProtocolError("the wire W46 has no request ids: only send() works on it")
         if wanted is not None and ids.takes(wanted) and wanted not in taken and wanted not in given_up.ids:
             return wanted
         request_id = ids.allocate(taken, given_up)

@@ -11,10 +11,13 @@ from veltix_tx.wire.veltix import codec
 from veltix_tx.wire.veltix.connection import VeltixConnection
 from veltix_tx.wire.veltix.releases import AUTO, RELEASES, SUPERSET, Release, find_release
 
-__all__ = ["HELLO_GAP", "RULE", "Auto", "Pinned", "build_description", "find"]
+__all__ = ["HELLO_GAP", "NAMES", "RULE", "Auto", "Pinned", "build_description", "find"]
+
+NAMES = (AUTO, *RELEASES)
+"""Names of Veltix's wires."""
 
 RULE = f"{AUTO!r} or a release: {', '.join(RELEASES)}"
-"""Names of Veltix's wires, as a part of a sentence."""
+"""The same, as a part of a sentence."""
 
 HELLO_GAP = 0.15
 """Seconds between the hellos of a server that detects its client's generation, on a link without delay."""
