@@ -32,7 +32,7 @@ class _Connection:
     """Bookkeeping that both wires share; each begins, reads and writes in its own way."""
 
     name = ""
-    compiled = supports_requests = supports_ping = marks_requests = False
+    compiled = supports_requests = supports_ping = marks_requests = in_order_replies = half_closes = False
     handshake_fault = None
     beginning = b""
     next_timeout: float | None = None
@@ -80,6 +80,9 @@ class _Connection:
             self._failed, self._buffer = True, b""
             events.append(ConnectionFailed(error))
         return events
+
+    def receive_eof(self, received_at: int) -> list[Event]:
+        return []
 
     def read(self, events: list[Event], received_at: int) -> None:
         raise NotImplementedError
@@ -164,6 +167,9 @@ class Texts:
     def describe(self, *, encrypted: bool) -> str:
         return "texts, a line each"
 
+    def check(self, *, encrypted: bool, max_message_size: int) -> None:
+        pass
+
     def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> WireConnection:
         return _TextConnection(self.type, role, context)
 
@@ -220,6 +226,9 @@ class Objects:
 
     def describe(self, *, encrypted: bool) -> str:
         return "objects, with a token"
+
+    def check(self, *, encrypted: bool, max_message_size: int) -> None:
+        pass
 
     def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> WireConnection:
         return _ObjectConnection(self.token, role, context)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from random import Random
 from typing import Any
 
@@ -20,6 +22,7 @@ from veltix_tx.errors import (
     MessageTooLarge,
     NotReady,
     RemoteProtocolError,
+    StreamEnded,
     TooManyRequests,
 )
 from veltix_tx.limits import Limits
@@ -34,13 +37,14 @@ from veltix_tx.wire.events import (
     RequestFailed,
 )
 from veltix_tx.wire.interface import Role, Wire, WireConnection, WireContext
-from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
+from veltix_tx.wire.messages import TEXT, MessageRegistry, MessageType, Response
+from veltix_tx.wire.plain.options import Delimited, Lines, Prefixed, Raw
 from veltix_tx.wire.registry import find_wire, wire_names
 
 from ..support.wires import Objects, Texts
 
 SERVER, CLIENT = Role.SERVER, Role.CLIENT
-LIMIT = 1000
+LIMIT = 2000
 NOW = 1_795_000_000_000
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)
@@ -58,6 +62,8 @@ class Case:
         client: a client's, where that is another.
         type: the type of its messages.
         authenticates: True if its handshake asks for a verdict.
+        messages: how many messages a side may send on one connection.
+        stream: True if the network decides what is a message.
     """
 
     wire: Wire
@@ -65,6 +71,12 @@ class Case:
     client: Wire | None = None
     type: MessageType = CHAT
     authenticates: bool = False
+    messages: int = 1000
+    stream: bool = False
+
+    def joined(self, values: list[Any]) -> list[Any]:
+        """Values as they can be compared: of a stream, all in one."""
+        return [reduce(add, values)] if self.stream and values else values
 
 
 def text(size: int) -> str:
@@ -77,8 +89,24 @@ def named(size: int) -> object:
     return {"": "x" * (size - len(json.dumps(["chat", {"": ""}])))}
 
 
+def plain(wire: str | Wire, value: Callable[[int], object] = text, **options: Any) -> Case:
+    """A plain wire, of texts or of what is given."""
+    return Case(find_wire(wire), value, type=TEXT, **options)
+
+
 CASES: dict[str, Case] = {
     **{name: Case(find_wire(name)) for name in wire_names()},
+    **{name: plain(name) for name in ("lines", "delimited", "fixed-1024", "prefixed-1", "prefixed-2", "prefixed-4")},
+    "eof": plain("eof", messages=1),
+    "raw": plain("raw", stream=True),
+    "lines that end with |;|": plain(Lines(b"|;|")),
+    "lines that are kept": plain(Lines(b"\r\n", keep=True), lambda size: "x" * (size - 2) + "\r\n"),
+    "lines of bytes": plain(Lines(text=False), bytes),
+    "short lines": plain(Lines(max_line=300)),
+    "lines of latin-1": plain(Lines(encoding="latin-1"), lambda size: "\xe9" * size),
+    "little-endian": plain(Prefixed(2, "little", text=False, replies="in-order"), bytes),
+    "no escape": plain(Delimited(b"<", b">", escape=None)),
+    "raw bytes": plain(Raw(text=False), bytes, stream=True),
     "texts": Case(Texts(CHAT), text),
     "objects": Case(Objects(), named, client=Objects("secret"), authenticates=True),
 }
@@ -135,7 +163,7 @@ class Pair:
             connection(case, role, limit, limit) for role, limit in zip((SERVER, CLIENT), limits, strict=True)
         )
         self.heard: dict[Role, list[Event]] = {SERVER: [], CLIENT: []}
-        self._cut, self._verdict = cut, verdict
+        self._case, self._cut, self._verdict = case, cut, verdict
 
     @property
     def sides(self) -> dict[Role, WireConnection]:
@@ -164,14 +192,20 @@ class Pair:
         return self
 
     def _carry(self, source: WireConnection, role: Role) -> bool:
-        data = b"".join(source.data_to_send())
-        for piece in self._cut(data):
+        return self.deliver(source.data_to_send(), role)
+
+    def deliver(self, buffers: list[bytes], role: Role) -> bool:
+        """Let a side receive what the other one has sent, and the end of the stream where that says so."""
+        for piece in self._cut(b"".join(buffers)):
             self.take(role, self.sides[role].receive_data(piece, NOW))
-        return bool(data)
+        if buffers and not buffers[-1]:
+            assert self.sides[role].half_closes
+            self.take(role, self.sides[role].receive_eof(NOW))
+        return bool(buffers)
 
     def messages(self, role: Role) -> list[object]:
-        """The values of the messages that a side has heard."""
-        return [event.value for event in self.heard[role] if isinstance(event, Response)]
+        """The values of the messages that a side has heard, all in one where there are no messages on the wire."""
+        return self._case.joined([event.value for event in self.heard[role] if isinstance(event, Response)])
 
 
 def ready(case: Case, cut: Cut = whole, **options: Any) -> Pair:
@@ -183,8 +217,12 @@ def ready(case: Case, cut: Cut = whole, **options: Any) -> Pair:
     return pair
 
 
-def described(events: list[Event]) -> list[object]:
+def described(events: list[Event], stream: bool = False) -> list[object]:
     """Events as what can be compared."""
+    messages = [event for event in events if isinstance(event, Response)]
+    if stream and messages:
+        others = [event for event in events if not isinstance(event, Response)]
+        return [*others, b"".join(message.content for message in messages)]
     return [
         (event.type, event.content, event.value, event.request_id, event.timestamp) if isinstance(event, Response) else event
         for event in events
@@ -350,11 +388,11 @@ def test_messages_keep_their_order(case: Case, role: Role, cut: Cut) -> None:
     """What one side sends the other hears, in that order, each with its type and a value equal to what was sent."""
     pair = ready(case, cut)
     other = CLIENT if role is SERVER else SERVER
-    values = [case.value(size) for size in (SMALL, SMALL + 1, largest(pair.server), SMALL)]
+    values = [case.value(size) for size in (SMALL, SMALL + 1, largest(pair.server), SMALL)][: case.messages]
     for value in values:
         pair.sides[role].send(case.type, value)
     pair.carry()
-    assert pair.messages(other) == values
+    assert pair.messages(other) == case.joined(values)
     assert {event.type for event in pair.heard[other] if isinstance(event, Response)} == {case.type}
     assert pair.heard[role] == []
 
@@ -374,11 +412,11 @@ def test_no_cut_of_the_bytes_changes_the_events(name: str, sizes: list[int], dat
     case, heard = CASES[name], list[object]()
     for how in (whole, cut):
         pair = Pair(case, how).begin()
-        for size in sizes:
+        for size in sizes[: case.messages]:
             for side in pair.sides.values():
                 side.send(case.type, case.value(size))
         pair.carry()
-        heard.append({role: described(events) for role, events in pair.heard.items()})
+        heard.append({role: described(events, case.stream) for role, events in pair.heard.items()})
     assert heard[0] == heard[1]
 
 
@@ -388,13 +426,22 @@ def test_send_and_encode_agree(case: Case, role: Role) -> None:
     pair = ready(case)
     side, other = pair.sides[role], CLIENT if role is SERVER else SERVER
     request_id = side.allocate_id(()) if side.supports_requests else None
-    encoded = b"".join(side.encode(case.type, case.value(SMALL), request_id))
+    encoded = side.encode(case.type, case.value(SMALL), request_id)
     assert side.data_to_send() == []
-    assert side.send(case.type, case.value(SMALL), request_id) == len(encoded)
-    assert b"".join(side.data_to_send()) == encoded
+    assert side.send(case.type, case.value(SMALL), request_id) == sum(map(len, encoded))
+    assert side.data_to_send() == encoded
     assert side.data_to_send() == []
-    side.send_encoded([encoded[:3], encoded[3:]])
-    pair.carry()
+    assert all(encoded[:-1])
+    if case.messages == 1:
+        assert encoded[-1] == b""
+        with pytest.raises(StreamEnded):
+            side.send_encoded(encoded)
+        with pytest.raises(StreamEnded):
+            side.send(case.type, case.value(SMALL))
+        pair.deliver(encoded, other)
+    else:
+        side.send_encoded(encoded)
+        pair.carry()
     assert pair.messages(other) == [case.value(SMALL)]
 
 
@@ -428,9 +475,11 @@ def test_the_limit_is_exact(case: Case, role: Role) -> None:
     pair.carry()
     assert pair.messages(other) == [case.value(most)]
 
-    for cut in (whole, bytewise):
+    for cut in () if case.stream else (whole, bytewise):
         sizes = {role: 2 * LIMIT, other: LIMIT}
         pair = ready(case, cut, limits=(sizes[SERVER], sizes[CLIENT]))
+        if pair.sides[role].max_message_size == side.max_message_size:
+            return  # the wire itself has no larger ones
         pair.sides[role].send(case.type, case.value(most + 1))
         pair.carry()
         (error,) = failures(pair.heard[other])
@@ -454,14 +503,19 @@ def test_a_message_in_part_is_told_by_its_sizes(case: Case, role: Role) -> None:
     """Of a message in part a connection tells that there is one and how much it keeps of it; of a whole one it keeps nothing."""
     pair = ready(case)
     side = pair.sides[role]
-    data = frame(pair.sides[CLIENT if role is SERVER else SERVER], case)
+    if case.stream:
+        return
+    encoded = pair.sides[CLIENT if role is SERVER else SERVER].encode(case.type, case.value(SMALL))
+    data = b"".join(encoded)
+    last = len(data) if not encoded[-1] else len(data) - 1
     assert (side.incoming_size, side.buffered_size, side.beginning) == (0, 0, b"")
-    for count, piece in enumerate(bytewise(data[:-1]), 1):
+    for count, piece in enumerate(bytewise(data[:last]), 1):
         assert side.receive_data(piece, NOW) == []
         assert side.incoming_size > 0
         assert side.buffered_size <= count
         assert data.startswith(side.beginning)
-    assert len(side.receive_data(data[-1:], NOW)) == 1
+    pair.deliver([data[last:], *encoded[1:]], role)
+    assert len(pair.messages(role)) == 1
     assert (side.incoming_size, side.buffered_size) == (0, 0)
 
 

@@ -61,6 +61,14 @@ class Wire(Protocol):
             encrypted: True if TLS is below it.
         """
 
+    def check(self, *, encrypted: bool, max_message_size: int) -> None:
+        """Raise SettingsError where the wire cannot be spoken with these settings.
+
+        Args:
+            encrypted: True if TLS is below it.
+            max_message_size: as in :class:`WireContext`.
+        """
+
     def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> WireConnection:
         """Return the protocol state of a new connection.
 
@@ -106,6 +114,17 @@ class WireConnection(Protocol):
     @property
     def supports_requests(self) -> bool:
         """True if replies carry the id of their request, so that ``send_and_wait`` works."""
+
+    @property
+    def in_order_replies(self) -> bool:
+        """True if the peer's next message is the reply to a request, of which there is one at a time.
+
+        Then ``send_and_wait`` works without ids, and a request that is given up ends the connection.
+        """
+
+    @property
+    def half_closes(self) -> bool:
+        """True if the peer may end its stream and still be answered: what it has sent is handled before the local side closes."""
 
     @property
     def supports_ping(self) -> bool:
@@ -173,11 +192,18 @@ class WireConnection(Protocol):
             LocalProtocolError: the connection has not begun.
         """
 
+    def receive_eof(self, received_at: int) -> list[Event]:
+        """Process the end of the peer's stream, where :attr:`half_closes` is True: it may complete a message.
+
+        Args:
+            received_at: the local calendar clock in ms.
+        """
+
     def connection_lost(self) -> None:
         """Mark the connection closed. Later input is ignored; later sends raise LocalProtocolError."""
 
     def data_to_send(self) -> list[bytes]:
-        """Return and clear the buffers to write, in order."""
+        """Return and clear the buffers to write, in order. An empty one, the last, ends the local side's stream."""
 
     def allocate_id(self, taken: Collection[int], wanted: int | None = None, given_up: GivenUpIds = NONE_GIVEN_UP) -> int:
         """Return a request id that is neither taken nor given up, ``wanted`` if it can be had.

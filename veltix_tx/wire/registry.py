@@ -11,7 +11,7 @@ from veltix_tx.wire.interface import Wire
 
 __all__ = ["build_description", "find_wire", "register_wire", "wire_names", "wire_rule"]
 
-_FOLDERS = ("veltix_tx.wire.veltix.wire",)
+_FOLDERS = ("veltix_tx.wire.veltix.wire", "veltix_tx.wire.plain.wire")
 """Modules with ``find(name) -> Wire | None``, ``NAMES`` (all it knows, an example of each kind where there is no end of them),
 ``RULE`` (the same for people) and ``build_description()``."""
 
@@ -59,4 +59,4 @@ def wire_rule() -> str:
 
 def build_description() -> str:
     """Return what of the compiled parts is in use, for ``--version``."""
-    return ", ".join(import_module(folder).build_description() for folder in _FOLDERS)
+    return ", ".join(filter(None, (import_module(folder).build_description() for folder in _FOLDERS)))

@@ -15,7 +15,7 @@ COUNTERS = {
     "evicted": "half-open connections that had to give way to newer ones",
     "authentications_failed": "connections whose peer's credentials were refused",
     "frames_refused": "frames refused and dropped: bad checksum, unknown type, garbage",
-    "unhandled": "messages dropped because their type has no route and there is no `on_recv`; `unhandled_` and its key, of one type",
+    "unhandled": "messages dropped because their type has no route and there is no `on_recv`; `unhandled_` and a key, of one type",
     "frames_timed_out": "messages that had begun and did not come to their end in time, which ends their connections",
     "late_replies": "replies dropped because their request had been given up, or was never made",
     "reads_paused": "times that reading from a peer was paused: it does not read, or its messages are not handled fast enough",

@@ -184,6 +184,16 @@ class VeltixConnection:
         return self._ids is not None and self._ids.available
 
     @property
+    def in_order_replies(self) -> bool:
+        """False: replies carry the ids of their requests."""
+        return False
+
+    @property
+    def half_closes(self) -> bool:
+        """False: a peer that ends its stream has left."""
+        return False
+
+    @property
     def marks_requests(self) -> bool:
         """True where error replies are agreed on: they answer only ids that ask."""
         return self.peer is not None and ERRORS in self.peer.features
@@ -285,6 +295,10 @@ class VeltixConnection:
             self._handshake = None  # and with it what it has read
             return [self._fail(error)]
         return self._check_agreed(rest, received_at)
+
+    def receive_eof(self, received_at: int) -> list[Event]:
+        """Return nothing: the end of the stream completes no message."""
+        return []
 
     def connection_lost(self) -> None:
         """Take note that the connection is closed; nothing more is read or sent."""

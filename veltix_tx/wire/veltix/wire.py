@@ -46,6 +46,9 @@ class Auto:
         """Return the generations that a listener serves: over TLS only those with a JSON handshake."""
         return f"Veltix {SUPERSET.name if encrypted else '1.4 to 3.3 but 1.8 and 1.9'} (wire auto)"
 
+    def check(self, *, encrypted: bool, max_message_size: int) -> None:
+        """Accept every setting."""
+
     def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> VeltixConnection:
         """Return a connection that detects its peer's generation.
 
@@ -73,6 +76,9 @@ class Pinned:
     def describe(self, *, encrypted: bool) -> str:
         """Return the release."""
         return f"Veltix {self.name}"
+
+    def check(self, *, encrypted: bool, max_message_size: int) -> None:
+        """Accept every setting."""
 
     def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> VeltixConnection:
         """Return a connection that speaks the release."""
