@@ -170,6 +170,20 @@ class PeerPolicing(Protocol):
         self.abort(SessionClosed(DisconnectReason.PING_TIMEOUT))
 
     @property
+    def answers_pings(self) -> bool:
+        """True if a ping can ask whether the peer is there."""
+        return self.connection.supports_ping
+
+    def close_idle_peer(self) -> None:
+        """Close politely a peer that has been silent for long, and that no ping can ask."""
+        if self._may_log():
+            seconds = self.timeouts.idle
+            _log.info(
+                "closing {peer}: it has been silent for {seconds:g} s (timeouts.idle)", peer=shown(self.address), seconds=seconds
+            )
+        self.close(SessionClosed(DisconnectReason.IDLE))
+
+    @property
     def frame_begun(self) -> float | None:
         """When the message began of which only a part has come, on the clock that never jumps; None without one."""
         return self._frame_begun

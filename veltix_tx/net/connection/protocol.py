@@ -100,6 +100,7 @@ class VeltixProtocol(PeerPolicing):
     _last_reads: LastReads | None = None
     _connection_log: ConnectionLog | None = None
     _lingers = False
+    _stream_ended = False
 
     def __init__(self, context: ConnectionContext, *, full: bool = False) -> None:
         self.session: Session | None = None
@@ -215,7 +216,16 @@ class VeltixProtocol(PeerPolicing):
             self.session._connection_lost()
 
     def readConnectionLost(self) -> None:
-        """The peer sends nothing more, and may have closed altogether: so does this side, once what is queued is written."""
+        """The peer sends nothing more, and may have closed altogether: so does this side, once what is queued is written.
+
+        On a wire whose peers may end their streams and still be answered, what has come is handled before that.
+        """
+        if self.session is not None and self._closed is None and self.connection.half_closes:
+            self._half_closed = True
+            self._dispatch(self.connection.receive_eof(self.context.calendar_ms.keep()))
+            self._frame_begun = None
+            self.session._peer_ended()
+            return
         if self.session is None or not (self.unwritten or self.flow.queued or has_unwritten(self.transport)):
             self.transport.connectionLost(connectionDone)
             return
@@ -224,6 +234,8 @@ class VeltixProtocol(PeerPolicing):
 
     def writeConnectionLost(self) -> None:
         """Everything is with the kernel; what the peer still sends is read until it has closed."""
+        if self._closed is None:
+            return  # the wire's message has been sent, and the peer's is to come
         if self._half_closed:
             self.transport.loseConnection()
         else:
@@ -267,8 +279,17 @@ class VeltixProtocol(PeerPolicing):
         own, self.unwritten = self.unwritten, 0
         out = self.connection.data_to_send()
         if out and not self._lost:
+            ends = not out[-1]
             size = len(out[0]) if len(out) == 1 else sum(map(len, out))
             self.flow.write(out, size, size - own if size > own else 0)
+            if ends:
+                self._end_stream()
+
+    def _end_stream(self) -> None:
+        """End this side's stream behind what has been written; the peer's goes on."""
+        self._stream_ended = True
+        self.flow.stop()
+        self.transport.loseWriteConnection()
 
     def sent(self, size: int) -> None:
         """Write what the connection has to send, of which ``size`` bytes are of this side's own accord.
@@ -307,6 +328,11 @@ class VeltixProtocol(PeerPolicing):
             transport.loseWriteConnection()
         else:
             transport.loseConnection()
+
+    def close_after_peer(self) -> None:
+        """Close politely, because the peer has ended its stream, and what it sent has been handled."""
+        reason = DisconnectReason.COMPLETED if self._stream_ended else DisconnectReason.PEER_CLOSED
+        self.close(SessionClosed(reason))
 
     def abort(self, closed: SessionClosed) -> None:
         """Close at once; what is queued is lost."""
@@ -452,8 +478,7 @@ class VeltixProtocol(PeerPolicing):
         session = self.session = Session(self, event.peer, cast(Application[Session], self.context.application))
         session.identity = self._identity
         self.shared.counters["ready"] += 1
-        if self.connection.supports_ping:
-            self.shared.heartbeat.add(self)
+        self.shared.heartbeat.add(self)
         self.flow.start()
         if self.context.on_ready is not None:
             self.context.on_ready(self)

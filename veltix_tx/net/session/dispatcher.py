@@ -18,7 +18,6 @@ from veltix_tx.net.awaitables import as_deferred
 from veltix_tx.net.session.handler_log import HandlerLog, StepFailed
 from veltix_tx.net.session.handler_timeouts import HandlerTimeout, HandlerTimeouts, TimeLimited
 from veltix_tx.net.session.interface import MOST_CORKED, OWN_REQUESTS_FACTOR
-from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.setting_up import begin_set_up
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.waiters import Waiters
@@ -51,11 +50,21 @@ _WELCOME = object()
 """What ``connected`` comes to when it ends well: neither None, which stands for what was cut off, too, nor a Failure."""
 
 
+class Replies(Protocol):
+    """The session's own requests, as its dispatcher sees them."""
+
+    def settle(self, message: Response) -> bool:
+        """Give a reply to whoever waits for it; return False for a message that is none."""
+
+
 class DispatchedSession(Protocol):
     """A session as its dispatcher sees it."""
 
     closed: SessionClosed | None
-    _requests: PendingRequests | None
+
+    @property
+    def _requests(self) -> Replies | None:
+        """Own requests; None before the first."""
 
     @property
     def pending_requests(self) -> int:
@@ -204,7 +213,7 @@ class Dispatcher(Generic[S]):
                 result = find(event.type.key, received)(session, event)
                 if result is None:
                     continue
-                if type(result) is bytes and session.closed is None:
+                if (type(result) is bytes or type(result) is str) and session.closed is None:
                     send(event.type, result, event.request_id)
                     answered += len(result)
                     if answered > MOST_CORKED:

@@ -16,6 +16,7 @@ from veltix_tx.net.addresses import host_of, shown
 from veltix_tx.net.session.dispatcher import Dispatcher
 from veltix_tx.net.session.interface import SessionTransport
 from veltix_tx.net.session.requests import PendingRequests
+from veltix_tx.net.session.serial_requests import SerialRequests
 from veltix_tx.net.session.tags import Taggable
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.threads import BlockingView, from_any_thread, in_thread_of
@@ -78,7 +79,7 @@ class Session(Taggable):
         self._probes = 0
         self._lost = False
         # An idle session has none of these.
-        self._requests: PendingRequests | None = None
+        self._requests: PendingRequests | SerialRequests | None = None
         self._when_closed: Waiters[SessionClosed] | None = None
         self._dispatcher = Dispatcher(self, link, application)
 
@@ -403,6 +404,13 @@ class Session(Taggable):
         """Go on handling messages, which had to wait for the peer to read."""
         self._dispatcher.resume()
 
+    def _peer_ended(self) -> None:
+        """Finish what the peer has sent before it ended its stream, and close; no reply will come any more."""
+        self._dispatcher.stop_accepting()
+        requests = self._start_requests() if self._requests is None else self._requests
+        requests.fail_all(SessionClosed(DisconnectReason.PEER_CLOSED))
+        self.when_idle().addCallback(lambda _: self._transport.close_after_peer())
+
     def _closing(self, closed: SessionClosed) -> None:
         """Take note that nothing can be sent or received any more: fail what waits."""
         if self.closed is None:
@@ -434,12 +442,15 @@ class Session(Taggable):
         if self.closed is not None:
             raise SessionClosed(self.closed.reason, self.closed.cause)
 
-    def _start_requests(self) -> PendingRequests:
+    def _start_requests(self) -> PendingRequests | SerialRequests:
         self._dispatcher.expect_replies()
         turns = self._dispatcher
-        questions = self._requests = PendingRequests(
-            self._transport, self._count_late_reply, turns.update_read_pause, turns.held_up
-        )
+        questions: PendingRequests | SerialRequests
+        if self._connection.in_order_replies:
+            questions = SerialRequests(self._transport, turns.update_read_pause, turns.held_up)
+        else:
+            questions = PendingRequests(self._transport, self._count_late_reply, turns.update_read_pause, turns.held_up)
+        self._requests = questions
         if self.closed is not None:
             questions.fail_all(self.closed)
         return questions

@@ -169,7 +169,7 @@ class SharedState:
         self._reactor = clocks.reactor
         self._unwritten: list[Any] = []
         self._connection_ids = count(1)
-        self.heartbeat = Heartbeat(clocks, timeouts.ping_interval, timeouts.ping_timeout)
+        self.heartbeat = Heartbeat(clocks, timeouts.ping_interval, timeouts.ping_timeout, timeouts.idle)
         self._uptime, self._frame = clocks.uptime, timeouts.frame
         self._relief = Timers(clocks.reactor, clocks.uptime)
         self.receive_budget = MemoryBudget(

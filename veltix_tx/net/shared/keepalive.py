@@ -23,6 +23,9 @@ class KeepaliveTarget(Protocol):
     pinged_at: float | None
 
     @property
+    def answers_pings(self) -> bool: ...
+
+    @property
     def paused(self) -> bool: ...
 
     @property
@@ -34,9 +37,11 @@ class KeepaliveTarget(Protocol):
 
     def abort_dead_peer(self) -> None: ...
 
+    def close_idle_peer(self) -> None: ...
+
 
 class Heartbeat:
-    """Asks silent peers with a ping, and tells of those that stay silent.
+    """Asks silent peers with a ping, and tells of those that stay silent, as of those silent for long that no ping can ask.
 
     Any byte of a peer counts as life. A dead peer is noticed within ``ping_interval`` and ``ping_timeout``
     seconds. One that only reads, and slowly, gets the ping behind all that waits for it: it lives for as
@@ -52,14 +57,17 @@ class Heartbeat:
         clocks: uptime, and the timer's clock.
         silence: seconds without a byte before the ping.
         pong: seconds after the ping.
+        idle: seconds without a byte of a peer that no ping can ask.
     """
 
-    def __init__(self, clocks: Clocks, silence: float, pong: float) -> None:
+    def __init__(self, clocks: Clocks, silence: float, pong: float, idle: float = math.inf) -> None:
         self._uptime = clocks.uptime
         self._timer = Timers(clocks.reactor, clocks.uptime)
         self._timeout = pong
         self._grain = min(1.0, silence / 16, pong / 16)
         self._interval = silence - self._grain
+        self._idle = idle
+        self._longest = math.inf if idle == math.inf else min(idle, self._interval)  # what is new may be due before the others
         self._targets: dict[KeepaliveTarget, int | None] = {}  # to what it had taken when it was last asked
 
     def __len__(self) -> int:
@@ -67,10 +75,12 @@ class Heartbeat:
 
     def add(self, connection: KeepaliveTarget) -> None:
         """Look after a connection. From now on its ``heard`` is set by whoever reads, its ``asked`` here."""
+        if self._idle == math.inf and not connection.answers_pings:
+            return
         self._targets[connection] = None
         self.reading_resumed(connection)
         if "look" not in self._timer:
-            self._timer.set("look", self._interval, self._sweep)
+            self._timer.set("look", min(self._interval, self._longest), self._sweep)
 
     def reading_resumed(self, connection: KeepaliveTarget) -> None:
         """Take note that reading goes on after a pause: what the peer said meanwhile is still to be read."""
@@ -90,7 +100,7 @@ class Heartbeat:
             if each in self._targets:  # the end of one may be the end of others
                 due = min(due, self._check_safely(each, now))
         if self._targets:
-            wait = due - now if due < math.inf else self._interval
+            wait = min(due - now if due < math.inf else self._interval, self._longest)
             self._timer.set("look", max(wait, self._grain), self._sweep)
 
     def _check_safely(self, connection: KeepaliveTarget, now: float) -> float:
@@ -104,6 +114,8 @@ class Heartbeat:
 
     def _check(self, connection: KeepaliveTarget, now: float) -> float:
         paused = connection.paused
+        if not connection.answers_pings:
+            return self._check_idle(connection, now)
         if connection.pinged_at is not None and connection.last_received < connection.pinged_at and not paused:
             if now < connection.pinged_at + self._timeout - ROUNDING:
                 return connection.pinged_at + self._timeout
@@ -122,6 +134,15 @@ class Heartbeat:
             self._targets[connection] = connection.bytes_taken
         connection.send_probe()
         return now + (self._interval if paused else self._timeout)
+
+    def _check_idle(self, connection: KeepaliveTarget, now: float) -> float:
+        if connection.paused:
+            connection.last_received = now
+        due = connection.last_received + self._idle
+        if now < due - ROUNDING:
+            return due
+        connection.close_idle_peer()
+        return math.inf
 
     def _makes_progress(self, connection: KeepaliveTarget) -> bool:
         """Whether a silent peer has taken some of what waits for it since the last time."""
