@@ -46,6 +46,10 @@ __all__ = [
 _log = Logger()
 
 
+_MESSAGE_COST = 128
+"""Bytes that a message in the inbox counts beside its content: on a wire of lines an empty one is a byte to send."""
+
+
 _WELCOME = object()
 """What ``connected`` comes to when it ends well: neither None, which stands for what was cut off, too, nor a Failure."""
 
@@ -253,7 +257,7 @@ class Dispatcher(Generic[S]):
             return
         if self._busy or self._flow.backlogged:
             self._enqueue(message)
-            self.inbox_bytes += len(message.content)
+            self.inbox_bytes += len(message.content) + _MESSAGE_COST
             self.update_read_pause()
         else:
             self._handle(message)
@@ -350,7 +354,8 @@ class Dispatcher(Generic[S]):
     def update_read_pause(self) -> None:
         """Pause reading while too much waits for its turn or is being answered."""
         factor = OWN_REQUESTS_FACTOR if self._session.pending_requests else 1
-        messages, size = len(self._inbox or ()) + self._replies_due, self.inbox_bytes
+        queued = len(self._inbox or ())
+        messages, size = queued + self._replies_due, self.inbox_bytes - queued * _MESSAGE_COST
         most, most_bytes = self._transport.limits.inflight * factor, self._connection.max_message_size * factor
         if messages >= most or size >= most_bytes:
             self._flow.pause("handlers busy")
@@ -422,7 +427,7 @@ class Dispatcher(Generic[S]):
                         "disconnected", self._application.disconnected, self._session, item, then=self._said_goodbye
                     )
             else:
-                self.inbox_bytes -= len(item.content)
+                self.inbox_bytes -= len(item.content) + _MESSAGE_COST
                 self._handle(item)
         self._draining = False
         if self._flow.pause_reasons:

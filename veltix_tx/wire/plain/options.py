@@ -281,7 +281,8 @@ class Raw(PlainWire):
 @lru_cache(maxsize=64)
 def _format(wire: PlainWire) -> Format:
     encoding = wire.encoding if wire.text else None
-    return Format(wire.name, wire.type, encoding, wire.errors, wire.in_order_replies, wire)
+    ascii_is_text = wire.text and codecs.lookup(wire.encoding).name in ("ascii", "utf-8")
+    return Format(wire.name, wire.type, encoding, wire.errors, ascii_is_text, wire.in_order_replies, wire)
 
 
 def _check_byte(name: str, value: object) -> None:
