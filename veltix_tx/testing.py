@@ -118,9 +118,13 @@ class MemoryNetwork:
         client.configure(endpoint=_ClientEndpoint(self))
         return self.result(client.connect())
 
-    def dial(self) -> ScriptedPeer:
-        """Connect a scripted client to what listens here."""
-        peer = ScriptedPeer(self)
+    def dial(self, *, stays: bool = False) -> ScriptedPeer:
+        """Connect a scripted client to what listens here.
+
+        Args:
+            stays: see :class:`ScriptedPeer`.
+        """
+        peer = ScriptedPeer(self, stays=stays)
         _connect(self, peer)
         return peer
 
@@ -254,13 +258,13 @@ class _Link:
         for data, target in written:
             if data and not target.disconnected:
                 target.bufferReceived(data)
-        return any(data for data, _ in written) or sum(self._carry_end(*way) for way in self._ways) > 0
+        return any(data for data, _ in written) or any(self._carry_end(*way) for way in self._ways)
 
     def _carry_end(self, source: _Transport, target: _Transport) -> bool:
         if source.disconnecting and not source.disconnected:
             source.disconnected = True
             source.reportDisconnect()
-        elif source.ending and not source.disconnected:
+        elif source.ending and source.producer is None and not source.disconnected:
             source.writeConnectionLost()
         else:
             return False
@@ -301,16 +305,20 @@ class _Borrowed:
 class ScriptedPeer(Protocol):
     """A peer that says what a test makes it say.
 
+    Args:
+        network: where it is.
+        stays: keep the connection when the other side has ended its stream, for a test to send more; otherwise close it, too.
+
     Attributes:
         received: the bytes the other side has sent so far; a test may clear it.
         closed: whether the connection is gone.
         stream_ended: whether the other side has ended its stream.
-        stays: whether it stays connected then, for a test to send more; otherwise it closes, too.
     """
 
-    def __init__(self, network: MemoryNetwork) -> None:
+    def __init__(self, network: MemoryNetwork, *, stays: bool = False) -> None:
         self.received = bytearray()
-        self.closed = self.stream_ended = self.stays = False
+        self.closed = self.stream_ended = False
+        self._stays = stays
         self._network = network
 
     def dataReceived(self, data: bytes) -> None:
@@ -325,7 +333,7 @@ class ScriptedPeer(Protocol):
         """Take note that the other side sends nothing more, and close, too, unless it is to stay."""
         self.stream_ended = True
         assert self.transport is not None
-        if not self.stays:
+        if not self._stays:
             self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
