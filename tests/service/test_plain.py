@@ -282,6 +282,21 @@ def test_the_one_reply_can_be_waited_for() -> None:
     network.stop()
 
 
+def test_the_reply_may_take_its_time() -> None:
+    """A client that has ended its stream waits for the answer as long as on any wire: nothing takes that for a close."""
+    network, answer = MemoryNetwork(), Deferred[str]()
+    server, client = Server(wire="eof"), Client(wire="eof")
+    server.register_route(TEXT, lambda session, message: answer)
+    network.serve(server)
+    network.connect(client)
+    reply = client.send_and_wait(TEXT, "one", timeout=60)
+    network.advance(25)
+    answer.callback("slow")
+    assert network.result(reply).value == "slow"
+    assert sessions_end(server) == ["completed"]
+    network.stop()
+
+
 def test_a_second_message_is_refused() -> None:
     """send() raises StreamEnded behind the one message; a broadcast passes such sessions over."""
     network = MemoryNetwork()
