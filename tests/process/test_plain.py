@@ -77,6 +77,51 @@ def test_what_cannot_be_is_one_line(run: Any, scripts: str) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
+async def test_the_command_speaks_plain_wires(twistd: Any, run: Any, scripts: str) -> None:
+    """``veltix send`` needs no type on them, waits for the next message, and sends each line of standard input; listen prints."""
+    process = twistd("--listen", f"lines@tcp:0:{HERE}", "--listen", f"eof@tcp:0:{HERE}", "--app", "echo")
+    lines = int((await process.says(rb"speaks lines .* on 127\.0\.0\.1:(\d+)")).group(1))
+    eof = int((await process.says(rb"speaks eof .* on 127\.0\.0\.1:(\d+)")).group(1))
+    veltix = f"{scripts}/veltix"
+
+    def shell(command: str) -> Any:
+        return run("sh", "-c", command)
+
+    for command, said in (
+        (f"{veltix} send 127.0.0.1:{lines} --wire lines h\u00e9 --wait", "h\u00e9\n"),
+        (f"{veltix} send 127.0.0.1:{eof} --wire eof 'one message' --wait", "one message\n"),
+        (f"printf 'one\\ntwo\\n' | {veltix} send 127.0.0.1:{lines} --wire lines - --wait", "one\ntwo\n"),
+        (f"{veltix} send 127.0.0.1:{lines} --wire lines --hex 6f6e65", ""),
+    ):
+        done = await deferToThread(shell, command)
+        assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    for command, status, said in (
+        (f"{veltix} send 127.0.0.1:{lines} --wire lines 200 hello", 2, "the wire lines has no types: give TEXT alone"),
+        (f"{veltix} send 127.0.0.1:{lines} --wire lines --hex 0a", 1, "a line has no LF"),
+        (f"{veltix} send 127.0.0.1:{lines}", 2, "Missing argument 'TYPE'"),
+        (f"{veltix} ping 127.0.0.1:{lines} --wire lines", 1, "the wire lines has no pings"),
+        (f"{veltix} ping 127.0.0.1:{lines} --wire liness", 2, "a plain wire: lines"),
+    ):
+        done = await deferToThread(shell, command)
+        assert done.returncode == status
+        assert said in done.stderr
+    process.signal(signal.SIGTERM)
+    await process.exited
+
+
+async def test_listen_prints_what_a_plain_server_says(spawn: Any, twistd: Any, scripts: str) -> None:
+    """Each message is a line: its time and its text, without a type, for there is none."""
+    process = twistd("--listen", f"lines@tcp:0:{HERE}", "--app", "relay")
+    port = await process.port()
+    listening = spawn(f"{scripts}/veltix", "listen", f"127.0.0.1:{port}", "--wire", "lines")
+    await listening.says(rb"connected, it speaks lines")
+    await deferToThread(exchange, port, [b"news\n"])
+    await listening.says(rb"\d\d:\d\d:\d\d news\n")
+    for each in (listening, process):
+        each.signal(signal.SIGTERM)
+        await each.exited
+
+
 LINE_SERVER = """
 import asyncio
 
@@ -92,6 +137,31 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+WHOLE_SERVER = """
+import socket, time
+
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    print("speaks eof on 127.0.0.1:%d" % listener.getsockname()[1], flush=True)
+    while True:
+        with listener.accept()[0] as plain:
+            said = b"".join(iter(lambda: plain.recv(3), b""))
+            time.sleep(0.2)
+            plain.sendall(said.upper())
+"""
+
+
+async def test_a_client_of_a_server_that_reads_to_the_end(spawn: Any) -> None:
+    """A Client's message ends its stream, and the reply is what comes to the end of the server's, each time on a connection."""
+    process = spawn(sys.executable, "-c", WHOLE_SERVER)
+    client = Client("127.0.0.1", await process.port(), wire="eof")
+    for said in ("one\ntwo", "three" * 100_000):
+        session = await client.connect()
+        assert (await client.send_and_wait(TEXT, said)).value == said.upper()
+        assert (await session.when_closed()).reason is DisconnectReason.COMPLETED
+    process.signal(signal.SIGTERM)
+    await process.exited
 
 
 async def test_a_client_of_an_asyncio_line_server(spawn: Any) -> None:

@@ -586,6 +586,34 @@ def test_a_stream_that_must_end_is_refused_with_tls(authority: Any) -> None:
         assert str(caught.value).startswith(named)
 
 
+async def test_lines_over_tls(loopback: Any, authority: Any) -> None:
+    """TLS is below a plain wire as below any."""
+    cert = authority.issue("server", "127.0.0.1")
+    server = loopback.made_server(wire="lines", tls_cert=cert.cert, tls_key=cert.key)
+    server.register_route(TEXT, lambda client, message: message.value.upper())
+    server.startService()
+    client = loopback.client(server.port, wire=IN_ORDER, tls=True, tls_ca=authority.ca)
+    await client.connect()
+    assert (await client.send_and_wait(TEXT, "one")).value == "ONE"
+
+
+async def test_a_factory_over_tls_refuses_a_stream_that_must_end(loopback: Any, authority: Any) -> None:
+    """Where no setting tells of TLS, as with an endpoint object, each connection fails with the reason, and none hangs."""
+    from twisted.internet import reactor
+    from twisted.internet.endpoints import SSL4ServerEndpoint
+    from twisted.internet.ssl import DefaultOpenSSLContextFactory
+
+    cert = authority.issue("server", "127.0.0.1")
+    context = DefaultOpenSSLContextFactory(str(cert.key), str(cert.cert))
+    server = loopback.made_server(wire="eof", endpoint=SSL4ServerEndpoint(reactor, 0, context, interface="127.0.0.1"))
+    server.startService()
+    client = loopback.client(server.port, wire="lines", tls=True, tls_ca=authority.ca)
+    session = await client.connect()
+    assert (await session.when_closed()).reason is DisconnectReason.PEER_CLOSED
+    await server.stopService()
+    assert sessions_end(server) == ["protocol_error"]
+
+
 def test_a_place_may_have_a_wire_of_its_own_with_options() -> None:
     """An endpoint is a description, or a pair of a wire and one; what the wire cannot do there is said of that place."""
     server = Server(endpoints=("lines@tcp:7001", (Lines(separator=b"|"), "tcp:7002"), ("fixed-64", "tcp:7003")))

@@ -223,6 +223,7 @@ class Objects:
 
     token: str = ""
     name: str = "objects"
+    type: MessageType | None = None
 
     def describe(self, *, encrypted: bool) -> str:
         return "objects, with a token"

@@ -54,6 +54,10 @@ class Wire(Protocol):
     def name(self) -> str:
         """Name for logs and for ``wire=``."""
 
+    @property
+    def type(self) -> MessageType | None:
+        """Type of every message, on a wire that carries none; None on one that does."""
+
     def describe(self, *, encrypted: bool) -> str:
         """Return what a listener of this wire speaks, for its start line.
 

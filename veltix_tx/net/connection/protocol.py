@@ -38,6 +38,7 @@ from veltix_tx.net.transport.sockets import (
     acknowledged,
     has_socket,
     has_unwritten,
+    listen_for_half_closes,
     notice_dead_peers,
     read_at_once,
     reset,
@@ -405,6 +406,8 @@ class VeltixProtocol(PeerPolicing):
         side, config = self.context, self.context.config
         read_at_once(transport, config.buffer_size)
         self.connection = side.connect(round_trip=delay, encrypted=ISSLTransport.providedBy(transport))
+        if self.connection.half_closes:
+            listen_for_half_closes(transport)
         if isinstance(self.connection, CountingConnection):
             where, uptime = transport.getHost(), self.clocks.uptime
             self._connection_log = ConnectionLog(self.shared.next_connection_id(), self.address, where, self.connection, uptime)

@@ -42,6 +42,10 @@ class Auto:
         """``"auto"``."""
         return AUTO
 
+    @property
+    def type(self) -> None:
+        """None: each message has its own."""
+
     def describe(self, *, encrypted: bool) -> str:
         """Return the generations that a listener serves: over TLS only those with a JSON handshake."""
         return f"Veltix {SUPERSET.name if encrypted else '1.4 to 3.3 but 1.8 and 1.9'} (wire auto)"
@@ -72,6 +76,10 @@ class Pinned:
     def name(self) -> str:
         """The release's name."""
         return self.release.name
+
+    @property
+    def type(self) -> None:
+        """None: each message has its own."""
 
     def describe(self, *, encrypted: bool) -> str:
         """Return the release."""
