@@ -38,6 +38,7 @@ from veltix_tx.wire.error_codes import ERROR_CODES
 from veltix_tx.wire.events import Event, RejectReason
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import EXTENSION_TYPES, PING, SYSTEM_TYPES, CodeRange, MessageRegistry, MessageType
+from veltix_tx.wire.plain import options
 from veltix_tx.wire.veltix import handshake, request_ids
 from veltix_tx.wire.veltix.connection import VeltixConnection
 from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W15, Layout
@@ -58,8 +59,13 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 def first_sentence(thing: object) -> str:
     """Return the first sentence of a docstring as Markdown."""
-    paragraph = (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+    paragraph = _doc(thing).split("\n\n")[0].replace("\n", " ")
     return as_markdown(re.split(r"(?<=[.])\s", paragraph)[0].rstrip(".") + ".")
+
+
+def _doc(thing: object) -> str:
+    """Return what is said of a thing: its docstring, a message type's own description."""
+    return thing.description if isinstance(thing, MessageType) else inspect.getdoc(thing) or ""
 
 
 def as_markdown(text: str) -> str:
@@ -494,6 +500,7 @@ _UNITS = {
     "frame": "seconds",
     "ping_interval": "seconds",
     "ping_timeout": "seconds",
+    "idle": "seconds",
     "handler": "seconds",
     "slow_handler": "seconds",
     "max_retries": "tries",
@@ -502,7 +509,7 @@ _UNITS = {
     "max_delay": "seconds",
     "stable_after": "seconds",
     "jitter": "yes or no",
-    "wire": "a release",
+    "wire": "a wire",
     "max_message_size": "bytes",
     "handshake_timeout": "seconds",
     "limits": "`Limits`",
@@ -561,6 +568,33 @@ def settings_tables() -> str:
         rows = [[f"`{each.name}`", _UNITS[each.name], _default(each), described[each.name]] for each in fields(thing)]
         blocks.append(f"### {thing.__name__}\n\n{table(['setting', 'unit', 'default', 'meaning'], rows)}")
     return "\n\n".join(blocks)
+
+
+_PLAIN = (options.Lines, options.EndOfStream, options.Fixed, options.Prefixed, options.Delimited, options.Raw)
+
+
+def plain_options() -> str:
+    """The options of the plain wires, those of all of them first."""
+    blocks = []
+    seen: set[str] = set()
+    for thing in (options.PlainWire, options.ReplyingWire, *_PLAIN):
+        described = _attributes(thing)
+        own = [each for each in fields(thing) if each.name not in seen]
+        seen |= {each.name for each in own} if thing in (options.PlainWire, options.ReplyingWire) else set()
+        title = {options.PlainWire: "All of them", options.ReplyingWire: "Lines, Fixed, Prefixed, Delimited"}.get(
+            thing, thing.__name__
+        )
+        default = {each.name: "none" if each.default is MISSING else f"`{_short(each.default)}`" for each in own}
+        rows = [[f"`{each.name}`", default[each.name], described[each.name]] for each in own]
+        words = "" if thing in (options.PlainWire, options.ReplyingWire) else f"{first_sentence(thing)}\n\n"
+        blocks.append(
+            f"### {title}\n\n{words}{table(['option', 'default', 'meaning'], rows) if rows else 'No options of its own.'}"
+        )
+    return "\n\n".join(blocks)
+
+
+def _short(value: object) -> str:
+    return value.name.upper() if isinstance(value, MessageType) else repr(value)
 
 
 def counters() -> str:
@@ -662,9 +696,10 @@ _GROUPS = {
     "Doors": ["Server", "Client"],
     "Settings": [
         *("ServerConfig", "ClientConfig", "Limits", "Timeouts", "RetryPolicy"),
-        *("BufferSize", "PerformanceMode", "SocketCore", "Auto"),
+        *("BufferSize", "PerformanceMode", "SocketCore"),
     ],
-    "Messages": ["MessageType", "MessageRegistry", "Request", "Response", "Events", "DisconnectState"],
+    "Wires": ["Auto", *(kind.__name__ for kind in _PLAIN)],
+    "Messages": ["TEXT", "MessageType", "MessageRegistry", "Request", "Response", "Events", "DisconnectState"],
     "Sessions and applications": ["Session", "IVeltixApplication"],
     "Plugins": ["Plugin", "IVeltixPlugin", "find_plugins", "plugin_code"],
     "Logging": ["Logger", "LoggerConfig", "LogLevel", "LineObserver"],
@@ -717,7 +752,7 @@ def docstring(thing: object) -> str:
     """Return a whole Google-style docstring as Markdown."""
     lines: list[str] = []
     section = ""
-    for line in (inspect.getdoc(thing) or "").replace("::\n", ":\n").splitlines():
+    for line in _doc(thing).replace("::\n", ":\n").splitlines():
         title = line.rstrip(":")
         if line.endswith(":") and title in _SECTIONS:
             section = title
@@ -822,6 +857,9 @@ _WHY = {
     "PROTOCOL_ERROR": "the peer broke a rule of the wire; `cause` says which",
     "HANDSHAKE_TIMEOUT": "the handshake was not complete in time",
     "VERSION_REFUSED": "the versions do not go together",
+    "COMPLETED": "each side has sent the one message of its wire; a client does not try again",
+    "UNANSWERED": "this side gave a request up on a wire where a late reply could not be told from the next one",
+    "IDLE": "the peer of a wire without pings was silent for `timeouts.idle`",
     "SERVER_FULL": "the server has as many connections as it may",
     "WRITE_TIMEOUT": "the peer did not read what it was sent",
     "OVERLOAD": "all connections together kept more than they may, and this one the most",
@@ -855,6 +893,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "refusals": refusals,
     "id halves": id_halves,
     "settings": settings_tables,
+    "plain options": plain_options,
     "counters": counters,
     "fixed limits": fixed_limits,
     "reference": reference,

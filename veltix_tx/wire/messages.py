@@ -188,7 +188,9 @@ INVALID_REQUEST = MessageType(21, "INVALID_REQUEST", "reserved by releases 1.2.0
 SYSTEM_TYPES = {known.code: known for known in _system}
 """Known to every registry."""
 
-TEXT = MessageType(name="text", description="a message of a wire without types", registry=MessageRegistry())
+TEXT = MessageType(
+    name="text", description="Type of every message on a plain wire that names no other.", registry=MessageRegistry()
+)
 """The type of every message on a plain wire that names no other. It is in no registry: another type of the name is equal to it."""
 
 _extensions = MessageRegistry(codes=range(100, FIRST_USER_CODE))
