@@ -147,3 +147,15 @@ def test_a_plugin_has_two_halves(runner):
     ann.wait_for(r"\* bob goes")
     ann.finish()
     assert "*" not in bob.output
+
+
+def test_a_line_from_a_device_reaches_an_operator(runner):
+    """One server has a wire for devices and one for operators; each hears what is its own."""
+    server = runner.start("python 11_lines.py 0 0")
+    devices = server.wait_for(rf"devices: {LISTENING}")[1]
+    operator = runner.start(f"veltix listen 127.0.0.1:{server.wait_for(f'operators: {LISTENING}')[1]}")
+    operator.wait_for("connected")
+
+    assert runner.run(f"veltix send 127.0.0.1:{devices} --wire lines 'ALARM kitchen' --wait") == "ACK, 1 told\n"
+    operator.wait_for("200 alarm in kitchen")
+    assert runner.run(f"veltix send 127.0.0.1:{devices} --wire lines BEAT --wait") == "ACK\n"
