@@ -370,6 +370,20 @@ def test_much_is_written_before_the_end_of_the_stream() -> None:
     network.stop()
 
 
+def test_a_peer_that_does_not_read_the_one_message_is_given_up() -> None:
+    """The end of the stream waits for it no longer than ``timeouts.write``, as any message does."""
+    network = MemoryNetwork()
+    server, client = serving(network, "eof"), Client(wire="eof", timeouts=Timeouts(write=10))
+    session = network.connect(client)
+    session._flow.pauseProducing()
+    client.send(TEXT, "x" * 3_000_000)
+    network.advance(11)
+    assert session.closed is not None
+    assert session.closed.reason is DisconnectReason.WRITE_TIMEOUT
+    assert server.counters["unhandled"] == 0
+    network.stop()
+
+
 # Replies in order.
 
 

@@ -287,10 +287,14 @@ class VeltixProtocol(PeerPolicing):
                 self._end_stream()
 
     def _end_stream(self) -> None:
-        """End this side's stream behind what has been written; the peer's goes on."""
+        """End this side's stream behind what has been written; the peer's goes on, where the transport can do that."""
         self._stream_ended = True
-        self.flow.stop()
-        self.transport.loseWriteConnection()
+        transport: Any = self.transport
+        if IHalfCloseableDescriptor.providedBy(transport):
+            self.flow.end_stream()
+            transport.loseWriteConnection()
+        else:
+            self.close(SessionClosed(DisconnectReason.COMPLETED))
 
     def sent(self, size: int) -> None:
         """Write what the connection has to send, of which ``size`` bytes are of this side's own accord.
