@@ -289,10 +289,10 @@ class VeltixProtocol(PeerPolicing):
     def _end_stream(self) -> None:
         """End this side's stream behind what has been written; the peer's goes on, where the transport can do that."""
         self._stream_ended = True
-        transport: Any = self.transport
-        if IHalfCloseableDescriptor.providedBy(transport):
+        by_halves = IHalfCloseableDescriptor.providedBy(self.transport)
+        if by_halves:
             self.flow.end_stream()
-            transport.loseWriteConnection()
+            self.transport.loseWriteConnection()
         else:
             self.close(SessionClosed(DisconnectReason.COMPLETED))
 
