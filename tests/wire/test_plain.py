@@ -69,6 +69,7 @@ READS: dict[str, tuple[PlainWire, bytes, list[object]]] = {
     "latin-1": (Lines(encoding="latin-1"), b"h\xe9\n", ["h\u00e9"]),
     "no UTF-8": (Lines(), b"\xff\n" + HE[:2] + b"\nok\n", [MALFORMED, MALFORMED, "ok"]),
     "UTF-8 of surrogates and beyond": (Lines(), b"\xed\xa0\x80\n\xf4\x90\x80\x80\n\xc0\xaf\n", [MALFORMED] * 3),
+    "an encoding with errors of its own": (Lines(encoding="idna"), b"\xff\nok\n", [MALFORMED, "ok"]),
     "replaced": (Lines(errors="replace"), b"\xff\n", ["\ufffd"]),
     "UTF-16": (Lines(separator=b"\n\0", encoding="utf-16-le"), "one\ntwo\n".encode("utf-16-le"), ["one", "two"]),
     "fixed": (Fixed(4), b"one abcd    " + HE + b" ", ["one", "abcd", "", "h\u00e9"]),
@@ -381,6 +382,7 @@ WRONG: list[tuple[type[PlainWire], dict[str, Any]]] = [
     (Lines, {"encoding": None}),
     (Lines, {"encoding": "rot13"}),
     (Lines, {"errors": "lenient"}),
+    (Lines, {"errors": "xmlcharrefreplace"}),  # for what is sent only
     (Lines, {"type": "text"}),
     (Lines, {"replies": "in order"}),
     (Fixed, {"length": 0}),

@@ -181,7 +181,8 @@ class Session(Taggable):
             errbacks with RequestTimeout; with SessionClosed as soon as the connection is gone;
             with RemoteError when the peer says that its handler failed; with MessageTooLarge, QueueFull,
             TooManyRequests (``limits.pending``) or LocalProtocolError, nothing having been sent.
-            Cancelling it gives the request up: a later reply is dropped and counted.
+            Cancelling it gives the request up: a later reply is dropped and counted. On a wire without ids whose replies come
+            in order, later requests wait for their turn, and one that is given up closes the session (UNANSWERED).
         """
         if get_ident() != self._owner_thread.thread:
             return in_thread_of(self._owner_thread, self.send_and_wait, message, content, timeout=timeout, request_id=request_id)

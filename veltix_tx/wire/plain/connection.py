@@ -39,6 +39,7 @@ class Format:
         ascii_is_text: True if ASCII bytes are always text.
         in_order_replies: True if the next message is the reply to a request.
         key: equal for wires that send the same bytes for the same value.
+        peer: what is known of every peer.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Format:
     ascii_is_text: bool
     in_order_replies: bool
     key: object
+    peer: Peer
 
 
 @dataclass(slots=True, eq=False)
@@ -148,7 +150,7 @@ class PlainConnection:
             self.connection_lost()
             said = f"the wire {self._wire.name} cannot be spoken over TLS, which does not end a stream in one direction alone"
             return [ConnectionFailed(HandshakeError(said))]
-        self.peer = Peer(wire=self._wire.name)
+        self.peer = self._wire.peer
         return [HandshakeCompleted(self.peer)]
 
     def refuse(self) -> None:
@@ -213,7 +215,7 @@ class PlainConnection:
                 try:
                     if not (ascii_is_text and content.isascii()):
                         content.decode(encoding, errors)
-                except UnicodeDecodeError:
+                except UnicodeError:
                     events.append(FrameRejected(RejectReason.MALFORMED))
                 else:
                     events.append(TextMessage(message_type, content, 0, 0, received_at, None, encoding, errors))

@@ -391,7 +391,7 @@ class RawFraming(Framing):
             self._decoder.reset()
             try:
                 self._decoder.decode(data)
-            except UnicodeDecodeError:
+            except UnicodeError:
                 pass  # so is the content
             else:
                 half = self._decoder.getstate()[0]

@@ -12,6 +12,7 @@ from veltix_tx.errors import SettingsError
 from veltix_tx.limits import check_whole
 from veltix_tx.wire.interface import Role, WireContext
 from veltix_tx.wire.messages import TEXT, MessageType
+from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.plain.connection import Format, PlainConnection
 from veltix_tx.wire.plain.framing import (
     DelimitedFraming,
@@ -52,9 +53,11 @@ class PlainWire(ABC):
         if not isinstance(self.type, MessageType):
             raise SettingsError("type", self.type, "a MessageType")
         try:
-            codecs.lookup_error(self.errors)
+            b"\xff".decode("ascii", self.errors)
+        except UnicodeError:
+            pass  # strict
         except (LookupError, TypeError):
-            raise SettingsError("errors", self.errors, "the name of an error handler, such as 'strict' or 'replace'") from None
+            raise SettingsError("errors", self.errors, "a handler of what is no text, such as 'strict' or 'replace'") from None
         try:
             "".encode(self.encoding)
             codecs.getincrementaldecoder(self.encoding)
@@ -282,7 +285,8 @@ class Raw(PlainWire):
 def _format(wire: PlainWire) -> Format:
     encoding = wire.encoding if wire.text else None
     ascii_is_text = wire.text and codecs.lookup(wire.encoding).name in ("ascii", "utf-8")
-    return Format(wire.name, wire.type, encoding, wire.errors, ascii_is_text, wire.in_order_replies, wire)
+    peer = Peer(wire=wire.name)
+    return Format(wire.name, wire.type, encoding, wire.errors, ascii_is_text, wire.in_order_replies, wire, peer)
 
 
 def _check_byte(name: str, value: object) -> None:
