@@ -118,7 +118,8 @@ class Timeouts:
         frame: for the rest of a message that has begun, and a second more for each 64 KiB of it.
         ping_interval: without a byte from the peer before it is asked with a ping.
         ping_timeout: for anything from the peer after that ping before it counts as dead.
-        idle: without a byte from the peer, on a wire without pings, before its connection is closed; ``math.inf`` for no end.
+        idle: without a byte from the peer, or one of its messages in a handler, on a wire without pings, before its
+            connection is closed; ``math.inf`` for no end.
         handler: for a handler's Deferred or coroutine before it is cancelled; ``math.inf`` for no end.
         slow_handler: that a handler may block before a warning names it; ``math.inf`` for no warning.
     """

@@ -114,7 +114,7 @@ class Patient:
     def __init__(self, silence: float = 20, pong: float = 10, *, idle: float = inf, answers_pings: bool = True) -> None:
         self.clock = Clock()
         self.answers_pings = answers_pings
-        self.paused = False
+        self.paused = self.owes_answers = False
         self.bytes_taken: int | None = None
         self.did: list[tuple[float, str]] = []
         self.last_received = 0.0
@@ -256,6 +256,16 @@ def test_a_paused_peer_is_not_idle() -> None:
     patient.paused = True
     patient.wait(50)
     patient.paused = False
+    patient.wait(10)
+    assert patient.did == [(55, "idle")]
+
+
+def test_a_peer_that_waits_for_an_answer_is_not_idle() -> None:
+    """Its silence is this side's; it counts from the answer on."""
+    patient = Patient(idle=5, answers_pings=False)
+    patient.owes_answers = True
+    patient.wait(50)
+    patient.owes_answers = False
     patient.wait(10)
     assert patient.did == [(55, "idle")]
 

@@ -572,6 +572,31 @@ def test_an_idle_peer_is_closed_where_there_are_no_pings() -> None:
     network.stop()
 
 
+def test_a_peer_that_waits_for_a_slow_handler_is_not_idle() -> None:
+    """What a handler takes is no silence of the peer, before the end of its stream and behind it."""
+    network, answers = MemoryNetwork(), list[Deferred[str]]()
+    server = Server(wire="lines", timeouts=Timeouts(idle=5))
+
+    @server.route(TEXT)
+    async def on_text(client: Any, message: Any) -> str:
+        answers.append(Deferred())
+        return await answers[-1]
+
+    network.serve(server)
+    waits, ended = network.dial(), network.dial(stays=True)
+    waits.send(b"one\n")
+    ended.send(b"two\n")
+    ended.end_stream()
+    network.advance(20)
+    for answer in answers:
+        answer.callback("late")
+    network.pump()
+    assert (bytes(waits.received), bytes(ended.received)) == (b"late\n", b"late\n")
+    network.advance(11)
+    assert sorted(sessions_end(server)) == ["idle", "peer_closed"]
+    network.stop()
+
+
 def test_by_default_a_silent_peer_may_stay() -> None:
     """A listener that never says a word is no fault."""
     network = MemoryNetwork()

@@ -174,6 +174,11 @@ class PeerPolicing(Protocol):
         """True if a ping can ask whether the peer is there."""
         return self.connection.supports_ping
 
+    @property
+    def owes_answers(self) -> bool:
+        """True if a message of the peer is being handled, or waits for that: the peer is silent because this side is."""
+        return self.session is not None and not self.session._dispatcher.idle
+
     def close_idle_peer(self) -> None:
         """Close politely a peer that has been silent for long, and that no ping can ask."""
         if self._may_log():

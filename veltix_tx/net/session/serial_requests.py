@@ -83,7 +83,7 @@ class SerialRequests:
         try:
             self._check_admitted()
             buffers = self._connection.encode(message_type, value)
-            if self._current is None:
+            if self._current is None and not self._queue:
                 self._write(request_id, buffers)
             else:
                 self._enqueue(request_id, buffers)

@@ -26,6 +26,9 @@ class KeepaliveTarget(Protocol):
     def answers_pings(self) -> bool: ...
 
     @property
+    def owes_answers(self) -> bool: ...
+
+    @property
     def paused(self) -> bool: ...
 
     @property
@@ -136,7 +139,7 @@ class Heartbeat:
         return now + (self._interval if paused else self._timeout)
 
     def _check_idle(self, connection: KeepaliveTarget, now: float) -> float:
-        if connection.paused:
+        if connection.paused or connection.owes_answers:
             connection.last_received = now
         due = connection.last_received + self._idle
         if now < due - ROUNDING:
