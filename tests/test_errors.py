@@ -11,6 +11,7 @@ from veltix_tx import errors
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import (
     EarlyMessage,
+    EndlessMessage,
     FrameTimeout,
     FrameTooLarge,
     HandshakeError,
@@ -36,6 +37,7 @@ from veltix_tx.errors import (
     ServerFull,
     SessionClosed,
     SettingsError,
+    StreamEnded,
     TlsFailed,
     TooManyPings,
     TooManyProtocolErrors,
@@ -221,6 +223,10 @@ WHOLE = {
         "the peer sent over 32 frames that had to be refused: "
         "bad checksums, garbage, unknown types, malformed errors, pongs never asked for"
     ),
+    EndlessMessage(1001, 1000): "the peer sent 1001 bytes or more without the end of a message, and one may have 1000",
+    StreamEnded(): (
+        "the wire carries one message in each direction, and this side has sent its own: the next needs a new connection"
+    ),
     TooManyPings(): "the peer sent more pings than limits.pings and limits.ping_burst allow",
     FrameTimeout(5000, 30.5): "a message of about 5000 bytes was begun and not finished within 30.5 s",
     EarlyMessage(200): "a message of type 200 came before the handshake was complete",
@@ -258,6 +264,11 @@ WHOLE = {
     SessionClosed(DisconnectReason.PING_TIMEOUT): (
         "this side closed the connection because its peer was silent, and did not answer a ping either"
     ),
+    SessionClosed(DisconnectReason.COMPLETED): "each side has sent the one message that the wire carries",
+    SessionClosed(DisconnectReason.UNANSWERED): (
+        "this side closed the connection because it gave a request up whose late reply could not be told from the next one"
+    ),
+    SessionClosed(DisconnectReason.IDLE): "this side closed the connection because its peer was silent for timeouts.idle",
     SessionClosed(DisconnectReason.OVERLOAD): (
         "this side closed the connection because all together kept too much, and this one the most"
     ),

@@ -40,7 +40,7 @@ WRONG: dict[tuple[type, str], tuple[Any, ...]] = {
     (Limits, "write_low"): (-1, *NOT_WHOLE),
     (Limits, "write_high"): (256 * 1024 - 1, *NOT_WHOLE),
     (Limits, "write_hard"): (1024 * 1024 - 1, *NOT_WHOLE),
-    **{(Timeouts, name): (0, 0.0, *NOT_ENDLESS) for name in ("handler", "slow_handler")},
+    **{(Timeouts, name): (0, 0.0, *NOT_ENDLESS) for name in ("idle", "handler", "slow_handler")},
     **{
         (Timeouts, name): (0, 0.0, *NOT_SECONDS)
         for name in ("request", "close", "drain", "write", "frame", "ping_interval", "ping_timeout")

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         ServerFull,
         SessionClosed,
         SettingsError,
+        StreamEnded,
         TlsFailed,
         TooManyRequests,
         VeltixError,
@@ -63,20 +64,25 @@ if TYPE_CHECKING:
         ServerConfig,
         SocketCore,
     )
-    from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+    from veltix_tx.wire.messages import TEXT, MessageRegistry, MessageType, Request, Response
+    from veltix_tx.wire.plain.options import Delimited, EndOfStream, Fixed, Lines, Prefixed, Raw
     from veltix_tx.wire.rpc import MethodInfo
     from veltix_tx.wire.veltix.wire import Auto
 
 __all__ = [
+    "TEXT",
     "Auto",
     "BufferSize",
     "CallContext",
     "CannotBlock",
     "Client",
     "ClientConfig",
+    "Delimited",
     "DisconnectReason",
     "DisconnectState",
+    "EndOfStream",
     "Events",
+    "Fixed",
     "HandshakeError",
     "HandshakeTimeout",
     "IHandlerTable",
@@ -86,6 +92,7 @@ __all__ = [
     "InvalidContent",
     "Limits",
     "LineObserver",
+    "Lines",
     "LogLevel",
     "Logger",
     "LoggerConfig",
@@ -98,8 +105,10 @@ __all__ = [
     "NotReady",
     "PerformanceMode",
     "Plugin",
+    "Prefixed",
     "ProtocolError",
     "QueueFull",
+    "Raw",
     "Rejected",
     "RemoteError",
     "Request",
@@ -117,6 +126,7 @@ __all__ = [
     "SessionClosed",
     "SettingsError",
     "SocketCore",
+    "StreamEnded",
     "Timeouts",
     "TlsFailed",
     "TooManyRequests",
@@ -137,6 +147,14 @@ __all__ = [
 
 _HOMES = {
     "Auto": "veltix_tx.wire.veltix.wire",
+    "TEXT": "veltix_tx.wire.messages",
+    "Delimited": "veltix_tx.wire.plain.options",
+    "EndOfStream": "veltix_tx.wire.plain.options",
+    "Fixed": "veltix_tx.wire.plain.options",
+    "Lines": "veltix_tx.wire.plain.options",
+    "Prefixed": "veltix_tx.wire.plain.options",
+    "Raw": "veltix_tx.wire.plain.options",
+    "StreamEnded": "veltix_tx.errors",
     "Plugin": "veltix_tx.app.plugins",
     "find_plugins": "veltix_tx.app.plugins",
     "plugin_code": "veltix_tx.app.plugins",

@@ -26,11 +26,12 @@ from twisted.python.failure import Failure
 from veltix_tx._version import __version__
 from veltix_tx.client import Client
 from veltix_tx.disconnect import DisconnectState
-from veltix_tx.errors import SettingsError, VeltixError
+from veltix_tx.errors import RequestTimeout, SessionClosed, SettingsError, VeltixError
 from veltix_tx.sanitize import escape_controls
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.stdio import INTERRUPTED, OutputFailed, command_output, is_broken_pipe
-from veltix_tx.wire.messages import MessageRegistry, Response
+from veltix_tx.wire.interface import Wire
+from veltix_tx.wire.messages import FIRST_USER_CODE, MessageRegistry, MessageType, Response
 from veltix_tx.wire.registry import build_description, find_wire
 from veltix_tx.wire.rpc import MethodInfo
 
@@ -96,18 +97,23 @@ def _parse(ctx: click.Context, param: click.Parameter, value: str) -> _Where:
     return _Where(value, host, int(port))
 
 
-def _check_release(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def _find_wire(ctx: click.Context, param: click.Parameter, value: str) -> Wire:
     try:
-        find_wire(value)
+        return find_wire(value)
     except SettingsError as error:
         raise click.BadParameter(f"{value!r} is not {error.rule}") from None
-    return value
 
 
 _server = click.argument("server", callback=_parse, metavar="SERVER")
 _wire = click.option(
-    "--wire", default="auto", show_default=True, callback=_check_release, help="The upstream release to speak, such as 1.6.3."
+    "--wire",
+    default="auto",
+    show_default=True,
+    callback=_find_wire,
+    help="What to speak: an upstream release such as 1.6.3, or a plain wire such as lines.",
 )
+
+_CODES = click.IntRange(FIRST_USER_CODE, 65535)
 
 
 def _timeout(bounds: str) -> Callable[[_Command], _Command]:
@@ -176,7 +182,7 @@ def main() -> NoReturn:
 @_wire
 @_timeout_for_answers
 @_over_tls
-def ping(server: _Where, count: int, wire: str, timeout: float, tls: dict[str, Any]) -> None:
+def ping(server: _Where, count: int, wire: Wire, timeout: float, tls: dict[str, Any]) -> None:
     """Measure the round trip to SERVER, which is HOST:PORT or unix:PATH."""
 
     async def talk(client: Client) -> None:
@@ -194,8 +200,7 @@ def ping(server: _Where, count: int, wire: str, timeout: float, tls: dict[str, A
 
 @_veltix.command(epilog=_EPILOG, short_help="Send a message, and print the reply.")
 @_server
-@click.argument("code", type=click.IntRange(200, 65535), metavar="TYPE")
-@click.argument("text", required=False)
+@click.argument("words", nargs=-1, metavar="[TYPE] [TEXT]")
 @click.option("--file", type=click.File("rb"), help="Send what a file holds, in place of TEXT.")
 @click.option(
     "--hex", "digits", metavar="DIGITS", help="Send the bytes that hexadecimal digits say, such as 00ff, in place of TEXT."
@@ -206,26 +211,27 @@ def ping(server: _Where, count: int, wire: str, timeout: float, tls: dict[str, A
 @_over_tls
 def send(
     server: _Where,
-    code: int,
-    text: str | None,
+    words: tuple[str, ...],
     file: BinaryIO | None,
     digits: str | None,
     wait: bool,
-    wire: str,
+    wire: Wire,
     timeout: float,
     tls: dict[str, Any],
 ) -> None:
     """Send a message of TYPE, a code from 200 to 65535, to SERVER, which is HOST:PORT or unix:PATH.
 
-    Its content is TEXT, or all of standard input where TEXT is a single dash.
+    Its content is TEXT, or all of standard input where TEXT is a single dash. A plain wire, such as lines, has no TYPE, and a
+    dash sends each line of standard input there.
     """
-    content = _content(text, file, digits)
     types = MessageRegistry(open=True)
-    message_type = types.get(code)
-    assert message_type is not None
+    message_type, text = _type_and_text(wire, types, words)
+    content = _content(text, file, digits)
 
     async def talk(client: Client) -> None:
-        if wait:
+        if wire.type is not None:
+            await _send_plain(client, wire.type, content.splitlines() if text == "-" else [content], timeout if wait else None)
+        elif wait:
             reply = await client.send_and_wait(message_type, content, timeout=timeout)
             click.echo(_readable(reply.content))
         else:
@@ -260,7 +266,7 @@ Examples:
 @_timeout_for_answers
 @_over_tls
 def call(
-    server: _Where, method: str, arguments: tuple[str, ...], output: str, wire: str, timeout: float, tls: dict[str, Any]
+    server: _Where, method: str, arguments: tuple[str, ...], output: str, wire: Wire, timeout: float, tls: dict[str, Any]
 ) -> None:
     """Call METHOD of SERVER, which is HOST:PORT or unix:PATH, and print what it returns.
 
@@ -292,7 +298,7 @@ Examples:
 @_wire
 @_timeout_for_answers
 @_over_tls
-def methods(server: _Where, output: str, wire: str, timeout: float, tls: dict[str, Any]) -> None:
+def methods(server: _Where, output: str, wire: Wire, timeout: float, tls: dict[str, Any]) -> None:
     """List the methods of SERVER, which is HOST:PORT or unix:PATH: parameters, results, and the first line of what they say."""
 
     async def talk(client: Client) -> None:
@@ -312,7 +318,7 @@ def methods(server: _Where, output: str, wire: str, timeout: float, tls: dict[st
 @_wire
 @_timeout_for_tries
 @_over_tls
-def listen(server: _Where, retry: bool, wire: str, timeout: float, tls: dict[str, Any]) -> None:
+def listen(server: _Where, retry: bool, wire: Wire, timeout: float, tls: dict[str, Any]) -> None:
     """Print what SERVER sends, until interrupted or, without --retry, the connection is lost.
 
     SERVER is HOST:PORT or unix:PATH.
@@ -325,12 +331,13 @@ def listen(server: _Where, retry: bool, wire: str, timeout: float, tls: dict[str
     @output
     def connected() -> None:
         assert conversation.client.session is not None
-        conversation.tell(f"connected, it speaks Veltix {escape_controls(conversation.client.session.peer.version)}")
+        peer = conversation.client.session.peer
+        conversation.tell(f"connected, it speaks {wire.name if wire.type else f'Veltix {escape_controls(peer.version)}'}")
 
     @output
     def show(message: Response) -> None:
         now = datetime.now().strftime("%H:%M:%S")
-        click.echo(f"{now} {message.type.code} {_readable(message.content)}")
+        click.echo(" ".join([now, *([] if wire.type else [str(message.type.code)]), _readable(message.content)]))
 
     @output
     def disconnected(state: DisconnectState) -> None:
@@ -414,6 +421,51 @@ def _type_name(schema: object) -> str:
     return str(named or schema.get("type", "any"))
 
 
+def _type_and_text(wire: Wire, types: MessageRegistry, words: tuple[str, ...]) -> tuple[MessageType, str | None]:
+    """Return the type and the text to send, from the words of the command line."""
+    if wire.type is not None:
+        message_type, rest = wire.type, words
+    elif not words:
+        raise click.UsageError("Missing argument 'TYPE'.")
+    else:
+        known = types.get(_CODES(words[0]))
+        assert known is not None
+        message_type, rest = known, words[1:]
+    if len(rest) > 1:
+        said = f"the wire {wire.name} has no types: give TEXT alone, quoted" if wire.type else "give TEXT as one, quoted"
+        raise click.UsageError(f"Got unexpected extra arguments ({' '.join(rest[1:])}): {said}")
+    return message_type, rest[0] if rest else None
+
+
+async def _send_plain(client: Client, message_type: MessageType, contents: list[bytes], timeout: float | None) -> None:
+    """Send messages on a wire without types; with a timeout, print the message that comes behind each before the next is sent."""
+    for content in contents:
+        heard = None if timeout is None else _next_message(client, timeout)
+        await client.send(message_type, content)
+        if heard is not None:
+            click.echo(_readable(await heard))
+
+
+def _next_message(client: Client, timeout: float) -> Deferred[bytes]:
+    """Return a Deferred of the content of the next message. It fails when the connection is lost, and after the timeout."""
+    heard: Deferred[bytes] = Deferred()
+
+    def receive(message: Response) -> None:
+        if not heard.called:
+            heard.callback(message.content)
+
+    def lose(state: DisconnectState) -> None:
+        if not heard.called:
+            heard.errback(state.error or SessionClosed(state.reason))
+
+    def late(_: object, seconds: float) -> NoReturn:
+        raise RequestTimeout(seconds)
+
+    client.set_callback("on_recv", receive)
+    client.set_callback("on_disconnect", lose)
+    return heard.addTimeout(timeout, client.reactor, late)
+
+
 def _content(text: str | None, file: BinaryIO | None, digits: str | None) -> bytes:
     """Return the content to send, from what the command line says."""
     if sum(given is not None for given in (text, file, digits)) != 1:
@@ -488,7 +540,7 @@ class _Conversation:
 
     Args:
         server: where it is.
-        wire: the release to speak.
+        wire: what to speak.
         timeout: seconds for the connection with its handshake, for each of both where ``retry`` is given.
         types: the message types known; all of them by default.
         settings: others of the client.
@@ -499,10 +551,12 @@ class _Conversation:
 
     client: Client
 
-    def __init__(self, server: _Where, wire: str, timeout: float, *, types: MessageRegistry | None = None, **settings: Any) -> None:
+    def __init__(
+        self, server: _Where, wire: Wire, timeout: float, *, types: MessageRegistry | None = None, **settings: Any
+    ) -> None:
         self._server = server
         self._timeout = timeout
-        self._settings = {"types": types or MessageRegistry(open=True), "wire": wire, **settings}
+        self._settings: dict[str, Any] = {"types": types or MessageRegistry(open=True), "wire": wire, **settings}
         self._settings |= {"connect_timeout": timeout, "handshake_timeout": timeout}
         self._running: Deferred[None] | None = None
         self._error: BaseException | None = None

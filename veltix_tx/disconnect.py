@@ -26,6 +26,9 @@ class DisconnectReason(Enum):
     OVERLOAD = 12
     REJECTED = 13
     AUTHENTICATION_FAILED = 14
+    COMPLETED = 15
+    UNANSWERED = 16
+    IDLE = 17
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,8 @@ class Timeouts:
         frame: for the rest of a message that has begun, and a second more for each 64 KiB of it.
         ping_interval: without a byte from the peer before it is asked with a ping.
         ping_timeout: for anything from the peer after that ping before it counts as dead.
+        idle: without a byte from the peer, or one of its messages in a handler, on a wire without pings, before its
+            connection is closed; ``math.inf`` for no end.
         handler: for a handler's Deferred or coroutine before it is cancelled; ``math.inf`` for no end.
         slow_handler: that a handler may block before a warning names it; ``math.inf`` for no warning.
     """
@@ -129,9 +131,10 @@ class Timeouts:
     frame: float = 30.0
     ping_interval: float = 20.0
     ping_timeout: float = 20.0
+    idle: float = math.inf
     handler: float = 30.0
     slow_handler: float = 0.1
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            check_seconds(each.name, getattr(self, each.name), endless=each.name in ("handler", "slow_handler"))
+            check_seconds(each.name, getattr(self, each.name), endless=each.name in ("idle", "handler", "slow_handler"))

@@ -145,7 +145,7 @@ class Server(RoutedService):
             count = len(self._hub)
             return f"<Server on {', '.join(map(shown, self.addresses))}, {count} client{'' if count == 1 else 's'}>"
         config = self.config
-        where = ", ".join(map(str, config.endpoints)) or join_address(config.host, config.port)
+        where = ", ".join(place.given for place in self._places if place.given) or join_address(config.host, config.port)
         return f"<Server for {where}, not listening>"
 
     # What users say.

@@ -258,7 +258,8 @@ class ServerConfig(_Common):
         host: the interface to listen on; all of them by default, as upstream does.
         port: the TCP port; 0 lets the system choose.
         endpoints: Twisted endpoints to listen on instead of ``host`` and ``port``: strings, each
-            with its own wire if it starts with one (``"1.9.0@tcp:8090"``), or IStreamServerEndpoints.
+            with its own wire if it starts with one (``"1.9.0@tcp:8090"``), or IStreamServerEndpoints; or pairs of a wire and
+            one of these (``(Lines(separator=b"|"), "tcp:7000")``).
         max_connections: connections at once, those still in their handshake included; -1 for no limit.
         max_connection: upstream's name for it.
         tls_cert: a PEM file with this server's certificate, and the ones that lead from it to its issuer: ``host`` and

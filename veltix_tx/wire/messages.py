@@ -36,6 +36,7 @@ __all__ = [
     "PONG",
     "PROCESS_TYPES",
     "RESULT",
+    "TEXT",
     "BytesLike",
     "CodeRange",
     "MessageRegistry",
@@ -293,6 +294,11 @@ ERROR = MessageType(20, "ERROR", "a request failed, releases 1.2.0 to 1.9.0", _s
 INVALID_REQUEST = MessageType(21, "INVALID_REQUEST", "reserved by releases 1.2.0 to 1.9.0", _system)
 SYSTEM_TYPES = {known.code: known for known in _system}
 """Known to every registry."""
+
+TEXT = MessageType(
+    name="text", description="Type of every message on a plain wire that names no other.", registry=MessageRegistry()
+)
+"""The type of every message on a plain wire that names no other. It is in no registry: another type of the name is equal to it."""
 
 _extensions = MessageRegistry(codes=range(100, FIRST_USER_CODE))
 FAILED = MessageType(100, "FAILED", "a request failed, and why; between two of this package that agreed on it", _extensions)

@@ -8,10 +8,11 @@ from importlib import import_module
 from veltix_tx.errors import SettingsError
 from veltix_tx.wire.interface import Wire
 
-__all__ = ["build_description", "find_wire", "register_wire", "wire_rule"]
+__all__ = ["build_description", "find_wire", "register_wire", "wire_names", "wire_rule"]
 
-_FOLDERS = ("veltix_tx.wire.veltix.wire",)
-"""Modules with ``find(name) -> Wire | None``, ``RULE`` (the names they know, for people) and ``build_description()``."""
+_FOLDERS = ("veltix_tx.wire.veltix.wire", "veltix_tx.wire.plain.wire")
+"""Modules with ``find(name) -> Wire | None``, ``NAMES`` (all it knows, an example of each kind where there is no end of them),
+``RULE`` (the same for people) and ``build_description()``."""
 
 _registered: dict[str, Callable[[], Wire]] = {}
 
@@ -45,6 +46,11 @@ def find_wire(wire: object) -> Wire:
     raise SettingsError("wire", wire, wire_rule())
 
 
+def wire_names() -> list[str]:
+    """Return the names that :func:`find_wire` knows, one for each kind of those with a number in them."""
+    return [*(name for folder in _FOLDERS for name in import_module(folder).NAMES), *sorted(_registered)]
+
+
 def wire_rule() -> str:
     """Return the names that :func:`find_wire` knows, as a part of a sentence."""
     return " or ".join([*(import_module(folder).RULE for folder in _FOLDERS), *sorted(_registered)])
@@ -52,4 +58,4 @@ def wire_rule() -> str:
 
 def build_description() -> str:
     """Return what of the compiled parts is in use, for ``--version``."""
-    return ", ".join(import_module(folder).build_description() for folder in _FOLDERS)
+    return ", ".join(filter(None, (import_module(folder).build_description() for folder in _FOLDERS)))

@@ -41,6 +41,7 @@ SLOWEST_FRAME = 64 * 1024
 _TEXTS = {
     DisconnectReason.WRITE_TIMEOUT: "it does not read what it is sent",
     DisconnectReason.PING_TIMEOUT: "it is silent, and has not answered a ping",
+    DisconnectReason.IDLE: "it has been silent for {seconds:g} s (timeouts.idle)",
     DisconnectReason.OVERLOAD: "all connections together keep over {most} bytes (limits.{direction}), and it the most",
     DisconnectReason.AUTHENTICATION_FAILED: "its credentials were refused",
 }

@@ -40,6 +40,7 @@ from veltix_tx.net.transport.sockets import (
     acknowledged,
     has_socket,
     has_unwritten,
+    listen_for_half_closes,
     notice_dead_peers,
     read_at_once,
     reset,
@@ -105,6 +106,7 @@ class VeltixProtocol(Protocol):
     _last_reads: LastReads | None = None
     _connection_log: ConnectionLog | None = None
     _lingers = False
+    _stream_ended = False
 
     def __init__(self, context: ConnectionContext) -> None:
         self.session: Session | None = None
@@ -215,7 +217,16 @@ class VeltixProtocol(Protocol):
             self.session._connection_lost()
 
     def readConnectionLost(self) -> None:
-        """The peer sends nothing more, and may have closed altogether: so does this side, once what is queued is written."""
+        """The peer sends nothing more, and may have closed altogether: so does this side, once what is queued is written.
+
+        On a wire whose peers may end their streams and still be answered, what has come is handled before that.
+        """
+        if self.session is not None and self._closed is None and self.connection.half_closes:
+            self._half_closed = True
+            self._dispatch(self.connection.receive_eof(self.context.calendar_ms.keep()))
+            self._policing.frame_begun = None
+            self.session._peer_ended()
+            return
         if self.session is None or not (self.unwritten or self.flow.queued or has_unwritten(self.transport)):
             self.transport.connectionLost(connectionDone)
             return
@@ -224,6 +235,8 @@ class VeltixProtocol(Protocol):
 
     def writeConnectionLost(self) -> None:
         """Everything is with the kernel; what the peer still sends is read until it has closed."""
+        if self._closed is None:
+            return  # the wire's message has been sent, and the peer's is to come
         if self._half_closed:
             self.transport.loseConnection()
         else:
@@ -310,8 +323,21 @@ class VeltixProtocol(Protocol):
         own, self.unwritten = self.unwritten, 0
         out = self.connection.data_to_send()
         if out and not self._lost:
+            ends = not out[-1]
             size = len(out[0]) if len(out) == 1 else sum(map(len, out))
             self.flow.write(out, size, size - own if size > own else 0)
+            if ends:
+                self._end_stream()
+
+    def _end_stream(self) -> None:
+        """End this side's stream behind what has been written; the peer's goes on, where the transport can do that."""
+        self._stream_ended = True
+        by_halves = IHalfCloseableDescriptor.providedBy(self.transport)
+        if by_halves:
+            self.flow.end_stream()
+            self.transport.loseWriteConnection()
+        else:
+            self.close(SessionClosed(DisconnectReason.COMPLETED))
 
     def sent(self, size: int) -> None:
         """Write what the connection has to send, of which ``size`` bytes are of this side's own accord.
@@ -350,6 +376,11 @@ class VeltixProtocol(Protocol):
             transport.loseWriteConnection()
         else:
             transport.loseConnection()
+
+    def close_after_peer(self) -> None:
+        """Close politely, because the peer has ended its stream, and what it sent has been handled."""
+        reason = DisconnectReason.COMPLETED if self._stream_ended else DisconnectReason.PEER_CLOSED
+        self.close(SessionClosed(reason))
 
     def abort(self, closed: SessionClosed) -> None:
         """Close at once; what is queued is lost."""
@@ -419,6 +450,10 @@ class VeltixProtocol(Protocol):
         """Close at once a peer that has not answered."""
         self._policing.terminate(DisconnectReason.PING_TIMEOUT)
 
+    def close_idle_peer(self) -> None:
+        """Close politely a peer that has been silent for long, and that no ping can ask."""
+        self._policing.terminate(DisconnectReason.IDLE, graceful=True, seconds=self.timeouts.idle)
+
     def overloaded(self, direction: str, most: int) -> None:
         """Close at once, because all connections together keep too much and this one the most.
 
@@ -438,6 +473,16 @@ class VeltixProtocol(Protocol):
     def frame_begun(self) -> float | None:
         """When the message began of which only a part has come, on the clock that never jumps; None without one."""
         return self._policing.frame_begun
+
+    @property
+    def answers_pings(self) -> bool:
+        """True if a ping can ask whether the peer is there."""
+        return self.connection.supports_ping
+
+    @property
+    def owes_answers(self) -> bool:
+        """True if a message of the peer is being handled, or waits for that: the peer is silent because this side is."""
+        return self.session is not None and not self.session._dispatcher.idle
 
     @property
     def paused(self) -> bool:
@@ -482,6 +527,8 @@ class VeltixProtocol(Protocol):
         side, config = self.context, self.context.config
         read_at_once(transport, config.buffer_size)
         self.connection = side.connect(round_trip=delay, encrypted=ISSLTransport.providedBy(transport))
+        if self.connection.half_closes:
+            listen_for_half_closes(transport)
         if isinstance(self.connection, CountingConnection):
             self._connection_log = ConnectionLog(self.log_fields(), transport.getHost(), self.connection, self.clocks.uptime)
         self.flow = FlowControl(self, OWN_REQUESTS_FACTOR * config.max_message_size, acknowledged)
@@ -559,8 +606,7 @@ class VeltixProtocol(Protocol):
         session = self.session = Session(self, event.peer, cast(Application[Session], self.context.application))
         session.identity = self._identity
         self.shared.counters["ready"] += 1
-        if self.connection.supports_ping:
-            self.shared.heartbeat.add(self)
+        self.shared.heartbeat.add(self)
         self.flow.start()
         if self.context.on_ready is not None:
             self.context.on_ready(self)

@@ -34,6 +34,9 @@ __all__ = ["EndpointConnector", "VeltixClientFactory"]
 
 _log = Logger()
 
+_FINAL = (DisconnectReason.MANUAL, DisconnectReason.COMPLETED)
+"""Ends after which nothing is missing that a further try could bring."""
+
 
 class VeltixClientFactory(ReconnectingClientFactory):
     """A client's factory, for ``reactor.connectTCP`` and its like, or an EndpointConnector.
@@ -285,7 +288,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
             self.retries = 0
         self.session = self.setting_up = None
         self._closed = closed
-        if isinstance(closed.cause, VersionRefused) or closed.reason is DisconnectReason.MANUAL:
+        if isinstance(closed.cause, VersionRefused) or closed.reason in _FINAL:
             self.continueTrying = 0
         self._give_up_unless_tries_follow(closed)
 

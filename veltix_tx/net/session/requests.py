@@ -129,6 +129,8 @@ class PendingRequests:
         seconds = self.default_timeout if timeout is None else checked_seconds(timeout)
         try:
             self._check_admitted()
+            if not connection.supports_ping:
+                connection.send_ping(None)  # says what the wire has in place of pings
             if self._flow.blocked:
                 self._flow.check_can_send(connection.overhead)
             request_id = connection.allocate_id(self._waiting_pings, None, self.pings.given_up)

@@ -183,7 +183,7 @@ class SharedState:
         self.unhandled = Unhandled(self.counters)
         self._reactor = clocks.reactor
         self._unwritten: list[Any] = []
-        self.heartbeat = Heartbeat(clocks, timeouts.ping_interval, timeouts.ping_timeout)
+        self.heartbeat = Heartbeat(clocks, timeouts.ping_interval, timeouts.ping_timeout, timeouts.idle)
         self._uptime, self._frame = clocks.uptime, timeouts.frame
         self._relief = Timers(clocks.reactor, clocks.uptime)
         self.receive_budget = MemoryBudget(

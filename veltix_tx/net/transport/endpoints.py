@@ -102,6 +102,15 @@ class ListenSpec(NamedTuple):
         """True if it is known to have TLS, ours or its own."""
         return self.tls is not None or (isinstance(self.endpoint, str) and self.endpoint.startswith(("ssl:", "tls:")))
 
+    def check_wire(self, max_message_size: int) -> None:
+        """Raise SettingsError where its wire cannot be spoken there, named after the endpoint that was given."""
+        try:
+            self.wire.check(encrypted=self.encrypted, max_message_size=max_message_size)
+        except SettingsError as error:
+            if not self.given:
+                raise
+            raise SettingsError("endpoint", self.given, f"one whose wire can be spoken there ({error})") from None
+
     def name_error(self, error: SettingsError) -> SettingsError:
         """Return the error of a file for TLS, named after what names the file: this endpoint, or else the setting."""
         if not self.own_files:
@@ -114,18 +123,21 @@ def listen_specs(config: ServerConfig) -> list[ListenSpec]:
     """Return where a server is to listen.
 
     Raises:
-        SettingsError: the wire in front of an endpoint is unknown, or TLS has no certificate or a certificate no use.
+        SettingsError: a wire is unknown or cannot be spoken there, or TLS has no certificate or a certificate no use.
     """
     files = None if config.tls_cert is None else TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
     wire = find_wire(config.wire)
     if not config.endpoints:
         interface = config.host.replace(":", r"\:")
-        return [ListenSpec(wire, f"tcp:{config.port}:interface={interface}:backlog={BACKLOG}", files)]
-    found = [_place(each, wire, files) for each in config.endpoints]
+        found = [ListenSpec(wire, f"tcp:{config.port}:interface={interface}:backlog={BACKLOG}", files)]
+    else:
+        found = [_place(each, wire, files) for each in config.endpoints]
     if files is not None and not any(place.tls == files for place in found):
         raise SettingsError(
             "tls_cert", config.tls_cert, "left out, or used by an endpoint tls:PORT; those given are not served with it"
         )
+    for place in found:
+        place.check_wire(config.max_message_size)
     return found
 
 
@@ -195,7 +207,13 @@ def _explain(description: str, error: Exception, kinds: Kinds) -> str:
     return said
 
 
-def _place(endpoint: str | IStreamServerEndpoint, default: Wire, files: TlsFiles | None) -> ListenSpec:
+def _place(endpoint: str | IStreamServerEndpoint | tuple[object, Any], default: Wire, files: TlsFiles | None) -> ListenSpec:
+    if isinstance(endpoint, tuple):
+        if len(endpoint) != 2:
+            raise SettingsError("endpoint", endpoint, "an endpoint, or a pair of a wire and one")
+        wire = find_wire(endpoint[0])
+        place = _place(endpoint[1], wire, files)
+        return place._replace(given=f"{wire.name}@{endpoint[1]}")
     if not isinstance(endpoint, str):
         return ListenSpec(default, endpoint, None, str(endpoint))
     wire, rest = _split_wire(endpoint, default)
