@@ -330,7 +330,7 @@ class ScriptedPeer(Protocol):
         self.closed = True
 
     def readConnectionLost(self) -> None:
-        """Take note that the other side sends nothing more, and close, too, unless it is to stay."""
+        """Mark the other side's stream ended, and close, too, unless the peer is to stay."""
         self.stream_ended = True
         assert self.transport is not None
         if not self._stays:
