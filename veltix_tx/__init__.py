@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from veltix_tx.disconnect import DisconnectReason, DisconnectState
     from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
     from veltix_tx.errors import (
+        AuthenticationFailed,
         CannotBlock,
         HandshakeError,
         HandshakeTimeout,
@@ -58,9 +59,11 @@ if TYPE_CHECKING:
         SocketCore,
     )
     from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+    from veltix_tx.wire.netconduit.wire import Netconduit
     from veltix_tx.wire.veltix.wire import Auto
 
 __all__ = [
+    "AuthenticationFailed",
     "Auto",
     "BufferSize",
     "CannotBlock",
@@ -84,6 +87,7 @@ __all__ = [
     "MessageTooLarge",
     "MessageType",
     "MessageTypeError",
+    "Netconduit",
     "NotReady",
     "PerformanceMode",
     "Plugin",
@@ -134,6 +138,7 @@ _HOMES = {
     "encode_utf8": "veltix_tx.encodings",
     "format_bytes": "veltix_tx.encodings",
     "DisconnectReason": "veltix_tx.disconnect",
+    "AuthenticationFailed": "veltix_tx.errors",
     "CannotBlock": "veltix_tx.errors",
     "HandshakeError": "veltix_tx.errors",
     "HandshakeTimeout": "veltix_tx.errors",
@@ -176,6 +181,7 @@ _HOMES = {
     "SocketCore": "veltix_tx.settings",
     "Timeouts": "veltix_tx.limits",
     "MessageRegistry": "veltix_tx.wire.messages",
+    "Netconduit": "veltix_tx.wire.netconduit.wire",
     "MessageType": "veltix_tx.wire.messages",
     "Request": "veltix_tx.wire.messages",
     "Response": "veltix_tx.wire.messages",

@@ -14,6 +14,7 @@
     │   │   └── QueueFull                   the peer does not read fast enough; nothing was sent
     │   └── RemoteProtocolError             the peer broke a rule; its connection ends
     │       ├── FrameTooLarge
+    │       ├── MalformedFrame
     │       ├── TooManyProtocolErrors
     │       ├── TooManyPings
     │       ├── FrameTimeout
@@ -24,6 +25,7 @@
     │           ├── VersionRefused
     │           ├── HandshakeTimeout
     │           ├── TlsFailed
+    │           ├── AuthenticationFailed
     │           └── ServerFull
     ├── SessionClosed                       the connection is gone, and why
     ├── Rejected                            raised by on_connect: the session is refused
@@ -51,6 +53,7 @@ __all__ = [
     "HandshakeTimeout",
     "InvalidContent",
     "LocalProtocolError",
+    "MalformedFrame",
     "MalformedHello",
     "MessageTooLarge",
     "MessageTypeError",
@@ -216,6 +219,25 @@ class FrameTooLarge(RemoteProtocolError):
     def __str__(self) -> str:
         said = f"the peer declared a frame of {self.size} bytes, over the limit of {self.limit}"
         return f"{said}: it begins with {excerpt(self.first)}" if self.first else said
+
+
+class MalformedFrame(RemoteProtocolError):
+    """The peer sent a frame that cannot be read; its connection ends.
+
+    Attributes:
+        part: the part of the frame that is wrong, such as ``"magic"`` or ``"payload"``.
+        value: what it is.
+        rule: what it must be.
+    """
+
+    def __init__(self, part: str, value: object, rule: str) -> None:
+        super().__init__(part, value, rule)
+        self.part = part
+        self.value = value
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return f"the {self.part} of a frame is {excerpt(self.value)}: it must be {self.rule}"
 
 
 class TooManyProtocolErrors(RemoteProtocolError):

@@ -550,7 +550,10 @@ class Server(RoutedService):
             self._announce(f"speaks {wire}{how},", address)
         _log.info("veltix_tx {version} speaks {wire}{how} on {where}", version=__version__, wire=wire, how=how, where=where)
         if not place.encrypted and not is_local(address):
-            _log.warn("anyone who reaches {where} can connect: there is neither TLS nor authentication", where=where)
+            text = "anyone who reaches {where} can connect: there is neither TLS nor authentication"
+            if place.wire.authenticates:
+                text = "anyone who sees what passes {where} can log in with it: there is no TLS"
+            _log.warn(text, where=where)
 
     def _announce(self, speaks: str, address: IAddress) -> None:
         sys.stderr.write(f"veltix_tx {__version__} {speaks} listening on {shown(address)} (Ctrl-C stops it)\n")

@@ -114,6 +114,7 @@ class Texts:
 
     type: MessageType
     name: str = "texts"
+    authenticates: bool = False
 
     def describe(self, *, encrypted: bool) -> str:
         return "texts, a line each"
@@ -167,6 +168,7 @@ class Objects:
 
     token: str = ""
     name: str = "objects"
+    authenticates: bool = True
 
     def describe(self, *, encrypted: bool) -> str:
         return "objects, with a token"

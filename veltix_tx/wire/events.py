@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -19,6 +20,9 @@ __all__ = [
     "Pong",
     "RejectReason",
     "RequestFailed",
+    "RpcCall",
+    "RpcFault",
+    "RpcResult",
 ]
 
 
@@ -110,13 +114,67 @@ class FrameRejected:
 
     Attributes:
         reason: why.
-        code: the type code its header claimed, -1 for garbage.
+        code: the type code its header claimed, -1 for garbage and where the wire has names in place of codes.
         request_id: what an answer to a message of an unknown type must carry; None for every other refusal.
+        name: the name of an unknown type, in the peer's words; empty where the wire has codes.
     """
 
     reason: RejectReason
     code: int = -1
     request_id: int | None = field(default=None, compare=False)
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RpcCall:
+    """The peer calls a procedure of this side.
+
+    Attributes:
+        method: the procedure's name, in the peer's words.
+        content: the packed arguments, checked: what is kept while the call waits for its turn.
+        request_id: what the answer must carry.
+        unpack: packed arguments -> a dict of them by name.
+    """
+
+    method: str
+    content: bytes
+    request_id: int
+    unpack: Callable[[bytes], dict[str, object]] = field(repr=False, compare=False)
+
+    @property
+    def params(self) -> dict[str, object]:
+        """The arguments by name, unpacked anew at each look."""
+        return self.unpack(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class RpcFault:
+    """Why a call failed, as the peer says.
+
+    Attributes:
+        code: the wire's number for it, None where the peer gives none.
+        message: the same in words.
+        details: what else the peer says of it.
+    """
+
+    code: int | None
+    message: str
+    details: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class RpcResult:
+    """The peer answers a call of this side.
+
+    Attributes:
+        request_id: the call's.
+        value: what the procedure returned; None where it failed.
+        fault: why it failed; None where it did not.
+    """
+
+    request_id: int
+    value: object = None
+    fault: RpcFault | None = None
 
 
 Event = (
@@ -126,6 +184,8 @@ Event = (
     | PingsAnswered
     | Pong
     | RequestFailed
+    | RpcCall
+    | RpcResult
     | FrameRejected
     | ConnectionFailed
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -14,7 +14,7 @@ from veltix_tx.wire.messages import MessageRegistry, MessageType
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
 
-__all__ = ["Role", "Wire", "WireConnection", "WireContext"]
+__all__ = ["Role", "RpcConnection", "Wire", "WireConnection", "WireContext"]
 
 
 class Role(Enum):
@@ -53,6 +53,10 @@ class Wire(Protocol):
     @property
     def name(self) -> str:
         """Name for logs and for ``wire=``."""
+
+    @property
+    def authenticates(self) -> bool:
+        """True if a server of it lets in only who proves something in the handshake."""
 
     def describe(self, *, encrypted: bool) -> str:
         """Return what a listener of this wire speaks, for its start line.
@@ -197,3 +201,43 @@ class WireConnection(Protocol):
 
     def reply_error(self, request_id: int, code: str = ..., message: str = ...) -> bool:
         """Queue an error reply, with a code and a message where the wire carries them; return False where it has none."""
+
+
+class RpcConnection(WireConnection, Protocol):
+    """Connection of a wire that carries calls of procedures: one whose :attr:`supports_rpc` is True.
+
+    The peer's calls arrive as :class:`~veltix_tx.wire.events.RpcCall` events, each to be answered once, in any order, with
+    :meth:`send_result` or :meth:`send_call_error`; answers to calls of this side as
+    :class:`~veltix_tx.wire.events.RpcResult` events. The ids of calls come from :meth:`allocate_id`. A deadline or a
+    cancellation does not travel: the answer to a call that was given up comes all the same, or never.
+    """
+
+    @property
+    def supports_rpc(self) -> bool:
+        """True if calls can be sent and received."""
+
+    @property
+    def discovery_method(self) -> str:
+        """Name of the method, called without arguments, by which peers list the others; the application does not see it."""
+
+    def send_call(self, method: str, params: Mapping[str, object], request_id: int) -> int:
+        """Queue a call and return its bytes on the wire; raises as :meth:`encode`.
+
+        Args:
+            method: the procedure's name.
+            params: the arguments by name.
+            request_id: an id that no pending call has.
+        """
+
+    def send_result(self, request_id: int, value: object) -> int:
+        """Queue what a call returned, in the form the peer expects; returns and raises as :meth:`send_call`."""
+
+    def send_call_error(self, request_id: int, code: int, message: str, details: Mapping[str, object] | None = None) -> int:
+        """Queue why a call failed; returns and raises as :meth:`send_call`.
+
+        Args:
+            request_id: the call's.
+            code: the wire's number for what happened.
+            message: the same for people, without internals.
+            details: what else the caller may know of it.
+        """

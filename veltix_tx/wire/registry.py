@@ -11,7 +11,7 @@ from veltix_tx.wire.interface import Wire
 
 __all__ = ["build_description", "find_wire", "register_wire", "wire_rule"]
 
-_FOLDERS = ("veltix_tx.wire.veltix.wire",)
+_FOLDERS = ("veltix_tx.wire.veltix.wire", "veltix_tx.wire.netconduit.wire")
 """Modules with ``find(name) -> Wire | None``, ``RULE`` (the names they know, for people) and ``build_description()``."""
 
 _registered: dict[str, Callable[[], Wire]] = {}

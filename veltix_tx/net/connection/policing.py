@@ -209,9 +209,10 @@ class PeerPolicing(Protocol):
         if self._closed is not None:
             return  # one behind the one that closed
         code = refused.code
-        if self.shared.unhandled.first(("unknown", code), self._may_log):
-            text = "a message of type {code}, which {session} sent, was dropped: that type is not registered here, see MessageType"
-            _log.warn(text, code=code, session=self.session)
+        if self.shared.unhandled.first(("unknown", code, refused.name), self._may_log):
+            text = "a message of type {type}, which {session} sent, was dropped: that type is not registered here, see MessageType"
+            shown_type = excerpt(refused.name) if refused.name else code
+            _log.warn(text, type=shown_type, code=code, session=self.session)
         if refused.request_id is not None and code >= FIRST_USER_CODE:
             self.decline(refused.request_id, UNKNOWN_TYPE, f"message type {code} is not known")
         self._count_violation()

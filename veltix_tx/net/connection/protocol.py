@@ -20,7 +20,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import EarlyMessage, FrameTooLarge, NotVeltix, RemoteError, RemoteProtocolError, SessionClosed, TlsFailed
+from veltix_tx.errors import (
+    AuthenticationFailed,
+    EarlyMessage,
+    FrameTooLarge,
+    NotVeltix,
+    RemoteError,
+    RemoteProtocolError,
+    SessionClosed,
+    TlsFailed,
+)
 from veltix_tx.net.addresses import shown
 from veltix_tx.net.clock import Timers
 from veltix_tx.net.connection.close_reason import classify_close
@@ -60,8 +69,11 @@ from veltix_tx.wire.events import (
     Pong,
     RejectReason,
     RequestFailed,
+    RpcCall,
+    RpcResult,
 )
 from veltix_tx.wire.foreign import QUOTED
+from veltix_tx.wire.interface import Role, RpcConnection
 from veltix_tx.wire.messages import Response
 
 __all__ = ["VeltixProtocol"]
@@ -73,6 +85,9 @@ _PORTION = 32 * 1024
 
 _MUCH = 256 * 1024
 """Bytes read at once while a message arrives that is longer than that."""
+
+_NO_METHOD = 4000
+"""Number of a call's failure for a method that is not there: no application has any yet."""
 
 _LINGER = 2.0
 """Seconds in which a peer that has been given everything may close, too, before the connection is left to the kernel."""
@@ -472,6 +487,7 @@ class VeltixProtocol(PeerPolicing):
             return
         self._identity = identity
         self._dispatch(self.connection.accept())
+        self._update_wire_timer()
 
     def _authentication_failed(self, failure: Failure) -> None:
         if self._closed is None:
@@ -497,6 +513,14 @@ class VeltixProtocol(PeerPolicing):
         if self.session is not None:
             self.session._request_failed(event.request_id, RemoteError(event.detail, event.code, event.message))
 
+    def _on_call(self, event: RpcCall) -> None:
+        if self.session is not None:
+            cast(RpcConnection, self.connection).send_call_error(event.request_id, _NO_METHOD, "RPC method not found")
+
+    def _on_result(self, event: RpcResult) -> None:
+        if self.session is not None:
+            self.session._count_late_reply()
+
     def _on_refused(self, event: FrameRejected) -> None:
         if self.session is not None:
             self.session.frames_rejected += 1
@@ -511,6 +535,8 @@ class VeltixProtocol(PeerPolicing):
         error = event.error
         if self.session is None and isinstance(error, (EarlyMessage, FrameTooLarge, NotVeltix)):
             error.first = self._first  # which may be more than it took to refuse them
+        if isinstance(error, AuthenticationFailed) and self.context.role is Role.SERVER:
+            self.shared.counters["authentications_failed"] += 1
         self._terminate(failed or error)
 
     def _all_read(self) -> None:
@@ -551,6 +577,8 @@ _ON_EVENT: dict[type, Callable[..., None]] = {
     PingsAnswered: VeltixProtocol._on_pings_answered,
     Pong: VeltixProtocol._on_pong,
     RequestFailed: VeltixProtocol._on_declined,
+    RpcCall: VeltixProtocol._on_call,
+    RpcResult: VeltixProtocol._on_result,
     FrameRejected: VeltixProtocol._on_refused,
     ConnectionFailed: VeltixProtocol._on_failed,
 }

@@ -465,12 +465,12 @@ class Dispatcher(Generic[S]):
             self.resume()
 
     def _send_reply(self, result: object, message: Response) -> None:
-        if isinstance(result, Request):
-            self._send(result.type, result.content, message.request_id)
+        if isinstance(result, Request):  # where answers are told by their names, one with a type of its own is a message
+            self._send(result.type, result.content, message.request_id if self._connection.supports_requests else None)
         elif result is not None:
             self._send(message.type, result, message.request_id)
 
-    def _send(self, message_type: MessageType, value: object, request_id: int) -> None:
+    def _send(self, message_type: MessageType, value: object, request_id: int | None) -> None:
         if self._session.closed is None:
             size = self._connection.send(message_type, value, request_id)
             if not self._transport.corked:

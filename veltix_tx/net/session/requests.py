@@ -16,6 +16,9 @@ from veltix_tx.wire.messages import MessageType, Response
 __all__ = ["PendingRequests", "checked_seconds"]
 
 
+_NO_IDS = "messages of this wire carry no request ids: only send() works on it, and the reply is a message of its own"
+
+
 def checked_seconds(given: float) -> float:
     """Return the seconds to wait for a reply.
 
@@ -42,6 +45,7 @@ class PendingRequests:
     """
 
     __slots__ = (
+        "_answerable",
         "_closed",
         "_connection",
         "_flow",
@@ -68,6 +72,7 @@ class PendingRequests:
         self._connection = link.connection
         self._flow = link.flow
         self._limit, self._timeout = link.limits.pending, link.timeouts.request
+        self._answerable = link.connection.supports_requests
         self.requests = ReplyWaiters(link.clocks.uptime, link.timers, "requests", link.shared.counters, held_up)
         self.pings = ReplyWaiters(link.clocks.uptime, link.timers, "pings", link.shared.counters)
         self._waiting_requests, self._given_up = self.requests.entries, self.requests.given_up.ids
@@ -100,6 +105,8 @@ class PendingRequests:
         try:
             self._check_admitted()
             request_id = connection.allocate_id(self._waiting_requests, wanted, self.requests.given_up)
+            if not self._answerable:
+                raise LocalProtocolError(_NO_IDS)
             if flow.blocked:
                 buffers = connection.encode(message_type, value, request_id)
                 size = sum(map(len, buffers))

@@ -39,6 +39,11 @@ class Auto:
         """``"auto"``."""
         return AUTO
 
+    @property
+    def authenticates(self) -> bool:
+        """False: no Veltix handshake asks who the client is."""
+        return False
+
     def describe(self, *, encrypted: bool) -> str:
         """Return the generations that a listener serves: over TLS only those with a JSON handshake."""
         return f"Veltix {SUPERSET.name if encrypted else '1.4 to 3.3 but 1.8 and 1.9'} (wire auto)"
@@ -66,6 +71,11 @@ class Pinned:
     def name(self) -> str:
         """The release's name."""
         return self.release.name
+
+    @property
+    def authenticates(self) -> bool:
+        """False: no Veltix handshake asks who the client is."""
+        return False
 
     def describe(self, *, encrypted: bool) -> str:
         """Return the release."""
