@@ -25,11 +25,13 @@ from veltix_tx._version import __version__
 from veltix_tx.client import Client
 from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import SettingsError, VeltixError
+from veltix_tx.passwords import PASSWORD_VARIABLE, read_password
 from veltix_tx.sanitize import escape_controls
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.stdio import INTERRUPTED, OutputFailed, command_output, is_broken_pipe
+from veltix_tx.wire.interface import Wire
 from veltix_tx.wire.messages import MessageRegistry, Response
-from veltix_tx.wire.registry import build_description, find_wire
+from veltix_tx.wire.registry import build_description, find_wire, takes_password, with_password
 
 __all__ = ["STATUSES", "main"]
 
@@ -102,9 +104,39 @@ def _check_release(ctx: click.Context, param: click.Parameter, value: str) -> st
 
 
 _server = click.argument("server", callback=_parse, metavar="SERVER")
-_wire = click.option(
-    "--wire", default="auto", show_default=True, callback=_check_release, help="The upstream release to speak, such as 1.6.3."
-)
+
+
+def _wire(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of what is spoken; the command gets them together as ``wire``."""
+
+    @wraps(command)
+    def with_wire(*args: Any, wire: str, password_file: str | None, **kwargs: Any) -> None:
+        try:
+            password = read_password(password_file)
+        except SettingsError as error:
+            raise _usage_error(error) from None
+        if takes_password(wire):
+            if password is None:
+                raise click.UsageError(f"--password-file: a server of {wire} asks for one ({PASSWORD_VARIABLE} can hold it, too)")
+            command(*args, wire=with_password(wire, password), **kwargs)
+        elif password_file is not None:
+            raise click.UsageError(f"--password-file: a server of wire {wire} asks for none")
+        else:
+            command(*args, wire=wire, **kwargs)
+
+    file = "File with the password, on its first line, for a server that asks for one, such as netconduit's."
+    for option in (
+        click.option("--password-file", metavar="FILE", help=file),
+        click.option(
+            "--wire",
+            default="auto",
+            show_default=True,
+            callback=_check_release,
+            help="The upstream release to speak, such as 1.6.3, or another wire: netconduit.",
+        ),
+    ):
+        with_wire = option(with_wire)
+    return with_wire
 
 
 def _timeout(bounds: str) -> Callable[[_Command], _Command]:
@@ -173,7 +205,7 @@ def main() -> NoReturn:
 @_wire
 @_timeout_for_answers
 @_over_tls
-def ping(server: _Where, count: int, wire: str, timeout: float, tls: dict[str, Any]) -> None:
+def ping(server: _Where, count: int, wire: str | Wire, timeout: float, tls: dict[str, Any]) -> None:
     """Measure the round trip to SERVER, which is HOST:PORT or unix:PATH."""
 
     async def talk(client: Client) -> None:
@@ -208,7 +240,7 @@ def send(
     file: BinaryIO | None,
     digits: str | None,
     wait: bool,
-    wire: str,
+    wire: str | Wire,
     timeout: float,
     tls: dict[str, Any],
 ) -> None:
@@ -237,7 +269,7 @@ def send(
 @_wire
 @_timeout_for_tries
 @_over_tls
-def listen(server: _Where, retry: bool, wire: str, timeout: float, tls: dict[str, Any]) -> None:
+def listen(server: _Where, retry: bool, wire: str | Wire, timeout: float, tls: dict[str, Any]) -> None:
     """Print what SERVER sends, until interrupted or, without --retry, the connection is lost.
 
     SERVER is HOST:PORT or unix:PATH.
@@ -345,6 +377,7 @@ def _with_options(text: str) -> str:
 def _usage_error(error: SettingsError) -> click.UsageError:
     """Return a setting's error as one of the option that set it."""
     option = _with_options(error.name) if error.name != "tls" else "--tls"
+    option = option.replace("password_file", "--password-file")
     given = f" {error.value}" if isinstance(error.value, str) else ""
     rule = _with_options(error.rule).replace("an endpoint is", "unix:PATH is")
     return click.UsageError(f"{option}{given}: it must be {rule}")
@@ -355,7 +388,7 @@ class _Conversation:
 
     Args:
         server: where it is.
-        wire: the release to speak.
+        wire: what to speak.
         timeout: seconds for the connection with its handshake, for each of both where ``retry`` is given.
         types: the message types known; all of them by default.
         settings: others of the client.
@@ -366,7 +399,9 @@ class _Conversation:
 
     client: Client
 
-    def __init__(self, server: _Where, wire: str, timeout: float, *, types: MessageRegistry | None = None, **settings: Any) -> None:
+    def __init__(
+        self, server: _Where, wire: str | Wire, timeout: float, *, types: MessageRegistry | None = None, **settings: Any
+    ) -> None:
         self._server = server
         self._timeout = timeout
         self._settings = {"types": types or MessageRegistry(open=True), "wire": wire, **settings}

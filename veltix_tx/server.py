@@ -262,6 +262,11 @@ class Server(RoutedService):
         return [session for session in self._hub if session.admitted and session.closed is None]
 
     @property
+    def authenticates(self) -> bool:
+        """True if an ``authenticate`` was given."""
+        return self._authenticate is not None
+
+    @property
     def blocking(self) -> BlockingServer:
         """The server for other threads than the reactor's: its methods block and return plain values."""
         return BlockingServer(self)

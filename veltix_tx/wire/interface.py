@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from veltix_tx.errors import HandshakeError
 from veltix_tx.limits import Limits
@@ -14,7 +14,7 @@ from veltix_tx.wire.messages import MessageRegistry, MessageType
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
 
-__all__ = ["Role", "RpcConnection", "Wire", "WireConnection", "WireContext"]
+__all__ = ["PasswordWire", "Role", "RpcConnection", "Wire", "WireConnection", "WireContext"]
 
 
 class Role(Enum):
@@ -74,6 +74,18 @@ class Wire(Protocol):
             round_trip: round-trip time of the network in seconds as the kernel measured it, 0.0 where unknown.
             encrypted: True if TLS is below it.
         """
+
+
+@runtime_checkable
+class PasswordWire(Wire, Protocol):
+    """Wire whose options hold a password, which a command line gives apart."""
+
+    @property
+    def password(self) -> str | None:
+        """The password; None where it is not given."""
+
+    def with_password(self, password: str) -> Wire:
+        """Return the wire with a password; raises SettingsError for what cannot be one."""
 
 
 class WireConnection(Protocol):

@@ -89,6 +89,9 @@ _MUCH = 256 * 1024
 _NO_METHOD = 4000
 """Number of a call's failure for a method that is not there: no application has any yet."""
 
+_LONGEST_METHOD = 128
+"""Characters of a method's name that its caller is told again."""
+
 _LINGER = 2.0
 """Seconds in which a peer that has been given everything may close, too, before the connection is left to the kernel."""
 
@@ -515,7 +518,8 @@ class VeltixProtocol(PeerPolicing):
 
     def _on_call(self, event: RpcCall) -> None:
         if self.session is not None:
-            cast(RpcConnection, self.connection).send_call_error(event.request_id, _NO_METHOD, "RPC method not found")
+            said = f"RPC method not found: {event.method[:_LONGEST_METHOD]}"
+            cast(RpcConnection, self.connection).send_call_error(event.request_id, _NO_METHOD, said)
 
     def _on_result(self, event: RpcResult) -> None:
         if self.session is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version as installed_version
 
 from veltix_tx._version import __version__
@@ -63,6 +63,10 @@ class Netconduit:
     def authenticates(self) -> bool:
         """True: a server lets in only who knows the password, or whom ``authenticate`` takes."""
         return True
+
+    def with_password(self, password: str) -> Netconduit:
+        """Return the same with a password."""
+        return replace(self, password=password)
 
     def describe(self, *, encrypted: bool) -> str:
         """Return the releases that a listener serves."""
