@@ -472,6 +472,7 @@ def id_halves() -> str:
 _UNITS = {
     "hello_size": "bytes",
     "json_hello_size": "bytes",
+    "values": "values",
     "protocol_errors": "frames",
     "inflight": "messages",
     "pending": "requests",

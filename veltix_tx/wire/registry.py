@@ -72,4 +72,4 @@ def wire_rule() -> str:
 
 def build_description() -> str:
     """Return what of the compiled parts is in use, for ``--version``."""
-    return ", ".join(import_module(folder).build_description() for folder in _FOLDERS)
+    return ", ".join(filter(None, (import_module(folder).build_description() for folder in _FOLDERS)))

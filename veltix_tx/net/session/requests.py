@@ -16,7 +16,7 @@ from veltix_tx.wire.messages import MessageType, Response
 __all__ = ["PendingRequests", "checked_seconds"]
 
 
-_NO_IDS = "messages of this wire carry no request ids: only send() works on it, and the reply is a message of its own"
+_NO_IDS = "the wire has no request ids for messages: only send() works on it, and a reply is a message of its own"
 
 
 def checked_seconds(given: float) -> float:

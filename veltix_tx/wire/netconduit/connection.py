@@ -247,7 +247,7 @@ class NetconduitConnection:
         assert opening is not None
         if opening.role is Role.CLIENT:
             if opening.password_hash is None:
-                return [self._fail(AuthenticationFailed("no password was given: a client needs Netconduit(password=...)"))]
+                return [self._fail(AuthenticationFailed("a client needs a password: Netconduit(password=...)"))]
             info = describe_self(opening.name, opening.version, FEATURES)
             self._queue(FrameType.AUTH_REQUEST, pack({"password_hash": opening.password_hash.decode(), "client_info": info}))
         return []
@@ -511,7 +511,7 @@ class NetconduitConnection:
 
     def _check_pending(self) -> None:
         if self.state is not State.VERDICT:
-            raise LocalProtocolError("no authentication is pending")
+            raise LocalProtocolError("the peer does not wait for a verdict")
 
     def _move(self, trigger: Trigger) -> None:
         moved = STATES[self.state].get(trigger)
@@ -571,7 +571,7 @@ class NetconduitConnection:
 
     def _take_call(self, correlation: int, payload: bytes, most: int) -> Event:
         call = read(Call, payload, most)
-        params = b"" if call is None else bytes(call.params)
+        params = b"" if call is None else call.packed
         if call is None or not is_map(params):
             self.send_call_error(correlation, INVALID_PARAMS, "a call is a map of method, a text, and params, a map")
             return FrameRejected(RejectReason.MALFORMED, _RPC_REQUEST)

@@ -44,6 +44,8 @@ FREE_INFLATE, INFLATE_RATIO = 1024 * 1024, 100
 
 _LEVEL = 6
 
+_NIL, _NO_ARGUMENTS = b"\xc0", b"\x80"
+
 _QUOTED = 32
 """Bytes of a payload that an error quotes."""
 
@@ -52,14 +54,20 @@ class Message(Struct, gc=False):
     """Payload of a MESSAGE frame."""
 
     type: str
-    data: Raw = Raw(b"\xc0")
+    data: Raw = Raw(_NIL)
 
 
 class Call(Struct, gc=False):
     """Payload of an RPC_REQUEST frame."""
 
     method: str
-    params: Raw = Raw(b"\x80")
+    params: Raw = Raw(_NIL)
+
+    @property
+    def packed(self) -> bytes:
+        """The packed arguments, an empty map for none."""
+        found = bytes(self.params)
+        return _NO_ARGUMENTS if found == _NIL else found
 
 
 class Answer(Struct, gc=False):
@@ -76,7 +84,7 @@ class Answer(Struct, gc=False):
     def packed(self) -> bytes:
         """The packed result, nil where there is none."""
         found = self.result if self.data is UNSET else self.data
-        return b"\xc0" if found is UNSET else bytes(found)
+        return _NIL if found is UNSET else bytes(found)
 
 
 class AuthRequest(Struct):
@@ -123,7 +131,7 @@ def read(kind: type[S], payload: bytes, max_values: int) -> S | None:
     if len(payload) > max_values:
         _check_count(payload, max_values)
     try:
-        found: S = _DECODERS[kind](payload)
+        found: S = _DECODERS[kind](payload or _NIL)
     except ValidationError:
         return None
     except (ValueError, RecursionError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version as installed_version
 
 from veltix_tx._version import __version__
 from veltix_tx.errors import SettingsError
@@ -91,5 +90,5 @@ def find(name: str) -> Netconduit | None:
 
 
 def build_description() -> str:
-    """Return which msgspec is in use."""
-    return f"msgspec {installed_version('msgspec')}"
+    """Return nothing: this wire has no compiled part of its own."""
+    return ""
