@@ -308,6 +308,8 @@ class NetconduitConnection:
             if self._decoder.error is not None:
                 raise self._decoder.error
         except RemoteProtocolError as error:
+            if self.state is State.VERDICT:
+                events.clear()  # there is nothing to be judged any more
             events.append(self._fail(error if self.peer is not None else self._as_handshake_error(error)))
         return events
 

@@ -147,9 +147,10 @@ class FrameDecoder:
                 break
             position = start + size
             yield kind, flags, correlation, sent_at, data[start:position]
+        if end - position >= len(MAGIC) and not data.startswith(MAGIC, position):
+            self.error = self._fault(data[position : position + len(MAGIC)], 0, 0, 0)  # the rest of the header may never come
+            return
         self._tail = data[position:]
-        if not MAGIC.startswith(self._tail[: len(MAGIC)]):
-            self.error = MalformedFrame("magic", self._tail[: len(MAGIC)], repr(MAGIC))
 
     def _collect(self, data: bytes | memoryview) -> int:
         """Take what is missing of the payload from ``data``; return how much that was."""
