@@ -156,11 +156,11 @@ async def test_a_slow_handler_does_not_block_the_heartbeat(release: str, conduit
 @each_release
 async def test_a_real_client_comes_back(release: str, conduits: Conduits) -> None:
     """A real client that tries again does so, several times, when our server stops and listens again."""
-    async with OurServer() as ours, conduits.run(release, "client") as real:
+    async with OurServer(timeouts=Timeouts(close=0.5)) as ours, conduits.run(release, "client") as real:
         settings = {"reconnect_enabled": True, "reconnect_delay": 0.1, "reconnect_attempts": 0}
         assert await real.call("connect", ours.server.port, settings) is True
         port = ours.server.port
-        for _ in range(3):
+        for _ in range(2):
             await real.next("connected")
             assert (await real.next("received"))[0] == "welcome"
             await ours.server.stopService()
