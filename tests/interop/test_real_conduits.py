@@ -12,11 +12,10 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from tests.support.interop.conduits import ECHO, GREETING, NEWS, RELEASES, TYPES, Conduits, OurClient, OurServer
+from tests.support.interop.driver import Running
 from veltix_tx import DisconnectReason, Netconduit, RetryPolicy, Server, Session, Timeouts
 from veltix_tx.errors import AuthenticationFailed, LocalProtocolError
-
-from .conduits import ECHO, GREETING, NEWS, RELEASES, TYPES, Conduits, OurClient, OurServer
-from .driver import Running
 
 pytestmark = pytest.mark.deadline(20)
 

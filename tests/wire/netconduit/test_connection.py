@@ -7,6 +7,19 @@ from typing import Any
 import pytest
 from msgspec import msgpack
 
+from tests.support.netconduit import (
+    COMPRESSED,
+    HASH,
+    LOGIN,
+    NOW_MS,
+    PASSWORD,
+    RECEIVED_MS,
+    connection,
+    frame,
+    frames_in,
+    ready,
+    sent,
+)
 from veltix_tx.errors import (
     AuthenticationFailed,
     EarlyMessage,
@@ -42,10 +55,8 @@ from veltix_tx.wire.netconduit.peer import NetconduitCredentials
 from veltix_tx.wire.netconduit.states import STATES, State, Trigger
 from veltix_tx.wire.netconduit.wire import SETTLE, Netconduit
 
-from .conftest import COMPRESSED, NOW_MS, PASSWORD, RECEIVED_MS, Feed, connection, frame, frames_in, ready, sent
+from .conftest import Feed
 
-HASH = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
-LOGIN = frame(7, {"password_hash": HASH, "client_info": {"name": "real", "version": "9"}})
 CHAT = MessageType(name="chat", registry=MessageRegistry())
 
 MESSAGE, CALL, RESULT, ERROR, PING, PONG = 1, 2, 3, 4, 5, 6

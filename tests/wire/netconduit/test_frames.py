@@ -7,10 +7,9 @@ import tracemalloc
 
 import pytest
 
+from tests.support.netconduit import NOW_MS, frame
 from veltix_tx.errors import FrameTooLarge, MalformedFrame
 from veltix_tx.wire.netconduit.frames import HEADER_SIZE, Frame, FrameDecoder, FrameType
-
-from .conftest import NOW_MS, frame
 
 
 def header(*, magic: bytes = b"CNDT", version: int = 256, kind: int = 1, reserved: int = 0, size: int = 0) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.netconduit import PASSWORD, RECEIVED_MS, VECTORS, connection, ready
 from veltix_tx.wire.events import (
     AuthenticationRequested,
     ConnectionFailed,
@@ -21,7 +22,7 @@ from veltix_tx.wire.messages import MessageType
 from veltix_tx.wire.netconduit.frames import FrameDecoder, FrameType
 from veltix_tx.wire.netconduit.peer import describe_self
 
-from .conftest import PASSWORD, RECEIVED_MS, VECTORS, Feed, connection, ready
+from .conftest import Feed
 
 SYNTHETIC: dict[str, Any] = VECTORS["synthetic"]
 CAPTURED: dict[str, Any] = VECTORS["captured"]
