@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import struct
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
@@ -28,17 +29,22 @@ from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.dropin import veltix
+from veltix_tx.limits import Limits
 from veltix_tx.net import addresses
 from veltix_tx.net.connection import last_reads, policing, protocol
 from veltix_tx.net.session import interface
 from veltix_tx.net.shared import admission, log_limiter
 from veltix_tx.net.shared.counters import _MOST_TYPES, COUNTERS
 from veltix_tx.net.transport import accept, endpoints, flow_control, sockets
+from veltix_tx.settings import ServerConfig
 from veltix_tx.wire import pending
 from veltix_tx.wire.error_codes import ERROR_CODES
 from veltix_tx.wire.events import Event, RejectReason
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import EXTENSION_TYPES, PING, SYSTEM_TYPES, CodeRange, MessageRegistry, MessageType
+from veltix_tx.wire.netconduit import frames as conduit_frames
+from veltix_tx.wire.netconduit import payloads as conduit_payloads
+from veltix_tx.wire.netconduit import states as conduit_machine
 from veltix_tx.wire.veltix import handshake, request_ids
 from veltix_tx.wire.veltix.connection import VeltixConnection
 from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W15, Layout
@@ -306,6 +312,78 @@ def states() -> str:
     """The states of a connection."""
     rows = ([state.name, *(moves[on].name if on in moves else "-" for on in Trigger)] for state, moves in STATES.items())
     return table(["in state", *(f"on {on.name}" for on in Trigger)], rows)
+
+
+# netconduit.
+
+_CONDUIT_HEADER = {
+    "magic": "the bytes `43 4e 44 54`, ASCII `CNDT`",
+    "version": f"u16, {conduit_frames.VERSION:#06x}; another one ends the connection",
+    "type": "u16; one that is not in the table below ends the connection",
+    "flags": "u16; 1 for a compressed payload, the others are accepted and ignored",
+    "reserved": "u16; sent as 0, any value is accepted and ignored",
+    "length": "u32, bytes of the payload as it is sent",
+    "correlation id": "u64; what an answer to a call has in common with it, 0 in every other frame",
+    "timestamp": "u64, ms since 1970 of the sender's clock; nobody relies on it",
+}
+
+_CONDUIT_FRAMES = {
+    "MESSAGE": ("`type`, a text, and `data`", "a message, both ways"),
+    "RPC_REQUEST": ("`method`, a text, and `params`, a map", "a call"),
+    "RPC_RESPONSE": ("`success` and `result`", "the answer to a call"),
+    "RPC_ERROR": ("`success`, `error`, `code`, `details`", "a call's failure; between two of veltix_tx alone"),
+    "HEARTBEAT_PING": ("none", "is answered at once, also while handlers run"),
+    "HEARTBEAT_PONG": ("none", "answers the oldest ping that has no answer yet"),
+    "AUTH_REQUEST": ("`password_hash`, `client_info`", "the client's first frame"),
+    "AUTH_SUCCESS": ("`session_token`, `server_info`", "lets the client in"),
+    "AUTH_FAILURE": ("`reason`", "turns the client away; the connection is closed"),
+    **dict.fromkeys(("PAUSE", "RESUME", "ACK", "NACK", "CLOSE", "CLOSE_ACK", "RPC_LIST"), ("any", "never sent; ignored")),
+}
+
+
+def conduit_header() -> str:
+    """The header of a netconduit frame."""
+    rows, offset = [], 0
+    for kind, (name, meaning) in zip(
+        re.findall(r"\d*[a-zA-Z]", conduit_frames.HEADER.format), _CONDUIT_HEADER.items(), strict=True
+    ):
+        size = struct.calcsize(f">{kind}")
+        rows.append([offset, size, name, meaning])
+        offset += size
+    return table(["offset", "bytes", "field", "meaning"], [*rows, [offset, "length", "payload", "one msgpack object, or nothing"]])
+
+
+def conduit_types() -> str:
+    """The types of netconduit frames."""
+    rows = ([f"{each:#06x}", each.name, *_CONDUIT_FRAMES[each.name]] for each in conduit_frames.FrameType)
+    return table(["code", "type", "keys of its payload", "what it is"], rows)
+
+
+def conduit_states() -> str:
+    """The states of a netconduit connection."""
+    moved = conduit_machine.STATES.items()
+    rows = ([state.name, *(moves[on].name if on in moves else "-" for on in conduit_machine.Trigger)] for state, moves in moved)
+    return table(["in state", *(f"on {on.name}" for on in conduit_machine.Trigger)], rows)
+
+
+def conduit_bounds() -> str:
+    """What a netconduit peer may send."""
+    free, ratio = conduit_payloads.FREE_INFLATE // 1024**2, conduit_payloads.INFLATE_RATIO
+    rows = [
+        [
+            "before it is let in",
+            "a frame's payload, also inflated",
+            f"{Limits().json_hello_size} bytes",
+            "`limits.json_hello_size`",
+        ],
+        ["before it is let in", "passwords", "1", "fixed; the connection ends with a wrong one"],
+        ["later", "a frame", f"{ServerConfig().max_message_size} bytes", "`max_message_size`; at most 100 MiB and a header"],
+        ["later", "a payload when inflated", "the same", "`max_message_size`"],
+        ["later", f"a payload of more than {free} MiB when inflated", f"{ratio} times its bytes on the wire", "fixed"],
+        ["later", "values in a payload, keys among them", Limits().values, "`limits.values`"],
+        ["later", "maps and arrays in each other", conduit_payloads.MAX_NESTING, "fixed; real peers pack no deeper ones"],
+    ]
+    return table(["when", "what", "at most", "setting"], rows)
 
 
 def openings() -> str:
@@ -664,7 +742,7 @@ _GROUPS = {
     "Doors": ["Server", "Client"],
     "Settings": [
         *("ServerConfig", "ClientConfig", "Limits", "Timeouts", "RetryPolicy"),
-        *("BufferSize", "PerformanceMode", "SocketCore", "Auto"),
+        *("BufferSize", "PerformanceMode", "SocketCore", "Auto", "Netconduit"),
     ],
     "Messages": ["MessageType", "MessageRegistry", "Request", "Response", "Events", "DisconnectState"],
     "Sessions and applications": ["Session", "IVeltixApplication"],
@@ -845,6 +923,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "generations": generations,
     "handshakes": handshakes,
     "states": states,
+    "conduit header": conduit_header,
+    "conduit types": conduit_types,
+    "conduit states": conduit_states,
+    "conduit bounds": conduit_bounds,
     "calls": calls,
     "openings": openings,
     "hellos": hellos,

@@ -210,6 +210,13 @@ def shell_lines(fence: str) -> list[str]:
     return [line for line in fence.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
 
 
+_AT = r"(?:(\d\.\d+\.\d+|netconduit)@)?"
+"""What may be in front of an endpoint: what is spoken there."""
+
+_OTHER_WIRE = re.compile(r"Netconduit\(")
+"""What a program has in it whose ports do not all speak Veltix."""
+
+
 class Page:
     """A page of the documentation, run from top to bottom as a reader would.
 
@@ -290,8 +297,8 @@ class Page:
 
     def _serve(self, line: str, words: list[str], text: str) -> None:
         app = words[words.index("--app") + 1].split(":")[0] + ".py" if "--app" in words else ""
-        named = set(re.findall(r"(?:(\d\.\d+\.\d+)@)?(?:tcp:|tls:|--port |port=)(\d{4,5})", line))
-        named = named or set(re.findall(r"(?:(\d\.\d+\.\d+)@)?(?:tcp:|port=)(\d{4,5})", text or self.files.get(app, "")))
+        named = set(re.findall(rf"{_AT}(?:tcp:|tls:|--port |port=)(\d{{4,5}})", line))
+        named = named or set(re.findall(rf"{_AT}(?:tcp:|port=)(\d{{4,5}})", text or self.files.get(app, "")))
         sockets = set(re.findall(r"unix:([\w.]+)", line + text))
         pinned = re.search(r"""wire[= ]"?(\d[\d.]+)""", line + text)
         assert named or sockets, f"no port in {line!r} nor in what it runs"
@@ -301,11 +308,12 @@ class Page:
                 program.stop()
         program = self._runner.start(line)
         self.servers.append((taken, program))
-        if "--tls-cert" in words:
-            for _, port in named:
-                program.wait_for(rf"speaks .*:{port}\b")
-            return
+        others = [port for wire, port in named if "--tls-cert" in words or wire == "netconduit" or _OTHER_WIRE.search(text)]
+        for port in others:
+            program.wait_for(rf"speaks .*:{port}\b")
         for wire, port in named:
+            if port in others:
+                continue
             ping(("127.0.0.1", int(port)), wire or (pinned[1] if pinned else AUTO))
         for name in sockets:
             ping(str(self._runner.folder / name))

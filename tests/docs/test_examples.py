@@ -147,3 +147,16 @@ def test_a_plugin_has_two_halves(runner):
     ann.wait_for(r"\* bob goes")
     ann.finish()
     assert "*" not in bob.output
+
+
+def test_temperatures_go_over_netconduits_wire(runner):
+    """A measurement is answered with a summary; without the password nothing is."""
+    serve = "VELTIX_PASSWORD=secret python 11_netconduit.py serve"
+    port = runner.start(f"{serve} 0").wait_for(LISTENING)[1]
+    measure = "VELTIX_PASSWORD=secret python 11_netconduit.py measure"
+    assert "1 at attic, 20.0 on average" in runner.run(f"{measure} attic 20 {port}")
+    assert "2 at attic, 21.0 on average" in runner.run(f"{measure} attic 22 {port}")
+    refused = runner.start(f"VELTIX_PASSWORD=wrong python 11_netconduit.py measure attic 99 {port}")
+    refused.wait_for("AuthenticationFailed: the server refused the password")
+    refused.process.wait(10)
+    runner.started.remove(refused)
