@@ -376,12 +376,12 @@ def conduit_bounds() -> str:
             f"{Limits().json_hello_size} bytes",
             "`limits.json_hello_size`",
         ],
-        ["before it is let in", "passwords", "1", "fixed; the connection ends with a wrong one"],
-        ["later", "a frame", f"{ServerConfig().max_message_size} bytes", "`max_message_size`; at most 100 MiB and a header"],
-        ["later", "a payload when inflated", "the same", "`max_message_size`"],
-        ["later", f"a payload of more than {free} MiB when inflated", f"{ratio} times its bytes on the wire", "fixed"],
-        ["later", "values in a payload, keys among them", Limits().values, "`limits.values`"],
-        ["later", "maps and arrays in each other", conduit_payloads.MAX_NESTING, "fixed; real peers pack no deeper ones"],
+        ["at first", "passwords", "1", "fixed; the connection ends with a wrong one"],
+        ["once let in", "a frame", f"{ServerConfig().max_message_size} bytes", "`max_message_size`; at most 100 MiB and a header"],
+        ["once let in", "a payload when inflated", "the same", "`max_message_size`"],
+        ["once let in", f"a payload of more than {free} MiB when inflated", f"{ratio} times its bytes on the wire", "fixed"],
+        ["once let in", "values in a payload, keys among them", Limits().values, "`limits.values`"],
+        ["once let in", "maps and arrays in each other", conduit_payloads.MAX_NESTING, "fixed; real peers pack no deeper ones"],
     ]
     return table(["when", "what", "at most", "setting"], rows)
 

@@ -23,6 +23,8 @@ SUMMARY = MessageType(name="measured_response")  # the name of what a route for 
 
 @dataclass
 class Summary:
+    """The answer to a measurement, which is sent as a map."""
+
     count: int
     mean: float
 
