@@ -371,7 +371,7 @@ def conduit_bounds() -> str:
     free, ratio = conduit_payloads.FREE_INFLATE // 1024**2, conduit_payloads.INFLATE_RATIO
     rows = [
         [
-            "before it is let in",
+            "at first",
             "a frame's payload, also inflated",
             f"{Limits().json_hello_size} bytes",
             "`limits.json_hello_size`",
