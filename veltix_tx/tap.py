@@ -283,27 +283,31 @@ def _passwords(server: Server, file: str | None) -> dict[str, Any]:
         SettingsError: there is no password for a listener that cannot be entered without, or no listener for the file's.
     """
     password, config = read_password(file), server.config
-    places = [split_wire(each) if isinstance(each, str) else (None, each) for each in config.endpoints]
-    asking = {number for number, (wire, _) in enumerate(places) if takes_password(config.wire if wire is None else wire)}
-    if not places and takes_password(config.wire):
-        asking.add(0)
-    if file is not None and not asking:
+    asking = [takes_password(wire) for wire, _ in _wires(config)]
+    if file is not None and not any(asking):
         raise SettingsError("password_file", file, "left out: no listener asks for a password, as netconduit@tcp:8090 does")
-    if not asking:
+    if not any(asking):
         return {}
     if password is None:
         if server.authenticates:
             return {}
         rule = f"given, or {PASSWORD_VARIABLE} set: nobody is let in without a password, nor an authenticate of the server"
         raise SettingsError("password_file", None, rule)
-    if not places:
+    if not config.endpoints:
         return {"wire": with_password(config.wire, password)}
-    return {
-        "endpoints": tuple(
-            (with_password(config.wire if wire is None else wire, password), where) if number in asking else given
-            for number, ((wire, where), given) in enumerate(zip(places, config.endpoints, strict=True))
-        )
-    }
+    places = zip(asking, _wires(config), config.endpoints, strict=True)
+    return {"endpoints": tuple((with_password(wire, password), where) if asks else given for asks, (wire, where), given in places)}
+
+
+def _wires(config: ServerConfig) -> list[tuple[Any, Any]]:
+    """Return what is spoken, and where, for each place to listen in."""
+    if not config.endpoints:
+        return [(config.wire, None)]
+    pairs = [
+        each if isinstance(each, tuple) else split_wire(each) if isinstance(each, str) else (None, each)
+        for each in config.endpoints
+    ]
+    return [(config.wire if wire is None else wire, where) for wire, where in pairs]
 
 
 _HOW_TO_INSTALL = "Put a module that holds one into a folder twisted/plugins, of site-packages or of a folder on PYTHONPATH."

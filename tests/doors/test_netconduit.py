@@ -553,5 +553,10 @@ def test_a_hostile_server_ends_its_clients_connection(pair: Pair) -> None:
     peer, connecting = pair.network.answer(client)
     pair.network.advance(6)
     assert peer.closed
-    with pytest.raises(HandshakeTimeout):
+    with pytest.raises(HandshakeTimeout, match="is it one of netconduit"):
+        pair.network.result(connecting)
+    client = pair.client()
+    peer, connecting = pair.network.answer(client)
+    peer.hang_up()
+    with pytest.raises(HandshakeError, match="is it one of netconduit"):
         pair.network.result(connecting)

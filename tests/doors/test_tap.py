@@ -150,7 +150,9 @@ def test_a_password_reaches_the_listeners_that_ask_for_one(
     given: str, arguments: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """--password-file, or without it VELTIX_PASSWORD, is the password of netconduit's listeners, and of no others."""
-    app = "from veltix_tx import Server\nserver = Server(endpoints=('netconduit@tcp:9002', 'tcp:9001'))\n"
+    app = (
+        "from veltix_tx import Auto, Server\nserver = Server(endpoints=('netconduit@tcp:9002', 'tcp:9001', (Auto(), 'tcp:9003')))\n"
+    )
     (folder / "tap_app.py").write_text(app)
     (folder / "password").write_bytes("gehe\u00efm \r\nand more\n".encode())
     if given != "file":

@@ -16,6 +16,7 @@ from msgspec import UNSET
 from veltix_tx.errors import (
     AuthenticationFailed,
     EarlyMessage,
+    HandshakeError,
     LocalProtocolError,
     MalformedFrame,
     MalformedHello,
@@ -170,7 +171,6 @@ class NetconduitConnection:
     """
 
     compiled = False
-    handshake_fault = None
     overhead = HEADER_SIZE
     supports_requests = False
     supports_ping = True
@@ -230,6 +230,12 @@ class NetconduitConnection:
     def buffered_size(self) -> int:
         """Bytes kept of the frame that has arrived in part."""
         return self._decoder.buffered_size
+
+    @property
+    def handshake_fault(self) -> HandshakeError | None:
+        """What to ask of a server that has not answered yet, None in every other state."""
+        waits = self.state is State.AUTHENTICATING and self._opening is not None and self._opening.role is Role.CLIENT
+        return HandshakeError("the server has not answered: is it one of netconduit, and without TLS?") if waits else None
 
     @property
     def next_timeout(self) -> float | None:
