@@ -111,7 +111,7 @@ def test_the_metadata_says_what_is_needed(wheel: Path) -> None:
     assert (metadata["Name"], metadata["Version"], metadata["License-Expression"]) == ("veltix-tx", __version__, "MIT")
     assert metadata["Requires-Python"] == ">=3.10"
     needed = {line.partition(">")[0] for line in metadata.get_all("Requires-Dist") or [] if "extra ==" not in line}
-    assert {name.strip() for name in needed} == {"Twisted", "zope.interface", "click"}
+    assert {name.strip() for name in needed} == {"Twisted", "zope.interface", "click", "msgspec"}
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert "veltix = veltix_tx.cli:main" in scripts
 
