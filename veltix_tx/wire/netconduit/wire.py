@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from veltix_tx._version import __version__
 from veltix_tx.errors import SettingsError
-from veltix_tx.wire.interface import Role, WireContext
+from veltix_tx.wire.interface import Role, RpcConnection, WireContext
 from veltix_tx.wire.netconduit.connection import NetconduitConnection
 
 __all__ = ["RULE", "SETTLE", "Netconduit", "build_description", "find"]
@@ -71,7 +71,7 @@ class Netconduit:
         """Return the releases that a listener serves."""
         return "netconduit 2.0.0 to 5.0.0"
 
-    def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> NetconduitConnection:
+    def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> RpcConnection:
         """Return a connection in this role."""
         return NetconduitConnection(
             role,
