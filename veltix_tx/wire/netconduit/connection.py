@@ -137,18 +137,16 @@ class _Opening:
         password_hash: what the password's hash is; None where there is no password.
         name: what this side calls itself.
         version: the version of its program.
-        getrandbits: random source.
         settle: seconds in which a client has certainly read its AUTH_SUCCESS.
-        features: features agreed on so far.
+        peer: the other side, as it has said it is.
     """
 
     role: Role
     password_hash: bytes | None
     name: str
     version: str
-    getrandbits: Callable[[int], int]
     settle: float
-    features: tuple[str, ...] = ()
+    peer: NetconduitPeer | None = None
 
 
 class NetconduitConnection:
@@ -180,7 +178,6 @@ class NetconduitConnection:
 
     __slots__ = (
         "_bare_results",
-        "_clock",
         "_compress",
         "_context",
         "_decoder",
@@ -205,12 +202,11 @@ class NetconduitConnection:
         self.encoding_key: object = ("netconduit", compress)
         self._context = context
         self._compress = compress
-        self._clock = context.calendar_ms
         self._stamp: Callable[[], int] | None = None
         self._max_payload = self.max_message_size - HEADER_SIZE
         self._decoder = FrameDecoder(context.limits.json_hello_size)
         password_hash = None if password is None else sha256(password.encode()).hexdigest().encode()
-        self._opening: _Opening | None = _Opening(role, password_hash, name, version, context.getrandbits, settle)
+        self._opening: _Opening | None = _Opening(role, password_hash, name, version, settle)
         self._bare_results = False
         self._last_id = 0
         self._pings: deque[int | None] | None = None
@@ -296,7 +292,7 @@ class NetconduitConnection:
             received_at: the local calendar clock in ms.
 
         Returns:
-            what happened, in order, pings first. After a :class:`ConnectionFailed`, the last, nothing more is read.
+            what happened, in order, but for pings, which come first. After a :class:`ConnectionFailed` nothing more is read.
 
         Raises:
             LocalProtocolError: the connection has not begun.
@@ -316,7 +312,7 @@ class NetconduitConnection:
         except RemoteProtocolError as error:
             if self.state is State.VERDICT:
                 events.clear()  # there is nothing to be judged any more
-            events.append(self._fail(error if self.peer is not None else self._as_handshake_error(error)))
+            events.append(self._fail(error if self._opening is None else self._as_handshake_error(error)))
         return events
 
     def connection_lost(self) -> None:
@@ -361,7 +357,7 @@ class NetconduitConnection:
         if self._stamp is None:
             raise self._not_sendable()
         prefix = _message_prefix(message_type.name, request_id is not None)
-        return self._encode(_MESSAGE, prefix, pack(value), 0, self._clock())
+        return self._encode(_MESSAGE, prefix, pack(value), 0, self._context.calendar_ms())
 
     def send(self, message_type: MessageType, value: object, request_id: int | None = None) -> int:
         """Queue a message and return its bytes on the wire; raises as :meth:`encode`."""
@@ -448,7 +444,7 @@ class NetconduitConnection:
 
     def _queue(self, kind: int, payload: bytes = b"") -> None:
         """Queue a frame of the handshake or the heartbeat, never compressed."""
-        self._out.append(HEADER.pack(MAGIC, VERSION, kind, 0, 0, len(payload), 0, self._clock()) + payload)
+        self._out.append(HEADER.pack(MAGIC, VERSION, kind, 0, 0, len(payload), 0, self._context.calendar_ms()) + payload)
 
     def _not_sendable(self) -> LocalProtocolError:
         over = self.state is State.CLOSED or self.state is State.FAILED
@@ -479,19 +475,17 @@ class NetconduitConnection:
             if kind == FrameType.AUTH_REQUEST and opening.role is Role.SERVER:
                 return self._judge(opening, _read_handshake(AuthRequest, payload))
             if kind == FrameType.AUTH_SUCCESS and opening.role is Role.CLIENT:
-                name, version, opening.features = read_info(_read_handshake(AuthSuccess, payload).server_info)
-                self.peer = NetconduitPeer(wire="netconduit", name=name, version=version, features=opening.features)
+                opening.peer = read_info(_read_handshake(AuthSuccess, payload).server_info)
                 return [self._complete()]
             if kind == FrameType.AUTH_FAILURE and opening.role is Role.CLIENT:
                 raise _refusal(_read_handshake(AuthFailure, payload).reason)
         raise EarlyMessage(kind)
 
     def _judge(self, opening: _Opening, request: AuthRequest) -> list[Event]:
-        name, version, opening.features = read_info(request.client_info)
-        self.peer = NetconduitPeer(wire="netconduit", name=name, version=version, features=opening.features)
+        peer = opening.peer = read_info(request.client_info)
         if opening.password_hash is None:
             self._move(Trigger.ASK)
-            return [AuthenticationRequested(NetconduitCredentials(request.password_hash, name, version))]
+            return [AuthenticationRequested(NetconduitCredentials(request.password_hash, peer.name, peer.version))]
         if not compare_digest(request.password_hash.encode(), opening.password_hash):
             self._queue(FrameType.AUTH_FAILURE, pack({"reason": _WRONG_PASSWORD}))
             raise AuthenticationFailed("the client's password is wrong")
@@ -500,22 +494,24 @@ class NetconduitConnection:
     def _let_in(self) -> list[Event]:
         opening = self._opening
         assert opening is not None
+        assert opening.peer is not None
         self._move(Trigger.LET_IN)
-        token = f"{opening.getrandbits(512):0128x}"
-        info = describe_self(opening.name, opening.version, opening.features)
+        info = describe_self(opening.name, opening.version, opening.peer.features)
+        token = f"{self._context.getrandbits(512):0128x}"
         self._queue(FrameType.AUTH_SUCCESS, pack({"session_token": token, "server_info": info}))
         self._decoder.max_payload = self._max_payload
-        return [self._complete()] if BARE_RESULTS in opening.features else []
+        return [self._complete()] if BARE_RESULTS in opening.peer.features else []
 
     def _complete(self) -> HandshakeCompleted:
         opening, self._opening = self._opening, None
         assert opening is not None
-        assert self.peer is not None
+        assert opening.peer is not None
         self._move(Trigger.AGREED)
-        self._bare_results = BARE_RESULTS in opening.features
+        self.peer = opening.peer
+        self._bare_results = BARE_RESULTS in opening.peer.features
         self._decoder.max_payload = self._max_payload
-        self._stamp = _turn_stamp(self._clock)
-        return HandshakeCompleted(self.peer)
+        self._stamp = _turn_stamp(self._context.calendar_ms)
+        return HandshakeCompleted(opening.peer)
 
     def _check_pending(self) -> None:
         if self.state is not State.VERDICT:
@@ -544,8 +540,8 @@ class NetconduitConnection:
     # Inside: frames of a peer that is let in.
 
     def _receive(self, frames: Iterator[Frame], received_at: int, events: list[Event]) -> None:
-        """Add what frames come to."""
-        named, most, pings = self._context.types.named, self._context.limits.values, 0
+        """Add what frames come to, pings first."""
+        named, most, before, pings = self._context.types.named, self._context.limits.values, len(events), 0
         try:
             for kind, flags, correlation, sent_at, payload in frames:
                 if flags & _COMPRESSED and kind in _READ:
@@ -575,7 +571,7 @@ class NetconduitConnection:
                     events.append(FrameRejected(RejectReason.MALFORMED, kind))
         finally:
             if pings:
-                events.insert(0, PingsAnswered(pings))
+                events.insert(before, PingsAnswered(pings))
 
     def _take_call(self, correlation: int, payload: bytes, most: int) -> Event:
         call = read(Call, payload, most)

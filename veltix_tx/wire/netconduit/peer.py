@@ -55,12 +55,12 @@ def describe_self(name: str, version: str, features: tuple[str, ...]) -> dict[st
     return {**info, "features": features} if features else info
 
 
-def read_info(info: object) -> tuple[str, str, tuple[str, ...]]:
-    """Return name, version and known features of ``client_info`` or ``server_info``, which may be anything."""
+def read_info(info: object) -> NetconduitPeer:
+    """Return the peer that ``client_info`` or ``server_info``, which may be anything, tells of; its features are those known here."""
     said = info if isinstance(info, dict) else {}
-    name, version, features = said.get("name"), said.get("version"), said.get("features")
-    offered = features if isinstance(features, list) else []
-    return _text(name), _text(version), tuple(each for each in FEATURES if each in offered)
+    features = said.get("features")
+    agreed = tuple(each for each in FEATURES if isinstance(features, list) and each in features)
+    return NetconduitPeer(wire="netconduit", version=_text(said.get("version")), name=_text(said.get("name")), features=agreed)
 
 
 def _text(said: object) -> str:
