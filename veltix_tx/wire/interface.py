@@ -180,10 +180,10 @@ class WireConnection(Protocol):
         """Return and clear the buffers to write, in order."""
 
     def allocate_id(self, taken: Collection[int], wanted: int | None = None, given_up: GivenUpIds = NONE_GIVEN_UP) -> int:
-        """Return a request id that is neither taken nor given up, ``wanted`` if it can be had.
+        """Return an id for a request, a ping or a call that is neither taken nor given up, ``wanted`` if it can be had.
 
         Raises:
-            LocalProtocolError: :attr:`supports_requests` is False.
+            LocalProtocolError: the wire has no ids.
             TooManyRequests: every id is in use.
         """
 

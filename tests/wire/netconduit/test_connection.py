@@ -313,6 +313,7 @@ def test_the_handshake_is_bounded(feed: Feed) -> None:
         (failed,) = feed(started(role, limits=limits), frame(kind, payload, flags=COMPRESSED))
         assert isinstance(failed.error, MalformedHello)  # type: ignore[union-attr]
         assert "at most 1000 bytes" in str(failed.error)  # type: ignore[union-attr]
+        assert "x\\x9c" not in str(failed.error)  # type: ignore[union-attr]
 
 
 def test_a_full_server_says_so() -> None:

@@ -533,9 +533,10 @@ class NetconduitConnection:
         if not isinstance(error, MalformedFrame):
             return error
         peer = "client" if self._opening.role is Role.SERVER else "server"
-        said = f"the {peer} does not speak netconduit: {error}"
-        other = looks_like(error.value) if error.part == "magic" and isinstance(error.value, bytes) else ""
-        return MalformedHello(f"{said} ({excerpt(error.value)} looks like {other})" if other else said)
+        if error.part == "payload":  # with a password's hash in it: it is not quoted
+            return MalformedHello(f"the {peer} does not speak netconduit: the payload of its frame must be {error.rule}")
+        other = looks_like(error.value) if isinstance(error.value, bytes) else ""
+        return MalformedHello(f"the {peer} does not speak netconduit: {error}" + (f", and looks like {other}" if other else ""))
 
     # Inside: frames of a peer that is let in.
 

@@ -56,7 +56,7 @@ def describe_self(name: str, version: str, features: tuple[str, ...]) -> dict[st
 
 
 def read_info(info: object) -> NetconduitPeer:
-    """Return the peer that ``client_info`` or ``server_info``, which may be anything, tells of; its features are those known here."""
+    """Return the peer that ``client_info`` or ``server_info`` tells of, which may be anything; features are those known here."""
     said = info if isinstance(info, dict) else {}
     features = said.get("features")
     agreed = tuple(each for each in FEATURES if isinstance(features, list) and each in features)
