@@ -282,7 +282,7 @@ async def test_a_reactor_without_threads_does_the_work_itself() -> None:
 USER: ContextVar[str] = ContextVar("user", default="nobody")
 
 
-# In threads.
+# Context variables.
 
 
 async def test_a_thread_sees_a_copy_and_leaves_nothing(with_pool: WithPool) -> None:

@@ -110,7 +110,7 @@ def frames(data: bytes) -> None:
     if len(data) < CHOSEN_BY:
         return
     layout = ALL_LAYOUTS[data[0] % len(ALL_LAYOUTS)]
-    limit, strikes = _SIZES[data[1] % len(_SIZES)], 1 + data[1] // len(_SIZES)
+    limit, max_violations = _SIZES[data[1] % len(_SIZES)], 1 + data[1] // len(_SIZES)
     stream = data[CHOSEN_BY:]
     checked = 0
 
@@ -121,15 +121,15 @@ def frames(data: bytes) -> None:
 
     watched = replace(layout, checksum=checksum)
     _Weighed.copied = 0
-    whole = FrameDecoder(watched, _types().get, limit, strikes)
+    whole = FrameDecoder(watched, _types().get, limit, max_violations)
     expected = _fed(whole, [_Weighed(stream)], limit)
     assert _Weighed.copied <= 4 * len(stream), f"{_Weighed.copied} bytes were copied for {len(stream)}"
     assert checked <= 18 * len(stream), f"{checked} bytes were checked for {len(stream)}"
     garbage = sum(event == FrameRejected(RejectReason.GARBAGE) for event in expected)
     assert len(expected) - garbage <= len(stream) // layout.header_size
     assert garbage <= (len(expected) - garbage) + len(stream) // limit + 2
-    assert whole.violations <= strikes
-    parts = FrameDecoder(layout, _types().get, limit, strikes)
+    assert whole.violations <= max_violations
+    parts = FrameDecoder(layout, _types().get, limit, max_violations)
     assert _fed(parts, _cut(stream, data[2]), limit) == expected
     assert (str(parts.error), parts.violations) == (str(whole.error), whole.violations)
     if whole.error is None:

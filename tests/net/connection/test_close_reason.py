@@ -11,10 +11,7 @@ from twisted.python.failure import Failure
 
 from tests.support.deferreds import outcome
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import (
-    HandshakeError,
-    TlsFailed,
-)
+from veltix_tx.errors import HandshakeError, TlsFailed
 from veltix_tx.net.connection.close_reason import classify_close
 from veltix_tx.wire.interface import Role
 

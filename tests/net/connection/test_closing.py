@@ -25,7 +25,7 @@ class Close:
         CloseWatch(
             *(Timers(self.clock), self.clock.seconds, lambda: self.left),
             seconds=5,
-            stall=30,
+            write_timeout=30,
             least=1_000,
             give_up=lambda: self.given_up.append(self.clock.seconds()),
         )

@@ -13,9 +13,7 @@ from twisted.internet.testing import StringTransport
 from tests.support.deferreds import outcome
 from tests.support.line import half_of
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import (
-    SessionClosed,
-)
+from veltix_tx.errors import SessionClosed
 from veltix_tx.limits import Timeouts
 from veltix_tx.wire.events import HandshakeCompleted
 from veltix_tx.wire.veltix.layouts import W15

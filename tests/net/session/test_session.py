@@ -10,12 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from tests.support.deferreds import outcome
 from tests.support.source import Source
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import (
-    MessageTooLarge,
-    NotReady,
-    QueueFull,
-    SessionClosed,
-)
+from veltix_tx.errors import MessageTooLarge, NotReady, QueueFull, SessionClosed
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.wire.messages import Request, Response
 from veltix_tx.wire.veltix.layouts import W22

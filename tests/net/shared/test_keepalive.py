@@ -13,14 +13,14 @@ from veltix_tx.net.shared.keepalive import Heartbeat
 class Patient:
     """A connection on a clock, looked after by a heartbeat, and what was done to it when."""
 
-    def __init__(self, silence: float = 20, pong: float = 10) -> None:
+    def __init__(self, ping_interval: float = 20, ping_timeout: float = 10) -> None:
         self.clock = Clock()
         self.paused = False
         self.bytes_taken: int | None = None
         self.did: list[tuple[float, str]] = []
         self.last_received = 0.0
         self.pinged_at: float | None = None
-        self.heartbeat = Heartbeat(Clocks(self.clock, self.clock.seconds, self.clock.seconds), silence, pong)
+        self.heartbeat = Heartbeat(Clocks(self.clock, self.clock.seconds, self.clock.seconds), ping_interval, ping_timeout)
         self.heartbeat.add(self)
 
     def _may_log(self) -> bool:

@@ -249,15 +249,7 @@ class Stage:
         from twisted.internet import reactor
 
         package = package or self.package
-        command = [
-            sys.executable,
-            str(RUN_BLOCK),
-            str(script),
-            str(self.port),
-            "--channel",
-            "--package",
-            package,
-        ]
+        command = [sys.executable, str(RUN_BLOCK), str(script), str(self.port), "--channel", "--package", package]
         command += ["--prelude", given] if given else []
         command += ["--pause", pause] if pause else []
         command += ["--stay"] if stay else []
