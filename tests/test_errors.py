@@ -19,6 +19,7 @@ from veltix_tx.errors import (
     InvalidArguments,
     InvalidContent,
     LocalProtocolError,
+    MalformedFrame,
     MalformedHello,
     MessageTooLarge,
     MethodNotFound,
@@ -52,6 +53,7 @@ SAID: list[tuple[VeltixError, dict[str, Any], list[str]]] = [
     (NotReady(), {}, ["handshake"]),
     (MessageTooLarge(1001, 1000), {"size": 1001, "limit": 1000}, ["1001", "max_message_size 1000"]),
     (FrameTooLarge(1001, 1000), {"size": 1001, "limit": 1000}, ["1001", "1000"]),
+    (MalformedFrame("type", 99, "from 1 to 16"), {"part": "type", "value": 99, "rule": "from 1 to 16"}, ["type", "99", "16"]),
     (QueueFull(900, 1000), {"queued": 900, "limit": 1000}, ["900 bytes", "1000", "when_writable()"]),
     (TooManyProtocolErrors(32), {"count": 32}, ["over 32 frames"]),
     (TooManyPings(), {}, ["pings"]),
@@ -219,6 +221,7 @@ WHOLE = {
     MessageTooLarge(1001, 1000): "the message has 1001 bytes with its header, over max_message_size 1000",
     QueueFull(9, 10): "9 bytes wait for the peer to read, and at most 10 may: wait for when_writable()",
     FrameTooLarge(1001, 1000): "the peer declared a frame of 1001 bytes, over the limit of 1000",
+    MalformedFrame("version", 1, "256"): "the version of a frame is 1: it must be 256",
     TooManyProtocolErrors(32): (
         "the peer sent over 32 frames that had to be refused: "
         "bad checksums, garbage, unknown types, malformed errors, pongs never asked for"

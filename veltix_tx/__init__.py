@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from veltix_tx.disconnect import DisconnectReason, DisconnectState
     from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
     from veltix_tx.errors import (
+        AuthenticationFailed,
         CannotBlock,
         HandshakeError,
         HandshakeTimeout,
@@ -65,12 +66,14 @@ if TYPE_CHECKING:
         SocketCore,
     )
     from veltix_tx.wire.messages import TEXT, MessageRegistry, MessageType, Request, Response
+    from veltix_tx.wire.netconduit.wire import Netconduit
     from veltix_tx.wire.plain.options import Delimited, EndOfStream, Fixed, Lines, Prefixed, Raw
     from veltix_tx.wire.rpc import MethodInfo
     from veltix_tx.wire.veltix.wire import Auto
 
 __all__ = [
     "TEXT",
+    "AuthenticationFailed",
     "Auto",
     "BufferSize",
     "CallContext",
@@ -102,6 +105,7 @@ __all__ = [
     "MessageTypeError",
     "MethodInfo",
     "MethodNotFound",
+    "Netconduit",
     "NotReady",
     "PerformanceMode",
     "Plugin",
@@ -166,6 +170,7 @@ _HOMES = {
     "encode_utf8": "veltix_tx.encodings",
     "format_bytes": "veltix_tx.encodings",
     "DisconnectReason": "veltix_tx.disconnect",
+    "AuthenticationFailed": "veltix_tx.errors",
     "CannotBlock": "veltix_tx.errors",
     "HandshakeError": "veltix_tx.errors",
     "HandshakeTimeout": "veltix_tx.errors",
@@ -215,6 +220,7 @@ _HOMES = {
     "SocketCore": "veltix_tx.settings",
     "Timeouts": "veltix_tx.limits",
     "MessageRegistry": "veltix_tx.wire.messages",
+    "Netconduit": "veltix_tx.wire.netconduit.wire",
     "MessageType": "veltix_tx.wire.messages",
     "Request": "veltix_tx.wire.messages",
     "Response": "veltix_tx.wire.messages",

@@ -27,12 +27,13 @@ from veltix_tx._version import __version__
 from veltix_tx.client import Client
 from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import RequestTimeout, SessionClosed, SettingsError, VeltixError
+from veltix_tx.passwords import PASSWORD_VARIABLE, read_password
 from veltix_tx.sanitize import escape_controls
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.stdio import INTERRUPTED, OutputFailed, command_output, is_broken_pipe
 from veltix_tx.wire.interface import Wire
 from veltix_tx.wire.messages import FIRST_USER_CODE, MessageRegistry, MessageType, Response
-from veltix_tx.wire.registry import build_description, find_wire
+from veltix_tx.wire.registry import build_description, find_wire, takes_password, with_password
 from veltix_tx.wire.rpc import MethodInfo
 
 __all__ = ["STATUSES", "main"]
@@ -105,13 +106,40 @@ def _find_wire(ctx: click.Context, param: click.Parameter, value: str) -> Wire:
 
 
 _server = click.argument("server", callback=_parse, metavar="SERVER")
-_wire = click.option(
-    "--wire",
-    default="auto",
-    show_default=True,
-    callback=_find_wire,
-    help="What to speak: an upstream release such as 1.6.3, or a plain wire such as lines.",
-)
+
+
+def _wire(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of what is spoken; the command gets them together as ``wire``."""
+
+    @wraps(command)
+    def with_wire(*args: Any, wire: Wire, password_file: str | None, **kwargs: Any) -> None:
+        try:
+            password = read_password(password_file)
+        except SettingsError as error:
+            raise _usage_error(error) from None
+        if takes_password(wire):
+            if password is None:
+                said = f"--password-file: a server of {wire.name} asks for one ({PASSWORD_VARIABLE} can hold it, too)"
+                raise click.UsageError(said)
+            wire = with_password(wire, password)
+        elif password_file is not None:
+            raise click.UsageError(f"--password-file: a server of wire {wire.name} asks for none")
+        command(*args, wire=wire, **kwargs)
+
+    file = "File with the password, on its first line, for a server that asks for one, such as netconduit's."
+    for option in (
+        click.option("--password-file", metavar="FILE", help=file),
+        click.option(
+            "--wire",
+            default="auto",
+            show_default=True,
+            callback=_find_wire,
+            help="What to speak: an upstream release such as 1.6.3, netconduit, or a plain wire such as lines.",
+        ),
+    ):
+        with_wire = option(with_wire)
+    return with_wire
+
 
 _CODES = click.IntRange(FIRST_USER_CODE, 65535)
 
@@ -332,12 +360,13 @@ def listen(server: _Where, retry: bool, wire: Wire, timeout: float, tls: dict[st
     def connected() -> None:
         assert conversation.client.session is not None
         peer = conversation.client.session.peer
-        conversation.tell(f"connected, it speaks {wire.name if wire.type else f'Veltix {escape_controls(peer.version)}'}")
+        spoken = wire.name if peer.wire == wire.name else f"Veltix {escape_controls(peer.version)}"
+        conversation.tell(f"connected, it speaks {spoken}")
 
     @output
     def show(message: Response) -> None:
         now = datetime.now().strftime("%H:%M:%S")
-        click.echo(" ".join([now, *([] if wire.type else [str(message.type.code)]), _readable(message.content)]))
+        click.echo(" ".join([now, *([] if wire.type else [str(message.type.key)]), _readable(message.content)]))
 
     @output
     def disconnected(state: DisconnectState) -> None:
@@ -530,6 +559,7 @@ def _with_options(text: str) -> str:
 def _usage_error(error: SettingsError) -> click.UsageError:
     """Return a setting's error as one of the option that set it."""
     option = _with_options(error.name) if error.name != "tls" else "--tls"
+    option = option.replace("password_file", "--password-file")
     given = f" {error.value}" if isinstance(error.value, str) else ""
     rule = _with_options(error.rule).replace("an endpoint is", "unix:PATH is")
     return click.UsageError(f"{option}{given}: it must be {rule}")

@@ -16,6 +16,7 @@
     │   └── RemoteProtocolError             the peer broke a rule; its connection ends
     │       ├── FrameTooLarge
     │       │   └── EndlessMessage          no end of it came within the limit
+    │       ├── MalformedFrame
     │       ├── TooManyProtocolErrors
     │       ├── TooManyPings
     │       ├── FrameTimeout
@@ -26,6 +27,7 @@
     │           ├── VersionRefused
     │           ├── HandshakeTimeout
     │           ├── TlsFailed
+    │           ├── AuthenticationFailed
     │           └── ServerFull
     ├── SessionClosed                       the connection is gone, and why
     ├── Rejected                            raised by on_connect: the session is refused
@@ -62,6 +64,7 @@ __all__ = [
     "InvalidArguments",
     "InvalidContent",
     "LocalProtocolError",
+    "MalformedFrame",
     "MalformedHello",
     "MessageTooLarge",
     "MessageTypeError",
@@ -283,6 +286,25 @@ class EndlessMessage(FrameTooLarge):
 
     def __str__(self) -> str:
         return f"the peer sent {self.size} bytes or more without the end of a message, and one may have {self.limit}"
+
+
+class MalformedFrame(RemoteProtocolError):
+    """The peer sent a frame that cannot be read; its connection ends.
+
+    Attributes:
+        part: the part of the frame that is wrong, such as ``"magic"`` or ``"payload"``.
+        value: what it is.
+        rule: what it must be.
+    """
+
+    def __init__(self, part: str, value: object, rule: str) -> None:
+        super().__init__(part, value, rule)
+        self.part = part
+        self.value = value
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return f"the {self.part} of a frame is {excerpt(self.value)}: it must be {self.rule}"
 
 
 class TooManyProtocolErrors(RemoteProtocolError):

@@ -46,7 +46,9 @@ class Limits:
 
     Attributes:
         hello_size: bytes of a HELLO or HELLO_ACK frame's content.
-        json_hello_size: bytes of one message of the JSON handshake.
+        json_hello_size: bytes of one message of the JSON handshake, and of netconduit's authentication.
+        values: values in one message of a wire whose contents are objects (numbers, texts, maps, their keys and so on);
+            one with more is not decoded, and its peer closed.
         protocol_errors: refused frames after which the peer is closed: bad checksums and runs of garbage in all, and,
             counted apart and one forgiven each second, frames of unknown types and pongs never asked for.
         inflight: messages of one peer that wait for their turn or whose handlers run; beyond
@@ -73,6 +75,7 @@ class Limits:
 
     hello_size: int = 256
     json_hello_size: int = 4096
+    values: int = 262_144
     protocol_errors: int = 32
     inflight: int = 1024
     pending: int = 65536
@@ -93,7 +96,7 @@ class Limits:
         check_whole("hello_size", self.hello_size, 32, 65535)
         check_whole("json_hello_size", self.json_hello_size, 64, 65535)
         for name in (
-            *("protocol_errors", "inflight", "pending", "half_open", "half_open_per_source"),
+            *("values", "protocol_errors", "inflight", "pending", "half_open", "half_open_per_source"),
             *("pings", "ping_burst", "receive_buffers", "send_buffers", "log_lines", "log_burst"),
         ):
             check_whole(name, getattr(self, name), 1)

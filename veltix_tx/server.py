@@ -263,6 +263,11 @@ class Server(RoutedService):
         return [session for session in self._hub if session.admitted and session.closed is None]
 
     @property
+    def authenticates(self) -> bool:
+        """True if an ``authenticate`` was given."""
+        return self._authenticate is not None
+
+    @property
     def blocking(self) -> BlockingServer:
         """The server's methods for other threads than the reactor's, where they block and return plain values."""
         return BlockingServer(self)
@@ -552,7 +557,10 @@ class Server(RoutedService):
             self._announce(f"speaks {wire}{how},", address)
         _log.info("veltix_tx {version} speaks {wire}{how} on {where}", version=__version__, wire=wire, how=how, where=where)
         if not place.encrypted and not is_local(address):
-            _log.warn("anyone who reaches {where} can connect: there is neither TLS nor authentication", where=where)
+            text = "anyone who reaches {where} can connect: there is neither TLS nor authentication"
+            if place.wire.authenticates:
+                text = "anyone who sees what passes {where} can log in with it: there is no TLS"
+            _log.warn(text, where=where)
 
     def _announce(self, speaks: str, address: IAddress) -> None:
         sys.stderr.write(f"veltix_tx {__version__} {speaks} listening on {shown(address)} (Ctrl-C stops it)\n")

@@ -23,6 +23,7 @@ from .markdown import attributes, table
 _UNITS = {
     "hello_size": "bytes",
     "json_hello_size": "bytes",
+    "values": "values",
     "protocol_errors": "frames",
     "inflight": "messages",
     "pending": "requests",

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "veltix_tx"
 _ORDER = (
     "wire",
     "wire/veltix",
+    "wire/netconduit",
     "wire/plain",
     "net",
     "net/shared",

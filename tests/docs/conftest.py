@@ -207,13 +207,13 @@ _SERVES = re.compile(r"\b(?:reactor|server)\.run\(\)")
 """What a program that serves until it is ended has at its end."""
 
 
-_PLAIN = re.compile(r"\b(?:lines@|Lines\()")
-"""What says that a server speaks a plain wire, on which nothing can be asked."""
-
-
 def shell_lines(fence: str) -> list[str]:
     """Return the lines to type of a ``sh`` fence, without its comments."""
     return [line for line in fence.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
+
+
+_OTHER_WIRE = re.compile(r"\b(?:lines@|Lines\(|netconduit@|Netconduit\()")
+"""What says that not all ports of a program speak Veltix, so that no ping can ask them."""
 
 
 class Page:
@@ -297,7 +297,7 @@ class Page:
     def _serve(self, line: str, words: list[str], text: str) -> None:
         app = words[words.index("--app") + 1].split(":")[0] + ".py" if "--app" in words else ""
         named = set(re.findall(r"(?:([\w.-]+)@)?(?:tcp:|tls:|--port |port=)(\d{4,5})", line))
-        named = named or set(re.findall(r"(?:(\d\.\d+\.\d+)@)?(?:tcp:|port=)(\d{4,5})", text or self.files.get(app, "")))
+        named = named or set(re.findall(r"(?:([\w.-]+)@)?(?:tcp:|port=)(\d{4,5})", text or self.files.get(app, "")))
         sockets = set(re.findall(r"unix:([\w.]+)", line + text))
         pinned = re.search(r"""wire[= ]"?(\d[\d.]+)""", line + text)
         assert named or sockets, f"no port in {line!r} nor in what it runs"
@@ -307,7 +307,7 @@ class Page:
                 program.stop()
         program = self._runner.start(line)
         self.servers.append((taken, program))
-        if "--tls-cert" in words or _PLAIN.search(line + text):
+        if "--tls-cert" in words or _OTHER_WIRE.search(line + text):
             for _, port in named:
                 program.wait_for(rf"speaks .*:{port}\b")
             return

@@ -168,3 +168,16 @@ def test_a_line_from_a_device_reaches_an_operator(runner):
     assert runner.run(f"veltix send 127.0.0.1:{devices} --wire lines 'ALARM kitchen' --wait") == "ACK, 1 told\n"
     operator.wait_for("200 alarm in kitchen")
     assert runner.run(f"veltix send 127.0.0.1:{devices} --wire lines BEAT --wait") == "ACK\n"
+
+
+def test_temperatures_go_over_netconduits_wire(runner):
+    """A measurement is answered with a summary; without the password nothing is."""
+    serve = "VELTIX_PASSWORD=secret python 13_netconduit.py serve"
+    port = runner.start(f"{serve} 0").wait_for(LISTENING)[1]
+    measure = "VELTIX_PASSWORD=secret python 13_netconduit.py measure"
+    assert "1 at attic, 20.0 on average" in runner.run(f"{measure} attic 20 {port}")
+    assert "2 at attic, 21.0 on average" in runner.run(f"{measure} attic 22 {port}")
+    refused = runner.start(f"VELTIX_PASSWORD=wrong python 13_netconduit.py measure attic 99 {port}")
+    refused.wait_for("AuthenticationFailed: the server refused the password")
+    refused.process.wait(10)
+    runner.started.remove(refused)

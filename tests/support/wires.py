@@ -164,6 +164,7 @@ class Texts:
 
     type: MessageType
     name: str = "texts"
+    authenticates: bool = False
 
     def describe(self, *, encrypted: bool) -> str:
         return "texts, a line each"
@@ -225,6 +226,7 @@ class Objects:
     token: str = ""
     name: str = "objects"
     type: MessageType | None = None
+    authenticates: bool = True
 
     def describe(self, *, encrypted: bool) -> str:
         return "objects, with a token"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import msgpack
 
 from veltix_tx.errors import (
     AuthenticationFailed,
@@ -37,9 +38,11 @@ from veltix_tx.wire.events import (
     RequestFailed,
 )
 from veltix_tx.wire.interface import Role, Wire, WireConnection, WireContext
-from veltix_tx.wire.messages import TEXT, MessageRegistry, MessageType, Response
+from veltix_tx.wire.messages import CALL, RESULT, TEXT, MessageRegistry, MessageType, Response
+from veltix_tx.wire.netconduit.wire import Netconduit
 from veltix_tx.wire.plain.options import Delimited, Lines, Prefixed, Raw
 from veltix_tx.wire.registry import find_wire, wire_names
+from veltix_tx.wire.rpc import DISCOVER
 
 from ..support.wires import Objects, Texts
 
@@ -89,6 +92,13 @@ def named(size: int) -> object:
     return {"": "x" * (size - len(json.dumps(["chat", {"": ""}])))}
 
 
+def packed(size: int) -> object:
+    """A value of netconduit's wire, whose payload is the packed value and a map around it, with the type's name."""
+    room = size - len(b"\x82\xa4type\xa4chat\xa4data")
+    values = (value for length in range(room) for value in ("x" * length, ["x" * length]))
+    return next(value for value in values if len(msgpack.encode(value)) == room)
+
+
 def plain(wire: str | Wire, value: Callable[[int], object] = text, **options: Any) -> Case:
     """A plain wire, of texts or of what is given."""
     return Case(find_wire(wire), value, type=TEXT, **options)
@@ -108,6 +118,8 @@ CASES: dict[str, Case] = {
     "no escape": plain(Delimited(b"<", b">", escape=None)),
     "raw bytes": plain(Raw(text=False), bytes, stream=True),
     "texts": Case(Texts(CHAT), text),
+    "netconduit": Case(find_wire("netconduit"), packed, client=Netconduit("secret"), authenticates=True),
+    "netconduit with a password": Case(Netconduit("secret"), packed),
     "objects": Case(Objects(), named, client=Objects("secret"), authenticates=True),
 }
 """Every wire. Another one is one more line here, with a value of its own where it does not carry bytes."""
@@ -553,9 +565,10 @@ def test_requests_have_ids_where_the_flag_says_so(case: Case, role: Role) -> Non
     side = pair.sides[role]
     assert side.peer is not None
     if not side.supports_requests:
-        with pytest.raises(LocalProtocolError, match=side.peer.wire) as caught:
-            side.allocate_id(())
-        assert not isinstance(caught.value, (NotReady, TooManyRequests))
+        if side.rpc is None:
+            with pytest.raises(LocalProtocolError, match=side.peer.wire) as caught:
+                side.allocate_id(())
+            assert not isinstance(caught.value, (NotReady, TooManyRequests))
         return
     first = side.allocate_id(())
     second = side.allocate_id({first})
@@ -569,6 +582,36 @@ def test_requests_have_ids_where_the_flag_says_so(case: Case, role: Role) -> Non
     (answer,) = pair.heard[role]
     assert isinstance(answer, Response)
     assert answer.request_id == second
+
+
+@pytest.mark.parametrize("role", Role)
+def test_calls_are_answered_where_there_is_a_codec(case: Case, role: Role) -> None:
+    """With ``rpc`` a CALL arrives as it was made, and its RESULT, or why it failed, with its id."""
+    pair, other = ready(case), CLIENT if role is SERVER else SERVER
+    side, server = pair.sides[role], pair.sides[other]
+    if side.rpc is None or server.rpc is None:
+        assert side.rpc is server.rpc
+        return
+    first, second = side.allocate_id(()), side.allocate_id(())
+    for request_id, method in ((first, "add"), (second, DISCOVER)):
+        side.send(CALL, side.rpc.encode_call(method, (), {"a": 1}, 5.0, None), request_id)
+    pair.carry()
+    calls = [event for event in pair.heard[other] if isinstance(event, Response)]
+    assert [(each.type, each.request_id) for each in calls] == [(CALL, first), (CALL, second)]
+    said = [server.rpc.decode_call(each.content) for each in calls]
+    assert [(each.method, msgpack.decode(each.args), msgpack.decode(each.kwargs)) for each in said] == [
+        ("add", [], {"a": 1}),
+        (DISCOVER, [], {"a": 1}),
+    ]
+    server.reply_error(second, "sold_out", "no more", {"left": 1})
+    server.send(RESULT, server.rpc.encode_result("add", {"b": [2]}), first)
+    pair.carry()
+    failed, result = pair.heard[role]
+    assert isinstance(failed, RequestFailed)
+    assert (failed.request_id, failed.code, failed.message, failed.details) == (second, "sold_out", "no more", {"left": 1})
+    assert isinstance(result, Response)
+    assert (result.type, result.request_id) == (RESULT, first)
+    assert msgpack.decode(side.rpc.decode_result("add", result.content)) == {"b": [2]}
 
 
 @pytest.mark.parametrize("role", Role)
@@ -596,7 +639,7 @@ def test_error_replies_are_sent_where_the_wire_has_them(case: Case, role: Role) 
     """reply_error() queues what fails the peer's request and says True, or queues nothing and says False."""
     pair, other = ready(case), CLIENT if role is SERVER else SERVER
     side = pair.sides[role]
-    request_id = pair.sides[other].allocate_id(()) if side.supports_requests else 0
+    request_id = pair.sides[other].allocate_id(()) if side.supports_requests or side.rpc is not None else 0
     told = side.reply_error(request_id, "no_route", "nobody handles it")
     pair.carry()
     assert isinstance(side.marks_requests, bool)

@@ -15,7 +15,7 @@ from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
 from veltix_tx.wire.rpc import RpcCodec
 
-__all__ = ["Role", "Wire", "WireConnection", "WireContext"]
+__all__ = ["PasswordWire", "Role", "Wire", "WireConnection", "WireContext"]
 
 
 class Role(Enum):
@@ -60,6 +60,10 @@ class Wire(Protocol):
     def type(self) -> MessageType | None:
         """Type of every message, on a wire that carries none; None on one that does."""
 
+    @property
+    def authenticates(self) -> bool:
+        """True if a server of it lets in only who proves something in the handshake."""
+
     def describe(self, *, encrypted: bool) -> str:
         """Return what a listener of this wire speaks, for its start line.
 
@@ -84,6 +88,18 @@ class Wire(Protocol):
             round_trip: round-trip time of the network in seconds as the kernel measured it, 0.0 where unknown.
             encrypted: True if TLS is below it.
         """
+
+
+@runtime_checkable
+class PasswordWire(Wire, Protocol):
+    """Wire whose options hold a password, which a command line gives apart."""
+
+    @property
+    def password(self) -> str | None:
+        """The password; None where it is not given."""
+
+    def with_password(self, password: str) -> Wire:
+        """Return the wire with a password; raises SettingsError for what cannot be one."""
 
 
 class WireConnection(Protocol):
@@ -216,11 +232,11 @@ class WireConnection(Protocol):
         """Return and clear the buffers to write, in order. An empty one, the last, ends the local side's stream."""
 
     def allocate_id(self, taken: Collection[int], wanted: int | None = None, given_up: GivenUpIds = NONE_GIVEN_UP) -> int:
-        """Return a request id that is neither taken nor given up, ``wanted`` if it can be had.
+        """Return an id for a request, a ping or a call that is neither taken nor given up, ``wanted`` if it can be had.
 
         Raises:
             NotReady: the handshake is not complete.
-            LocalProtocolError: :attr:`supports_requests` is False.
+            LocalProtocolError: the wire has no ids.
             TooManyRequests: every id is in use.
         """
 

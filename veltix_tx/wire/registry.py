@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import cast
 
 from veltix_tx.errors import SettingsError
-from veltix_tx.wire.interface import Wire
+from veltix_tx.wire.interface import PasswordWire, Wire
 
-__all__ = ["build_description", "find_wire", "register_wire", "wire_names", "wire_rule"]
+__all__ = [
+    "build_description",
+    "find_wire",
+    "register_wire",
+    "takes_password",
+    "wire_names",
+    "wire_rule",
+    "with_password",
+]
 
-_FOLDERS = ("veltix_tx.wire.veltix.wire", "veltix_tx.wire.plain.wire")
+_FOLDERS = ("veltix_tx.wire.veltix.wire", "veltix_tx.wire.plain.wire", "veltix_tx.wire.netconduit.wire")
 """Modules with ``find(name) -> Wire | None``, ``NAMES`` (all it knows, an example of each kind where there is no end of them),
 ``RULE`` (the same for people) and ``build_description()``."""
 
@@ -25,6 +34,25 @@ def register_wire(name: str, make: Callable[[], Wire]) -> None:
         make: returns the wire with its default options.
     """
     _registered[name] = make
+
+
+def takes_password(wire: object) -> bool:
+    """Return True if a wire has an option for a password, and it is not given.
+
+    Raises:
+        SettingsError: no wire has the name, or it is neither a name nor a wire.
+    """
+    found = find_wire(wire)
+    return isinstance(found, PasswordWire) and found.password is None
+
+
+def with_password(wire: object, password: str) -> Wire:
+    """Return a wire that :func:`takes_password` with one.
+
+    Raises:
+        SettingsError: no wire has the name, or the password cannot be one.
+    """
+    return cast(PasswordWire, find_wire(wire)).with_password(password)
 
 
 def find_wire(wire: object) -> Wire:

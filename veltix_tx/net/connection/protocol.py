@@ -21,7 +21,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import EarlyMessage, FrameTooLarge, NotVeltix, RemoteError, RemoteProtocolError, SessionClosed, TlsFailed
+from veltix_tx.errors import (
+    AuthenticationFailed,
+    EarlyMessage,
+    FrameTooLarge,
+    NotVeltix,
+    RemoteError,
+    RemoteProtocolError,
+    SessionClosed,
+    TlsFailed,
+)
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.addresses import shown, source_of
 from veltix_tx.net.clock import Clocks, Timers
@@ -66,6 +75,7 @@ from veltix_tx.wire.events import (
     RequestFailed,
 )
 from veltix_tx.wire.foreign import QUOTED
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import Response
 
 __all__ = ["LINGER", "VeltixProtocol"]
@@ -625,6 +635,7 @@ class VeltixProtocol(Protocol):
             return
         self._identity = identity
         self._dispatch(self.connection.accept())
+        self._update_wire_timer()
 
     def _authentication_failed(self, failure: Failure) -> None:
         if self._closed is None:
@@ -667,6 +678,8 @@ class VeltixProtocol(Protocol):
         error = event.error
         if self.session is None and isinstance(error, (EarlyMessage, FrameTooLarge, NotVeltix)):
             error.first = self._first  # which may be more than it took to refuse them
+        if isinstance(error, AuthenticationFailed) and self.context.role is Role.SERVER:
+            self.shared.counters["authentications_failed"] += 1
         self._policing.violated(failed or error)
 
     def _all_read(self) -> None:

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from veltix_tx.disconnect import DisconnectReason, DisconnectState
-from veltix_tx.errors import SessionClosed, VeltixError, VersionRefused
+from veltix_tx.errors import AuthenticationFailed, SessionClosed, VeltixError, VersionRefused
 from veltix_tx.net.clock import ROUNDING, Clocks, Timers, resolve_clocks
 from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.session.session import Session
@@ -42,8 +42,8 @@ class VeltixClientFactory(ReconnectingClientFactory):
     """A client's factory, for ``reactor.connectTCP`` and its like, or an EndpointConnector.
 
     It connects again after a failed or lost connection as ``retry`` says. The wait grows until a
-    session has lived (a server that accepts and closes is no success, see :class:`RetryPolicy`), a
-    refused version ends the tries at once, and so does :meth:`stop`.
+    session has lived (a server that accepts and closes is no success, see :class:`RetryPolicy`). A
+    refused version and refused credentials end the tries at once, and so does :meth:`stop`.
 
     Args:
         application: what happens with the messages.
@@ -288,7 +288,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
             self.retries = 0
         self.session = self.setting_up = None
         self._closed = closed
-        if isinstance(closed.cause, VersionRefused) or closed.reason in _FINAL:
+        if isinstance(closed.cause, (VersionRefused, AuthenticationFailed)) or closed.reason in _FINAL:
             self.continueTrying = 0
         self._give_up_unless_tries_follow(closed)
 

@@ -97,7 +97,7 @@ class _Result(Reply):
             self.errback(odd)
             return
         try:
-            value = self.decode(self.codec.decode_result(result.content))
+            value = self.decode(self.codec.decode_result(self.method, result.content))
         except InvalidContent as error:
             super().errback(error)
         else:

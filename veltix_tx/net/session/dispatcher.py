@@ -543,11 +543,12 @@ class Dispatcher(Generic[S]):
             self._send(message.type, result, message.request_id)
         elif isinstance(result, Request):
             content = result.content if result.type.key != message.type.key else message._encode_reply(result.content)
-            self._send(result.type, content, message.request_id)
+            told_by_id = result.type is RESULT or self._connection.supports_requests
+            self._send(result.type, content, message.request_id if told_by_id else None)
         elif result is not None:
             self._send(message.type, message._encode_reply(result), message.request_id)
 
-    def _send(self, message_type: MessageType, value: object, request_id: int) -> None:
+    def _send(self, message_type: MessageType, value: object, request_id: int | None) -> None:
         if self._session.closed is None:
             size = self._connection.send(message_type, value, request_id)
             if not self._transport.corked:

@@ -11,9 +11,12 @@ from twisted.python.failure import Failure
 from veltix_tx.errors import LocalProtocolError, RemoteError, SessionClosed, TooManyRequests, excerpt
 from veltix_tx.net.session.interface import SessionTransport
 from veltix_tx.net.session.reply_waiters import Reply, ReplyWaiters
-from veltix_tx.wire.messages import CANCEL, MessageType, Response
+from veltix_tx.wire.messages import CALL, CANCEL, MessageType, Response
 
 __all__ = ["PendingRequests", "checked_seconds"]
+
+
+_NO_IDS = "the wire has no request ids for messages: only send() works on it, and a reply is a message of its own"
 
 
 def checked_seconds(given: float) -> float:
@@ -43,6 +46,7 @@ class PendingRequests:
     """
 
     __slots__ = (
+        "_answerable",
         "_closed",
         "_connection",
         "_flow",
@@ -69,6 +73,7 @@ class PendingRequests:
         self._connection = link.connection
         self._flow = link.flow
         self._limit, self.default_timeout = link.limits.pending, link.timeouts.request
+        self._answerable = link.connection.supports_requests
         self.requests = ReplyWaiters(link.clocks.uptime, link.timers, "requests", link.shared.counters, held_up)
         self.pings = ReplyWaiters(link.clocks.uptime, link.timers, "pings", link.shared.counters)
         self._waiting_requests, self._given_up = self.requests.entries, self.requests.given_up.ids
@@ -109,6 +114,8 @@ class PendingRequests:
         try:
             self._check_admitted()
             request_id = connection.allocate_id(self._waiting_requests, wanted, self.requests.given_up)
+            if not (self._answerable or message_type is CALL):
+                raise LocalProtocolError(_NO_IDS)
             if flow.blocked:
                 buffers = connection.encode(message_type, value, request_id)
                 size = sum(map(len, buffers))

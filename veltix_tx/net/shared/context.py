@@ -27,7 +27,7 @@ from veltix_tx.settings import ClientConfig, ServerConfig
 from veltix_tx.wire.counting import counted
 from veltix_tx.wire.error_codes import METHOD_NOT_FOUND
 from veltix_tx.wire.interface import Role, WireConnection, WireContext
-from veltix_tx.wire.messages import CALL, PROCESS_TYPES, MessageRegistry, Response
+from veltix_tx.wire.messages import CALL, PROCESS_TYPES, RESULT, MessageRegistry, Response
 from veltix_tx.wire.registry import find_wire
 from veltix_tx.wire.turn_clock import TurnClock
 
@@ -44,6 +44,11 @@ ServeCall = Callable[[Any, Response], object]
 
 def _no_methods(session: object, message: Response) -> NoReturn:
     raise RpcError(METHOD_NOT_FOUND, "this side serves no methods")
+
+
+def _unasked_result(session: Any, message: Response) -> None:
+    """Drop a RESULT that no call waits for, and count it: it is no message for the application, and asks for no answer."""
+    session._count_late_reply()
 
 
 class Connection(Protocol):
@@ -116,7 +121,9 @@ class ConnectionContext:
         self.application = application
         self.handlers = handler_table(application)
         self.direct = self.handlers.direct
-        self.direct[CALL.key] = serve_call or _no_methods
+        if not types.holds_system_codes:  # else these are codes of the program's, and calls are never agreed on
+            self.direct[CALL.key] = serve_call or _no_methods
+            self.direct[RESULT.key] = _unasked_result
         self.config = config
         self.clocks = clocks
         self.shared = shared or SharedState(clocks, config.limits, config.timeouts)

@@ -24,6 +24,7 @@ __all__ = [
     "listen_specs",
     "open_client_endpoint",
     "open_endpoint",
+    "split_wire",
 ]
 
 BACKLOG = 1024
@@ -172,14 +173,15 @@ def open_client_endpoint(clocks: Clocks, where: str) -> IStreamClientEndpoint:
     return endpoint
 
 
-def _without_wire(description: str) -> str:
+def split_wire(description: str) -> tuple[str | None, str]:
+    """Split ``"1.9.0@tcp:8090"`` into the wire's name, None without one, and the endpoint."""
     wire, at, rest = description.partition("@")
-    return rest if at and ":" not in wire else description
+    return (wire, rest) if at and ":" not in wire else (None, description)
 
 
 def _check_parts(description: str, kinds: Kinds) -> None:
     """Raise ValueError for a description that Twisted takes, and with which it can do nothing."""
-    kind, _, rest = _without_wire(description).partition(":")
+    kind, _, rest = split_wire(description)[1].partition(":")
     if kind in kinds and not rest.strip(":"):
         raise ValueError("missing: all of it")
     port = re.match(r"(?:port=)?(\d+)(?::|$)", rest)
@@ -189,7 +191,7 @@ def _check_parts(description: str, kinds: Kinds) -> None:
 
 def _explain(description: str, error: Exception, kinds: Kinds) -> str:
     """Return what is wrong with an endpoint's description, of which Twisted says what its own functions say."""
-    kind, said = _without_wire(description).partition(":")[0], str(error)
+    kind, said = split_wire(description)[1].partition(":")[0], str(error)
     if kind in kinds and "missing" in said:
         needed, example = kinds[kind]
         return f"{kind} needs {needed}: {example}"
@@ -216,7 +218,7 @@ def _place(endpoint: str | IStreamServerEndpoint | tuple[object, Any], default: 
         return place._replace(given=f"{wire.name}@{endpoint[1]}")
     if not isinstance(endpoint, str):
         return ListenSpec(default, endpoint, None, str(endpoint))
-    wire, rest = _split_wire(endpoint, default)
+    wire, rest = _find_wire(endpoint, default)
     kind, *parts = re.findall(r"(?:\\.|[^\\:])+", rest) or [""]
     if not _OWN_TLS.match(rest):
         told = "::" in rest or len(parts) > 2 or any(part.startswith("backlog=") for part in parts)
@@ -237,12 +239,11 @@ def _place(endpoint: str | IStreamServerEndpoint | tuple[object, Any], default: 
     return ListenSpec(wire, ":".join(["tcp", *others]), files, endpoint, bool(given))
 
 
-def _split_wire(endpoint: str, default: Wire) -> tuple[Wire, str]:
-    """Split ``"1.9.0@tcp:8090"`` into wire and endpoint."""
-    rest = _without_wire(endpoint)
-    if rest == endpoint:
+def _find_wire(endpoint: str, default: Wire) -> tuple[Wire, str]:
+    """Split an endpoint as :func:`split_wire` does, and find its wire."""
+    wire, rest = split_wire(endpoint)
+    if wire is None:
         return default, endpoint
-    wire = endpoint.partition("@")[0]
     try:
         return find_wire(wire), rest
     except SettingsError as error:

@@ -70,6 +70,11 @@ class PlainWire(ABC):
         """Name for logs and for ``wire=``."""
 
     @property
+    def authenticates(self) -> bool:
+        """False: nobody is asked who they are."""
+        return False
+
+    @property
     def in_order_replies(self) -> bool:
         """True if the next message of the peer is the reply to a request."""
         return False

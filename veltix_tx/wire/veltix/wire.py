@@ -46,6 +46,11 @@ class Auto:
     def type(self) -> None:
         """None: each message has its own."""
 
+    @property
+    def authenticates(self) -> bool:
+        """False: no Veltix handshake asks who the client is."""
+        return False
+
     def describe(self, *, encrypted: bool) -> str:
         """Return the generations that a listener serves: over TLS only those with a JSON handshake."""
         return f"Veltix {SUPERSET.name if encrypted else AUTO_RELEASES} (wire auto)"
@@ -80,6 +85,11 @@ class Pinned:
     @property
     def type(self) -> None:
         """None: each message has its own."""
+
+    @property
+    def authenticates(self) -> bool:
+        """False: no Veltix handshake asks who the client is."""
+        return False
 
     def describe(self, *, encrypted: bool) -> str:
         """Return the release."""
