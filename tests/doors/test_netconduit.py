@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,13 +18,18 @@ from veltix_tx import (
     AuthenticationFailed,
     Client,
     DisconnectReason,
+    InvalidArguments,
     Limits,
     MessageRegistry,
     MessageType,
+    MethodNotFound,
     Netconduit,
+    RemoteError,
     Request,
     Response,
     RetryPolicy,
+    RpcError,
+    RpcTimeout,
     Server,
     ServerFull,
     Session,
@@ -528,15 +534,167 @@ def test_a_flood_of_pings_ends(pair: Pair) -> None:
 
 
 def test_a_call_is_told_that_there_is_no_such_method(pair: Pair) -> None:
-    """A call that nobody handles is answered as a real server does; an answer to no call is counted."""
+    """A call that nobody handles, and one that is none, are answered with netconduit's numbers; an answer to no call is counted."""
     server = pair.server()
     peer = pair.real()
-    peer.send(frame(2, {"method": "m" * 1000, "params": {}}, correlation=3) + frame(3, {"success": True}, correlation=9))
-    ((kind, _, correlation, payload),) = frames_in(bytes(peer.received))
-    assert (kind, correlation) == (3, 3)
-    assert (kind, payload["result"]["success"], payload["result"]["code"]) == (3, False, 4000)
-    assert payload["result"]["error"] == "RPC method not found: " + "m" * 128
-    assert server.counters["late_replies"] == 1
+    peer.send(frame(2, {"method": "m", "params": {}}, correlation=3) + frame(3, {"success": True}, correlation=9))
+    peer.send(
+        frame(2, {"method": "m" * 1000, "params": {}}, correlation=4) + frame(2, {"method": "m", "params": [1]}, correlation=5)
+    )
+    peer.send(frame(4, {"success": False, "error": "x", "code": 1}, correlation=10))
+    answers = frames_in(bytes(peer.received))
+    assert [(kind, correlation) for kind, _, correlation, _ in answers] == [(3, 3), (3, 4), (3, 5)]
+    results = [payload["result"] for *_, payload in answers]
+    assert [(each["success"], each["code"]) for each in results] == [(False, 4000), (False, 4001), (False, 4001)]
+    assert results[0]["error"] == "there is no method 'm'"
+    assert server.counters["late_replies"] == 2
+    assert not peer.closed
+
+
+# Calls.
+
+
+def serving(pair: Pair, served: Server | Client) -> None:
+    """Serve some methods."""
+
+    @served.rpc
+    def add(a: int, b: int = 1) -> int:
+        """Add two numbers."""
+        return a + b
+
+    @served.rpc
+    def order(what: Order, session: Session) -> Receipt:
+        if what.count > 9:
+            raise RpcError("sold_out", "no more", {"left": 9})
+        return Receipt(what.article, what.count * 1.5)
+
+    @served.rpc
+    def slow() -> Deferred[None]:
+        return Deferred(pair.ended.append)
+
+    @served.rpc
+    def fails() -> None:
+        raise RuntimeError("secret")
+
+
+@pytest.mark.parametrize("served", ["server", "client"])
+def test_calls_go_both_ways(pair: Pair, served: str, logged_failures: Any) -> None:
+    """@rpc and call() work on netconduit's wire as on Veltix's: typed, with defaults, errors, deadlines and discovery."""
+    server = pair.server()
+    client = pair.client()
+    serving(pair, server if served == "server" else client)
+    pair.network.connect(client)
+    (session,) = server.clients
+    asker = client.session if served == "server" else session
+    assert asker is not None
+    result = pair.network.result
+
+    assert result(asker.call("add", a=1, b=2)) == 3
+    assert result(asker.call("add", 5)) == 6  # between two of this package
+    assert result(asker.call("order", what=Order("pen", 2), returns=Receipt)) == Receipt("pen", 3.0)
+    with pytest.raises(RpcError) as caught:
+        result(asker.call("order", what=Order("pen", 10)))
+    assert (caught.value.code, caught.value.message, caught.value.details) == ("sold_out", "no more", {"left": 9})
+    with pytest.raises(InvalidArguments) as wrong:
+        result(asker.call("add", a="x"))
+    assert wrong.value.path == "a"
+    with pytest.raises(MethodNotFound):
+        result(asker.call("nothing"))
+    with pytest.raises(RemoteError) as failed:
+        result(asker.call("fails"))
+    assert "secret" not in str(failed.value)
+    assert len(logged_failures.flush(RuntimeError)) == 1
+    late = asker.call("slow", timeout=1)
+    pair.network.advance(1.1)
+    with pytest.raises(RpcTimeout):
+        result(late)
+    methods = result(asker.methods())
+    assert [each.name for each in methods] == ["add", "order", "slow", "fails"]
+    assert methods[0].doc == "Add two numbers."
+    with pytest.raises(LocalProtocolError):
+        result(asker.send_and_wait(pair.chat, 1))
+    with pytest.raises(InvalidContent, match="no metadata"):
+        result(asker.call("add", a=1, metadata={"trace": "1"}))
+
+
+def test_a_real_clients_calls_are_answered_as_by_a_real_server(pair: Pair) -> None:
+    """Results and failures have netconduit's envelopes and numbers, and ``listall`` tells of the methods in its form."""
+    serving(pair, pair.server())
+    peer = pair.real()
+    calls = [("add", {"a": 10, "b": 20}), ("add", {"a": "x"}), ("order", {"what": {"article": "x", "count": 99}}), ("listall", {})]
+    calls.append(("add", {"_0": 3, "_1": 4}))  # as the release's own helper names them
+    for at, (method, params) in enumerate(calls, 1):
+        peer.send(frame(2, {"method": method, "params": params}, correlation=at))
+    answers = frames_in(bytes(peer.received))
+    assert [(kind, at) for kind, _, at, _ in answers] == [(3, at) for at in range(1, 6)]
+    results = [payload["result"] for *_, payload in answers]
+    assert results[0] == {"success": True, "data": 30}
+    assert (results[1]["success"], results[1]["code"], results[1]["details"]["path"]) == (False, 2000, "a")
+    assert results[2] == {"success": False, "error": "no more", "code": 4002, "details": {"left": 9}}
+    assert results[3]["data"]["count"] == 4
+    assert results[3]["data"]["methods"][:2] == [
+        {
+            "name": "add",
+            "description": "Add two numbers.",
+            "parameters": {"a": "int", "b": "int"},
+            "return_type": "int",
+            "requires_auth": True,
+        },
+        {"name": "order", "description": "", "parameters": {"what": "Order"}, "return_type": "Receipt", "requires_auth": True},
+    ]
+    assert results[4] == {"success": True, "data": 7}
+
+
+def test_positional_arguments_are_refused_for_a_real_peer(pair: Pair) -> None:
+    """Netconduit's calls name all arguments: to a real peer a positional one fails at once, and nothing is sent."""
+    server = pair.server()
+    peer = pair.real()
+    (session,) = server.clients
+    with pytest.raises(InvalidContent, match="keyword arguments"):
+        pair.network.result(session.call("add", 1, b=2))
+    assert bytes(peer.received) == b""
+
+
+# Values.
+
+
+@dataclass
+class Order:
+    """A value that a message may have."""
+
+    article: str
+    count: int = 1
+
+
+@dataclass
+class Receipt:
+    """What answers it."""
+
+    article: str
+    price: float
+
+
+def test_types_with_content_have_their_values(pair: Pair, log_events: list[LogEvent]) -> None:
+    """content= and reply= hold on netconduit's wire, packed there whatever format= says; what does not fit reaches no handler."""
+    order = MessageType(name="buy", registry=pair.types, content=Order, reply=Receipt)
+    bought = MessageType(name="buy_response", registry=pair.types, content=Receipt)
+    server = pair.server()
+    server.register_route(order, lambda session, message: Receipt(message.value.article, message.value.count * 1.5))
+    client = pair.connected()
+    client.send(order, Order("pen", 2))
+    client.send(order, msgpack.encode({"article": "ink"}))  # a content as it is
+    pair.network.pump()
+    assert pair.heard == [("buy_response", Receipt("pen", 3.0)), ("buy_response", Receipt("ink", 1.5))]
+    with pytest.raises(InvalidContent, match="Order in msgpack"):
+        client.send(order, Receipt("pen", 1.0))
+    with pytest.raises(InvalidContent, match="one msgpack object"):
+        client.send(order, b"\xc1")
+    assert bought.content is Receipt
+
+    peer = pair.real()
+    peer.send(frame(1, {"type": "buy", "data": {"article": 5}}))
+    assert server.counters["contents_invalid"] == 1
+    assert bytes(peer.received) == b""
     assert not peer.closed
 
 

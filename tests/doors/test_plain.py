@@ -659,7 +659,7 @@ def test_a_place_may_have_a_wire_of_its_own_with_options() -> None:
     assert [place.wire for place in server._places] == [Lines(), Lines(separator=b"|"), Fixed(64)]
     assert repr(server) == "<Server for lines@tcp:7001, lines@tcp:7002, fixed-64@tcp:7003, not listening>"
     for endpoint, said in (
-        (("lines",), "a pair"),
+        (("lines",), "pairs of a wire and an endpoint"),
         (("line", "tcp:1"), "wire is 'line'"),
         ((Fixed(2**24), "tcp:1"), "fixed-16777216@tcp:1.*max_message_size"),
     ):

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 
 from tests.support.interop.conduits import ECHO, GREETING, NEWS, RELEASES, TYPES, Conduits, OurClient, OurServer
 from tests.support.interop.driver import Running
-from veltix_tx import DisconnectReason, Netconduit, RetryPolicy, Server, Session, Timeouts
+from veltix_tx import DisconnectReason, MethodNotFound, Netconduit, RetryPolicy, RpcError, Server, Session, Timeouts
 from veltix_tx.errors import AuthenticationFailed, LocalProtocolError
 
 pytestmark = pytest.mark.deadline(20)
@@ -35,6 +35,16 @@ VALUES: list[Any] = [
     b"y" * 1_000_000,
 ]
 """What every pair of ends must pass on unchanged."""
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers, as the real server's method of the name does."""
+    return a + b
+
+
+def refuse() -> None:
+    """Fail with a number of netconduit's."""
+    raise RpcError("netconduit_6000", "not now", {"wait": 1})
 
 
 def as_json(value: Any) -> Any:
@@ -72,8 +82,18 @@ async def test_our_server_serves_the_real_client(release: str, compress: bool, c
         assert ours.server.broadcast(NEWS, {"n": None}) == 1
         assert await real.next("received") == ["news", {"n": None}]
         assert 0 <= await session.ping() < 1000
+        ours.server.register_rpc(add)
+        ours.server.register_rpc(refuse)
+        assert await real.call("call", "add", {"a": 1, "b": 2}) == {"success": True, "data": 3}
         answer = await real.call("call", "nothing", {"a": 1})
-        assert (answer["success"], answer["code"], answer["error"]) == (False, 4000, "RPC method not found: nothing")
+        assert (answer["success"], answer["code"], answer["error"]) == (False, 4000, "there is no method 'nothing'")
+        answer = await real.call("call", "add", {"a": "x"})
+        assert (answer["success"], answer["code"], answer["details"]["path"]) == (False, 2000, "a")
+        answer = await real.call("call", "refuse", {})
+        assert answer == {"success": False, "error": "not now", "code": 6000, "details": {"wait": 1}}
+        listed = await real.call("discover")
+        assert (listed["success"], listed["data"]["count"]) == (True, 2)
+        assert listed["data"]["methods"][0]["parameters"] == {"a": "int", "b": "int"}
         await real.call("disconnect")
         assert await ours.disconnected.get() is session
         assert session.closed is not None
@@ -103,6 +123,18 @@ async def test_our_client_uses_the_real_server(release: str, compress: bool, con
             assert 0 <= await ours.client.ping_server() < 1000
             with pytest.raises(LocalProtocolError):
                 await ours.client.send_and_wait(ECHO, 1)
+            assert await ours.client.call("add", a=1, b=2, returns=int) == 3
+            with pytest.raises(MethodNotFound):
+                await ours.client.call("nothing")
+            with pytest.raises(RpcError) as wrong:
+                await ours.client.call("add", a=1)
+            assert wrong.value.code == "invalid_arguments"
+            with pytest.raises(RpcError) as refused:
+                await ours.client.call("refuse")
+            assert (refused.value.code, refused.value.message, refused.value.details) == ("netconduit_6000", "not now", {"wait": 1})
+            methods = await ours.client.methods()
+            assert [each.name for each in methods] == ["add", "refuse"]
+            assert methods[0].params["properties"] == {"a": {"type": "integer"}, "b": {"type": "integer"}}
             assert (ours.session.frames_rejected, ours.session.late_replies) == (0, 0)
 
 

@@ -79,6 +79,10 @@ class Client:
         """Call a procedure; return what the release makes of the answer."""
         return await self.end.rpc.call(method, args=params, timeout=5)
 
+    async def discover(self) -> Any:
+        """Ask which methods there are; return what the release makes of the answer."""
+        return await self.end.rpc.discover()
+
     async def connected(self) -> bool:
         """Return whether it is connected."""
         return bool(self.end.is_connected)
@@ -121,6 +125,10 @@ class Server:
         @self.end.rpc
         async def add(a: int, b: int) -> int:
             return a + b
+
+        @self.end.rpc
+        async def refuse() -> Any:
+            return self.conduit.Error()("not now", code=6000, details={"wait": 1})
 
         @self.end.on_client_connect
         async def connected(connection: Any) -> None:

@@ -211,8 +211,6 @@ def _explain(description: str, error: Exception, kinds: Kinds) -> str:
 
 def _place(endpoint: str | IStreamServerEndpoint | tuple[object, Any], default: Wire, files: TlsFiles | None) -> ListenSpec:
     if isinstance(endpoint, tuple):
-        if len(endpoint) != 2:
-            raise SettingsError("endpoint", endpoint, "an endpoint, or a pair of a wire and one")
         wire = find_wire(endpoint[0])
         place = _place(endpoint[1], wire, files)
         return place._replace(given=f"{wire.name}@{endpoint[1]}")

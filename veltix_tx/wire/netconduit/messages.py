@@ -40,7 +40,7 @@ class PackedMessage(Response[Any]):
 
     def _encode_reply(self, value: object) -> object:
         """Return a value of the type's ``reply=`` packed, what the wire judges without one; raises InvalidContent."""
-        if self.type.reply_codec is None:
+        if self.type.reply_codec is None or type(value) is Raw:  # the latter is packed already
             return value
         return Raw(_pack_typed(self.type, self.type.reply, value))
 
@@ -56,7 +56,7 @@ def pack_data(message_type: MessageType, value: object) -> bytes:
         InvalidContent: it is not of the type's ``content=``, or netconduit's releases cannot take it.
         TypeError: it is none of msgpack's.
     """
-    if type(value) is Raw:  # a reply, packed already
+    if type(value) is Raw:  # a reply
         return bytes(value)
     return pack(value) if message_type.codec is None else _pack_typed(message_type, message_type.content, value)
 
