@@ -14,11 +14,11 @@ import re
 import sys
 from pathlib import Path
 
-from tables import limits, names, protocol, tree
+from tables import limits, names, netconduit, plain, protocol, tree
 
 ROOT = Path(__file__).resolve().parent.parent
 
-BLOCKS = {**protocol.BLOCKS, **limits.BLOCKS, **names.BLOCKS, **tree.BLOCKS}
+BLOCKS = {**protocol.BLOCKS, **limits.BLOCKS, **names.BLOCKS, **netconduit.BLOCKS, **plain.BLOCKS, **tree.BLOCKS}
 
 _BLOCK = re.compile(r"(<!-- generated: ([a-z ]+) -->\n)(?:(?!<!--).*\n)*(<!-- end -->)")
 

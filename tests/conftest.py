@@ -201,6 +201,15 @@ def folders(running_reactor: None, finish: Callable[..., Any]) -> dict[str, Path
     return installed
 
 
+@pytest.fixture(scope="session")
+def conduits(running_reactor: None, finish: Callable[..., Any]) -> Any:
+    """Real releases of netconduit; they are installed once for a test run."""
+    from tests.support.interop.conduits import Conduits, install_conduits
+
+    faulthandler.cancel_dump_traceback_later()  # it may take longer, and ends by itself
+    return Conduits(*finish(Deferred.fromCoroutine(install_conduits()), 600))
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Any:
     """Return an issuer of certificates; its files are in a folder of the test's."""

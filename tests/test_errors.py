@@ -13,6 +13,7 @@ from veltix_tx.errors import (
     AuthenticationFailed,
     CredentialsUnavailable,
     EarlyMessage,
+    EndlessMessage,
     FrameTimeout,
     FrameTooLarge,
     HandshakeError,
@@ -20,6 +21,7 @@ from veltix_tx.errors import (
     InvalidArguments,
     InvalidContent,
     LocalProtocolError,
+    MalformedFrame,
     MalformedHello,
     MessageTooLarge,
     MethodNotFound,
@@ -39,6 +41,7 @@ from veltix_tx.errors import (
     ServerFull,
     SessionClosed,
     SettingsError,
+    StreamEnded,
     TlsFailed,
     TooManyPings,
     TooManyProtocolErrors,
@@ -53,6 +56,7 @@ SAID: list[tuple[VeltixError, dict[str, Any], list[str]]] = [
     (NotReady(), {}, ["handshake"]),
     (MessageTooLarge(1001, 1000), {"size": 1001, "limit": 1000}, ["1001", "max_message_size 1000"]),
     (FrameTooLarge(1001, 1000), {"size": 1001, "limit": 1000}, ["1001", "1000"]),
+    (MalformedFrame("type", 99, "from 1 to 16"), {"part": "type", "value": 99, "rule": "from 1 to 16"}, ["type", "99", "16"]),
     (QueueFull(900, 1000), {"queued": 900, "limit": 1000}, ["900 bytes", "1000", "when_writable()"]),
     (TooManyProtocolErrors(32), {"count": 32}, ["over 32 frames"]),
     (TooManyPings(), {}, ["pings"]),
@@ -225,9 +229,14 @@ WHOLE = {
     MessageTooLarge(1001, 1000): "the message has 1001 bytes with its header, over max_message_size 1000",
     QueueFull(9, 10): "9 bytes wait for the peer to read, and at most 10 may: wait for when_writable()",
     FrameTooLarge(1001, 1000): "the peer declared a frame of 1001 bytes, over the limit of 1000",
+    MalformedFrame("version", 1, "256"): "the version of a frame is 1: it must be 256",
     TooManyProtocolErrors(32): (
         "the peer sent over 32 frames that had to be refused: "
         "bad checksums, garbage, unknown types, malformed errors, pongs never asked for"
+    ),
+    EndlessMessage(1001, 1000): "the peer sent 1001 bytes or more without the end of a message, and one may have 1000",
+    StreamEnded(): (
+        "the wire carries one message in each direction, and this side has sent its own: the next needs a new connection"
     ),
     TooManyPings(): "the peer sent more pings than limits.pings and limits.ping_burst allow",
     FrameTimeout(5000, 30.5): "a message of about 5000 bytes was begun and not finished within 30.5 s",
@@ -272,6 +281,11 @@ WHOLE = {
     SessionClosed(DisconnectReason.PING_TIMEOUT): (
         "this side closed the connection because its peer was silent, and did not answer a ping either"
     ),
+    SessionClosed(DisconnectReason.COMPLETED): "each side has sent the one message that the wire carries",
+    SessionClosed(DisconnectReason.UNANSWERED): (
+        "this side closed the connection because it gave a request up whose late reply could not be told from the next one"
+    ),
+    SessionClosed(DisconnectReason.IDLE): "this side closed the connection because its peer was silent for timeouts.idle",
     SessionClosed(DisconnectReason.OVERLOAD): (
         "this side closed the connection because all together kept too much, and this one the most"
     ),

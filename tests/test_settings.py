@@ -31,6 +31,7 @@ NOT_TEXT = ("", None, 5, b"127.0.0.1")
 WRONG: dict[tuple[type, str], tuple[Any, ...]] = {
     (Limits, "hello_size"): (31, 65536, *NOT_WHOLE),
     (Limits, "json_hello_size"): (63, 65536, *NOT_WHOLE),
+    (Limits, "values"): (0, *NOT_WHOLE),
     (Limits, "protocol_errors"): (0, -1, *NOT_WHOLE),
     (Limits, "inflight"): (0, *NOT_WHOLE),
     (Limits, "pending"): (0, *NOT_WHOLE),
@@ -41,7 +42,7 @@ WRONG: dict[tuple[type, str], tuple[Any, ...]] = {
     (Limits, "write_low"): (-1, *NOT_WHOLE),
     (Limits, "write_high"): (256 * 1024 - 1, *NOT_WHOLE),
     (Limits, "write_hard"): (1024 * 1024 - 1, *NOT_WHOLE),
-    **{(Timeouts, name): (0, 0.0, *NOT_ENDLESS) for name in ("handler", "slow_handler")},
+    **{(Timeouts, name): (0, 0.0, *NOT_ENDLESS) for name in ("idle", "handler", "slow_handler")},
     **{
         (Timeouts, name): (0, 0.0, *NOT_SECONDS)
         for name in ("request", "close", "drain", "write", "frame", "ping_interval", "ping_timeout")

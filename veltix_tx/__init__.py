@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         ServerFull,
         SessionClosed,
         SettingsError,
+        StreamEnded,
         TlsFailed,
         TooManyRequests,
         VeltixError,
@@ -69,11 +70,14 @@ if TYPE_CHECKING:
         SocketCore,
     )
     from veltix_tx.wire.credentials import Password, Token
-    from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+    from veltix_tx.wire.messages import TEXT, MessageRegistry, MessageType, Request, Response
+    from veltix_tx.wire.netconduit.wire import Netconduit
+    from veltix_tx.wire.plain.options import Delimited, EndOfStream, Fixed, Lines, Prefixed, Raw
     from veltix_tx.wire.rpc import MethodInfo
     from veltix_tx.wire.veltix.wire import Auto
 
 __all__ = [
+    "TEXT",
     "AuthenticationFailed",
     "Auto",
     "BufferSize",
@@ -83,9 +87,12 @@ __all__ = [
     "ClientConfig",
     "Credentials",
     "CredentialsUnavailable",
+    "Delimited",
     "DisconnectReason",
     "DisconnectState",
+    "EndOfStream",
     "Events",
+    "Fixed",
     "HandshakeError",
     "HandshakeTimeout",
     "IHandlerTable",
@@ -96,6 +103,7 @@ __all__ = [
     "InvalidContent",
     "Limits",
     "LineObserver",
+    "Lines",
     "LogLevel",
     "Logger",
     "LoggerConfig",
@@ -105,13 +113,16 @@ __all__ = [
     "MessageTypeError",
     "MethodInfo",
     "MethodNotFound",
+    "Netconduit",
     "NotReady",
     "Password",
     "PerformanceMode",
     "PlaintextCredentials",
     "Plugin",
+    "Prefixed",
     "ProtocolError",
     "QueueFull",
+    "Raw",
     "Rejected",
     "RemoteError",
     "Request",
@@ -129,6 +140,7 @@ __all__ = [
     "SessionClosed",
     "SettingsError",
     "SocketCore",
+    "StreamEnded",
     "Timeouts",
     "TlsFailed",
     "Token",
@@ -153,6 +165,14 @@ _HOMES = {
     "Auto": "veltix_tx.wire.veltix.wire",
     "Identity": "veltix_tx.app.auth",
     "TokenFile": "veltix_tx.app.auth",
+    "TEXT": "veltix_tx.wire.messages",
+    "Delimited": "veltix_tx.wire.plain.options",
+    "EndOfStream": "veltix_tx.wire.plain.options",
+    "Fixed": "veltix_tx.wire.plain.options",
+    "Lines": "veltix_tx.wire.plain.options",
+    "Prefixed": "veltix_tx.wire.plain.options",
+    "Raw": "veltix_tx.wire.plain.options",
+    "StreamEnded": "veltix_tx.errors",
     "Plugin": "veltix_tx.app.plugins",
     "find_plugins": "veltix_tx.app.plugins",
     "plugin_code": "veltix_tx.app.plugins",
@@ -219,6 +239,7 @@ _HOMES = {
     "Password": "veltix_tx.wire.credentials",
     "Token": "veltix_tx.wire.credentials",
     "MessageRegistry": "veltix_tx.wire.messages",
+    "Netconduit": "veltix_tx.wire.netconduit.wire",
     "MessageType": "veltix_tx.wire.messages",
     "Request": "veltix_tx.wire.messages",
     "Response": "veltix_tx.wire.messages",

@@ -27,13 +27,15 @@ from veltix_tx._version import __version__
 from veltix_tx.app.auth import new_token, token_line
 from veltix_tx.client import Client
 from veltix_tx.disconnect import DisconnectState
-from veltix_tx.errors import SettingsError, VeltixError
+from veltix_tx.errors import RequestTimeout, SessionClosed, SettingsError, VeltixError
+from veltix_tx.passwords import PASSWORD_VARIABLE, read_password
 from veltix_tx.sanitize import escape_controls
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.stdio import INTERRUPTED, OutputFailed, command_output, is_broken_pipe
 from veltix_tx.wire.credentials import MAX_SECRET_SIZE, Token
-from veltix_tx.wire.messages import MessageRegistry, Response
-from veltix_tx.wire.registry import build_description, find_wire
+from veltix_tx.wire.interface import Wire
+from veltix_tx.wire.messages import FIRST_USER_CODE, MessageRegistry, MessageType, Response
+from veltix_tx.wire.registry import build_description, find_wire, takes_password, with_password
 from veltix_tx.wire.rpc import MethodInfo
 
 __all__ = ["STATUSES", "main"]
@@ -98,18 +100,50 @@ def _parse(ctx: click.Context, param: click.Parameter, value: str) -> _Where:
     return _Where(value, host, int(port))
 
 
-def _check_release(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def _find_wire(ctx: click.Context, param: click.Parameter, value: str) -> Wire:
     try:
-        find_wire(value)
+        return find_wire(value)
     except SettingsError as error:
         raise click.BadParameter(f"{value!r} is not {error.rule}") from None
-    return value
 
 
 _server = click.argument("server", callback=_parse, metavar="SERVER")
-_wire = click.option(
-    "--wire", default="auto", show_default=True, callback=_check_release, help="The upstream release to speak, such as 1.6.3."
-)
+
+
+def _wire(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of what is spoken; the command gets them together as ``wire``."""
+
+    @wraps(command)
+    def with_wire(*args: Any, wire: Wire, password_file: str | None, **kwargs: Any) -> None:
+        try:
+            password = read_password(password_file)
+        except SettingsError as error:
+            raise _usage_error(error) from None
+        if takes_password(wire):
+            if password is None:
+                said = f"--password-file: a server of {wire.name} asks for one ({PASSWORD_VARIABLE} can hold it, too)"
+                raise click.UsageError(said)
+            wire = with_password(wire, password)
+        elif password_file is not None:
+            raise click.UsageError(f"--password-file: a server of wire {wire.name} asks for none")
+        command(*args, wire=wire, **kwargs)
+
+    file = "File with the password, on its first line, for a server that asks for one, such as netconduit's."
+    for option in (
+        click.option("--password-file", metavar="FILE", help=file),
+        click.option(
+            "--wire",
+            default="auto",
+            show_default=True,
+            callback=_find_wire,
+            help="What to speak: an upstream release such as 1.6.3, netconduit, or a plain wire such as lines.",
+        ),
+    ):
+        with_wire = option(with_wire)
+    return with_wire
+
+
+_CODES = click.IntRange(FIRST_USER_CODE, 65535)
 
 
 def _timeout(bounds: str) -> Callable[[_Command], _Command]:
@@ -202,7 +236,7 @@ def main() -> NoReturn:
 @_wire
 @_timeout_for_answers
 @_connection_options
-def ping(server: _Where, count: int, wire: str, timeout: float, settings: dict[str, Any]) -> None:
+def ping(server: _Where, count: int, wire: Wire, timeout: float, settings: dict[str, Any]) -> None:
     """Measure the round trip to SERVER, which is HOST:PORT or unix:PATH."""
 
     async def talk(client: Client) -> None:
@@ -220,8 +254,7 @@ def ping(server: _Where, count: int, wire: str, timeout: float, settings: dict[s
 
 @_veltix.command(epilog=_EPILOG, short_help="Send a message, and print the reply.")
 @_server
-@click.argument("code", type=click.IntRange(200, 65535), metavar="TYPE")
-@click.argument("text", required=False)
+@click.argument("words", nargs=-1, metavar="[TYPE] [TEXT]")
 @click.option("--file", type=click.File("rb"), help="Send what a file holds, in place of TEXT.")
 @click.option(
     "--hex", "digits", metavar="DIGITS", help="Send the bytes that hexadecimal digits say, such as 00ff, in place of TEXT."
@@ -232,26 +265,27 @@ def ping(server: _Where, count: int, wire: str, timeout: float, settings: dict[s
 @_connection_options
 def send(
     server: _Where,
-    code: int,
-    text: str | None,
+    words: tuple[str, ...],
     file: BinaryIO | None,
     digits: str | None,
     wait: bool,
-    wire: str,
+    wire: Wire,
     timeout: float,
     settings: dict[str, Any],
 ) -> None:
     """Send a message of TYPE, a code from 200 to 65535, to SERVER, which is HOST:PORT or unix:PATH.
 
-    Its content is TEXT, or all of standard input where TEXT is a single dash.
+    Its content is TEXT, or all of standard input where TEXT is a single dash. A plain wire, such as lines, has no TYPE, and a
+    dash sends each line of standard input there.
     """
-    content = _content(text, file, digits)
     types = MessageRegistry(open=True)
-    message_type = types.get(code)
-    assert message_type is not None
+    message_type, text = _type_and_text(wire, types, words)
+    content = _content(text, file, digits)
 
     async def talk(client: Client) -> None:
-        if wait:
+        if wire.type is not None:
+            await _send_plain(client, wire.type, content.splitlines() if text == "-" else [content], timeout if wait else None)
+        elif wait:
             reply = await client.send_and_wait(message_type, content, timeout=timeout)
             click.echo(_readable(reply.content))
         else:
@@ -286,7 +320,7 @@ Examples:
 @_timeout_for_answers
 @_connection_options
 def call(
-    server: _Where, method: str, arguments: tuple[str, ...], output: str, wire: str, timeout: float, settings: dict[str, Any]
+    server: _Where, method: str, arguments: tuple[str, ...], output: str, wire: Wire, timeout: float, settings: dict[str, Any]
 ) -> None:
     """Call METHOD of SERVER, which is HOST:PORT or unix:PATH, and print what it returns.
 
@@ -318,7 +352,7 @@ Examples:
 @_wire
 @_timeout_for_answers
 @_connection_options
-def methods(server: _Where, output: str, wire: str, timeout: float, settings: dict[str, Any]) -> None:
+def methods(server: _Where, output: str, wire: Wire, timeout: float, settings: dict[str, Any]) -> None:
     """List the methods of SERVER, which is HOST:PORT or unix:PATH: parameters, results, and the first line of what they say."""
 
     async def talk(client: Client) -> None:
@@ -338,7 +372,7 @@ def methods(server: _Where, output: str, wire: str, timeout: float, settings: di
 @_wire
 @_timeout_for_tries
 @_connection_options
-def listen(server: _Where, retry: bool, wire: str, timeout: float, settings: dict[str, Any]) -> None:
+def listen(server: _Where, retry: bool, wire: Wire, timeout: float, settings: dict[str, Any]) -> None:
     """Print what SERVER sends, until interrupted or, without --retry, the connection is lost.
 
     SERVER is HOST:PORT or unix:PATH.
@@ -351,12 +385,14 @@ def listen(server: _Where, retry: bool, wire: str, timeout: float, settings: dic
     @output
     def connected() -> None:
         assert conversation.client.session is not None
-        conversation.tell(f"connected, it speaks Veltix {escape_controls(conversation.client.session.peer.version)}")
+        peer = conversation.client.session.peer
+        spoken = wire.name if peer.wire == wire.name else f"Veltix {escape_controls(peer.version)}"
+        conversation.tell(f"connected, it speaks {spoken}")
 
     @output
     def show(message: Response) -> None:
         now = datetime.now().strftime("%H:%M:%S")
-        click.echo(f"{now} {message.type.code} {_readable(message.content)}")
+        click.echo(" ".join([now, *([] if wire.type else [str(message.type.key)]), _readable(message.content)]))
 
     @output
     def disconnected(state: DisconnectState) -> None:
@@ -462,6 +498,51 @@ def _type_name(schema: object) -> str:
     return str(named or schema.get("type", "any"))
 
 
+def _type_and_text(wire: Wire, types: MessageRegistry, words: tuple[str, ...]) -> tuple[MessageType, str | None]:
+    """Return the type and the text to send, from the words of the command line."""
+    if wire.type is not None:
+        message_type, rest = wire.type, words
+    elif not words:
+        raise click.UsageError("Missing argument 'TYPE'.")
+    else:
+        known = types.get(_CODES(words[0]))
+        assert known is not None
+        message_type, rest = known, words[1:]
+    if len(rest) > 1:
+        said = f"the wire {wire.name} has no types: give TEXT alone, quoted" if wire.type else "give TEXT as one, quoted"
+        raise click.UsageError(f"Got unexpected extra arguments ({' '.join(rest[1:])}): {said}")
+    return message_type, rest[0] if rest else None
+
+
+async def _send_plain(client: Client, message_type: MessageType, contents: list[bytes], timeout: float | None) -> None:
+    """Send messages on a wire without types; with a timeout, print the message that comes behind each before the next is sent."""
+    for content in contents:
+        heard = None if timeout is None else _next_message(client, timeout)
+        await client.send(message_type, content)
+        if heard is not None:
+            click.echo(_readable(await heard))
+
+
+def _next_message(client: Client, timeout: float) -> Deferred[bytes]:
+    """Return a Deferred of the content of the next message. It fails when the connection is lost, and after the timeout."""
+    heard: Deferred[bytes] = Deferred()
+
+    def receive(message: Response) -> None:
+        if not heard.called:
+            heard.callback(message.content)
+
+    def lose(state: DisconnectState) -> None:
+        if not heard.called:
+            heard.errback(state.error or SessionClosed(state.reason))
+
+    def late(_: object, seconds: float) -> NoReturn:
+        raise RequestTimeout(seconds)
+
+    client.set_callback("on_recv", receive)
+    client.set_callback("on_disconnect", lose)
+    return heard.addTimeout(timeout, client.reactor, late)
+
+
 def _content(text: str | None, file: BinaryIO | None, digits: str | None) -> bytes:
     """Return the content to send, from what the command line says."""
     if sum(given is not None for given in (text, file, digits)) != 1:
@@ -528,6 +609,7 @@ def _with_options(text: str) -> str:
 def _usage_error(error: SettingsError) -> click.UsageError:
     """Return a setting's error as one of the option that set it."""
     option = _with_options(error.name) if error.name != "tls" else "--tls"
+    option = option.replace("password_file", "--password-file")
     given = f" {error.value}" if isinstance(error.value, str) else ""
     rule = _with_options(error.rule).replace("an endpoint is", "unix:PATH is")
     return click.UsageError(f"{option}{given}: it must be {rule}")
@@ -538,7 +620,7 @@ class _Conversation:
 
     Args:
         server: where it is.
-        wire: the release to speak.
+        wire: what to speak.
         timeout: seconds for the connection with its handshake, for each of both where ``retry`` is given.
         types: the message types known; all of them by default.
         settings: others of the client.
@@ -549,10 +631,12 @@ class _Conversation:
 
     client: Client
 
-    def __init__(self, server: _Where, wire: str, timeout: float, *, types: MessageRegistry | None = None, **settings: Any) -> None:
+    def __init__(
+        self, server: _Where, wire: Wire, timeout: float, *, types: MessageRegistry | None = None, **settings: Any
+    ) -> None:
         self._server = server
         self._timeout = timeout
-        self._settings = {"types": types or MessageRegistry(open=True), "wire": wire, **settings}
+        self._settings: dict[str, Any] = {"types": types or MessageRegistry(open=True), "wire": wire, **settings}
         self._settings |= {"connect_timeout": timeout, "handshake_timeout": timeout}
         self._running: Deferred[None] | None = None
         self._error: BaseException | None = None

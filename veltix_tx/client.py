@@ -145,7 +145,8 @@ class Client(RoutedService):
         if self._factory is not None and not self._factory.finished:
             raise SettingsError("settings", sorted(settings), "given before the client connects, or after disconnect()")
         wanted = evolve(self.config if config is None else config, settings, ClientConfig)
-        find_wire(wanted.wire)
+        encrypted = wanted.tls or (isinstance(wanted.endpoint, str) and wanted.endpoint.startswith(("tls:", "ssl:")))
+        find_wire(wanted.wire).check(encrypted=encrypted, max_message_size=wanted.max_message_size)
         self.config = wanted
 
     @overload

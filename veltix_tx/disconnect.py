@@ -26,7 +26,10 @@ class DisconnectReason(Enum):
     OVERLOAD = 12
     REJECTED = 13
     AUTHENTICATION_FAILED = 14
-    IDENTITY_EXPIRED = 15
+    COMPLETED = 15
+    UNANSWERED = 16
+    IDLE = 17
+    IDENTITY_EXPIRED = 18
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,14 @@
     ├── ProtocolError
     │   ├── LocalProtocolError              this side asked for what the wire forbids
     │   │   ├── NotReady                    before the handshake is complete, or on_connect done
+    │   │   ├── StreamEnded                 the one message of this side has been sent
     │   │   ├── MessageTooLarge             over the limit; nothing was sent
     │   │   ├── QueueFull                   the peer does not read fast enough; nothing was sent
     │   │   └── PlaintextCredentials        credentials would go over the network in the open; nothing was sent
     │   └── RemoteProtocolError             the peer broke a rule; its connection ends
     │       ├── FrameTooLarge
+    │       │   └── EndlessMessage          no end of it came within the limit
+    │       ├── MalformedFrame
     │       ├── TooManyProtocolErrors
     │       ├── TooManyPings
     │       ├── FrameTimeout
@@ -55,6 +58,7 @@ __all__ = [
     "CannotBlock",
     "CredentialsUnavailable",
     "EarlyMessage",
+    "EndlessMessage",
     "FrameTimeout",
     "FrameTooLarge",
     "HandshakeError",
@@ -62,6 +66,7 @@ __all__ = [
     "InvalidArguments",
     "InvalidContent",
     "LocalProtocolError",
+    "MalformedFrame",
     "MalformedHello",
     "MessageTooLarge",
     "MessageTypeError",
@@ -82,6 +87,7 @@ __all__ = [
     "ServerFull",
     "SessionClosed",
     "SettingsError",
+    "StreamEnded",
     "TlsFailed",
     "TooManyPings",
     "TooManyProtocolErrors",
@@ -189,6 +195,13 @@ class NotReady(LocalProtocolError):
         return self.detail
 
 
+class StreamEnded(LocalProtocolError):
+    """The one message that this side may send on the connection has been sent, and its stream ended. Nothing was sent."""
+
+    def __str__(self) -> str:
+        return "the wire carries one message in each direction, and this side has sent its own: the next needs a new connection"
+
+
 class MessageTooLarge(LocalProtocolError):
     """A message is over the limit that the peer would refuse it for. Nothing was sent.
 
@@ -283,6 +296,36 @@ class FrameTooLarge(RemoteProtocolError):
     def __str__(self) -> str:
         said = f"the peer declared a frame of {self.size} bytes, over the limit of {self.limit}"
         return f"{said}: it begins with {excerpt(self.first)}" if self.first else said
+
+
+class EndlessMessage(FrameTooLarge):
+    """The peer sent more bytes without the end of a message than one may have.
+
+    Attributes:
+        size: bytes that came, at least.
+    """
+
+    def __str__(self) -> str:
+        return f"the peer sent {self.size} bytes or more without the end of a message, and one may have {self.limit}"
+
+
+class MalformedFrame(RemoteProtocolError):
+    """The peer sent a frame that cannot be read; its connection ends.
+
+    Attributes:
+        part: the part of the frame that is wrong, such as ``"magic"`` or ``"payload"``.
+        value: what it is.
+        rule: what it must be.
+    """
+
+    def __init__(self, part: str, value: object, rule: str) -> None:
+        super().__init__(part, value, rule)
+        self.part = part
+        self.value = value
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return f"the {self.part} of a frame is {excerpt(self.value)}: it must be {self.rule}"
 
 
 class TooManyProtocolErrors(RemoteProtocolError):
@@ -478,6 +521,11 @@ _WHY_CLOSED = {
     DisconnectReason.PING_TIMEOUT: "this side closed the connection because its peer was silent, and did not answer a ping either",
     DisconnectReason.REJECTED: "this side closed the connection because on_connect refused the session",
     DisconnectReason.IDENTITY_EXPIRED: "this side closed the connection because its peer's identity has expired",
+    DisconnectReason.COMPLETED: "each side has sent the one message that the wire carries",
+    DisconnectReason.UNANSWERED: (
+        "this side closed the connection because it gave a request up whose late reply could not be told from the next one"
+    ),
+    DisconnectReason.IDLE: "this side closed the connection because its peer was silent for timeouts.idle",
     DisconnectReason.OVERLOAD: "this side closed the connection because all together kept too much, and this one the most",
 }
 """Text of a SessionClosed without a cause, by its reason."""

@@ -46,7 +46,9 @@ class Limits:
 
     Attributes:
         hello_size: bytes of a HELLO or HELLO_ACK frame's content.
-        json_hello_size: bytes of one message of the JSON handshake.
+        json_hello_size: bytes of one message of the JSON handshake, and of netconduit's authentication.
+        values: values in one message of a wire whose contents are objects (numbers, texts, maps, their keys and so on);
+            one with more is not decoded, and its peer closed.
         protocol_errors: refused frames after which the peer is closed: bad checksums and runs of garbage in all, and,
             counted apart and one forgiven each second, frames of unknown types and pongs never asked for.
         inflight: messages of one peer that wait for their turn or whose handlers run; beyond
@@ -77,6 +79,7 @@ class Limits:
 
     hello_size: int = 256
     json_hello_size: int = 4096
+    values: int = 262_144
     protocol_errors: int = 32
     inflight: int = 1024
     pending: int = 65536
@@ -99,7 +102,7 @@ class Limits:
         check_whole("hello_size", self.hello_size, 32, 65535)
         check_whole("json_hello_size", self.json_hello_size, 64, 65535)
         for name in (
-            *("protocol_errors", "inflight", "pending", "half_open", "half_open_per_source"),
+            *("values", "protocol_errors", "inflight", "pending", "half_open", "half_open_per_source"),
             *("pings", "ping_burst", "receive_buffers", "send_buffers", "log_lines", "log_burst", "authentication_failures"),
         ):
             check_whole(name, getattr(self, name), 1)
@@ -125,6 +128,8 @@ class Timeouts:
         frame: for the rest of a message that has begun, and a second more for each 64 KiB of it.
         ping_interval: without a byte from the peer before it is asked with a ping.
         ping_timeout: for anything from the peer after that ping before it counts as dead.
+        idle: without a byte from the peer, or one of its messages in a handler, on a wire without pings, before its
+            connection is closed; ``math.inf`` for no end.
         handler: for a handler's Deferred or coroutine before it is cancelled; ``math.inf`` for no end.
         slow_handler: that a handler may block before a warning names it; ``math.inf`` for no warning.
     """
@@ -136,9 +141,10 @@ class Timeouts:
     frame: float = 30.0
     ping_interval: float = 20.0
     ping_timeout: float = 20.0
+    idle: float = math.inf
     handler: float = 30.0
     slow_handler: float = 0.1
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            check_seconds(each.name, getattr(self, each.name), endless=each.name in ("handler", "slow_handler"))
+            check_seconds(each.name, getattr(self, each.name), endless=each.name in ("idle", "handler", "slow_handler"))

@@ -147,7 +147,7 @@ class Server(RoutedService):
             count = len(self._hub)
             return f"<Server on {', '.join(map(shown, self.addresses))}, {count} client{'' if count == 1 else 's'}>"
         config = self.config
-        where = ", ".join(map(str, config.endpoints)) or join_address(config.host, config.port)
+        where = ", ".join(place.given for place in self._places if place.given) or join_address(config.host, config.port)
         return f"<Server for {where}, not listening>"
 
     # What users say.
@@ -606,9 +606,8 @@ class Server(RoutedService):
             self._announce(f"speaks {wire}{how},", address)
         _log.info("veltix_tx {version} speaks {wire}{how} on {where}", version=__version__, wire=wire, how=how, where=where)
         if not place.encrypted and not is_local(address):
-            if self._authenticate is None:
-                text = "anyone who reaches {where} can connect: there is neither TLS nor authentication"
-            else:
+            text = "anyone who reaches {where} can connect: there is neither TLS nor authentication"
+            if self._authenticate is not None or place.wire.authenticates:
                 text = "anyone on the way to {where} can read credentials and messages, and change them: there is no TLS"
             _log.warn(text, where=where)
 

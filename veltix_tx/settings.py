@@ -261,7 +261,8 @@ class ServerConfig(_Common):
         host: the interface to listen on; all of them by default, as upstream does.
         port: the TCP port; 0 lets the system choose.
         endpoints: Twisted endpoints to listen on instead of ``host`` and ``port``: strings, each
-            with its own wire if it starts with one (``"1.9.0@tcp:8090"``), or IStreamServerEndpoints.
+            with its own wire if it starts with one (``"1.9.0@tcp:8090"``), IStreamServerEndpoints, or pairs of a wire and
+            one of these: ``(Lines(separator=b"|"), "tcp:7000")``.
         max_connections: connections at once, those still in their handshake included; -1 for no limit.
         max_connection: upstream's name for it.
         tls_cert: a PEM file with this server's certificate, and the ones that lead from it to its issuer: ``host`` and
@@ -296,8 +297,9 @@ class ServerConfig(_Common):
             raise SettingsError(name, most, "a whole number from 1, or -1 for no limit")
         if not isinstance(self.log_connections, bool):
             raise SettingsError("log_connections", self.log_connections, "True or False")
-        if not isinstance(self.endpoints, tuple):
-            raise SettingsError("endpoints", self.endpoints, "a tuple of endpoints")
+        pairs = [each for each in self.endpoints if isinstance(each, tuple)] if isinstance(self.endpoints, tuple) else [()]
+        if not all(len(pair) == 2 for pair in pairs):
+            raise SettingsError("endpoints", self.endpoints, "a tuple of endpoints, or of pairs of a wire and an endpoint")
         if "" in self.endpoints or b"" in self.endpoints:
             raise SettingsError("endpoints", "", "a text that is not empty")
         for name in ("tls_cert", "tls_key", "tls_client_ca"):

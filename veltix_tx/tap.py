@@ -28,10 +28,12 @@ from veltix_tx.errors import MessageTypeError, SettingsError
 from veltix_tx.gc_tuning import GcTuner
 from veltix_tx.interfaces import IVeltixApplication, IVeltixPlugin
 from veltix_tx.net.clock import Clocks, resolve_clocks
+from veltix_tx.net.transport.endpoints import split_wire
+from veltix_tx.passwords import PASSWORD_VARIABLE, read_password
 from veltix_tx.server import Server
 from veltix_tx.settings import ServerConfig
 from veltix_tx.stdio import command_output
-from veltix_tx.wire.registry import build_description, wire_rule
+from veltix_tx.wire.registry import build_description, takes_password, wire_rule, with_password
 
 __all__ = ["Options", "makeService"]
 
@@ -50,7 +52,8 @@ _SETTINGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
 }
 """Option -> field of ServerConfig, how to read it, what it must be."""
 
-_OPTIONS = {field: option for option, (field, _, _) in _SETTINGS.items()} | {"endpoint": "listen", "endpoints": "listen"}
+_OPTIONS = {field: option for option, (field, _, _) in _SETTINGS.items()}
+_OPTIONS |= {"endpoint": "listen", "endpoints": "listen", "password_file": "password-file"}
 
 _TLS_SETTING = re.compile(r"\btls_(?:cert|key|client_ca)\b")
 
@@ -91,6 +94,13 @@ class Options(UsageOptions):
         ["tls-key", None, None, "PEM file with its private key, where the certificate's file does not have it."],
         ["tls-client-ca", None, None, "PEM file with issuers: clients must show a certificate of one of them."],
         ["tokens", None, None, "File of name:hash lines, see 'veltix token new': clients must present one of its tokens."],
+        [
+            "password-file",
+            None,
+            None,
+            "File with the password, on its first line, that clients of netconduit listeners must know. Without it that is what "
+            f"{PASSWORD_VARIABLE} says, a variable of the environment.",
+        ],
     ]
 
     optFlags = [  # noqa: N815, RUF012 (Twisted's class attribute)
@@ -107,7 +117,7 @@ class Options(UsageOptions):
         self["plugin"] = []
 
     def opt_listen(self, endpoint: str) -> None:
-        """Endpoint to listen on in place of --port, such as tcp:8081, unix:/run/veltix.sock or tls:8443:cert=FILE; can be given several times. RELEASE@ in front of it speaks that release there: 1.9.0@tcp:8090."""  # noqa: E501 (shown by --help)
+        """Endpoint to listen on in place of --port, such as tcp:8081, unix:/run/veltix.sock or tls:8443:cert=FILE; can be given several times. WIRE@ in front of it speaks that wire there: 1.9.0@tcp:8090, netconduit@tcp:8090."""  # noqa: E501 (shown by --help)
         self["listen"].append(endpoint)
 
     opt_l = opt_listen
@@ -141,6 +151,7 @@ def makeService(options: Options, reactor: IReactorTime | Clocks | None = None) 
         _check_places(options, server)
         server.configure(**given)
         _let_in_by_token(server, options)
+        server.configure(**_passwords(server, options["password-file"]))
         _enable(server, options["plugin"])
     except SettingsError as error:
         raise SystemExit(_line(error, options)) from error
@@ -280,6 +291,40 @@ def _check_places(options: Options, server: Server) -> None:
     for option in ("port", "interface"):
         if options[option] is not None:
             raise SettingsError(_SETTINGS[option][0], options[option], rule)
+
+
+def _passwords(server: Server, file: str | None) -> dict[str, Any]:
+    """Return the settings that let listeners ask for the password.
+
+    Raises:
+        SettingsError: there is no password for a listener that cannot be entered without, or no listener for the file's.
+    """
+    password, config = read_password(file), server.config
+    asking = [takes_password(wire) for wire, _ in _wires(config)]
+    if file is not None and not any(asking):
+        raise SettingsError("password_file", file, "left out: no listener asks for a password, as netconduit@tcp:8090 does")
+    if not any(asking):
+        return {}
+    if password is None:
+        if server.authenticates:
+            return {}
+        rule = f"given, or {PASSWORD_VARIABLE} set: nobody is let in without a password, nor an authenticate of the server"
+        raise SettingsError("password_file", None, rule)
+    if not config.endpoints:
+        return {"wire": with_password(config.wire, password)}
+    places = zip(asking, _wires(config), config.endpoints, strict=True)
+    return {"endpoints": tuple((with_password(wire, password), where) if asks else given for asks, (wire, where), given in places)}
+
+
+def _wires(config: ServerConfig) -> list[tuple[Any, Any]]:
+    """Return what is spoken, and where, for each place to listen in."""
+    if not config.endpoints:
+        return [(config.wire, None)]
+    pairs = [
+        each if isinstance(each, tuple) else split_wire(each) if isinstance(each, str) else (None, each)
+        for each in config.endpoints
+    ]
+    return [(config.wire if wire is None else wire, where) for wire, where in pairs]
 
 
 _HOW_TO_INSTALL = "Put a module that holds one into a folder twisted/plugins, of site-packages or of a folder on PYTHONPATH."

@@ -19,10 +19,17 @@ from typing import Any, TypeVar
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    IListeningPort,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.test.iosim import FakeTransport, IOPump, connect
+from twisted.test.iosim import FakeTransport
 from zope.interface import implementer
 
 from veltix_tx.client import Client
@@ -57,7 +64,7 @@ class MemoryNetwork:
         self.clock = ThreadedClock()
         self.clocks = Clocks(self.clock, lambda: _NOW + self.clock.seconds(), self.clock.seconds)
         self._factory: IProtocolFactory | None = None
-        self._pumps: list[IOPump] = []
+        self._links: list[_Link] = []
         self._borrowed: list[_Borrowed] = []
 
     def __enter__(self) -> MemoryNetwork:
@@ -97,7 +104,7 @@ class MemoryNetwork:
             limits = [each.service.config.timeouts for each in borrowed if not each.ended]
             self.advance(max((each.drain + each.close for each in limits), default=0))
         finally:
-            self._pumps.clear()
+            self._links.clear()
             for each in borrowed:
                 each.give_back()
 
@@ -111,9 +118,13 @@ class MemoryNetwork:
         client.configure(endpoint=_ClientEndpoint(self))
         return self.result(client.connect())
 
-    def dial(self) -> ScriptedPeer:
-        """Connect a scripted client to what listens here."""
-        peer = ScriptedPeer(self)
+    def dial(self, *, stays: bool = False) -> ScriptedPeer:
+        """Connect a scripted client to what listens here.
+
+        Args:
+            stays: see :class:`ScriptedPeer`.
+        """
+        peer = ScriptedPeer(self, stays=stays)
         _connect(self, peer)
         return peer
 
@@ -137,8 +148,13 @@ class MemoryNetwork:
         Raises:
             AssertionError: a handler in a thread has neither ended nor called anything for ``clock.patience`` seconds.
         """
-        while sum(pump.flush() for pump in self._pumps) or self.clock.work():
+        while self._carry() or self.clock.work():
             pass
+
+    def _carry(self) -> bool:
+        """Let what is due happen, and carry what has been sent; return True if there was anything."""
+        self.clock.advance(0)
+        return sum(link.carry() for link in list(self._links)) > 0  # each of them
 
     def advance(self, seconds: float) -> None:
         """Move the clock on, everything due happening at its time."""
@@ -180,10 +196,80 @@ class MemoryNetwork:
         service.reactor = self.clocks
 
     def _link(self, client: Protocol, server: Protocol) -> None:
-        address = IPv4Address("TCP", "127.0.0.1", 40000 + len(self._pumps))
-        client_side = FakeTransport(client, False, address, _SERVER_ADDRESS)
-        server_side = FakeTransport(server, True, _SERVER_ADDRESS, address)
-        self._pumps.append(connect(server, server_side, client, client_side, clock=self.clock))
+        address = IPv4Address("TCP", "127.0.0.1", 40000 + len(self._links))
+        client_side = _Transport(client, False, address, _SERVER_ADDRESS)
+        server_side = _Transport(server, True, _SERVER_ADDRESS, address)
+        self._links.append(_Link(client_side, server_side))
+        server.makeConnection(server_side)
+        client.makeConnection(client_side)
+        self.pump()
+
+
+@implementer(IHalfCloseableDescriptor)
+class _Transport(FakeTransport):
+    """One end of a connection in memory, which ends its two streams one by one as a TCP connection does.
+
+    Attributes:
+        ending: True from the time this side has ended its stream until that has arrived.
+        heard_end: True once the peer's stream has ended.
+    """
+
+    ending = heard_end = False
+
+    def loseWriteConnection(self) -> None:  # noqa: N802 (Twisted's name)
+        """End this side's stream, behind what has been written."""
+        self.ending = True
+
+    def writeConnectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell the protocol that its stream has ended."""
+        self.ending = False
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self.protocol.writeConnectionLost()
+
+    def readConnectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell the protocol that the peer's stream has ended; one that does not know of that closes."""
+        if self.heard_end or self.disconnected:
+            return
+        self.heard_end = True
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self.protocol.readConnectionLost()
+        else:
+            self.disconnecting = True
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close, because the protocol says that both streams have ended."""
+        self.disconnecting = True
+
+
+class _Link:
+    """A connection in memory: what one side writes, and the end of that, arrives at the other.
+
+    Args:
+        client: the client's end.
+        server: the server's.
+    """
+
+    def __init__(self, client: _Transport, server: _Transport) -> None:
+        self._ways = ((client, server), (server, client))
+
+    def carry(self) -> bool:
+        """Carry what has been written; where nothing has, end what is ending. Return True if anything happened."""
+        written = [(source.getOutBuffer(), target) for source, target in self._ways]
+        for data, target in written:
+            if data and not target.disconnected:
+                target.bufferReceived(data)
+        return any(data for data, _ in written) or any(self._carry_end(*way) for way in self._ways)
+
+    def _carry_end(self, source: _Transport, target: _Transport) -> bool:
+        if source.disconnecting and not source.disconnected:
+            source.disconnected = True
+            source.reportDisconnect()
+        elif source.ending and source.producer is None and not source.disconnected:
+            source.writeConnectionLost()
+        else:
+            return False
+        target.readConnectionLost()
+        return True
 
 
 class _Borrowed:
@@ -215,17 +301,24 @@ class _Borrowed:
         self.ended = True
 
 
+@implementer(IHalfCloseableProtocol)
 class ScriptedPeer(Protocol):
     """A peer that says what a test makes it say.
+
+    Args:
+        network: where it is.
+        stays: keep the connection when the other side has ended its stream, for a test to send more; otherwise close it, too.
 
     Attributes:
         received: the bytes the other side has sent so far; a test may clear it.
         closed: True if the connection is gone.
+        stream_ended: True if the other side has ended its stream.
     """
 
-    def __init__(self, network: MemoryNetwork) -> None:
+    def __init__(self, network: MemoryNetwork, *, stays: bool = False) -> None:
         self.received = bytearray()
-        self.closed = False
+        self.closed = self.stream_ended = False
+        self._stays = stays
         self._network = network
 
     def dataReceived(self, data: bytes) -> None:
@@ -235,6 +328,16 @@ class ScriptedPeer(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Mark the connection gone."""
         self.closed = True
+
+    def readConnectionLost(self) -> None:
+        """Mark the other side's stream ended, and close, too, unless the peer is to stay."""
+        self.stream_ended = True
+        assert self.transport is not None
+        if not self._stays:
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Nothing to do."""
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are, in one piece, and let everything happen that follows from it."""
@@ -246,6 +349,12 @@ class ScriptedPeer(Protocol):
         """Send the same one byte at a time."""
         for position in range(len(data)):
             self.send(data[position : position + 1])
+
+    def end_stream(self) -> None:
+        """End this side's stream alone, as ``shutdown(SHUT_WR)`` does: the other side can still send."""
+        transport: Any = self.transport
+        transport.loseWriteConnection()
+        self._network.pump()
 
     def hang_up(self) -> None:
         """Close the connection from this side."""

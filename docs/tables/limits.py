@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from enum import Enum
@@ -22,11 +20,12 @@ from veltix_tx.wire.credentials import MAX_SECRET_SIZE
 from veltix_tx.wire.veltix import handshake
 from veltix_tx.wire.veltix.wire import HELLO_GAP
 
-from .markdown import as_markdown, table
+from .markdown import attributes, table
 
 _UNITS = {
     "hello_size": "bytes",
     "json_hello_size": "bytes",
+    "values": "values",
     "protocol_errors": "frames",
     "inflight": "messages",
     "pending": "requests",
@@ -51,6 +50,7 @@ _UNITS = {
     "frame": "seconds",
     "ping_interval": "seconds",
     "ping_timeout": "seconds",
+    "idle": "seconds",
     "handler": "seconds",
     "slow_handler": "seconds",
     "max_retries": "tries",
@@ -60,7 +60,7 @@ _UNITS = {
     "stable_after": "seconds",
     "jitter": "yes or no",
     "after_refusal": "yes or no",
-    "wire": "a release",
+    "wire": "a wire",
     "max_message_size": "bytes",
     "handshake_timeout": "seconds",
     "limits": "`Limits`",
@@ -90,16 +90,6 @@ _UNITS = {
 """Every setting must be named here, so that a new one gets its unit written down."""
 
 
-def _attributes(thing: type) -> dict[str, str]:
-    """Return the ``Attributes:`` section of a class and its bases."""
-    found: dict[str, str] = {}
-    for each in reversed(thing.__mro__):
-        section = inspect.cleandoc(each.__doc__ or "").partition("Attributes:\n")[2]
-        for name, text in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
-            found[name] = as_markdown(re.sub(r"\s+", " ", text))
-    return found
-
-
 def _default(field: object) -> str:
     if field.default is not MISSING:  # type: ignore[attr-defined]
         value = field.default  # type: ignore[attr-defined]
@@ -114,7 +104,7 @@ def settings_tables() -> str:
     """Every setting with its unit and default."""
     blocks = []
     for thing in (settings.ServerConfig, settings.ClientConfig, limits.Limits, limits.Timeouts, settings.RetryPolicy):
-        described = _attributes(thing)
+        described = attributes(thing)
         rows = [[f"`{each.name}`", _UNITS[each.name], _default(each), described[each.name]] for each in fields(thing)]
         blocks.append(f"## {thing.__name__}\n\n{table(['setting', 'unit', 'default', 'meaning'], rows)}")
     return "\n\n".join(blocks)
@@ -222,6 +212,9 @@ _WHY = {
     "REJECTED": "`on_connect` failed, or refused the session with `Rejected`; `cause` says why",
     "PING_TIMEOUT": "the peer was silent, and did not answer a ping either",
     "IDENTITY_EXPIRED": "its peer's identity has come to its end, and was not renewed",
+    "COMPLETED": "each side has sent the one message of its wire; a client does not try again",
+    "UNANSWERED": "this side gave a request up on a wire where a late reply could not be told from the next one",
+    "IDLE": "the peer of a wire without pings was silent for `timeouts.idle`",
     "TLS_FAILED": "one side refuses the other's certificate, or does not speak TLS; `cause` says which",
 }
 

@@ -26,6 +26,16 @@ def sentence(docstring: str) -> str:
     return as_markdown(re.split(r"(?<=[.])\s", paragraph)[0].rstrip(".") + ".")
 
 
+def attributes(thing: type) -> dict[str, str]:
+    """Return the ``Attributes:`` section of a class and its bases."""
+    found: dict[str, str] = {}
+    for each in reversed(thing.__mro__):
+        section = inspect.cleandoc(each.__doc__ or "").partition("Attributes:\n")[2]
+        for name, text in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
+            found[name] = as_markdown(re.sub(r"\s+", " ", text))
+    return found
+
+
 def as_markdown(text: str) -> str:
     """Return docstring text as Markdown: roles and double backquotes become single ones."""
     text = re.sub(r":[a-z]+:`([^`<]*) <[^`]*>`", r"`\1`", text)

@@ -10,7 +10,20 @@ from .markdown import sentence
 
 PACKAGE = Path(__file__).resolve().parents[2] / "veltix_tx"
 
-_ORDER = ("wire", "wire/veltix", "net", "net/shared", "net/transport", "net/session", "net/connection", "app", "", "logs")
+_ORDER = (
+    "wire",
+    "wire/veltix",
+    "wire/netconduit",
+    "wire/plain",
+    "net",
+    "net/shared",
+    "net/transport",
+    "net/session",
+    "net/connection",
+    "app",
+    "",
+    "logs",
+)
 """Rooms from the lowest floor up; others follow by name."""
 
 _WHOLE = ("benchmark",)

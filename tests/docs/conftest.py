@@ -212,6 +212,10 @@ def shell_lines(fence: str) -> list[str]:
     return [line for line in fence.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
 
 
+_OTHER_WIRE = re.compile(r"\b(?:lines@|Lines\(|netconduit@|Netconduit\()")
+"""What says that not all ports of a program speak Veltix, so that no ping can ask them."""
+
+
 class Page:
     """A page of the documentation, run from top to bottom as a reader would.
 
@@ -292,8 +296,8 @@ class Page:
 
     def _serve(self, line: str, words: list[str], text: str) -> None:
         app = words[words.index("--app") + 1].split(":")[0] + ".py" if "--app" in words else ""
-        named = set(re.findall(r"(?:(\d\.\d+\.\d+)@)?(?:tcp:|tls:|--port |port=)(\d{4,5})", line))
-        named = named or set(re.findall(r"(?:(\d\.\d+\.\d+)@)?(?:tcp:|port=)(\d{4,5})", text or self.files.get(app, "")))
+        named = set(re.findall(r"(?:([\w.-]+)@)?(?:tcp:|tls:|--port |port=)(\d{4,5})", line))
+        named = named or set(re.findall(r"(?:([\w.-]+)@)?(?:tcp:|port=)(\d{4,5})", text or self.files.get(app, "")))
         sockets = set(re.findall(r"unix:([\w.]+)", line + text))
         pinned = re.search(r"""wire[= ]"?(\d[\d.]+)""", line + text)
         assert named or sockets, f"no port in {line!r} nor in what it runs"
@@ -303,7 +307,8 @@ class Page:
                 program.stop()
         program = self._runner.start(line)
         self.servers.append((taken, program))
-        if {"--tls-cert", "--tokens"} & set(words) or "authenticate=" in text + self.files.get(app, ""):  # nobody pings it
+        silent = {"--tls-cert", "--tokens"} & set(words) or "authenticate=" in text + self.files.get(app, "")
+        if silent or _OTHER_WIRE.search(line + text):  # nobody pings it
             for _, port in named:
                 program.wait_for(rf"speaks .*:{port}\b")
             return

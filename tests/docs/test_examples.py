@@ -168,3 +168,28 @@ def test_orders_are_values_and_the_shop_says_what_is_wrong(runner):
     assert "sold_out: too few of ink {'left': 2}" in runner.run(f"python 11_typed.py order ink 3 {port}")
     said = runner.run(f"python 11_typed.py order pen many {port}")
     assert "invalid_content: not Order in JSON: Expected `int`, got `str` at $.count" in said
+
+
+def test_a_line_from_a_device_reaches_an_operator(runner):
+    """One server has a wire for devices and one for operators; each hears what is its own."""
+    server = runner.start("python 12_lines.py 0 0")
+    devices = server.wait_for(rf"devices: {LISTENING}")[1]
+    operator = runner.start(f"veltix listen 127.0.0.1:{server.wait_for(f'operators: {LISTENING}')[1]}")
+    operator.wait_for("connected")
+
+    assert runner.run(f"veltix send 127.0.0.1:{devices} --wire lines 'ALARM kitchen' --wait") == "ACK, 1 told\n"
+    operator.wait_for("200 alarm in kitchen")
+    assert runner.run(f"veltix send 127.0.0.1:{devices} --wire lines BEAT --wait") == "ACK\n"
+
+
+def test_temperatures_go_over_netconduits_wire(runner):
+    """A measurement is answered with a summary; without the password nothing is."""
+    serve = "VELTIX_PASSWORD=secret python 13_netconduit.py serve"
+    port = runner.start(f"{serve} 0").wait_for(LISTENING)[1]
+    measure = "VELTIX_PASSWORD=secret python 13_netconduit.py measure"
+    assert "1 at attic, 20.0 on average" in runner.run(f"{measure} attic 20 {port}")
+    assert "2 at attic, 21.0 on average" in runner.run(f"{measure} attic 22 {port}")
+    refused = runner.start(f"VELTIX_PASSWORD=wrong python 13_netconduit.py measure attic 99 {port}")
+    refused.wait_for("AuthenticationFailed: the server refused the password")
+    refused.process.wait(10)
+    runner.started.remove(refused)

@@ -6,6 +6,7 @@ import inspect
 import re
 from pkgutil import resolve_name
 
+from zope.interface import implementedBy
 from zope.interface.interface import InterfaceClass
 
 _FOR_ROOMS = {"veltix_tx.VeltixServerFactory", "veltix_tx.VeltixClientFactory", "veltix_tx.VeltixProtocol"}
@@ -26,7 +27,12 @@ def _own_members(kind):
     """Return the public methods and properties that a class has from this package, and from no library's class or interface."""
     ours = [each for each in kind.__mro__ if each.__module__.startswith("veltix_tx")]
     found = {name for each in ours for name, member in vars(each).items() if _is_called(member) and not name.startswith("_")}
-    return found - {name for each in kind.__mro__ if each not in ours for name in dir(each)}
+    theirs = [each for each in implementedBy(kind).flattened() if not each.__module__.startswith("veltix_tx")]
+    return (
+        found
+        - {name for each in kind.__mro__ if each not in ours for name in dir(each)}
+        - {name for each in theirs for name in each}
+    )
 
 
 def _is_called(member):

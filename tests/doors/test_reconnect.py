@@ -600,7 +600,7 @@ def test_disconnect_waits_for_an_earlier_connection_too() -> None:
     story.connect()
     old = story.client.session
     assert old is not None
-    old._transport.transport.loseConnection = lambda: None  # type: ignore[attr-defined]  # its peer takes its time
+    old._transport.transport.loseWriteConnection = lambda: None  # type: ignore[attr-defined]  # its peer takes its time
     gone: list[Any] = []
     old.disconnect().addCallback(gone.append)
     assert story.network.result(story.client.connect()) is not old

@@ -156,6 +156,82 @@ def test_a_servers_own_endpoints_are_not_silently_kept(folder: Path, option: str
     assert next(iter(service)).config.endpoints == ("tcp:7778",)
 
 
+NETCONDUIT = ("--listen", "tcp:9001", "--listen", "netconduit@tcp:9002")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        NETCONDUIT,
+        ("--listen", "tcp:9001", "--wire", "netconduit"),
+        ("--wire", "netconduit"),
+        ("--app", "tap_app:server"),
+    ],
+    ids=["endpoint", "wire of an endpoint", "wire", "the app's own endpoints"],
+)
+@pytest.mark.parametrize("given", ["file", "environment", "both"])
+def test_a_password_reaches_the_listeners_that_ask_for_one(
+    given: str, arguments: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--password-file, or without it VELTIX_PASSWORD, is the password of netconduit's listeners, and of no others."""
+    app = (
+        "from veltix_tx import Auto, Server\nserver = Server(endpoints=('netconduit@tcp:9002', 'tcp:9001', (Auto(), 'tcp:9003')))\n"
+    )
+    (folder / "tap_app.py").write_text(app)
+    (folder / "password").write_bytes("gehe\u00efm \r\nand more\n".encode())
+    if given != "file":
+        monkeypatch.setenv("VELTIX_PASSWORD", "other" if given == "both" else "gehe\u00efm ")
+    file = () if given == "environment" else ("--password-file", "password")
+    service: Any = makeService(options(*arguments, *file), MemoryReactorClock())
+    (server,) = list(service)
+    wires: list[Any] = [place.wire for place in server._places]
+    assert [wire.password for wire in wires if wire.name == "netconduit"] == ["gehe\u00efm "]
+    assert "geh" not in repr(wires) + repr(server)
+
+
+def test_a_password_of_the_environment_may_be_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """VELTIX_PASSWORD without a listener that asks for it changes nothing."""
+    monkeypatch.setenv("VELTIX_PASSWORD", "secret")
+    assert started().tcpServers[0][1].config.wire.name == "auto"
+
+
+def test_an_app_that_authenticates_needs_no_password(folder: Path) -> None:
+    """A server with an ``authenticate`` of its own may listen for netconduit without a password."""
+    (folder / "tap_app.py").write_text("from veltix_tx import Server\nserver = Server(authenticate=lambda credentials: None)\n")
+    service: Any = makeService(options("--app", "tap_app:server", "--listen", "netconduit@tcp:9002"))
+    (server,) = list(service)
+    assert [place.wire.password for place in server._places] == [None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "said"),
+    [
+        (NETCONDUIT, None, "--password-file: it must be given, or VELTIX_PASSWORD set"),
+        (("--wire", "netconduit"), None, "--password-file: it must be given"),
+        ((*NETCONDUIT, "--password-file", "absent"), None, "--password-file absent: it must be a file with a password"),
+        ((*NETCONDUIT, "--password-file", "."), None, "--password-file .: it must be a file with a password"),
+        ((*NETCONDUIT, "--password-file", "password"), b"", "on its first line"),
+        ((*NETCONDUIT, "--password-file", "password"), b"\nsecret", "on its first line"),
+        ((*NETCONDUIT, "--password-file", "password"), b"\xff\n", "a text of UTF-8"),
+        (("--password-file", "password"), b"secret", "left out: no listener asks for a password, as netconduit@tcp:8090 does"),
+    ],
+)
+def test_a_mistake_with_a_password_is_one_line(
+    arguments: tuple[str, ...], content: bytes | None, said: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password that is missing, cannot be read or is of no use ends in one line, which never has it in it."""
+    monkeypatch.delenv("VELTIX_PASSWORD", raising=False)
+    if content is not None:
+        (folder / "password").write_bytes(content)
+    with pytest.raises(SystemExit) as caught:
+        makeService(options(*arguments), MemoryReactorClock())
+    text = str(caught.value)
+    assert text.startswith("twistd veltix: ")
+    assert said in text
+    assert "\n" not in text
+    assert "secret" not in text
+
+
 @pytest.mark.parametrize("text", ["application = Echo()", "application = Echo", "def application(): return Echo()"])
 def test_an_application_is_served(folder: Path, text: str) -> None:
     """--app module:object takes an application, its class or a function that makes one."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.wires import Objects, Texts
 from veltix_tx import Client, DisconnectReason, MessageRegistry, MessageType, Server
-from veltix_tx.errors import AuthenticationFailed, LocalProtocolError
+from veltix_tx.errors import AuthenticationFailed, LocalProtocolError, QueueFull
 from veltix_tx.limits import Limits
 from veltix_tx.testing import MemoryNetwork
 from veltix_tx.wire.messages import Response
@@ -148,6 +148,80 @@ def test_the_heartbeat_does_not_ask_a_peer_that_cannot_answer(pair: Callable[...
     assert client.is_connected
 
 
+@both
+def test_a_message_without_a_route_is_dropped_and_counted(pair: Callable[..., Pair]) -> None:
+    """A wire without error replies tells the peer nothing; the message is counted, and the session goes on."""
+    network, server, client, kind = pair()
+    network.serve(server)
+    network.connect(client)
+    client.send(kind, SAID[pair])
+    network.pump()
+
+    assert server.counters["unhandled"] == server.counters[f"unhandled_{kind.name}"] == 1
+    assert client.is_connected
+
+
+@both
+def test_a_full_server_refuses_the_next_client(pair: Callable[..., Pair]) -> None:
+    """``max_connections`` holds on every wire: the next client has no session, or one that ends at once."""
+    network, server, client, _ = pair(max_connections=1)
+    network.serve(server)
+    network.connect(client)
+    peer = network.dial()
+    network.advance(10)
+
+    assert peer.closed
+    assert server.counters["closed_server_full"] == 1
+    assert len(server.clients) == 1
+
+
+def framed(body: bytes) -> bytes:
+    """Return the bytes of a message of the wire of objects."""
+    return len(body).to_bytes(4, "big") + body
+
+
+MALFORMED = {texts: b"\xff\n", objects: framed(b'["none", {}]')}
+
+
+@both
+def test_rejected_frames_are_counted_against_the_peer(pair: Callable[..., Pair]) -> None:
+    """``limits.protocol_errors`` holds on every wire: a peer with more rejected frames than that is closed."""
+    network, server, client, _ = pair(limits=Limits(protocol_errors=3))
+    network.serve(server)
+    network.connect(client)
+    (session,) = server.clients
+    raw = network.dial()
+    if pair is objects:
+        raw.send(framed(b'["token", {"token": "secret"}]'))
+    raw.send(MALFORMED[pair] * 3)
+    assert server.counters["frames_refused"] == 3
+    assert not raw.closed
+    raw.send(MALFORMED[pair])
+
+    assert server.counters["closed_protocol_error"] == 1
+    assert session.closed is None
+
+
+@both
+def test_a_peer_that_does_not_read_is_refused_more(pair: Callable[..., Pair]) -> None:
+    """``limits.write_hard`` holds on every wire: what a peer does not take is queued so far and no further."""
+    network, server, client, kind = pair(limits=Limits(write_low=10, write_high=100, write_hard=200))
+    network.serve(server)
+    network.connect(client)
+    (session,) = server.clients
+    session._flow.pauseProducing()
+
+    def fill() -> None:
+        for _ in range(50):
+            session.send(kind, SAID[pair])
+
+    with pytest.raises(QueueFull):
+        fill()
+
+    assert server.broadcast(kind, SAID[pair], slow="drop") == 0
+    assert session.broadcasts_dropped == 1
+
+
 def test_the_identity_is_what_authenticate_returned() -> None:
     """A handshake that authenticates asks the server's hook; the session has what that returned."""
     network, server, client, _ = objects()
@@ -181,8 +255,7 @@ def test_nothing_is_handled_before_the_peer_is_let_in() -> None:
     seen: list[object] = []
     server.register_route(order, lambda session, message: seen.append(message))
     network.serve(server)
-    body = b'["order", {}]'
-    network.dial().send(len(body).to_bytes(4, "big") + body)
+    network.dial().send(framed(b'["order", {}]'))
     network.pump()
 
     assert seen == []

@@ -21,7 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from tests.support.ports import free_port
-from veltix_tx import MessageRegistry, MessageType, Server, Session
+from veltix_tx import MessageRegistry, MessageType, Netconduit, Server, Session
 from veltix_tx._version import __version__
 from veltix_tx.cli import STATUSES
 from veltix_tx.wire.veltix import codec
@@ -72,6 +72,44 @@ async def test_ping_pinned_to_a_release(wire: str, server: Any, veltix: Any) -> 
     process = veltix("ping", server.where, "--count", "1", "--wire", wire)
     assert await process.exited == 0, process.err
     assert process.out.startswith(b"1: ")
+
+
+async def test_a_server_that_asks_for_a_password_gets_it(
+    veltix: Any, tmp_path: Path, finish: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--password-file, or VELTIX_PASSWORD, holds the password for a netconduit server; a wrong one, or none, is one line."""
+    server = Server(port=0, host="127.0.0.1", types=MessageRegistry(), wire=Netconduit("secret"))
+    server.startService()
+    where = f"127.0.0.1:{server.port}"
+    (tmp_path / "right").write_text("secret\n")
+    (tmp_path / "wrong").write_text("wrong\n")
+
+    async def ping(*options: str) -> tuple[int, str]:
+        process = veltix("ping", where, "--count", "1", *options)
+        return await process.exited, process.err.decode().splitlines()[-1] if process.err else process.out.decode()
+
+    over = ("--wire", "netconduit")
+    try:
+        status, said = await ping(*over, "--password-file", "right")
+        assert (status, said[:3]) == (0, "1: ")
+        assert await ping(*over, "--password-file", "wrong") == (
+            1,
+            f"veltix: {where}: the server refused the password: 'Invalid password'",
+        )
+        status, said = await ping(*over)
+        assert (status, said) == (
+            2,
+            "Error: --password-file: a server of netconduit asks for one (VELTIX_PASSWORD can hold it, too)",
+        )
+        status, said = await ping(*over, "--password-file", "absent")
+        assert status == 2
+        assert "--password-file absent: it must be a file" in said
+        status, said = await ping("--password-file", "right")
+        assert (status, said) == (2, "Error: --password-file: a server of wire auto asks for none")
+        monkeypatch.setenv("VELTIX_PASSWORD", "secret")
+        assert (await ping(*over))[0] == 0
+    finally:
+        await server.stopService()
 
 
 async def test_send_waits_for_the_reply_and_escapes_it(server: Any, veltix: Any) -> None:

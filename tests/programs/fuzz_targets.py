@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -19,11 +19,21 @@ from typing import Any
 
 from veltix_tx.encodings import decode_json, decode_utf8
 from veltix_tx.errors import InvalidContent, RemoteProtocolError, VeltixError
+from veltix_tx.limits import Limits
 from veltix_tx.wire.contents import FORMATS, content_codec
 from veltix_tx.wire.credentials import Token
-from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, PingsAnswered, RejectReason
-from veltix_tx.wire.interface import Role
-from veltix_tx.wire.messages import MessageRegistry, Response
+from veltix_tx.wire.events import (
+    AuthenticationRequested,
+    ConnectionFailed,
+    Event,
+    FrameRejected,
+    HandshakeCompleted,
+    PingsAnswered,
+    RejectReason,
+)
+from veltix_tx.wire.interface import Role, WireContext
+from veltix_tx.wire.messages import CALL, MessageRegistry, Response
+from veltix_tx.wire.netconduit.wire import Netconduit
 from veltix_tx.wire.veltix.connection import State, VeltixConnection
 from veltix_tx.wire.veltix.frames import FrameDecoder
 from veltix_tx.wire.veltix.layouts import ALL_LAYOUTS, W62, Layout
@@ -212,6 +222,64 @@ def _as_json(message: object) -> bytes:
     return len(text).to_bytes(2, "big") + text
 
 
+# netconduit
+
+_PASSWORD = "secret"
+
+
+def _netconduit(role: Role, data: bytes) -> None:
+    """A netconduit connection in either role: the same for every chunking, within its limits, and no echo of much from little."""
+    if len(data) < CHOSEN_BY:
+        return
+    limit = max(128, _SIZES[data[1] % len(_SIZES)])  # no setting is lower
+    password = None if data[1] >= 200 and role is Role.SERVER else _PASSWORD
+    stream = data[CHOSEN_BY:]
+    results = []
+    for chunks in ([stream], _cut(stream, data[2])):
+        context = WireContext(
+            calendar_ms=lambda: 1_795_000_000_000,
+            uptime_ms=lambda: 1_000_000,
+            getrandbits=lambda bits: _REQUEST_ID,
+            types=_types(),
+            limits=Limits(values=300),
+            max_message_size=limit,
+        )
+        side = Netconduit(password, compress=data[1] % 2 == 0).connect(role, context, round_trip=0.0, encrypted=False)
+        side.start()
+        heard: list[Any] = []
+        pings = 0
+        for chunk in chunks:
+            assert side.state.name != "FAILED" or side.receive_data(chunk, 0) == []
+            events = side.receive_data(chunk, 1_795_000_000_000)
+            assert side.buffered_size <= side.incoming_size <= max(limit, 4096 + 32)
+            for event in events:
+                if isinstance(event, PingsAnswered):
+                    pings += event.count
+                elif isinstance(event, Response) and event.type is CALL:
+                    with suppress(InvalidContent):
+                        assert side.rpc.decode_call(event.content).method
+                elif isinstance(event, AuthenticationRequested):
+                    heard += _seen(side.accept())
+            heard += _seen(event for event in events if not isinstance(event, PingsAnswered))
+        out = b"".join(side.data_to_send())
+        assert len(out) <= 8 * len(stream) + _ROOM_FOR_HELLOS, "it says much more than it hears"
+        results.append((heard, pings, out, side.state, side.incoming_size if side.state.name == "READY" else 0))
+    if password is not None:  # else what comes before the verdict, which is given between two reads, is refused
+        assert repr(results[0]) == repr(results[1]), "the chunking makes a difference"  # a NaN equals nothing
+
+
+def _conversations(role: Role) -> list[bytes]:
+    """Return what real peers of a role said, and more."""
+    vectors = json.loads((Path(__file__).parents[1] / "wire" / "netconduit" / "vectors.json").read_text())
+    speaker = "client" if role is Role.SERVER else "server"
+    synthetic = b"".join(bytes.fromhex(each["frame_hex"]) for each in vectors["synthetic"].values())
+    found = []
+    for recorded in vectors["captured"].values():
+        opening, *rest = (bytes.fromhex(each["frame_hex"]) for each in recorded[speaker])
+        found += [bytes([0, 2, 3]) + opening + b"".join(rest), bytes([0, 201, 9]) + opening + synthetic]
+    return found
+
+
 # Above the wire
 
 
@@ -367,6 +435,8 @@ TARGETS: dict[str, Target] = {
     "client-handshake": partial(_connection, Role.CLIENT, ready=False),
     "server-connection": partial(_connection, Role.SERVER, ready=True),
     "client-connection": partial(_connection, Role.CLIENT, ready=True),
+    "netconduit-server": partial(_netconduit, Role.SERVER),
+    "netconduit-client": partial(_netconduit, Role.CLIENT),
     "contents": contents,
     "server": server,
     "authentication": authentication,
@@ -389,6 +459,15 @@ DICTIONARY = (
         b"1e999",
     ),
     *(b'"v"', b'"pv"', b'"meta"', b'"error"', b'"result"', b'"ok"', b'"1.0"', b'"layouts"', b'"layout"', b'"W22"', b'"id_window"'),
+    *(
+        b"CNDT\1\0\0\1",
+        b"CNDT\1\0\0\2\0\1",
+        b"\x82\xa4type\xa1x\xa4data",
+        b"\xc1",
+        b"\x81\1\2",
+        b"\xdf\xff\xff\xff\xff",
+        b"\x91" * 600,
+    ),
     *(b"\0\x64", b'"features"', b'"errors"', b'"code"', b'"message"'),
     *(b"\0\x6e", b'"identity"', b'"credentials"', b'"token"', b'"name"', b'"password"', b'"good"', b'"authentication_failed"'),
     *(release.announces.encode() for release in RELEASES.values() if release.announces),
@@ -402,6 +481,8 @@ def seeds(name: str) -> list[bytes]:
         return [b'{"a": [1, 2.5, null, "x"]}', b"text", b"[" * 100, b"1" * 5000, b"\xff\xfe", b'"\\ud800"', b"NaN", b"-1e999"]
     if name == "authentication":
         return [bytes([0, settings, cut]) + said for said in _presented() for settings in (1, 130) for cut in (0, 2, 9)]
+    if name.startswith("netconduit"):
+        return _conversations(Role.SERVER if "server" in name else Role.CLIENT)
     vectors = json.loads((Path(__file__).parents[1] / "wire" / "veltix" / "vectors.json").read_text())
     found = []
     for release, recorded in vectors["sessions"].items():

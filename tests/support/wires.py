@@ -20,7 +20,7 @@ from veltix_tx.errors import (
     RemoteProtocolError,
 )
 from veltix_tx.wire.credentials import Password, Token
-from veltix_tx.wire.events import AuthenticationRequested, ConnectionFailed, Event, HandshakeCompleted
+from veltix_tx.wire.events import AuthenticationRequested, ConnectionFailed, Event, FrameRejected, HandshakeCompleted, RejectReason
 from veltix_tx.wire.interface import Role, WireConnection, WireContext
 from veltix_tx.wire.messages import MessageType, Response
 from veltix_tx.wire.peer import Peer
@@ -30,9 +30,10 @@ __all__ = ["Objects", "Text", "Texts"]
 
 
 class _Connection:
-    """Framing and bookkeeping that both wires share; each reads and writes its own messages."""
+    """Bookkeeping that both wires share; each begins, reads and writes in its own way."""
 
-    compiled = supports_requests = supports_ping = marks_requests = False
+    name = ""
+    compiled = supports_requests = supports_ping = marks_requests = in_order_replies = half_closes = False
     rpc = None
     handshake_fault = None
     beginning = b""
@@ -46,7 +47,7 @@ class _Connection:
         self._role, self._context = role, context
         self._buffer = b""
         self._out: list[bytes] = []
-        self._open = True
+        self._begun = self._failed = self._lost = self._asking = False
 
     @property
     def buffered_size(self) -> int:
@@ -54,8 +55,39 @@ class _Connection:
 
     incoming_size = buffered_size
 
+    def start(self) -> list[Event]:
+        self._begin()
+        return []
+
+    def refuse(self) -> None:
+        if self._role is Role.CLIENT:
+            raise LocalProtocolError("only a server refuses a peer")
+        self._begin()
+        self.connection_lost()
+
     def connection_lost(self) -> None:
-        self._open, self._buffer = False, b""
+        self._begun = self._lost = True
+        self._buffer = b""
+
+    def receive_data(self, data: bytes, received_at: int) -> list[Event]:
+        if not self._begun:
+            raise LocalProtocolError("the connection has not begun")
+        if self._failed or self._lost:
+            return []
+        self._buffer += data
+        events: list[Event] = []
+        try:
+            self.read(events, received_at)
+        except RemoteProtocolError as error:
+            self._failed, self._buffer = True, b""
+            events.append(ConnectionFailed(error))
+        return events
+
+    def receive_eof(self, received_at: int) -> list[Event]:
+        return []
+
+    def read(self, events: list[Event], received_at: int) -> None:
+        raise NotImplementedError
 
     def data_to_send(self) -> list[bytes]:
         out, self._out = self._out, []
@@ -65,10 +97,13 @@ class _Connection:
         return []
 
     def accept(self) -> list[Event]:
-        raise LocalProtocolError("the connection waits for no verdict")
+        if not self._asking:
+            raise LocalProtocolError("the connection waits for no verdict")
+        self._asking = False
+        return []
 
     def reject(self) -> None:
-        raise LocalProtocolError("the connection waits for no verdict")
+        _Connection.accept(self)
 
     def present(self, credentials: Token | Password | None) -> list[Event]:
         raise LocalProtocolError("this wire has its own token")
@@ -76,14 +111,11 @@ class _Connection:
     def reauthenticate(self, credentials: Token | Password, request_id: int) -> int:
         raise LocalProtocolError("this wire has its own token")
 
-    def refuse(self) -> None:
-        self._out.append(b"full\n")
-
     def allocate_id(self, taken: Collection[int], wanted: int | None = None, given_up: GivenUpIds = NONE_GIVEN_UP) -> int:
-        raise LocalProtocolError("this wire has no request ids: only send() works on it")
+        raise LocalProtocolError(f"the wire {self.name} has no request ids: only send() works on it")
 
     def send_ping(self, request_id: int | None) -> None:
-        raise LocalProtocolError("this wire has no pings")
+        raise LocalProtocolError(f"the wire {self.name} has no pings")
 
     def reply_error(self, request_id: int, code: str = "", message: str = "", details: object = None) -> bool:
         return False
@@ -94,14 +126,31 @@ class _Connection:
         return sum(map(len, buffers))
 
     def send_encoded(self, buffers: list[bytes]) -> None:
+        if self._lost:
+            raise LocalProtocolError("the connection is closed")
         if self.peer is None:
             raise NotReady
-        if not self._open:
-            raise LocalProtocolError("the connection is closed")
         self._out += buffers
 
     def encode(self, message_type: MessageType, value: object, request_id: int | None = None) -> list[bytes]:
+        if self.peer is None and not self._lost:
+            raise NotReady
+        framed = self.frame(message_type, value)
+        if len(framed) > self.max_message_size:
+            raise MessageTooLarge(len(framed), self.max_message_size)
+        return [framed]
+
+    def frame(self, message_type: MessageType, value: object) -> bytes:
         raise NotImplementedError
+
+    def _begin(self) -> None:
+        if self._begun:
+            raise LocalProtocolError("the connection has begun already")
+        self._begun = True
+
+    def _ready(self) -> list[Event]:
+        self.peer = Peer(wire=self.name)
+        return [HandshakeCompleted(self.peer)]
 
 
 class Text(Response):
@@ -122,39 +171,47 @@ class Texts:
 
     type: MessageType
     name: str = "texts"
+    authenticates: bool = False
 
     def describe(self, *, encrypted: bool) -> str:
         return "texts, a line each"
+
+    def check(self, *, encrypted: bool, max_message_size: int) -> None:
+        pass
 
     def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> WireConnection:
         return _TextConnection(self.type, role, context)
 
 
 class _TextConnection(_Connection):
-    overhead = 1
+    name, overhead = "texts", 1
 
     def __init__(self, message_type: MessageType, role: Role, context: WireContext) -> None:
         super().__init__(role, context)
         self._type = message_type
 
     def start(self) -> list[Event]:
-        self.peer = Peer(wire="texts")
-        return [HandshakeCompleted(self.peer)]
+        return [*super().start(), *self._ready()]
 
-    def receive_data(self, data: bytes, received_at: int) -> list[Event]:
-        *lines, self._buffer = (self._buffer + data).split(b"\n") if self._open else [b""]
-        events: list[Event] = [Text(self._type, line, 0, 0, received_at) for line in lines]
-        if len(self._buffer) >= self.max_message_size:
-            self._open = False
-            events.append(ConnectionFailed(FrameTooLarge(len(self._buffer), self.max_message_size)))
-        return events
+    def read(self, events: list[Event], received_at: int) -> None:
+        *lines, self._buffer = self._buffer.split(b"\n")
+        for line in (*lines, self._buffer):
+            if len(line) >= self.max_message_size:
+                raise FrameTooLarge(len(line) + 1, self.max_message_size)
+            if line is not self._buffer:
+                events.append(self._message(line, received_at))
 
-    def encode(self, message_type: MessageType, value: object, request_id: int | None = None) -> list[bytes]:
+    def _message(self, line: bytes, received_at: int) -> Event:
+        try:
+            line.decode()
+        except ValueError:
+            return FrameRejected(RejectReason.MALFORMED)
+        return Text(self._type, line, 0, 0, received_at)
+
+    def frame(self, message_type: MessageType, value: object) -> bytes:
         if not isinstance(value, str):
             raise TypeError(f"a message of this wire is a text, not {type(value).__name__}")
-        if len(value.encode()) >= self.max_message_size:
-            raise MessageTooLarge(len(value.encode()) + 1, self.max_message_size)
-        return [value.encode() + b"\n"]
+        return value.encode() + b"\n"
 
 
 class Map(Response):
@@ -175,78 +232,80 @@ class Objects:
 
     token: str = ""
     name: str = "objects"
+    type: MessageType | None = None
+    authenticates: bool = True
 
     def describe(self, *, encrypted: bool) -> str:
         return "objects, with a token"
+
+    def check(self, *, encrypted: bool, max_message_size: int) -> None:
+        pass
 
     def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> WireConnection:
         return _ObjectConnection(self.token, role, context)
 
 
 class _ObjectConnection(_Connection):
-    overhead = 4
+    name, overhead = "objects", 4
 
     def __init__(self, token: str, role: Role, context: WireContext) -> None:
         super().__init__(role, context)
         self._token = token
 
     def start(self) -> list[Event]:
+        self._begin()
         if self._role is Role.CLIENT:
-            self._out += _pack("token", {"token": self._token})
+            self._out.append(_pack("token", {"token": self._token}))
         return []
 
+    def refuse(self) -> None:
+        super().refuse()
+        self._out.append(_pack("full", {}))
+
     def accept(self) -> list[Event]:
-        self._out += _pack("welcome", {})
+        super().accept()
+        self._out.append(_pack("welcome", {}))
         return self._ready()
 
     def reject(self) -> None:
-        self._out += _pack("refused", {})
+        super().reject()
+        self._out.append(_pack("refused", {}))
 
-    def receive_data(self, data: bytes, received_at: int) -> list[Event]:
-        events: list[Event] = []
-        self._buffer += data if self._open else b""
-        while len(self._buffer) >= 4 and self._open:
-            size = int.from_bytes(self._buffer[:4], "big")
+    def read(self, events: list[Event], received_at: int) -> None:
+        while len(self._buffer) >= 4:
+            size = 4 + int.from_bytes(self._buffer[:4], "big")
             if size > self.max_message_size:
-                self._open = False
-                events.append(ConnectionFailed(FrameTooLarge(size, self.max_message_size)))
-                break
-            if len(self._buffer) < 4 + size:
-                break
-            body, self._buffer = self._buffer[4 : 4 + size], self._buffer[4 + size :]
+                raise FrameTooLarge(size, self.max_message_size)
+            if len(self._buffer) < size:
+                return
+            body, self._buffer = self._buffer[4:size], self._buffer[size:]
             try:
                 name, content = json.loads(body)
-                events += self._take(str(name), content, received_at)
-            except (ValueError, RemoteProtocolError) as error:
-                self._open = False
-                failed = error if isinstance(error, RemoteProtocolError) else RemoteProtocolError(f"no pair: {error}")
-                events.append(ConnectionFailed(failed))
-        return events
+            except (ValueError, TypeError, RecursionError) as error:
+                raise RemoteProtocolError(f"no pair: {error}") from None
+            events += self._event(str(name), content, received_at)
 
-    def _take(self, name: str, content: object, received_at: int) -> list[Event]:
-        if self.peer is None and self._role is Role.SERVER and name == "token":
+    def _event(self, name: str, content: object, received_at: int) -> list[Event]:
+        if self.peer is not None:
+            known = self._context.types.named(name)
+            if known is None:
+                return [FrameRejected(RejectReason.UNKNOWN_TYPE)]
+            return [Map(known, json.dumps(content).encode(), 0, 0, received_at)]
+        if self._role is Role.SERVER and name == "token" and not self._asking:
+            self._asking = True
             return [AuthenticationRequested(content)]
-        if self.peer is None and self._role is Role.CLIENT and name == "welcome":
+        if self._role is Role.CLIENT and name == "welcome":
             return self._ready()
-        if self.peer is None and self._role is Role.CLIENT and name == "refused":
-            raise AuthenticationFailed("the server refused the token")
-        if self.peer is None:
-            raise MalformedHello(f"{name!r} came before the handshake was complete")
-        message_type = self._context.types.named(name)
-        if message_type is None:
-            raise RemoteProtocolError(f"{name!r} is no type of this side")
-        return [Map(message_type, json.dumps(content).encode(), 0, 0, received_at)]
+        if self._role is Role.CLIENT and name in ("refused", "full"):
+            raise AuthenticationFailed(f"the server says {name}")
+        raise MalformedHello(f"{name!r} came before the handshake was complete")
 
-    def _ready(self) -> list[Event]:
-        self.peer = Peer(wire="objects")
-        return [HandshakeCompleted(self.peer)]
-
-    def encode(self, message_type: MessageType, value: object, request_id: int | None = None) -> list[bytes]:
+    def frame(self, message_type: MessageType, value: object) -> bytes:
         if not isinstance(value, dict):
             raise TypeError(f"a message of this wire is a map, not {type(value).__name__}")
         return _pack(message_type.name, value)
 
 
-def _pack(name: str, content: object) -> list[bytes]:
+def _pack(name: str, content: object) -> bytes:
     body = json.dumps([name, content]).encode()
-    return [len(body).to_bytes(4, "big") + body]
+    return len(body).to_bytes(4, "big") + body

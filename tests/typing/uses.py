@@ -27,6 +27,7 @@ from veltix_tx import (
     Limits,
     MessageRegistry,
     MessageType,
+    Netconduit,
     Password,
     Plugin,
     RemoteError,
@@ -87,7 +88,7 @@ server = Server("0.0.0.0:8080")
 server = Server(ServerConfig(port=8080), max_connections=-1)
 server = Server(ServerConfig(), 8080, types=TYPES, limits=Limits(inflight=8), timeouts=Timeouts(handler=math.inf))
 server = Server(endpoint="tcp:8080", wire="1.6.3", buffer_size=BufferSize.LARGE, max_workers=8)
-server = Server(endpoints=("tcp:8080", "1.9.0@tcp:8090"))
+server = Server(endpoints=("tcp:8080", "1.9.0@tcp:8090", (Netconduit("secret"), "tcp:8091")))
 server = Server(port=8443, tls_cert="cert.pem", tls_key=Path("key.pem"))
 server.configure(port=0, host="::", max_connection=3)
 server.configure(ServerConfig())
@@ -141,6 +142,7 @@ client = Client("[::1]:8080")
 client = Client("example.org", 8443, tls=True, tls_ca=Path("ca.pem"), tls_name="chat.example.org")
 client = Client(ClientConfig(server_addr="h", port=1), retry=RetryPolicy(max_retries=3))
 client = Client("h", port=1, retry=3, retry_delay=0.5, wire=Auto(long_headers=True), types=TYPES)
+client = Client("h", wire=Netconduit(password="secret", compress=True))
 client = Client(endpoint="unix:veltix.sock")
 client.configure(server_addr="h", port=2, endpoint=None)
 

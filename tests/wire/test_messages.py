@@ -278,6 +278,23 @@ def test_responses_are_equal_only_to_themselves() -> None:
     assert len({first, second}) == 2
 
 
+def test_a_type_is_found_by_its_name() -> None:
+    """The first type of a name is the one that wires with names find, until it is taken back; then the next one is."""
+    registry = MessageRegistry()
+    first, second = (MessageType(code, "chat", registry=registry) for code in (200, 201))
+    alone = MessageType(name="alone", registry=registry)
+    assert registry.named("chat") is first
+    assert registry.named("alone") is alone
+    assert registry.unregister(second)
+    assert registry.named("chat") is first
+    registry.register(second)
+    assert registry.unregister(first)
+    assert registry.named("chat") is second
+    assert registry.unregister(second)
+    assert registry.named("chat") is None
+    assert registry.named("else") is None
+
+
 # Types with values
 
 

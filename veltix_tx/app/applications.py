@@ -23,9 +23,9 @@ class Echo:
     def connected(self, session: Session) -> None:
         """Nothing to do."""
 
-    def received(self, session: Session, message: Response) -> bytes:
-        """Return the content."""
-        return message.content
+    def received(self, session: Session, message: Response) -> object:
+        """Return the content, as the value that its wire carries."""
+        return message.value
 
     def disconnected(self, session: Session, reason: SessionClosed) -> None:
         """Nothing to do."""
@@ -45,7 +45,7 @@ class Relay:
 
     def received(self, session: Session, message: Response) -> None:
         """Pass the message on."""
-        self._hub.broadcast(message.type, message.content, exclude=[session])
+        self._hub.broadcast(message.type, message.value, exclude=[session])
 
     def disconnected(self, session: Session, reason: SessionClosed) -> None:
         """Nothing to do: the hub lets go of it."""

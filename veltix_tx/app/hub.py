@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from veltix_tx.errors import QueueFull, SessionClosed, SettingsError
+from veltix_tx.errors import QueueFull, SessionClosed, SettingsError, StreamEnded
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.session.tags import Watcher, check_names
 from veltix_tx.wire.messages import BytesLike, MessageType, Request, T, parts_of
@@ -130,7 +130,7 @@ class Hub:
             for session in group:
                 try:
                     session._send_encoded(buffers, size)
-                except SessionClosed:  # noqa: PERF203 (some are, and others are closed while these were sent to)
+                except (SessionClosed, StreamEnded):  # noqa: PERF203 (some are, and others are closed while these were sent to)
                     sent -= 1
                 except QueueFull:
                     sent -= 1

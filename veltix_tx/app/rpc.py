@@ -117,12 +117,12 @@ class Methods:
         try:
             result = method.call(session, call)
             if not isinstance(result, LATER):
-                return Request(RESULT, codec.encode_result(result))
+                return Request(RESULT, codec.encode_result(call.method, result))
         except RpcError:
             raise
         except Exception:
             raise StepFailed(method.title, Failure()) from None
-        running = as_deferred(result).addCallback(_packed, codec).addErrback(_failed, method.title)
+        running = as_deferred(result).addCallback(_packed, codec, call.method).addErrback(_failed, method.title)
         own = session._handler_seconds if method.timeout is None else method.timeout
         deadline = math.inf if call.timeout_ms is None else call.timeout_ms / 1000
         limited = TimeLimited(min(own, deadline), running, cancellable=codec.cancels, deadline=deadline < own)
@@ -135,8 +135,8 @@ class Methods:
         return [method.describe() for name, method in self._methods.items() if name != DISCOVER]
 
 
-def _packed(result: object, codec: RpcCodec) -> Request[Any, Any]:
-    return Request(RESULT, codec.encode_result(result))
+def _packed(result: object, codec: RpcCodec, method: str) -> Request[Any, Any]:
+    return Request(RESULT, codec.encode_result(method, result))
 
 
 def _failed(failure: Failure, title: str) -> Failure:

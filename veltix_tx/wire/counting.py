@@ -38,6 +38,12 @@ class CountingConnection:
         self.messages_in += sum(isinstance(event, Response) for event in events)
         return events
 
+    def receive_eof(self, received_at: int) -> list[Event]:
+        """Count the message that the end of the stream completes."""
+        events = self._connection.receive_eof(received_at)
+        self.messages_in += sum(isinstance(event, Response) for event in events)
+        return events
+
     def send(self, message_type: MessageType, value: object, request_id: int | None = None) -> int:
         """Count a message that was queued."""
         size = self._connection.send(message_type, value, request_id)

@@ -147,13 +147,15 @@ class FrameRejected:
 
     Attributes:
         reason: why.
-        code: the type code its header claimed, -1 for garbage.
+        code: the type code its header claimed, -1 for garbage and where the wire has names in place of codes.
         request_id: what an answer to a message of an unknown type must carry; None for every other refusal.
+        name: the name of an unknown type, in the peer's words; empty where the wire has codes.
     """
 
     reason: RejectReason
     code: int = -1
     request_id: int | None = field(default=None, compare=False)
+    name: str = ""
 
 
 Event = (

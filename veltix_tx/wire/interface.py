@@ -16,7 +16,7 @@ from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
 from veltix_tx.wire.rpc import RpcCodec
 
-__all__ = ["Role", "Wire", "WireConnection", "WireContext"]
+__all__ = ["PasswordWire", "Role", "Wire", "WireConnection", "WireContext"]
 
 
 class Role(Enum):
@@ -60,11 +60,27 @@ class Wire(Protocol):
     def name(self) -> str:
         """Name for logs and for ``wire=``."""
 
+    @property
+    def type(self) -> MessageType | None:
+        """Type of every message, on a wire that carries none; None on one that does."""
+
+    @property
+    def authenticates(self) -> bool:
+        """True if a server of it lets in only who proves something in the handshake."""
+
     def describe(self, *, encrypted: bool) -> str:
         """Return what a listener of this wire speaks, for its start line.
 
         Args:
             encrypted: True if TLS is below it.
+        """
+
+    def check(self, *, encrypted: bool, max_message_size: int) -> None:
+        """Raise SettingsError where the wire cannot be spoken with these settings.
+
+        Args:
+            encrypted: True if TLS is below it.
+            max_message_size: as in :class:`WireContext`.
         """
 
     def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> WireConnection:
@@ -78,10 +94,27 @@ class Wire(Protocol):
         """
 
 
+@runtime_checkable
+class PasswordWire(Wire, Protocol):
+    """Wire whose options hold a password, which a command line gives apart."""
+
+    @property
+    def password(self) -> str | None:
+        """The password; None where it is not given."""
+
+    def with_password(self, password: str) -> Wire:
+        """Return the wire with a password; raises SettingsError for what cannot be one."""
+
+
 class WireConnection(Protocol):
     """Sans-io protocol state of one connection: bytes in, events and bytes to send out.
 
-    Attributes that are constant once the handshake is complete are plain attributes, because they are read per message.
+    It begins with :meth:`start` or :meth:`refuse`, once, and ends with :meth:`connection_lost`. Messages are received, and can
+    be sent, only behind its one HandshakeCompleted. Whatever a peer sends becomes events: the only errors raised are those of the
+    local side. After a ConnectionFailed, the last event, input is ignored.
+
+    What a flag says the wire cannot do raises a LocalProtocolError that names the wire. Attributes that are constant once the
+    handshake is complete are plain attributes, because they are read per message.
     """
 
     @property
@@ -90,11 +123,11 @@ class WireConnection(Protocol):
 
     @property
     def overhead(self) -> int:
-        """Bytes a message takes on the wire beside its content."""
+        """Bytes a message takes on the wire beside its content and the name of its type."""
 
     @property
     def max_message_size(self) -> int:
-        """Maximum bytes of a message, header included."""
+        """Maximum bytes of a message in either direction, :attr:`overhead` included."""
 
     @property
     def encoding_key(self) -> object:
@@ -107,6 +140,17 @@ class WireConnection(Protocol):
     @property
     def supports_requests(self) -> bool:
         """True if replies carry the id of their request, so that ``send_and_wait`` works."""
+
+    @property
+    def in_order_replies(self) -> bool:
+        """True if the peer's next message is the reply to a request, of which there is one at a time.
+
+        Then ``send_and_wait`` works without ids, and a request that is given up ends the connection.
+        """
+
+    @property
+    def half_closes(self) -> bool:
+        """True if the peer may end its stream and still be answered: what it has sent is handled before the local side closes."""
 
     @property
     def supports_ping(self) -> bool:
@@ -126,28 +170,36 @@ class WireConnection(Protocol):
 
     @property
     def beginning(self) -> bytes:
-        """First bytes of the message, or of the handshake's part, that has arrived in part."""
+        """First bytes of the message, or of the handshake's part, that has arrived in part; empty where they are not apart."""
 
     @property
     def incoming_size(self) -> int:
-        """Bytes of the message that has arrived in part, as far as they are declared; 0 without one."""
+        """Bytes of the message that has arrived in part, as far as they are declared, at least 1; 0 without one."""
 
     @property
     def buffered_size(self) -> int:
-        """Bytes kept of the message, or of the handshake's part, that has arrived in part."""
+        """Bytes kept of what has arrived in part, at most :attr:`max_message_size`; 0 after the end."""
 
     @property
     def next_timeout(self) -> float | None:
         """Seconds from now until :meth:`handle_timeout` is due, None for never. Read after every call."""
 
     def start(self) -> list[Event]:
-        """Begin the handshake."""
+        """Begin the handshake; may complete it.
+
+        Raises:
+            LocalProtocolError: it has begun, or ended, already.
+        """
 
     def refuse(self) -> None:
-        """Instead of :meth:`start`: refuse the client because the server is full."""
+        """Instead of :meth:`start`: refuse the client because the server is full, in words where the wire has them.
+
+        Raises:
+            LocalProtocolError: it has begun, or ended, already; or the local side is a client.
+        """
 
     def handle_timeout(self) -> list[Event]:
-        """Continue after :attr:`next_timeout`."""
+        """Continue after :attr:`next_timeout`; returns no events where none is due."""
 
     def accept(self) -> list[Event]:
         """Accept the peer after an :class:`~veltix_tx.wire.events.AuthenticationRequested`.
@@ -183,19 +235,30 @@ class WireConnection(Protocol):
         Args:
             data: the bytes.
             received_at: the local calendar clock in ms.
+
+        Raises:
+            LocalProtocolError: the connection has not begun.
+        """
+
+    def receive_eof(self, received_at: int) -> list[Event]:
+        """Process the end of the peer's stream, where :attr:`half_closes` is True: it may complete a message.
+
+        Args:
+            received_at: the local calendar clock in ms.
         """
 
     def connection_lost(self) -> None:
         """Mark the connection closed. Later input is ignored; later sends raise LocalProtocolError."""
 
     def data_to_send(self) -> list[bytes]:
-        """Return and clear the buffers to write, in order."""
+        """Return and clear the buffers to write, in order. An empty one, the last, ends the local side's stream."""
 
     def allocate_id(self, taken: Collection[int], wanted: int | None = None, given_up: GivenUpIds = NONE_GIVEN_UP) -> int:
-        """Return a request id that is neither taken nor given up, ``wanted`` if it can be had.
+        """Return an id for a request, a ping or a call that is neither taken nor given up, ``wanted`` if it can be had.
 
         Raises:
-            LocalProtocolError: :attr:`supports_requests` is False.
+            NotReady: the handshake is not complete.
+            LocalProtocolError: the wire has no ids.
             TooManyRequests: every id is in use.
         """
 
@@ -216,13 +279,25 @@ class WireConnection(Protocol):
         """
 
     def send(self, message_type: MessageType, value: object, request_id: int | None = None) -> int:
-        """Queue a message and return its bytes on the wire; raises as :meth:`encode`."""
+        """Queue a message and return its bytes on the wire.
+
+        Raises as :meth:`encode`, and LocalProtocolError when the connection is closed; then nothing is queued.
+        """
 
     def send_encoded(self, buffers: list[bytes]) -> None:
-        """Queue what :meth:`encode` of a connection with an equal :attr:`encoding_key` returned."""
+        """Queue what :meth:`encode` of a connection with an equal :attr:`encoding_key` returned.
+
+        Raises:
+            NotReady: the handshake is not complete.
+            LocalProtocolError: the connection is closed.
+        """
 
     def send_ping(self, request_id: int | None) -> None:
         """Queue a ping, without an id a probe; raises LocalProtocolError where :attr:`supports_ping` is False."""
 
     def reply_error(self, request_id: int, code: str = ..., message: str = ..., details: object = ...) -> bool:
-        """Queue an error reply, with code, message and details where the wire carries them; return False where it has none."""
+        """Queue an error reply, with code, message and details where the wire carries them.
+
+        Returns:
+            False, nothing being queued, where the wire has none.
+        """

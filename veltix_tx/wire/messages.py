@@ -37,6 +37,7 @@ __all__ = [
     "PONG",
     "PROCESS_TYPES",
     "RESULT",
+    "TEXT",
     "BytesLike",
     "CodeRange",
     "MessageRegistry",
@@ -57,6 +58,9 @@ _BYTES = (bytes, bytearray, memoryview)
 
 NO_CODE = -1
 """Code of a type that has a name alone."""
+
+_LONGEST_NAME, _MOST_NAMES = 255, 1024
+"""Characters of a name that an open registry takes from a peer, and how many types it keeps for peers' names."""
 
 FIRST_USER_CODE = 200
 _FIRST_PLUGIN_CODE = 500
@@ -87,6 +91,7 @@ class MessageRegistry:
     def __init__(self, *, open: bool = False, codes: range = range(FIRST_USER_CODE, _LAST_CODE + 1)) -> None:
         self._codes = codes
         self._types: dict[int | str, MessageType] = {}  # by key
+        self._named: dict[str, MessageType] = {}  # the first of each name
         self._open = open
 
     def register(self, message_type: MessageType) -> None:
@@ -99,6 +104,7 @@ class MessageRegistry:
         if code not in self._codes and code != NO_CODE:
             raise MessageTypeError(f"code {code} is not one of {self._codes[0]} to {self._codes[-1]}")
         known = self._types.setdefault(key, message_type)
+        self._named.setdefault(known.name, known)
         if not self._same(known, message_type):
             differs = _difference(known, message_type)
             detail = ""
@@ -117,7 +123,11 @@ class MessageRegistry:
 
     def unregister(self, message_type: MessageType) -> bool:
         """Take a type back, so that its code is free; return whether it was there."""
-        return self._types.pop(message_type.key, None) is not None
+        known = self._types.pop(message_type.key, None)
+        if known is not None and self._named[known.name] is known:
+            del self._named[known.name]
+            self._named.update((each.name, each) for each in reversed(self._types.values()) if each.name == known.name)
+        return known is not None
 
     def get(self, code: int) -> MessageType | None:
         """Return the type with ``code``, or None where it is not known."""
@@ -133,9 +143,10 @@ class MessageRegistry:
 
     def named(self, name: str) -> MessageType | None:
         """Return the type with a name, for wires that carry names in place of codes; None where it is not known."""
-        known = self._types.get(name) or next((each for each in self._types.values() if each.name == name), None)
-        if known is None and self._open:
-            known = MessageType(name=name, registry=self)
+        known = self._named.get(name)
+        if known is None and self._open and name.isprintable() and 0 < len(name) <= _LONGEST_NAME:
+            crowded = len(self._types) >= _MOST_NAMES  # peers choose them: further ones serve their message and are not kept
+            known = MessageType(name=name, registry=MessageRegistry() if crowded else self)
         return known
 
     @cached_property
@@ -294,6 +305,11 @@ ERROR = MessageType(20, "ERROR", "a request failed, releases 1.2.0 to 1.9.0", _s
 INVALID_REQUEST = MessageType(21, "INVALID_REQUEST", "reserved by releases 1.2.0 to 1.9.0", _system)
 SYSTEM_TYPES = {known.code: known for known in _system}
 """Known to every registry."""
+
+TEXT = MessageType(
+    name="text", description="Type of every message on a plain wire that names no other.", registry=MessageRegistry()
+)
+"""The type of every message on a plain wire that names no other. It is in no registry: another type of the name is equal to it."""
 
 _extensions = MessageRegistry(codes=range(100, FIRST_USER_CODE))
 FAILED = MessageType(100, "FAILED", "a request failed, and why; between two of this package that agreed on it", _extensions)

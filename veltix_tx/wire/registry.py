@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import cast
 
 from veltix_tx.errors import SettingsError
-from veltix_tx.wire.interface import Wire
+from veltix_tx.wire.interface import PasswordWire, Wire
 
-__all__ = ["build_description", "find_wire", "register_wire", "wire_rule"]
+__all__ = [
+    "build_description",
+    "find_wire",
+    "register_wire",
+    "takes_password",
+    "wire_names",
+    "wire_rule",
+    "with_password",
+]
 
-_FOLDERS = ("veltix_tx.wire.veltix.wire",)
-"""Modules with ``find(name) -> Wire | None``, ``RULE`` (the names they know, for people) and ``build_description()``."""
+_FOLDERS = ("veltix_tx.wire.veltix.wire", "veltix_tx.wire.plain.wire", "veltix_tx.wire.netconduit.wire")
+"""Modules with ``find(name) -> Wire | None``, ``NAMES`` (all it knows, an example of each kind where there is no end of them),
+``RULE`` (the same for people) and ``build_description()``."""
 
 _registered: dict[str, Callable[[], Wire]] = {}
 
@@ -24,6 +34,25 @@ def register_wire(name: str, make: Callable[[], Wire]) -> None:
         make: returns the wire with its default options.
     """
     _registered[name] = make
+
+
+def takes_password(wire: object) -> bool:
+    """Return True if a wire has an option for a password, and it is not given.
+
+    Raises:
+        SettingsError: no wire has the name, or it is neither a name nor a wire.
+    """
+    found = find_wire(wire)
+    return isinstance(found, PasswordWire) and found.password is None
+
+
+def with_password(wire: object, password: str) -> Wire:
+    """Return a wire that :func:`takes_password` with one.
+
+    Raises:
+        SettingsError: no wire has the name, or the password cannot be one.
+    """
+    return cast(PasswordWire, find_wire(wire)).with_password(password)
 
 
 def find_wire(wire: object) -> Wire:
@@ -45,6 +74,11 @@ def find_wire(wire: object) -> Wire:
     raise SettingsError("wire", wire, wire_rule())
 
 
+def wire_names() -> list[str]:
+    """Return the names that :func:`find_wire` knows, one for each kind of those with a number in them."""
+    return [*(name for folder in _FOLDERS for name in import_module(folder).NAMES), *sorted(_registered)]
+
+
 def wire_rule() -> str:
     """Return the names that :func:`find_wire` knows, as a part of a sentence."""
     return " or ".join([*(import_module(folder).RULE for folder in _FOLDERS), *sorted(_registered)])
@@ -52,4 +86,4 @@ def wire_rule() -> str:
 
 def build_description() -> str:
     """Return what of the compiled parts is in use, for ``--version``."""
-    return ", ".join(import_module(folder).build_description() for folder in _FOLDERS)
+    return ", ".join(filter(None, (import_module(folder).build_description() for folder in _FOLDERS)))

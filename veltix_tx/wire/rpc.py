@@ -118,15 +118,23 @@ class RpcCodec(Protocol):
             InvalidContent: it is malformed, or over a limit.
         """
 
-    def encode_result(self, result: object) -> bytes:
+    def encode_result(self, method: str, result: object) -> bytes:
         """Return the content of a RESULT.
+
+        Args:
+            method: what was called.
+            result: what it returned; that of :data:`DISCOVER` is a list of :class:`MethodInfo`.
 
         Raises:
             InvalidContent: MessagePack cannot hold the result.
         """
 
-    def decode_result(self, content: bytes) -> bytes:
+    def decode_result(self, method: str, content: bytes) -> bytes:
         """Return the value in a RESULT as MessagePack.
+
+        Args:
+            method: what was called.
+            content: the RESULT's.
 
         Raises:
             InvalidContent: it is malformed.

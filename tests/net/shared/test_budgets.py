@@ -200,12 +200,12 @@ def test_a_message_that_is_complete_is_not_kept(server_line: Any) -> None:
 
 
 def test_messages_that_wait_for_their_turn_count(server_line: Any) -> None:
-    """While a handler is busy, what is received for later counts, and no more once it is handled."""
+    """While a handler is busy, what is received for later counts, 128 bytes more for each, and no more once it is handled."""
     (line,) = together(server_line, 1)
     busy: Deferred[None] = Deferred()
     line.application.on_message = lambda session, message: busy if message.content == b"first" else None
     line.say(b"first", b"x" * 1000, b"y" * 500)
-    assert line.side.shared.receive_budget.used == 1500
+    assert line.side.shared.receive_budget.used == 1500 + 2 * 128
     busy.callback(None)
     assert line.side.shared.receive_budget.used == 0
     assert len(line.application.contents) == 3
@@ -219,8 +219,8 @@ def test_messages_of_peers_that_have_gone_count(server_line: Any, log_events: li
         line.application.on_message = lambda session, message: busy
         line.say(b"first", b"x" * size)
         line.lose()
-    assert lines[0].side.shared.receive_budget.used == MIB * 3 // 2
-    assert [line.protocol.session._inbox_bytes for line in lines] == [0, MIB // 2, MIB]
+    assert lines[0].side.shared.receive_budget.used == MIB * 3 // 2 + 2 * 128
+    assert [line.protocol.session._inbox_bytes for line in lines] == [0, MIB // 2 + 128, MIB + 128]
     assert [event["direction"] for event in log_events if "direction" in event] == ["receive_buffers"]
     busy.callback(None)
     assert [len(line.application.contents) for line in lines] == [1, 2, 2]

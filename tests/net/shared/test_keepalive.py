@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -13,14 +14,18 @@ from veltix_tx.net.shared.keepalive import Heartbeat
 class Patient:
     """A connection on a clock, looked after by a heartbeat, and what was done to it when."""
 
-    def __init__(self, ping_interval: float = 20, ping_timeout: float = 10) -> None:
+    def __init__(
+        self, ping_interval: float = 20, ping_timeout: float = 10, *, idle: float = inf, answers_pings: bool = True
+    ) -> None:
         self.clock = Clock()
-        self.paused = False
+        self.answers_pings = answers_pings
+        self.paused = self.owes_answers = False
         self.bytes_taken: int | None = None
         self.did: list[tuple[float, str]] = []
         self.last_received = 0.0
         self.pinged_at: float | None = None
-        self.heartbeat = Heartbeat(Clocks(self.clock, self.clock.seconds, self.clock.seconds), ping_interval, ping_timeout)
+        clocks = Clocks(self.clock, self.clock.seconds, self.clock.seconds)
+        self.heartbeat = Heartbeat(clocks, ping_interval, ping_timeout, idle)
         self.heartbeat.add(self)
 
     def _may_log(self) -> bool:
@@ -38,6 +43,11 @@ class Patient:
     def abort_dead_peer(self) -> None:
         """Be given up."""
         self.did.append((self.clock.seconds(), "dead"))
+        self.heartbeat.discard(self)
+
+    def close_idle_peer(self) -> None:
+        """Be closed."""
+        self.did.append((self.clock.seconds(), "idle"))
         self.heartbeat.discard(self)
 
     def wait(self, seconds: float, *, heard: bool = False) -> None:
@@ -67,7 +77,7 @@ def test_a_peer_that_talks_is_never_asked() -> None:
 
 def test_a_new_connection_is_asked_in_time_while_an_older_one_is_given_longer() -> None:
     """A peer that has been pinged and has a minute to answer does not hold up the ping to another one."""
-    first, second = Patient(20, 60), Patient(20, 60)
+    first, second = Patient(ping_interval=20, ping_timeout=60), Patient(ping_interval=20, ping_timeout=60)
     first.wait(25)
     assert [did for _, did in first.did] == ["ping"]
     second.clock, second.heartbeat, second.did = first.clock, first.heartbeat, []
@@ -143,6 +153,55 @@ def test_a_peer_that_takes_nothing_is_dead() -> None:
     patient.bytes_taken = 1000
     patient.wait(100)
     assert patient.did == [(20, "ping"), (30, "dead")]
+
+
+def test_a_peer_that_no_ping_can_ask_is_closed_when_it_has_been_idle() -> None:
+    """On a wire without pings a silence as long as ``timeouts.idle`` is the end; every byte begins it anew."""
+    patient = Patient(idle=45, answers_pings=False)
+    patient.wait(30)
+    patient.last_received = patient.clock.seconds()
+    patient.wait(100)
+    assert patient.did == [(75, "idle")]
+    assert patient.clock.getDelayedCalls() == []
+
+
+def test_without_an_idle_timeout_no_timer_looks_after_a_peer_that_no_ping_can_ask() -> None:
+    """``math.inf`` is no end, and costs nothing."""
+    patient = Patient(answers_pings=False)
+    assert patient.clock.getDelayedCalls() == []
+
+
+def test_a_paused_peer_is_not_idle() -> None:
+    """While reading is paused silence means nothing; afterwards it counts anew."""
+    patient = Patient(idle=5, answers_pings=False)
+    patient.paused = True
+    patient.wait(50)
+    patient.paused = False
+    patient.wait(10)
+    assert patient.did == [(55, "idle")]
+
+
+def test_a_peer_that_waits_for_an_answer_is_not_idle() -> None:
+    """Its silence is this side's; it counts from the answer on."""
+    patient = Patient(idle=5, answers_pings=False)
+    patient.owes_answers = True
+    patient.wait(50)
+    patient.owes_answers = False
+    patient.wait(10)
+    assert patient.did == [(55, "idle")]
+
+
+def test_an_idle_end_is_in_time_beside_peers_that_are_pinged() -> None:
+    """One timer looks after both kinds, and neither makes the other late, whoever came first."""
+    pinged = Patient(ping_interval=20, ping_timeout=60, idle=7)
+    pinged.wait(22)
+    idle = Patient(idle=7, answers_pings=False)
+    idle.clock, idle.heartbeat = pinged.clock, pinged.heartbeat
+    idle.heartbeat.add(idle)
+    pinged.wait(10)
+    assert idle.did == [(29, "idle")]
+    pinged.wait(60)
+    assert pinged.did == [(19, "ping"), (79, "dead")]  # a grain early
 
 
 class Fragile(Patient):

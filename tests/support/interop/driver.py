@@ -59,7 +59,7 @@ async def install_all() -> tuple[dict[str, Path], list[str]]:
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     folders = {each: cache / each for each in RELEASES if sys.version_info >= (3, 11) or not each.startswith("3.")}
-    async with _alone(cache / ".lock"):
+    async with alone(cache / ".lock"):
         some_at_once = DeferredSemaphore(4)
         wanted = [release for release, folder in folders.items() if not folder.exists()]
         installs = [some_at_once.run(lambda each=each: Deferred.fromCoroutine(_install(each, folders[each]))) for each in wanted]
@@ -68,7 +68,7 @@ async def install_all() -> tuple[dict[str, Path], list[str]]:
 
 
 @asynccontextmanager
-async def _alone(lock: Path) -> AsyncIterator[None]:
+async def alone(lock: Path) -> AsyncIterator[None]:
     """Wait until no other process installs, such as another worker of this test run."""
     from twisted.internet import reactor
 
@@ -199,13 +199,20 @@ class RealError(Exception):
 
 
 @asynccontextmanager
-async def running(folder: Path, role: str) -> AsyncIterator[Real]:
-    """Run a release as ``client`` or ``server``; it is gone behind the block."""
+async def running(folder: Path, role: str, program: Path = _PEER, *needs: Path) -> AsyncIterator[Real]:
+    """Run a release as ``client`` or ``server``; it is gone behind the block.
+
+    Args:
+        folder: where the release is.
+        role: what it is to be.
+        program: what drives it.
+        needs: where packages are that it needs.
+    """
     from twisted.internet import reactor
 
     real = Real()
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    reactor.spawnProcess(real, sys.executable, [sys.executable, str(_PEER), role], environment)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (folder, *needs)))}
+    reactor.spawnProcess(real, sys.executable, [sys.executable, str(program), role], environment)
     try:
         await real.next("ready")
         yield real

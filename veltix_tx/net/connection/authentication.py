@@ -54,7 +54,7 @@ class _Link(Protocol):
 
     def log_fields(self) -> dict[str, Any]: ...
 
-    def handle_events(self, events: list[Event]) -> None: ...
+    def continue_handshake(self, events: list[Event]) -> None: ...
 
     def flush(self) -> None: ...
 
@@ -194,7 +194,7 @@ class PeerAuthentication:
             link.connection.accept()
             link.flush()
         else:
-            link.handle_events(link.connection.accept() if events is None else events)
+            link.continue_handshake(link.connection.accept() if events is None else events)
 
     def _failed(self, failure: Failure, verdict: Deferred[Any], secrets: tuple[str, ...]) -> None:
         if verdict is self._verdict:
@@ -272,7 +272,7 @@ class CredentialsPresenter:
 
     def _obtained(self, credentials: Token | Password | None) -> None:
         if not self._link.is_closing:
-            self._link.handle_events(self._link.connection.present(credentials))
+            self._link.continue_handshake(self._link.connection.present(credentials))
 
     def _failed(self, failure: Failure) -> None:
         if not self._link.is_closing:

@@ -41,6 +41,7 @@ SLOWEST_FRAME = 64 * 1024
 _TEXTS = {
     DisconnectReason.WRITE_TIMEOUT: "it does not read what it is sent",
     DisconnectReason.PING_TIMEOUT: "it is silent, and has not answered a ping",
+    DisconnectReason.IDLE: "it has been silent for {seconds:g} s (timeouts.idle)",
     DisconnectReason.OVERLOAD: "all connections together keep over {most} bytes (limits.{direction}), and it the most",
 }
 """What the log says of each reason that has no error behind it."""
@@ -142,10 +143,11 @@ class PeerPolicing:
         if target._closed is not None:
             return  # one behind the one that closed
         code = rejected.code
-        if target.context.shared.unhandled.first(("unknown", code), target._may_log):
-            text = "a message of type {code}, which {peer} ({connection}) sent, was dropped: "
+        if target.context.shared.unhandled.first(("unknown", code, rejected.name), target._may_log):
+            text = "a message of type {type}, which {peer} ({connection}) sent, was dropped: "
             text += "that type is not registered here, see MessageType"
-            _log.warn(text, **target.log_fields(), code=code)
+            named = excerpt(rejected.name) if rejected.name else code
+            _log.warn(text, **target.log_fields(), type=named, code=code)
         if rejected.request_id is not None and code >= FIRST_USER_CODE:
             target.decline(rejected.request_id, UNKNOWN_TYPE, f"message type {code} is not known")
         self.count_violation()

@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import (
+    AuthenticationFailed,
     EarlyMessage,
     FrameTooLarge,
     NotVeltix,
@@ -50,6 +51,7 @@ from veltix_tx.net.transport.sockets import (
     acknowledged,
     has_socket,
     has_unwritten,
+    listen_for_half_closes,
     notice_dead_peers,
     read_at_once,
     reset,
@@ -76,6 +78,7 @@ from veltix_tx.wire.events import (
     RequestFailed,
 )
 from veltix_tx.wire.foreign import QUOTED
+from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import Response
 
 __all__ = ["LINGER", "VeltixProtocol"]
@@ -118,6 +121,7 @@ class VeltixProtocol(Protocol):
     _authentication: PeerAuthentication | None = None
     _presenter: CredentialsPresenter | None = None
     _lingers = False
+    _stream_ended = False
 
     def __init__(self, context: ConnectionContext) -> None:
         self.session: Session | None = None
@@ -160,8 +164,7 @@ class VeltixProtocol(Protocol):
         """Begin Veltix's part of the handshake: below it, TLS is through or there is none."""
         self._secure = True
         if self._closed is None:
-            self.handle_events(self.connection.start())
-            self._update_wire_timer()
+            self.continue_handshake(self.connection.start())
 
     def dataReceived(self, data: bytes) -> None:
         """Handle what arrived; everything it causes to be sent at once leaves in one write.
@@ -184,8 +187,7 @@ class VeltixProtocol(Protocol):
         now = uptime()
         if self.session is None:
             self._first = (self._first + data[:QUOTED])[:QUOTED]
-            self.handle_events(events)
-            self._update_wire_timer()
+            self.continue_handshake(events)
             self._check_slow(now, events)
             return
         self.last_received = now
@@ -231,7 +233,16 @@ class VeltixProtocol(Protocol):
             self.session._connection_lost()
 
     def readConnectionLost(self) -> None:
-        """The peer sends nothing more, and may have closed altogether: so does this side, once what is queued is written."""
+        """The peer sends nothing more, and may have closed altogether: so does this side, once what is queued is written.
+
+        On a wire whose peers may end their streams and still be answered, what has come is handled before that.
+        """
+        if self.session is not None and self._closed is None and self.connection.half_closes:
+            self._half_closed = True
+            self.handle_events(self.connection.receive_eof(self.context.calendar_ms.keep()))
+            self._policing.frame_begun = None
+            self.session._peer_ended()
+            return
         if self.session is None or not (self.unwritten or self.flow.queued or has_unwritten(self.transport)):
             self.transport.connectionLost(connectionDone)
             return
@@ -240,6 +251,8 @@ class VeltixProtocol(Protocol):
 
     def writeConnectionLost(self) -> None:
         """Everything is with the kernel; what the peer still sends is read until it has closed."""
+        if self._closed is None:
+            return  # the wire's message has been sent, and the peer's is to come
         if self._half_closed:
             self.transport.loseConnection()
         else:
@@ -326,8 +339,21 @@ class VeltixProtocol(Protocol):
         own, self.unwritten = self.unwritten, 0
         out = self.connection.data_to_send()
         if out and not self._lost:
+            ends = not out[-1]
             size = len(out[0]) if len(out) == 1 else sum(map(len, out))
             self.flow.write(out, size, size - own if size > own else 0)
+            if ends:
+                self._end_stream()
+
+    def _end_stream(self) -> None:
+        """End this side's stream behind what has been written; the peer's goes on, where the transport can do that."""
+        self._stream_ended = True
+        by_halves = IHalfCloseableDescriptor.providedBy(self.transport)
+        if by_halves:
+            self.flow.end_stream()
+            self.transport.loseWriteConnection()
+        else:
+            self.close(SessionClosed(DisconnectReason.COMPLETED))
 
     def sent(self, size: int) -> None:
         """Write what the connection has to send, of which ``size`` bytes are of this side's own accord.
@@ -366,6 +392,11 @@ class VeltixProtocol(Protocol):
             transport.loseWriteConnection()
         else:
             transport.loseConnection()
+
+    def close_after_peer(self) -> None:
+        """Close politely, because the peer has ended its stream, and what it sent has been handled."""
+        reason = DisconnectReason.COMPLETED if self._stream_ended else DisconnectReason.PEER_CLOSED
+        self.close(SessionClosed(reason))
 
     def abort(self, closed: SessionClosed) -> None:
         """Close at once; what is queued is lost."""
@@ -432,6 +463,11 @@ class VeltixProtocol(Protocol):
         """True once nothing more is read or sent."""
         return self._closed is not None
 
+    def continue_handshake(self, events: list[Event]) -> None:
+        """Handle events after which the wire may want to be called at another time."""
+        self.handle_events(events)
+        self._update_wire_timer()
+
     def handle_events(self, events: list[Event]) -> None:
         """Handle events of the wire; everything they cause to be sent leaves in one write."""
         self.corked = True
@@ -469,6 +505,10 @@ class VeltixProtocol(Protocol):
         """Close at once a peer that has not answered."""
         self._policing.terminate(DisconnectReason.PING_TIMEOUT)
 
+    def close_idle_peer(self) -> None:
+        """Close politely a peer that has been silent for long, and that no ping can ask."""
+        self._policing.terminate(DisconnectReason.IDLE, graceful=True, seconds=self.timeouts.idle)
+
     def overloaded(self, direction: str, most: int) -> None:
         """Close at once, because all connections together keep too much and this one the most.
 
@@ -488,6 +528,16 @@ class VeltixProtocol(Protocol):
     def frame_begun(self) -> float | None:
         """When the message began of which only a part has come, on the clock that never jumps; None without one."""
         return self._policing.frame_begun
+
+    @property
+    def answers_pings(self) -> bool:
+        """True if a ping can ask whether the peer is there."""
+        return self.connection.supports_ping
+
+    @property
+    def owes_answers(self) -> bool:
+        """True if a message of the peer is being handled, or waits for that: the peer is silent because this side is."""
+        return self.session is not None and not self.session._dispatcher.idle
 
     @property
     def paused(self) -> bool:
@@ -532,6 +582,8 @@ class VeltixProtocol(Protocol):
         side, config = self.context, self.context.config
         read_at_once(transport, config.buffer_size)
         self.connection = side.connect(round_trip=delay, encrypted=ISSLTransport.providedBy(transport))
+        if self.connection.half_closes:
+            listen_for_half_closes(transport)
         if isinstance(self.connection, CountingConnection):
             self._connection_log = ConnectionLog(self.log_fields(), transport.getHost(), self.connection, self.clocks.uptime)
         self.flow = FlowControl(self, OWN_REQUESTS_FACTOR * config.max_message_size, acknowledged)
@@ -613,8 +665,7 @@ class VeltixProtocol(Protocol):
             fields = {"session": session, **self.log_fields()}
             _log.warn("{session} asks for no credentials: this client's were not sent", **fields)
         self.shared.counters["ready"] += 1
-        if self.connection.supports_ping:
-            self.shared.heartbeat.add(self)
+        self.shared.heartbeat.add(self)
         self.flow.start()
         if self.context.on_ready is not None:
             self.context.on_ready(self)
@@ -663,6 +714,8 @@ class VeltixProtocol(Protocol):
         error = event.error
         if self.session is None and isinstance(error, (EarlyMessage, FrameTooLarge, NotVeltix)):
             error.first = self._first  # which may be more than it took to refuse them
+        if isinstance(error, AuthenticationFailed) and self.context.role is Role.SERVER:
+            self.shared.counters["authentications_failed"] += 1
         self._policing.violated(failed or error)
 
     def _all_read(self) -> None:
@@ -696,8 +749,7 @@ class VeltixProtocol(Protocol):
         self.timers.set("wire", 0, self._wire_timeout)
 
     def _wire_timeout(self) -> None:
-        self.handle_events(self.connection.handle_timeout())
-        self._update_wire_timer()
+        self.continue_handshake(self.connection.handle_timeout())
 
 
 _ON_EVENT: dict[type, Callable[..., None]] = {

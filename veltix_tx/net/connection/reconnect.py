@@ -35,6 +35,9 @@ __all__ = ["EndpointConnector", "VeltixClientFactory"]
 
 _log = Logger()
 
+_FINAL = (DisconnectReason.MANUAL, DisconnectReason.COMPLETED)
+"""Ends after which nothing is missing that a further try could bring."""
+
 
 class VeltixClientFactory(ReconnectingClientFactory):
     """A client's factory, for ``reactor.connectTCP`` and its like, or an EndpointConnector.
@@ -292,7 +295,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self.session = self.setting_up = None
         self._closed = closed
         refused = isinstance(closed.cause, AuthenticationFailed) and not self.policy.after_refusal
-        if refused or isinstance(closed.cause, (VersionRefused, PlaintextCredentials)) or closed.reason is DisconnectReason.MANUAL:
+        if refused or isinstance(closed.cause, (VersionRefused, PlaintextCredentials)) or closed.reason in _FINAL:
             self.continueTrying = 0
         self._give_up_unless_tries_follow(closed)
 

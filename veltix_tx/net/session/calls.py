@@ -22,6 +22,7 @@ from veltix_tx.errors import (
 )
 from veltix_tx.net.session.reply_waiters import Reply
 from veltix_tx.net.session.requests import PendingRequests
+from veltix_tx.net.session.serial_requests import SerialRequests
 from veltix_tx.net.session.signatures import methods_of, return_type
 from veltix_tx.wire.contents import content_codec
 from veltix_tx.wire.error_codes import HANDLER_FAILED, INVALID_ARGUMENTS, METHOD_NOT_FOUND
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 
 def call(
-    requests: PendingRequests,
+    requests: PendingRequests | SerialRequests,
     codec: RpcCodec | None,
     wire: str,
     method: str,
@@ -63,7 +64,7 @@ def call(
     Raises:
         ValueError: the timeout is no number above 0.
     """
-    if codec is None:
+    if codec is None or isinstance(requests, SerialRequests):
         return fail(RpcUnsupported(wire))
     reply = _Result(requests.requests.abandon)
     reply.method, reply.codec, reply.pending, reply.decode = method, codec, requests, _decoder(returns)
@@ -96,7 +97,7 @@ class _Result(Reply):
             self.errback(odd)
             return
         try:
-            value = self.decode(self.codec.decode_result(result.content))
+            value = self.decode(self.codec.decode_result(self.method, result.content))
         except InvalidContent as error:
             super().errback(error)
         else:

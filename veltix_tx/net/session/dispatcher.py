@@ -20,7 +20,6 @@ from veltix_tx.net.rate import TokenBucket
 from veltix_tx.net.session.handler_log import HandlerLog, StepFailed
 from veltix_tx.net.session.handler_timeouts import HandlerTimeout, HandlerTimeouts, TimeLimited
 from veltix_tx.net.session.interface import MOST_CORKED, OWN_REQUESTS_FACTOR, SessionTransport
-from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.setting_up import begin_set_up
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.waiters import Waiters
@@ -67,16 +66,29 @@ _FAST, _CHECKED = Mode.FAST, Mode.CHECKED
 
 THROTTLE = 0.01
 """Seconds at least for which a peer's messages wait that have come too fast: several are handled then, not one for each timer."""
+_MESSAGE_COST = 128
+"""Bytes that a message in the inbox counts beside its content: on a wire of lines an empty one is a byte to send."""
+
 
 _WELCOME = object()
 """Outcome of a ``connected`` that ends well: neither None, which stands for what was cut off, too, nor a Failure."""
+
+
+class Replies(Protocol):
+    """The session's own requests, as its dispatcher sees them."""
+
+    def settle(self, message: Response) -> bool:
+        """Give a reply to whoever waits for it; return False for a message that is none."""
 
 
 class DispatchedSession(Protocol):
     """A session as its dispatcher sees it."""
 
     closed: SessionClosed | None
-    _requests: PendingRequests | None
+
+    @property
+    def _requests(self) -> Replies | None:
+        """Own requests; None before the first."""
 
     @property
     def pending_requests(self) -> int:
@@ -233,7 +245,7 @@ class Dispatcher(Generic[S]):
                 result = find(event.type.key, received)(session, event)
                 if result is None:
                     continue
-                if type(result) is bytes:
+                if type(result) is bytes or (type(result) is str and event.type.reply_codec is None):
                     reply_type = event.type
                 elif type(result) is Request and result.type is RESULT:
                     reply_type, result = RESULT, result.content
@@ -287,7 +299,7 @@ class Dispatcher(Generic[S]):
             self._transport.shared.counters["messages_throttled"] += 1
         if waits:
             self._enqueue(message)
-            self.inbox_bytes += len(message.content)
+            self.inbox_bytes += len(message.content) + _MESSAGE_COST
             self.update_read_pause()
         else:
             self._handle(message)
@@ -406,7 +418,7 @@ class Dispatcher(Generic[S]):
             if isinstance(message, Response) and message.type is CALL and message.request_id == request_id:
                 assert self._inbox is not None
                 self._inbox.remove(message)
-                self.inbox_bytes -= len(message.content)
+                self.inbox_bytes -= len(message.content) + _MESSAGE_COST
                 self._handler_failed(Failure(RpcError(CANCELLED, "the call was cancelled")), message)
                 return
 
@@ -427,7 +439,8 @@ class Dispatcher(Generic[S]):
     def update_read_pause(self) -> None:
         """Pause reading while too much waits for its turn or is being answered."""
         factor = OWN_REQUESTS_FACTOR if self._session.pending_requests else 1
-        messages, size = len(self._inbox or ()) + self._replies_due, self.inbox_bytes
+        queued = len(self._inbox or ())
+        messages, size = queued + self._replies_due, self.inbox_bytes - queued * _MESSAGE_COST
         most, most_bytes = self._transport.limits.inflight * factor, self._connection.max_message_size * factor
         if messages >= most or size >= most_bytes:
             self._flow.pause("handlers busy")
@@ -500,7 +513,7 @@ class Dispatcher(Generic[S]):
                         "disconnected", self._application.disconnected, self._session, item, then=self._said_goodbye
                     )
             else:
-                self.inbox_bytes -= len(item.content)
+                self.inbox_bytes -= len(item.content) + _MESSAGE_COST
                 self._handle(item)
         self._draining = False
         if self._flow.pause_reasons:
@@ -566,11 +579,12 @@ class Dispatcher(Generic[S]):
             self._send(message.type, result, message.request_id)
         elif isinstance(result, Request):
             content = result.content if result.type.key != message.type.key else message._encode_reply(result.content)
-            self._send(result.type, content, message.request_id)
+            told_by_id = result.type is RESULT or self._connection.supports_requests
+            self._send(result.type, content, message.request_id if told_by_id else None)
         elif result is not None:
             self._send(message.type, message._encode_reply(result), message.request_id)
 
-    def _send(self, message_type: MessageType, value: object, request_id: int) -> None:
+    def _send(self, message_type: MessageType, value: object, request_id: int | None) -> None:
         if self._session.closed is None:
             size = self._connection.send(message_type, value, request_id)
             if not self._transport.corked:

@@ -78,6 +78,9 @@ class SessionTransport(Protocol):
     def close(self, closed: SessionClosed) -> None:
         """Write what is queued and close politely, within a deadline."""
 
+    def close_after_peer(self) -> None:
+        """Close politely, because the peer has ended its stream, and what it sent has been handled."""
+
     def admitted(self) -> None:
         """Report to the context that others may use the session."""
 

@@ -36,13 +36,14 @@ class ReplyWaiters:
         name: the timer's.
         counters: where those that time out are counted, as ``requests_timed_out``.
         held_up: returns how many of the peer's messages wait for a handler, for the error to say; asked when one times out.
+        on_given_up: called with the id of each request that is given up, timed out or cancelled, before its Deferred fails.
 
     Attributes:
         entries: what waits, by request id: always the same dict, to look into.
         given_up: ids whose replies are late; see :class:`~veltix_tx.wire.veltix.request_ids.GivenUpIds`.
     """
 
-    __slots__ = ("_counters", "_held_up", "_sweep_timer", "_table", "_uptime", "entries", "given_up")
+    __slots__ = ("_counters", "_held_up", "_on_given_up", "_sweep_timer", "_table", "_uptime", "entries", "given_up")
 
     def __init__(
         self,
@@ -51,7 +52,9 @@ class ReplyWaiters:
         name: str,
         counters: Counter[str],
         held_up: Callable[[], int] = lambda: 0,
+        on_given_up: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._on_given_up = on_given_up
         self._counters = counters
         self._held_up = held_up
         self._uptime = uptime
@@ -100,6 +103,7 @@ class ReplyWaiters:
         """Give a request up, whose Deferred is cancelled."""
         assert isinstance(reply, Reply)
         self._table.abandon(reply.request_id)
+        self._on_given_up(reply.request_id)
 
     def _sweep(self, now: float) -> None:
         due = self._table.expired(now + ROUNDING)
@@ -109,6 +113,7 @@ class ReplyWaiters:
         held_up = self._held_up() if due else 0
         for reply in due:
             self._counters["requests_timed_out"] += 1
+            self._on_given_up(reply.request_id)
             _fail(reply, RequestTimeout(reply.seconds, held_up))
 
 

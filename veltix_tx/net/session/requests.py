@@ -12,9 +12,12 @@ from veltix_tx.errors import LocalProtocolError, RemoteError, SessionClosed, Too
 from veltix_tx.net.session.interface import SessionTransport
 from veltix_tx.net.session.reply_waiters import Reply, ReplyWaiters
 from veltix_tx.wire.credentials import Password, Token
-from veltix_tx.wire.messages import CANCEL, MessageType, Response
+from veltix_tx.wire.messages import CALL, CANCEL, MessageType, Response
 
 __all__ = ["PendingRequests", "checked_seconds"]
+
+
+_NO_IDS = "the wire has no request ids for messages: only send() works on it, and a reply is a message of its own"
 
 
 def checked_seconds(given: float) -> float:
@@ -48,6 +51,7 @@ class PendingRequests:
     """
 
     __slots__ = (
+        "_answerable",
         "_closed",
         "_connection",
         "_flow",
@@ -74,6 +78,7 @@ class PendingRequests:
         self._connection = link.connection
         self._flow = link.flow
         self._limit, self.default_timeout = link.limits.pending, link.timeouts.request
+        self._answerable = link.connection.supports_requests
         self.requests = ReplyWaiters(link.clocks.uptime, link.timers, "requests", link.shared.counters, held_up)
         self.pings = ReplyWaiters(link.clocks.uptime, link.timers, "pings", link.shared.counters)
         self._waiting_requests, self._given_up = self.requests.entries, self.requests.given_up.ids
@@ -114,6 +119,8 @@ class PendingRequests:
         try:
             self._check_admitted()
             request_id = connection.allocate_id(self._waiting_requests, wanted, self.requests.given_up)
+            if not (self._answerable or message_type is CALL):
+                raise LocalProtocolError(_NO_IDS)
             if flow.blocked:
                 buffers = connection.encode(message_type, value, request_id)
                 size = sum(map(len, buffers))
@@ -134,6 +141,8 @@ class PendingRequests:
         seconds = self.default_timeout if timeout is None else checked_seconds(timeout)
         try:
             self._check_admitted()
+            if not connection.supports_ping:
+                connection.send_ping(None)  # says what the wire has in place of pings
             if self._flow.blocked:
                 self._flow.check_can_send(connection.overhead)
             request_id = connection.allocate_id(self._waiting_pings, None, self.pings.given_up)

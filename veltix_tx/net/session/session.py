@@ -20,6 +20,7 @@ from veltix_tx.net.session.calls import call, proxy
 from veltix_tx.net.session.dispatcher import Dispatcher
 from veltix_tx.net.session.interface import SessionTransport
 from veltix_tx.net.session.requests import PendingRequests
+from veltix_tx.net.session.serial_requests import SerialRequests
 from veltix_tx.net.session.tags import Taggable
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.threads import BlockingView, from_any_thread, in_thread_of
@@ -80,7 +81,7 @@ class Session(Taggable):
         self._probes = 0
         self._lost = False
         # An idle session has none of these.
-        self._requests: PendingRequests | None = None
+        self._requests: PendingRequests | SerialRequests | None = None
         self._when_closed: Waiters[SessionClosed] | None = None
         self._dispatcher = Dispatcher(self, link, application)
 
@@ -197,7 +198,9 @@ class Session(Taggable):
             ``reply=``. It errbacks with RequestTimeout; with SessionClosed as soon as the connection is gone;
             with RemoteError when the peer says that its handler failed; with InvalidContent when the reply is not of
             ``reply=``; with MessageTooLarge, QueueFull, TooManyRequests (``limits.pending``) or LocalProtocolError,
-            nothing having been sent. Cancelling it gives the request up: a later reply is dropped and counted.
+            nothing having been sent. Cancelling it gives the request up: a later reply is dropped and counted. On a wire
+            without ids whose replies come in order, later requests wait for their turn, and one that is given up closes the
+            session (UNANSWERED).
 
         Raises:
             InvalidContent: the content is not of the type's ``content=``; nothing was sent.
@@ -440,11 +443,11 @@ class Session(Taggable):
             reply: whether to tell the peer.
         """
         known, unhandled = message.type, self._transport.shared.unhandled
-        unhandled.count(known.code)
-        if unhandled.first(known.code, self._transport._may_log):
-            _log.warn(text, name=known.name, code=known.code, type=known, session=self, **self._transport.log_fields())
+        unhandled.count(known.key)
+        if unhandled.first(known.key, self._transport._may_log):
+            _log.warn(text, name=known.name, code=known.key, type=known, session=self, **self._transport.log_fields())
         if reply and self.closed is None:
-            self._transport.decline(message.request_id, NO_ROUTE, f"message type {known.code} has no route")
+            self._transport.decline(message.request_id, NO_ROUTE, f"message type {known.key} has no route")
 
     def _forbid(self, message: Response, what: str) -> None:
         """Reject a message that its session may not send: count it, log it, and tell a peer that asks.
@@ -533,6 +536,13 @@ class Session(Taggable):
         """Go on handling messages, which had to wait for the peer to read."""
         self._dispatcher.resume()
 
+    def _peer_ended(self) -> None:
+        """Finish what the peer has sent before it ended its stream, and close; no reply will come any more."""
+        self._dispatcher.stop_accepting()
+        requests = self._start_requests() if self._requests is None else self._requests
+        requests.fail_all(SessionClosed(DisconnectReason.PEER_CLOSED))
+        self.when_idle().addCallback(lambda _: self._transport.close_after_peer())
+
     def _closing(self, closed: SessionClosed) -> None:
         """Mark the session closed: nothing can be sent or received any more, and what waits fails."""
         if self.closed is None:
@@ -564,12 +574,15 @@ class Session(Taggable):
         if self.closed is not None:
             raise SessionClosed(self.closed.reason, self.closed.cause)
 
-    def _start_requests(self) -> PendingRequests:
+    def _start_requests(self) -> PendingRequests | SerialRequests:
         self._dispatcher.expect_replies()
         turns = self._dispatcher
-        questions = self._requests = PendingRequests(
-            self._transport, self._count_late_reply, turns.update_read_pause, turns.held_up
-        )
+        questions: PendingRequests | SerialRequests
+        if self._connection.in_order_replies:
+            questions = SerialRequests(self._transport, turns.update_read_pause, turns.held_up)
+        else:
+            questions = PendingRequests(self._transport, self._count_late_reply, turns.update_read_pause, turns.held_up)
+        self._requests = questions
         if self.closed is not None:
             questions.fail_all(self.closed)
         return questions

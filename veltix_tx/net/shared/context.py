@@ -29,7 +29,7 @@ from veltix_tx.wire.counting import counted
 from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.error_codes import METHOD_NOT_FOUND
 from veltix_tx.wire.interface import Role, WireConnection, WireContext
-from veltix_tx.wire.messages import CALL, PROCESS_TYPES, MessageRegistry, Response
+from veltix_tx.wire.messages import CALL, PROCESS_TYPES, RESULT, MessageRegistry, Response
 from veltix_tx.wire.registry import find_wire
 from veltix_tx.wire.turn_clock import TurnClock
 
@@ -43,6 +43,11 @@ ServeCall = Callable[[Any, Response], object]
 
 def _no_methods(session: object, message: Response) -> NoReturn:
     raise RpcError(METHOD_NOT_FOUND, "this side serves no methods")
+
+
+def _unasked_result(session: Any, message: Response) -> None:
+    """Drop a RESULT that no call waits for, and count it: it is no message for the application, and asks for no answer."""
+    session._count_late_reply()
 
 
 class Connection(Protocol):
@@ -120,7 +125,9 @@ class ConnectionContext:
         self.application = application
         self.handlers = handler_table(application)
         self.direct = self.handlers.direct
-        self.direct[CALL.key] = serve_call or _no_methods
+        if not types.holds_system_codes:  # else these are codes of the program's, and calls are never agreed on
+            self.direct[CALL.key] = serve_call or _no_methods
+            self.direct[RESULT.key] = _unasked_result
         self.config = config
         self.clocks = clocks
         self.shared = shared or SharedState(clocks, config.limits, config.timeouts)
@@ -199,7 +206,7 @@ class SharedState:
         self.backoff = SourceBackoff(clocks.uptime, limits.authentication_failures)
         self._reactor = clocks.reactor
         self._unwritten: list[Any] = []
-        self.heartbeat = Heartbeat(clocks, timeouts.ping_interval, timeouts.ping_timeout)
+        self.heartbeat = Heartbeat(clocks, timeouts.ping_interval, timeouts.ping_timeout, timeouts.idle)
         self._uptime, self._frame = clocks.uptime, timeouts.frame
         self._relief = Timers(clocks.reactor, clocks.uptime)
         self.receive_budget = MemoryBudget(

@@ -18,7 +18,7 @@ COUNTERS = {
     "messages_forbidden": "messages whose route's `allow` refused them",
     "messages_throttled": "messages that had to wait because their peer sent more than `limits.messages` a second",
     "frames_refused": "frames refused and dropped: bad checksum, unknown type, garbage",
-    "unhandled": "messages dropped because their type has no route and there is no `on_recv`; `unhandled_` and a code, of one type",
+    "unhandled": "messages dropped because their type has no route and there is no `on_recv`; `unhandled_` and a key, of one type",
     "frames_timed_out": "messages that had begun and did not come to their end in time, which ends their connections",
     "late_replies": "replies dropped because their request had been given up, or was never made",
     "reads_paused": "times that reading from a peer was paused: it does not read, or its messages are not handled fast enough",
@@ -47,7 +47,7 @@ class Unhandled:
     """Message types that nothing handles, on all connections of one server or client: counted by type, named in the log once.
 
     Args:
-        counters: where messages are counted, as ``unhandled`` and, for the first types, ``unhandled_`` and the code.
+        counters: where messages are counted, as ``unhandled`` and, for the first types, ``unhandled_`` and the key.
     """
 
     __slots__ = ("_counters", "_named")
@@ -56,9 +56,9 @@ class Unhandled:
         self._counters = counters
         self._named: set[object] = set()
 
-    def count(self, code: int) -> None:
+    def count(self, key: int | str) -> None:
         """Count a message of a type that has no handler."""
-        counters, of_type = self._counters, f"unhandled_{code}"
+        counters, of_type = self._counters, f"unhandled_{key}"
         counters["unhandled"] += 1
         if of_type in counters or sum(name.startswith("unhandled_") for name in counters) < MOST_TYPES:
             counters[of_type] += 1
@@ -67,7 +67,7 @@ class Unhandled:
         """Return True if the log is to name a type now, that is once: a line must follow.
 
         Args:
-            key: the type code, or whatever else stands for the type.
+            key: the type's, or whatever else stands for it.
             may_log: asked only for a type that has not been named; while it says no, the type is not.
         """
         if key in self._named or len(self._named) >= MOST_TYPES or not may_log():

@@ -21,6 +21,12 @@ class KeepaliveTarget(Protocol):
     pinged_at: float | None
 
     @property
+    def answers_pings(self) -> bool: ...
+
+    @property
+    def owes_answers(self) -> bool: ...
+
+    @property
     def paused(self) -> bool: ...
 
     @property
@@ -34,9 +40,11 @@ class KeepaliveTarget(Protocol):
 
     def abort_dead_peer(self) -> None: ...
 
+    def close_idle_peer(self) -> None: ...
+
 
 class Heartbeat:
-    """Asks silent peers with a ping, and tells of those that stay silent.
+    """Asks silent peers with a ping, and tells of those that stay silent, as of those silent for long that no ping can ask.
 
     Any byte of a peer counts as life. A dead peer is noticed within ``ping_interval`` and ``ping_timeout``
     seconds. One that only reads, and slowly, gets the ping behind all that waits for it: it lives for as
@@ -52,15 +60,17 @@ class Heartbeat:
         clocks: uptime, and the timer's clock.
         ping_interval: seconds without a byte before the ping.
         ping_timeout: seconds after the ping.
+        idle: seconds without a byte of a peer that no ping can ask.
     """
 
-    def __init__(self, clocks: Clocks, ping_interval: float, ping_timeout: float) -> None:
+    def __init__(self, clocks: Clocks, ping_interval: float, ping_timeout: float, idle: float = math.inf) -> None:
         self._uptime = clocks.uptime
         self._timeout = ping_timeout
         self._grain = min(1.0, ping_interval / 16, ping_timeout / 16)
         timers = Timers(clocks.reactor, clocks.uptime)
         self._sweep_timer = SweepTimer(timers, "keepalive", clocks.uptime, self._sweep, self._grain)
         self._interval = ping_interval - self._grain
+        self._idle = idle
         self._targets: dict[KeepaliveTarget, int | None] = {}  # to what it had taken when it was last asked
 
     def __len__(self) -> int:
@@ -68,9 +78,11 @@ class Heartbeat:
 
     def add(self, connection: KeepaliveTarget) -> None:
         """Look after a connection. From now on its ``heard`` is set by whoever reads, its ``asked`` here."""
+        if self._idle == math.inf and not connection.answers_pings:
+            return
         self._targets[connection] = None
         self.reading_resumed(connection)
-        self._sweep_timer.watch(self._uptime() + self._interval)
+        self._sweep_timer.watch(self._uptime() + (self._interval if connection.answers_pings else self._idle))
 
     def reading_resumed(self, connection: KeepaliveTarget) -> None:
         """Count the peer as heard: reading goes on after a pause, and what the peer said meanwhile is still to be read."""
@@ -102,6 +114,8 @@ class Heartbeat:
 
     def _check(self, connection: KeepaliveTarget, now: float) -> float:
         paused = connection.paused
+        if not connection.answers_pings:
+            return self._check_idle(connection, now)
         if connection.pinged_at is not None and connection.last_received < connection.pinged_at and not paused:
             if now < connection.pinged_at + self._timeout - ROUNDING:
                 return connection.pinged_at + self._timeout
@@ -120,6 +134,15 @@ class Heartbeat:
             self._targets[connection] = connection.bytes_taken
         connection.send_probe()
         return now + (self._interval if paused else self._timeout)
+
+    def _check_idle(self, connection: KeepaliveTarget, now: float) -> float:
+        if connection.paused or connection.owes_answers:
+            connection.last_received = now
+        due = connection.last_received + self._idle
+        if now < due - ROUNDING:
+            return due
+        connection.close_idle_peer()
+        return math.inf
 
     def _makes_progress(self, connection: KeepaliveTarget) -> bool:
         """Return True if a silent peer has taken some of what waits for it since the last time."""

@@ -24,6 +24,7 @@ __all__ = [
     "listen_specs",
     "open_client_endpoint",
     "open_endpoint",
+    "split_wire",
 ]
 
 BACKLOG = 1024
@@ -102,6 +103,15 @@ class ListenSpec(NamedTuple):
         """True if it is known to have TLS, ours or its own."""
         return self.tls is not None or (isinstance(self.endpoint, str) and self.endpoint.startswith(("ssl:", "tls:")))
 
+    def check_wire(self, max_message_size: int) -> None:
+        """Raise SettingsError where its wire cannot be spoken there, named after the endpoint that was given."""
+        try:
+            self.wire.check(encrypted=self.encrypted, max_message_size=max_message_size)
+        except SettingsError as error:
+            if not self.given:
+                raise
+            raise SettingsError("endpoint", self.given, f"one whose wire can be spoken there ({error})") from None
+
     def name_error(self, error: SettingsError) -> SettingsError:
         """Return the error of a file for TLS, named after what names the file: this endpoint, or else the setting."""
         if not self.own_files:
@@ -114,18 +124,21 @@ def listen_specs(config: ServerConfig) -> list[ListenSpec]:
     """Return where a server is to listen.
 
     Raises:
-        SettingsError: the wire in front of an endpoint is unknown, or TLS has no certificate or a certificate no use.
+        SettingsError: a wire is unknown or cannot be spoken there, or TLS has no certificate or a certificate no use.
     """
     files = None if config.tls_cert is None else TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
     wire = find_wire(config.wire)
     if not config.endpoints:
         interface = config.host.replace(":", r"\:")
-        return [ListenSpec(wire, f"tcp:{config.port}:interface={interface}:backlog={BACKLOG}", files)]
-    found = [_place(each, wire, files) for each in config.endpoints]
+        found = [ListenSpec(wire, f"tcp:{config.port}:interface={interface}:backlog={BACKLOG}", files)]
+    else:
+        found = [_place(each, wire, files) for each in config.endpoints]
     if files is not None and not any(place.tls == files for place in found):
         raise SettingsError(
             "tls_cert", config.tls_cert, "left out, or used by an endpoint tls:PORT; those given are not served with it"
         )
+    for place in found:
+        place.check_wire(config.max_message_size)
     return found
 
 
@@ -160,14 +173,15 @@ def open_client_endpoint(clocks: Clocks, where: str) -> IStreamClientEndpoint:
     return endpoint
 
 
-def _without_wire(description: str) -> str:
+def split_wire(description: str) -> tuple[str | None, str]:
+    """Split ``"1.9.0@tcp:8090"`` into the wire's name, None without one, and the endpoint."""
     wire, at, rest = description.partition("@")
-    return rest if at and ":" not in wire else description
+    return (wire, rest) if at and ":" not in wire else (None, description)
 
 
 def _check_parts(description: str, kinds: Kinds) -> None:
     """Raise ValueError for a description that Twisted takes, and with which it can do nothing."""
-    kind, _, rest = _without_wire(description).partition(":")
+    kind, _, rest = split_wire(description)[1].partition(":")
     if kind in kinds and not rest.strip(":"):
         raise ValueError("missing: all of it")
     port = re.match(r"(?:port=)?(\d+)(?::|$)", rest)
@@ -177,7 +191,7 @@ def _check_parts(description: str, kinds: Kinds) -> None:
 
 def _explain(description: str, error: Exception, kinds: Kinds) -> str:
     """Return what is wrong with an endpoint's description, of which Twisted says what its own functions say."""
-    kind, said = _without_wire(description).partition(":")[0], str(error)
+    kind, said = split_wire(description)[1].partition(":")[0], str(error)
     if kind in kinds and "missing" in said:
         needed, example = kinds[kind]
         return f"{kind} needs {needed}: {example}"
@@ -195,10 +209,14 @@ def _explain(description: str, error: Exception, kinds: Kinds) -> str:
     return said
 
 
-def _place(endpoint: str | IStreamServerEndpoint, default: Wire, files: TlsFiles | None) -> ListenSpec:
+def _place(endpoint: str | IStreamServerEndpoint | tuple[object, Any], default: Wire, files: TlsFiles | None) -> ListenSpec:
+    if isinstance(endpoint, tuple):
+        wire = find_wire(endpoint[0])
+        place = _place(endpoint[1], wire, files)
+        return place._replace(given=f"{wire.name}@{endpoint[1]}")
     if not isinstance(endpoint, str):
         return ListenSpec(default, endpoint, None, str(endpoint))
-    wire, rest = _split_wire(endpoint, default)
+    wire, rest = _find_wire(endpoint, default)
     kind, *parts = re.findall(r"(?:\\.|[^\\:])+", rest) or [""]
     if not _OWN_TLS.match(rest):
         told = "::" in rest or len(parts) > 2 or any(part.startswith("backlog=") for part in parts)
@@ -219,12 +237,11 @@ def _place(endpoint: str | IStreamServerEndpoint, default: Wire, files: TlsFiles
     return ListenSpec(wire, ":".join(["tcp", *others]), files, endpoint, bool(given))
 
 
-def _split_wire(endpoint: str, default: Wire) -> tuple[Wire, str]:
-    """Split ``"1.9.0@tcp:8090"`` into wire and endpoint."""
-    rest = _without_wire(endpoint)
-    if rest == endpoint:
+def _find_wire(endpoint: str, default: Wire) -> tuple[Wire, str]:
+    """Split an endpoint as :func:`split_wire` does, and find its wire."""
+    wire, rest = split_wire(endpoint)
+    if wire is None:
         return default, endpoint
-    wire = endpoint.partition("@")[0]
     try:
         return find_wire(wire), rest
     except SettingsError as error:

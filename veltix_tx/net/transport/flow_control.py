@@ -102,6 +102,7 @@ class FlowControl:
         "_above_high_water",
         "_acknowledged",
         "_closing",
+        "_ending",
         "_max_unread_replies",
         "_plain",
         "_producer",
@@ -131,7 +132,7 @@ class FlowControl:
         self._queue: deque[bytes | memoryview] | None = None
         self.pause_reasons: tuple[str, ...] = ()
         self._plain = is_plain(link.transport)
-        self._registered = self._closing = self._above_high_water = self.blocked = False
+        self._registered = self._closing = self._ending = self._above_high_water = self.blocked = False
         self._written = self._taken = self._shared = self._unread_replies = self._replies_end = 0
         self._producer: Any = None
         self._when_low: Waiters[None] | None = None
@@ -163,6 +164,13 @@ class FlowControl:
             self._unregister()
         self._release_producer()
         self._leave_high_water()
+
+    def end_stream(self) -> None:
+        """Let go of the transport as above, because it is to end its stream; the peer is still watched."""
+        self._ending = True
+        self._plain = False  # as in stop()
+        if not self._queue:
+            self._unregister()
 
     def end(self) -> None:
         """Drop what waits: nothing can be written any more."""
@@ -379,6 +387,8 @@ class FlowControl:
             if not self._queue:
                 self._unregister()
             return
+        if self._ending and not self._queue:
+            self._unregister()
         if self.queued <= self._side.limits.write_low:
             self._leave_high_water()
         if self._unread_replies and self._written >= self._replies_end:

@@ -11,7 +11,9 @@ from functools import cache
 from math import ceil
 from typing import Any
 
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.tcp import Connection
+from zope.interface import alsoProvides
 
 with suppress(ImportError):  # Windows has neither
     from fcntl import ioctl
@@ -25,6 +27,7 @@ __all__ = [
     "has_socket",
     "has_unwritten",
     "is_plain",
+    "listen_for_half_closes",
     "lowest",
     "notice_dead_peers",
     "read_at_once",
@@ -158,6 +161,16 @@ def read_at_once(transport: Any, size: int) -> None:
 def is_plain(transport: object) -> bool:
     """Return True if a transport is one of Twisted's own connections, which :func:`write_straight` can write to."""
     return isinstance(transport, Connection)
+
+
+def listen_for_half_closes(transport: object) -> None:
+    """Have a transport tell its protocol when one of its streams ends alone, where Twisted has a wrapper between the two.
+
+    That of its client endpoints passes such calls on, and provides one alone of the interfaces that the protocol provides.
+    """
+    wrapper = getattr(transport, "protocol", None)
+    if wrapper is not None and hasattr(wrapper, "readConnectionLost") and not IHalfCloseableProtocol.providedBy(wrapper):
+        alsoProvides(wrapper, IHalfCloseableProtocol)
 
 
 def has_socket(transport: object) -> bool:

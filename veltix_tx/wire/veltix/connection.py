@@ -156,6 +156,16 @@ class VeltixConnection:
         return self._phase.ids.available
 
     @property
+    def in_order_replies(self) -> bool:
+        """False: replies carry the ids of their requests."""
+        return False
+
+    @property
+    def half_closes(self) -> bool:
+        """False: a peer that ends its stream has left."""
+        return False
+
+    @property
     def marks_requests(self) -> bool:
         """True if error replies are agreed on: they answer only ids that ask."""
         return self.peer is not None and ERRORS in self.peer.features
@@ -292,6 +302,10 @@ class VeltixConnection:
             return []
         return self._go_on(opening, partial(opening.handshake.receive_data, data), received_at)
 
+    def receive_eof(self, received_at: int) -> list[Event]:
+        """Return nothing: the end of the stream completes no message."""
+        return []
+
     def connection_lost(self) -> None:
         """Mark the connection closed. Later input is ignored; later sends raise LocalProtocolError."""
         self._move(Trigger.END)
@@ -309,7 +323,7 @@ class VeltixConnection:
 
         Raises:
             NotReady: the handshake is not complete.
-            LocalProtocolError: the wire has no request ids (the 46-byte format).
+            LocalProtocolError: the wire has no request ids (W46).
             TooManyRequests: no other id is left.
         """
         phase = self._phase
@@ -317,7 +331,7 @@ class VeltixConnection:
         if not ids.available:
             if phase.encoder is NO_ENCODER:
                 raise NotReady()
-            raise LocalProtocolError("the 46-byte wire has no request ids: only send() works on it")
+            raise LocalProtocolError("the wire W46 has no request ids: only send() works on it")
         if wanted is not None and ids.takes(wanted) and wanted not in taken and wanted not in given_up.ids:
             return wanted
         request_id = ids.allocate(taken, given_up)

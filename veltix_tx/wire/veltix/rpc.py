@@ -51,9 +51,11 @@ class VeltixRpc:
         except (msgspec.MsgspecError, ValueError, RecursionError):
             raise InvalidContent(content, "a call: an array of a method, arguments, ms, keyword arguments and metadata") from None
 
-    encode_result = staticmethod(pack)
+    def encode_result(self, method: str, result: object) -> bytes:
+        """Return a result packed."""
+        return pack(result)
 
-    def decode_result(self, content: bytes) -> bytes:
+    def decode_result(self, method: str, content: bytes) -> bytes:
         """Return the content as it is."""
         return content
 

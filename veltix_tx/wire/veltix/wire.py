@@ -11,10 +11,13 @@ from veltix_tx.wire.veltix import codec
 from veltix_tx.wire.veltix.connection import VeltixConnection
 from veltix_tx.wire.veltix.releases import AUTO, AUTO_RELEASES, RELEASES, SUPERSET, Release, find_release
 
-__all__ = ["HELLO_GAP", "RULE", "Auto", "Pinned", "build_description", "find"]
+__all__ = ["HELLO_GAP", "NAMES", "RULE", "Auto", "Pinned", "build_description", "find"]
+
+NAMES = (AUTO, *RELEASES)
+"""Names of Veltix's wires."""
 
 RULE = f"{AUTO!r} or a release: {', '.join(RELEASES)}"
-"""Names of Veltix's wires, as a part of a sentence."""
+"""The same, as a part of a sentence."""
 
 HELLO_GAP = 0.15
 """Seconds between the hellos of a server that detects its client's generation, on a link without delay."""
@@ -39,9 +42,21 @@ class Auto:
         """``"auto"``."""
         return AUTO
 
+    @property
+    def type(self) -> None:
+        """None: each message has its own."""
+
+    @property
+    def authenticates(self) -> bool:
+        """False: no Veltix handshake asks who the client is."""
+        return False
+
     def describe(self, *, encrypted: bool) -> str:
         """Return the generations that a listener serves: over TLS only those with a JSON handshake."""
         return f"Veltix {SUPERSET.name if encrypted else AUTO_RELEASES} (wire auto)"
+
+    def check(self, *, encrypted: bool, max_message_size: int) -> None:
+        """Accept every setting."""
 
     def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> VeltixConnection:
         """Return a connection that detects its peer's generation.
@@ -67,9 +82,21 @@ class Pinned:
         """The release's name."""
         return self.release.name
 
+    @property
+    def type(self) -> None:
+        """None: each message has its own."""
+
+    @property
+    def authenticates(self) -> bool:
+        """False: no Veltix handshake asks who the client is."""
+        return False
+
     def describe(self, *, encrypted: bool) -> str:
         """Return the release."""
         return f"Veltix {self.name}"
+
+    def check(self, *, encrypted: bool, max_message_size: int) -> None:
+        """Accept every setting."""
 
     def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> VeltixConnection:
         """Return a connection that speaks the release."""

@@ -1,0 +1,285 @@
+"""Payloads: one msgpack object each, bounded before it is decoded, and refused where netconduit's releases cannot take it.
+
+What a peer sends is bounded three times: its bytes by the frame, the bytes that these inflate to by :func:`inflate`, and the
+objects that they become by :func:`read`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, TypeVar
+
+from msgspec import UNSET, Raw, Struct, UnsetType, ValidationError, msgpack
+
+from veltix_tx.errors import InvalidContent, MalformedFrame
+
+__all__ = [
+    "COMPRESSION_THRESHOLD",
+    "FREE_INFLATE",
+    "INFLATE_RATIO",
+    "MAX_NESTING",
+    "Answer",
+    "AuthFailure",
+    "AuthRequest",
+    "AuthSuccess",
+    "Call",
+    "Message",
+    "check_packed",
+    "check_sendable",
+    "deflate",
+    "inflate",
+    "is_map",
+    "pack",
+    "read",
+    "unpack",
+]
+
+MAX_NESTING = 511
+"""Maximum depth of maps and arrays, either way: netconduit's releases pack no deeper ones."""
+
+COMPRESSION_THRESHOLD = 1024
+"""Bytes of a payload above which it is compressed, where that makes it smaller."""
+
+FREE_INFLATE, INFLATE_RATIO = 1024 * 1024, 100
+"""Bytes that any compressed payload may inflate to, and how many times its own size a larger one may have."""
+
+_LEVEL = 6
+
+_NIL, _NO_ARGUMENTS = b"\xc0", b"\x80"
+
+_QUOTED = 32
+"""Bytes of a payload that an error quotes."""
+
+
+class Message(Struct, gc=False):
+    """Payload of a MESSAGE frame."""
+
+    type: str
+    data: Raw = Raw(_NIL)
+
+
+class Call(Struct, gc=False):
+    """Payload of an RPC_REQUEST frame."""
+
+    method: str
+    params: Raw = Raw(_NIL)
+
+    @property
+    def packed(self) -> bytes:
+        """The packed arguments, an empty map for none."""
+        found = bytes(self.params)
+        return _NO_ARGUMENTS if found == _NIL else found
+
+
+class Answer(Struct, gc=False):
+    """Payload of an RPC_RESPONSE or RPC_ERROR frame, or the result in it, which repeats this shape."""
+
+    success: bool = True
+    result: Raw | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
+    error: Any = None
+    code: Any = None
+    details: Any = None
+
+    @property
+    def packed(self) -> bytes:
+        """The packed result, nil where there is none."""
+        found = self.result if self.data is UNSET else self.data
+        return _NIL if found is UNSET else bytes(found)
+
+
+class AuthRequest(Struct):
+    """Payload of an AUTH_REQUEST frame."""
+
+    password_hash: str
+    client_info: Any = None
+
+
+class AuthSuccess(Struct):
+    """Payload of an AUTH_SUCCESS frame; its session token is of no use to anybody."""
+
+    server_info: Any = None
+
+
+class AuthFailure(Struct):
+    """Payload of an AUTH_FAILURE frame."""
+
+    reason: Any = None
+
+
+S = TypeVar("S", Message, Call, Answer, AuthRequest, AuthSuccess, AuthFailure)
+
+_DECODERS: dict[type, Any] = {
+    kind: msgpack.Decoder(kind).decode for kind in (Message, Call, Answer, AuthRequest, AuthSuccess, AuthFailure)
+}
+_decode, _encode = msgpack.Decoder().decode, msgpack.Encoder().encode
+
+unpack = _decode
+"""Packed object that :func:`check_packed` has passed -> the object."""
+
+
+def read(kind: type[S], payload: bytes, max_values: int) -> S | None:
+    """Return a payload of a known shape, None for an object of another shape. What is packed in it is not checked yet.
+
+    Args:
+        kind: the shape.
+        payload: the payload.
+        max_values: maximum number of values in it: each may become 70 times its bytes.
+
+    Raises:
+        MalformedFrame: it is not one msgpack object, or one of too many values.
+    """
+    if len(payload) > max_values:
+        _check_count(payload, max_values)
+    try:
+        found: S = _DECODERS[kind](payload or _NIL)
+    except ValidationError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise _malformed(payload, error) from None
+    return found
+
+
+def check_packed(packed: bytes) -> None:
+    """Raise MalformedFrame unless a packed object is one that :func:`unpack` can unpack, within the rules of :func:`pack`."""
+    if packed[0] in _SOUND:
+        return
+    try:
+        decoded = _decode(packed)
+        if type(decoded) is dict or type(decoded) is list:
+            _check(decoded)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(packed, error) from None
+
+
+def is_map(packed: bytes) -> bool:
+    """Return True if a packed object is a map."""
+    return packed[0] in _MAPS
+
+
+def pack(value: object) -> bytes:
+    """Return a value as a packed object.
+
+    Raises:
+        TypeError: it is of a type that msgpack does not have.
+        InvalidContent: a key of a map is neither text nor bytes, a number has over 64 bits, a text cannot be encoded, or
+            it is nested deeper than :data:`MAX_NESTING`.
+    """
+    try:
+        packed = _encode(value)
+        if type(value) not in _SCALARS:
+            check_sendable(packed)
+    except (UnicodeEncodeError, OverflowError, RecursionError) as error:
+        raise InvalidContent(value, f"what msgpack can carry ({error})") from error
+    return packed
+
+
+def check_sendable(packed: bytes) -> None:
+    """Raise InvalidContent for what this side has packed and netconduit's releases cannot take; see :func:`pack`."""
+    try:
+        decoded = _decode(packed)
+    except RecursionError:
+        raise InvalidContent(packed, f"nested at most {MAX_NESTING} deep") from None
+    if type(decoded) is dict or type(decoded) is list:
+        _check(decoded)
+
+
+def inflate(payload: bytes, max_size: int) -> bytes:
+    """Return a compressed payload as it was.
+
+    Args:
+        payload: one zlib stream.
+        max_size: maximum bytes of it as it was.
+
+    Raises:
+        MalformedFrame: it is no zlib stream, or inflates to more than it may.
+    """
+    most = min(max_size, max(FREE_INFLATE, INFLATE_RATIO * len(payload)))
+    stream = zlib.decompressobj()
+    try:
+        inflated = stream.decompress(payload, most + 1)
+    except zlib.error as error:
+        raise _malformed(payload, error, "zlib stream") from None
+    if len(inflated) > most:
+        raise MalformedFrame("payload", payload[:_QUOTED], f"one that inflates to at most {most} bytes")
+    if not stream.eof or stream.unused_data:
+        raise _malformed(payload, "it is cut short" if not stream.eof else "bytes follow it", "zlib stream")
+    return inflated
+
+
+def deflate(payload: bytes) -> bytes:
+    """Return a payload compressed, or as it is where it is short or would not become shorter."""
+    if len(payload) <= COMPRESSION_THRESHOLD:
+        return payload
+    compressed = zlib.compress(payload, _LEVEL)
+    return compressed if len(compressed) < len(payload) else payload
+
+
+def _malformed(payload: bytes, error: object, what: str = "msgpack object") -> MalformedFrame:
+    return MalformedFrame("payload", payload[:_QUOTED], f"one {what} ({error})")
+
+
+def _check(value: object) -> None:
+    """Raise InvalidContent for keys and nesting that netconduit's releases cannot take."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_NESTING:
+            raise InvalidContent(type(value).__name__, f"nested at most {MAX_NESTING} deep")
+        inner: list[object] = []
+        for each in level:
+            if type(each) is dict:
+                for key in each:
+                    if type(key) is not str and type(key) is not bytes:
+                        raise InvalidContent(key, "a key that is text, or bytes: netconduit takes no other in a map")
+                each = each.values()  # noqa: PLW2901 (what is in it is looked at as what is in a list)
+            for item in each:  # type: ignore[attr-defined]
+                if type(item) is dict or type(item) is list:
+                    inner.append(item)  # noqa: PERF401 (this is quicker for the few items of a usual one)
+        level = inner
+
+
+def _check_count(packed: bytes, most: int) -> None:
+    """Raise MalformedFrame for more values than there may be. Their order tells, whatever is in what."""
+    widths, position, end, count = _WIDTHS, 0, len(packed), 0
+    while position < end:
+        count += 1
+        if count > most:
+            raise MalformedFrame("payload", packed[:_QUOTED], f"one of at most {most} values (limits.values)")
+        width = widths[packed[position]]
+        if width > 0:
+            position += width
+        else:
+            start = position + 1
+            told = -width & 7
+            position = start + told + int.from_bytes(packed[start : start + told], "big") + (-width >> 3)
+
+
+def _widths() -> list[int]:
+    """Return, for each first byte of a msgpack value, its bytes, without what a map or an array holds.
+
+    A negative one is -n where n bytes behind it tell how many follow, -8 - n where one more follows those (an ext type).
+    """
+    widths = [1] * 256
+    for length in range(32):
+        widths[0xA0 + length] = 1 + length
+    for first, width in ((0xCA, 5), (0xCB, 9), (0xDC, 3), (0xDD, 5), (0xDE, 3), (0xDF, 5)):
+        widths[first] = width
+    for power in range(4):
+        widths[0xCC + power] = widths[0xD0 + power] = 1 + 2**power
+    for power in range(5):
+        widths[0xD4 + power] = 2 + 2**power
+    for power in range(3):
+        widths[0xC4 + power] = widths[0xD9 + power] = -(2**power)
+        widths[0xC7 + power] = -8 - 2**power
+    return widths
+
+
+_WIDTHS = _widths()
+
+_MAPS = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
+
+_SCALARS = frozenset([str, bytes, bool, int, float, type(None)])
+
+_SOUND = frozenset([*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3, *range(0xC4, 0xC7), *range(0xCA, 0xD4)])
+"""First bytes of values that need no look inside: nil, booleans, numbers, bytes."""
