@@ -414,7 +414,7 @@ class Response(Generic[T]):
 
     @property
     def value(self) -> T:
-        """The content as its type means it: decoded by ``content=``, that of a reply by the request's ``reply=``; else bytes.
+        """Content as its type means it, decoded by ``content=``, that of a reply by the request's ``reply=``; else bytes.
 
         A wire of texts or objects has a subclass.
 

@@ -84,7 +84,7 @@ class MethodInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RpcCodec(Protocol):
-    """Calls and results as the contents of :data:`~veltix_tx.wire.messages.CALL` and RESULT messages of one wire."""
+    """Calls and results as the contents of CALL and RESULT messages of one wire."""
 
     @property
     def cancels(self) -> bool:
@@ -123,7 +123,7 @@ class RpcCodec(Protocol):
 
         Args:
             method: what was called.
-            result: what it returned; that of :data:`DISCOVER` is a list of :class:`MethodInfo`.
+            result: what it returned; that of ``rpc.discover`` is a list of :class:`MethodInfo`.
 
         Raises:
             InvalidContent: MessagePack cannot hold the result.
