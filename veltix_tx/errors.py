@@ -160,7 +160,7 @@ class InvalidContent(VeltixError, ValueError):
 
     @property
     def summary(self) -> str:
-        """The sentence without an excerpt of the content, for whoever sent that."""
+        """Sentence for the content's sender, without an excerpt of it."""
         said = f": {self.detail}" if self.detail else ""
         return f"not {self.rule}{said}" + (f" at {self.path}" if self.path else "")
 

@@ -30,6 +30,8 @@ NOT_RUN = {
     "pip install 'veltix-tx[bench]'": _INDEX,
     "pip install -e": _NAME,
     "veltix send": _NAME,
+    "veltix call": _NAME,
+    "veltix methods": _NAME,
     "veltix ping": _NAME,
     "veltix listen": _NAME,
     "veltix token new": _NAME,

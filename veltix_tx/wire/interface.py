@@ -150,7 +150,7 @@ class WireConnection(Protocol):
 
     @property
     def half_closes(self) -> bool:
-        """True if the peer may end its stream and still be answered: what it has sent is handled before the local side closes."""
+        """True if the peer may end its stream and still be answered. What it has sent is handled before the local side closes."""
 
     @property
     def supports_ping(self) -> bool:

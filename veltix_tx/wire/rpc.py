@@ -123,7 +123,7 @@ class RpcCodec(Protocol):
 
         Args:
             method: what was called.
-            result: what it returned; that of :data:`DISCOVER` is a list of :class:`MethodInfo`.
+            result: what it returned; that of ``rpc.discover`` is a list of :class:`MethodInfo`.
 
         Raises:
             InvalidContent: MessagePack cannot hold the result.
