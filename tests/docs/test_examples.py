@@ -136,14 +136,14 @@ def test_blocking_handler_stops_nobody_else(runner):
 
 def test_tokens_tell_readers_from_writers(runner):
     """A writer's token lets write, a reader's read alone, and a guess nothing."""
-    server = runner.start("python 11_tokens.py serve 0")
+    server = runner.start("python 13_tokens.py serve 0")
     tokens = {name: server.wait_for(rf"{name}: (\S+)")[1] for name in ("reader", "writer")}
     port = server.wait_for(LISTENING)[1]
 
-    assert "written by writer" in runner.run(f"python 11_tokens.py write {tokens['writer']} hello {port}")
-    assert "hello" in runner.run(f"python 11_tokens.py read {tokens['reader']} {port}")
-    assert "forbidden: " in runner.run(f"python 11_tokens.py write {tokens['reader']} bye {port}")
-    assert "the server refused the credentials" in runner.run(f"python 11_tokens.py read guess {port}")
+    assert "written by writer" in runner.run(f"python 13_tokens.py write {tokens['writer']} hello {port}")
+    assert "hello" in runner.run(f"python 13_tokens.py read {tokens['reader']} {port}")
+    assert "forbidden: " in runner.run(f"python 13_tokens.py write {tokens['reader']} bye {port}")
+    assert "the server refused the credentials" in runner.run(f"python 13_tokens.py read guess {port}")
 
 
 def test_a_plugin_has_two_halves(runner):
@@ -172,7 +172,7 @@ def test_orders_are_values_and_the_shop_says_what_is_wrong(runner):
 
 def test_a_line_from_a_device_reaches_an_operator(runner):
     """One server has a wire for devices and one for operators; each hears what is its own."""
-    server = runner.start("python 12_lines.py 0 0")
+    server = runner.start("python 14_lines.py 0 0")
     devices = server.wait_for(rf"devices: {LISTENING}")[1]
     operator = runner.start(f"veltix listen 127.0.0.1:{server.wait_for(f'operators: {LISTENING}')[1]}")
     operator.wait_for("connected")
@@ -184,12 +184,21 @@ def test_a_line_from_a_device_reaches_an_operator(runner):
 
 def test_temperatures_go_over_netconduits_wire(runner):
     """A measurement is answered with a summary; without the password nothing is."""
-    serve = "VELTIX_PASSWORD=secret python 13_netconduit.py serve"
+    serve = "VELTIX_PASSWORD=secret python 15_netconduit.py serve"
     port = runner.start(f"{serve} 0").wait_for(LISTENING)[1]
-    measure = "VELTIX_PASSWORD=secret python 13_netconduit.py measure"
+    measure = "VELTIX_PASSWORD=secret python 15_netconduit.py measure"
     assert "1 at attic, 20.0 on average" in runner.run(f"{measure} attic 20 {port}")
     assert "2 at attic, 21.0 on average" in runner.run(f"{measure} attic 22 {port}")
-    refused = runner.start(f"VELTIX_PASSWORD=wrong python 13_netconduit.py measure attic 99 {port}")
+    refused = runner.start(f"VELTIX_PASSWORD=wrong python 15_netconduit.py measure attic 99 {port}")
     refused.wait_for("AuthenticationFailed: the server refused the password")
     refused.process.wait(10)
     runner.started.remove(refused)
+
+
+def test_methods_are_called_by_name(runner):
+    """The calculator answers, calls back before a half, and says what it does not do."""
+    server = runner.start("python 12_rpc.py serve 0")
+    port = server.wait_for(LISTENING)[1]
+    assert "2.5" in runner.run(f"python 12_rpc.py divide 5 2 {port}")
+    server.wait_for("127.0.0.1 wants a half: to share it")
+    assert "by_zero {'dividend': 1.0}" in runner.run(f"python 12_rpc.py divide 1 0 {port}")

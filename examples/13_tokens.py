@@ -1,12 +1,12 @@
 """A server that knows its clients by tokens: who may read, who may write, and for how long.
 
-    python 11_tokens.py serve [PORT]
+    python 13_tokens.py serve [PORT]
 
 PORT is 8080 by default; 0 lets the system choose. It prints a token for a reader and one for a writer, which are good for a
 minute. Present one of them; a writer's client presents it anew before its minute is over::
 
-    python 11_tokens.py read TOKEN [PORT]
-    python 11_tokens.py write TOKEN TEXT [PORT]
+    python 13_tokens.py read TOKEN [PORT]
+    python 13_tokens.py write TOKEN TEXT [PORT]
 """
 
 import secrets

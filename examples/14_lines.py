@@ -1,6 +1,6 @@
 """An alarm receiver: devices that speak lines of text report, operators on Veltix hear of it.
 
-    python 12_lines.py [PORT] [OPERATORS]
+    python 14_lines.py [PORT] [OPERATORS]
     veltix send 127.0.0.1:PORT --wire lines 'ALARM kitchen' --wait
     veltix listen 127.0.0.1:OPERATORS
 

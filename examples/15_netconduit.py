@@ -2,8 +2,8 @@
 
 Serve, in one terminal, then measure in another; the password is in the environment, where others do not see it::
 
-    VELTIX_PASSWORD=secret python 13_netconduit.py serve [PORT]
-    VELTIX_PASSWORD=secret python 13_netconduit.py measure PLACE DEGREES [PORT]
+    VELTIX_PASSWORD=secret python 15_netconduit.py serve [PORT]
+    VELTIX_PASSWORD=secret python 15_netconduit.py measure PLACE DEGREES [PORT]
 
 A real netconduit client sends the same: ``await client.send("measured", {"place": "attic", "degrees": 21.5})``.
 """
