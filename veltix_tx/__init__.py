@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from veltix_tx.disconnect import DisconnectReason, DisconnectState
     from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
     from veltix_tx.errors import (
+        CannotAwait,
         CannotBlock,
         HandshakeError,
         HandshakeTimeout,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Auto",
     "BufferSize",
+    "CannotAwait",
     "CannotBlock",
     "Client",
     "ClientConfig",
@@ -134,6 +136,7 @@ _HOMES = {
     "encode_utf8": "veltix_tx.encodings",
     "format_bytes": "veltix_tx.encodings",
     "DisconnectReason": "veltix_tx.disconnect",
+    "CannotAwait": "veltix_tx.errors",
     "CannotBlock": "veltix_tx.errors",
     "HandshakeError": "veltix_tx.errors",
     "HandshakeTimeout": "veltix_tx.errors",

@@ -10,6 +10,7 @@ import pytest
 from veltix_tx import errors
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import (
+    CannotAwait,
     EarlyMessage,
     FrameTimeout,
     FrameTooLarge,
@@ -224,6 +225,10 @@ WHOLE = {
     RemoteError(b"", "no_route", "no"): "the peer could not answer: 'no' (no_route)",
     SettingsError("port", -1, "a port"): "port is -1: it must be a port",
     InvalidContent(b"x", "JSON"): "b'x' is not JSON",
+    CannotAwait(): (
+        "asyncio's loop does not run under this reactor, so a handler awaits Deferreds only: install Twisted's asyncio reactor "
+        "(twistd --reactor asyncio), or use veltix_tx.aio"
+    ),
     SessionClosed(DisconnectReason.PEER_CLOSED): "the peer closed the connection",
     SessionClosed(DisconnectReason.PEER_CLOSED, HandshakeError("the server closed the connection before it said a word")): (
         "the server closed the connection before it said a word"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from typing import Literal, TypeVar, overload
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -17,6 +17,7 @@ from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import SessionClosed, SettingsError
 from veltix_tx.interfaces import Events, IVeltixApplication
 from veltix_tx.limits import check_seconds
+from veltix_tx.net.awaitables import call
 from veltix_tx.net.session.handler_timeouts import TimeLimited
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.handlers import IHandlerTable
@@ -207,16 +208,17 @@ class Router:
         callback = self._callbacks.get(Events.ON_DISCONNECT)
         return callback(session) if self._server and callback is not None else None
 
-    def lost(self, state: DisconnectState, may_log: Callable[[], bool] = lambda: True) -> None:
+    def lost(self, state: DisconnectState, reactor: object, may_log: Callable[[], bool] = lambda: True) -> None:
         """Call a client's ``on_disconnect``, at each step of a lost or failed connection.
 
         Args:
             state: the step.
+            reactor: the client's.
             may_log: whether the log may have one more line that the server causes.
         """
         callback = self._callbacks.get(Events.ON_DISCONNECT)
         if callback is not None:
-            copy_context().run(maybeDeferred, callback, state).addErrback(_not_told, may_log)
+            copy_context().run(call, reactor, callback, state).addErrback(_not_told, may_log)
 
 
 @dataclass(frozen=True, slots=True)

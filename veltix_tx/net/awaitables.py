@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop, isfuture
+from collections.abc import Callable, Coroutine
 from inspect import iscoroutine
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
+from zope.interface import Interface
 
-__all__ = ["as_deferred"]
+from veltix_tx.errors import CannotAwait
+from veltix_tx.net.tasks import run_task
+
+__all__ = ["ITaskReactor", "as_deferred", "call"]
 
 
 class _Copy(Deferred[Any]):
@@ -73,8 +79,52 @@ def _copy(of: Deferred[Any]) -> Deferred[object]:
     return copy
 
 
-def as_deferred(result: object) -> Deferred[object]:
-    """Return what a handler returned as a Deferred, which is the caller's own: a Deferred of the handler's keeps its result."""
+class ITaskReactor(Interface):
+    """Marks a reactor, or a clock, that works in a running asyncio loop: coroutines are run as the loop's tasks."""
+
+
+def as_deferred(result: object, reactor: object) -> Deferred[object]:
+    """Return what a handler returned as a Deferred, which is the caller's own: a Deferred of the handler's keeps its result.
+
+    Args:
+        result: what the handler returned.
+        reactor: the reactor. A coroutine runs as a task of asyncio's where that is asyncio's, and may await both kinds of
+            things; elsewhere it awaits Deferreds alone, and the result fails with CannotAwait where it tries another.
+    """
     if isinstance(result, Deferred):
         return _copy(result)
-    return Deferred.fromCoroutine(result) if iscoroutine(result) else succeed(result)
+    if iscoroutine(result):
+        return _run(result, reactor)
+    return Deferred.fromFuture(result) if isfuture(result) and _has_tasks(reactor) else succeed(result)
+
+
+def call(reactor: object, function: Callable[..., object], *arguments: object) -> Deferred[object]:
+    """Call a function of the user's; return a Deferred of what it returns, as :func:`as_deferred` does, or raises."""
+    try:
+        result = function(*arguments)
+    except BaseException:
+        return fail()
+    return as_deferred(result, reactor)
+
+
+def _run(coroutine: Coroutine[Any, Any, object], reactor: object) -> Deferred[object]:
+    if _has_tasks(reactor):
+        return run_task(coroutine)
+    return Deferred.fromCoroutine(coroutine).addErrback(_explain)
+
+
+def _has_tasks(reactor: object) -> bool:
+    if _get_running_loop() is None:
+        return False
+    from twisted.internet.asyncioreactor import AsyncioSelectorReactor  # noqa: PLC0415 (not for every reactor)
+
+    return isinstance(reactor, AsyncioSelectorReactor) or ITaskReactor.providedBy(reactor)
+
+
+_ASYNCIO_SAYS = ("no running event loop", "await wasn't used with future")
+
+
+def _explain(failure: Failure) -> Failure:
+    if failure.check(RuntimeError) and str(failure.value) in _ASYNCIO_SAYS:
+        raise CannotAwait().with_traceback(failure.getTracebackObject()) from failure.value
+    return failure

@@ -143,7 +143,7 @@ class Dispatcher(Generic[S]):
         self._call_application("connected", self._connect, then=self._admit)
 
     def _connect(self) -> object:
-        result = begin_set_up(self._application.connected, self._session)
+        result = begin_set_up(self._application.connected, self._session, self._transport.clocks.reactor)
         return result.addCallback(lambda _: _WELCOME) if isinstance(result, Deferred) else _WELCOME
 
     def _admit(self, result: object) -> None:
@@ -388,7 +388,7 @@ class Dispatcher(Generic[S]):
         if result is None or isinstance(result, Failure):
             settle(result)
         else:
-            self._watch(self._transport.timeouts.handler, as_deferred(result), settle, after_end)
+            self._watch(self._transport.timeouts.handler, as_deferred(result, self._transport.clocks.reactor), settle, after_end)
 
     def _said_goodbye(self, result: object) -> None:
         if isinstance(result, Failure) and not self._cancelled(result):
@@ -429,7 +429,7 @@ class Dispatcher(Generic[S]):
         seconds = self._transport.timeouts.handler
         if isinstance(result, TimeLimited):
             seconds, result = result.seconds, result.result
-        running = as_deferred(result)
+        running = as_deferred(result, self._transport.clocks.reactor)
         self._watch(seconds, running, partial(self._settle, message, then))
         return running
 

@@ -96,6 +96,11 @@ class Session(Taggable):
         return self._transport.address
 
     @property
+    def _reactor(self) -> object:
+        """The reactor it lives in."""
+        return self._transport.clocks.reactor
+
+    @property
     def _limits(self) -> Limits:
         """The settings of its side."""
         return self._transport.limits

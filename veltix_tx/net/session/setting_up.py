@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from veltix_tx.net.awaitables import as_deferred
+
 __all__ = ["begin_set_up", "keep_context", "sets_up"]
 
 T = TypeVar("T")
@@ -21,12 +23,12 @@ T = TypeVar("T")
 _session: ContextVar[object] = ContextVar("veltix_tx session that is being set up", default=None)
 
 
-def begin_set_up(function: Callable[[Any], object], session: object) -> object:
+def begin_set_up(function: Callable[[Any], object], session: object, reactor: object) -> object:
     """Call a function with a session that it may use before all others; return its result, a coroutine as a Deferred."""
     token = _session.set(session)
     try:
         result = function(session)
-        return Deferred.fromCoroutine(result) if iscoroutine(result) else result
+        return as_deferred(result, reactor) if iscoroutine(result) else result
     finally:
         _session.reset(token)
 

@@ -10,13 +10,12 @@ from os import getpid
 from random import Random
 from typing import Any, NoReturn, Protocol
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from veltix_tx.errors import SessionClosed
 from veltix_tx.limits import Limits, Timeouts
-from veltix_tx.net.awaitables import as_deferred
+from veltix_tx.net.awaitables import call
 from veltix_tx.net.clock import Clocks, Timers
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.budgets import MemoryBudget
@@ -129,10 +128,7 @@ class ConnectionContext:
         """Return a Deferred of the identity that credentials prove, None for none. Without a hook nobody is let in."""
         if self._authenticate is None:
             return succeed(None)
-        try:
-            return as_deferred(self._authenticate(credentials))
-        except Exception:
-            return fail(Failure())
+        return call(self.clocks.reactor, self._authenticate, credentials)
 
     def connect(self, *, round_trip: float, encrypted: bool) -> WireConnection:
         """Return the protocol state of a new connection; see :meth:`Wire.connect`."""
