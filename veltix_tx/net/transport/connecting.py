@@ -158,9 +158,8 @@ class _Race:
             host = f"{host}%{address.scopeID}" if address.scopeID and "%" not in host else host
         if self._waiting:
             self._timer = endpoint.reactor.callLater(_HEAD_START, self._start_next)
-        attempt = maybeDeferred(
-            kind(endpoint.reactor, host, address.port, endpoint.timeout, endpoint.source).connect, self._factory
-        )
+        chosen = kind(endpoint.reactor, host, address.port, endpoint.timeout, endpoint.source)
+        attempt = maybeDeferred(chosen.connect, self._factory)
         self._running.append(attempt)
         attempt.addCallbacks(self._connected, self._failed, callbackArgs=(attempt,), errbackArgs=(attempt,))
 

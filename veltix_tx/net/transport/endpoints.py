@@ -171,7 +171,7 @@ def _tls_endpoint(
     trustRoots: str | None = None,  # noqa: N803
     endpoint: str | None = None,
 ) -> IStreamClientEndpoint:
-    """Return what Twisted's ``tls:`` describes, on the given reactor: its own takes the time from the global one, and imports it."""
+    """Return what Twisted's ``tls:`` describes, on the given reactor: its own imports the global one."""
     try:
         from veltix_tx.net.transport.tls import TlsEndpoint, verify_by_name  # noqa: PLC0415 (not always installed)
     except ImportError as error:

@@ -23,7 +23,7 @@ from cryptography.x509 import (
     load_pem_x509_certificates,
 )
 from OpenSSL import SSL
-from OpenSSL.crypto import X509
+from OpenSSL.crypto import FILETYPE_PEM, X509
 from service_identity.exceptions import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, DNSPattern, IPAddress_ID, IPAddressPattern, verify_service_identity
 from twisted.internet import ssl
@@ -207,8 +207,8 @@ def verify_by_name(
         issuers = ssl.trustRootFromCertificates(found)
     if cert is not None and key is None:
         own = ssl.PrivateCertificate.loadPEM(FilePath(cert).read_bytes())
-    elif cert is not None:
-        pair = ssl.KeyPair.load(FilePath(key).read_bytes(), SSL.FILETYPE_PEM)
+    elif cert is not None and key is not None:
+        pair = ssl.KeyPair.load(FilePath(key).read_bytes(), FILETYPE_PEM)
         own = ssl.PrivateCertificate.fromCertificateAndKeyPair(ssl.Certificate.loadPEM(FilePath(cert).read_bytes()), pair)
     return ssl.optionsForClientTLS(host, trustRoot=issuers, clientCertificate=own)
 
