@@ -56,7 +56,10 @@ class Session(Taggable):
         _dispatcher: calls the application.
         _on_closed: each is called with the session once it is gone and its last message has been handled.
         admitters: each is called with the session when it is admitted.
+        _view: what another door hands out in its place; None until that has.
     """
+
+    _view: object = None
 
     def __init__(self, link: SessionTransport, peer: Peer, application: Application[Session]) -> None:
         super().__init__()

@@ -165,10 +165,10 @@ def _tls_endpoint(
     host: str,
     port: str,
     timeout: str = "30",
-    bindAddress: str | None = None,  # noqa: N803 (the names are the description's)
+    bindAddress: str | None = None,
     certificate: str | None = None,
-    privateKey: str | None = None,  # noqa: N803
-    trustRoots: str | None = None,  # noqa: N803
+    privateKey: str | None = None,
+    trustRoots: str | None = None,
     endpoint: str | None = None,
 ) -> IStreamClientEndpoint:
     """Return what Twisted's ``tls:`` describes, on the given reactor: its own imports the global one."""
