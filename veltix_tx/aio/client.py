@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from veltix_tx.aio.messages import Messages
 from veltix_tx.aio.reactor import Lease
-from veltix_tx.aio.session import Room, Session, ViewedApplication, view_of
+from veltix_tx.aio.session import Room, Session, ViewedApplication, ask, view_of
 from veltix_tx.app.plugins import Plugin
 from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv
 from veltix_tx.client import BlockingClient
@@ -273,7 +273,11 @@ class Client:
         self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None
     ) -> Response:
         """Send a request and return its reply; see :meth:`veltix_tx.Client.send_and_wait`. Cancelling gives the request up."""
-        return await wait(self._native.send_and_wait(message, content, timeout=timeout))
+        factory = self._native._factory
+        session = None if factory is None else factory.session
+        if session is None:  # on_connect may have one, and all others are told why there is none
+            return await wait(self._native.send_and_wait(message, content, timeout=timeout))
+        return await ask(session, message, content, timeout)
 
     async def ping(self, timeout: float | None = None) -> float:
         """Return the round trip to the server in milliseconds."""

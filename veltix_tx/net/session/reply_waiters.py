@@ -13,7 +13,7 @@ from veltix_tx.errors import RequestTimeout
 from veltix_tx.net.clock import Timers
 from veltix_tx.wire.pending import PendingTable
 
-__all__ = ["ReplyWaiters"]
+__all__ = ["Reply", "ReplyWaiters"]
 
 _SWEEP_FLOOR = 0.01
 """Seconds between two sweeps at least, whatever the deadlines: a sweep looks at every request."""
@@ -21,7 +21,7 @@ _SWEEP_FLOOR = 0.01
 _ROUNDING = 1e-6
 
 
-class _Reply(Deferred[Any]):
+class Reply(Deferred[Any]):
     """A Deferred that knows what it waits for: 0.2 µs less than a closure for each that cancels it.
 
     Attributes:
@@ -66,16 +66,22 @@ class ReplyWaiters:
         self._timers = deadlines
         self._name = name
         self._sweep_at = math.inf
-        self._table: PendingTable[_Reply] = PendingTable()
+        self._table: PendingTable[Reply] = PendingTable()
         self.entries, self.given_up = self._table.entries, self._table.abandoned
 
-    def add(self, request_id: int, seconds: float) -> Deferred[Any]:
+    def add(self, request_id: int, seconds: float, reply: Reply | None = None) -> Deferred[Any]:
         """Return a Deferred for the reply to ``request_id``.
 
         It errbacks with RequestTimeout after ``seconds`` (``math.inf`` for never). Cancelling it
         gives the request up.
+
+        Args:
+            request_id: the id.
+            seconds: how long it may take.
+            reply: the Deferred, made with :meth:`abandon` as its canceller; a plain one by default.
         """
-        reply = _Reply(self._abandon)
+        if reply is None:
+            reply = Reply(self.abandon)
         reply.request_id, reply.seconds = request_id, seconds
         deadline = self._uptime() + seconds
         self._table.add(request_id, reply, deadline)
@@ -101,8 +107,9 @@ class ReplyWaiters:
         for reply in self._table.drain():
             _fail(reply, error())
 
-    def _abandon(self, reply: Deferred[Any]) -> None:
-        assert isinstance(reply, _Reply)
+    def abandon(self, reply: Deferred[Any]) -> None:
+        """Give a request up, whose Deferred is cancelled."""
+        assert isinstance(reply, Reply)
         self._table.abandon(reply.request_id)
 
     def _arm(self, seconds: float) -> None:

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from veltix_tx.errors import LocalProtocolError, RemoteError, SessionClosed, TooManyRequests, excerpt
 from veltix_tx.net.session.interface import SessionTransport
-from veltix_tx.net.session.reply_waiters import ReplyWaiters
+from veltix_tx.net.session.reply_waiters import Reply, ReplyWaiters
 from veltix_tx.wire.messages import MessageType, Response
 
 __all__ = ["PendingRequests", "checked_seconds"]
@@ -79,7 +79,14 @@ class PendingRequests:
     def __len__(self) -> int:
         return len(self._waiting_requests) + len(self._waiting_pings)
 
-    def send(self, message_type: MessageType, value: object, timeout: float | None, wanted: int | None = None) -> Deferred[Any]:
+    def send(
+        self,
+        message_type: MessageType,
+        value: object,
+        timeout: float | None,
+        wanted: int | None = None,
+        reply: Reply | None = None,
+    ) -> Deferred[Any]:
         """Send a request.
 
         Args:
@@ -87,6 +94,7 @@ class PendingRequests:
             value: its content, as :meth:`WireConnection.send` takes it.
             timeout: seconds to wait for the reply; ``timeouts.request`` by default.
             wanted: its id, where that can be had.
+            reply: the Deferred to fire, made with the canceller of :attr:`requests`; a plain one by default.
 
         Returns:
             a Deferred of the reply. It fails at once, nothing having been sent, with SessionClosed,
@@ -112,7 +120,7 @@ class PendingRequests:
             return fail(error)
         except (SessionClosed, LocalProtocolError) as error:
             return fail(error)
-        return self._sent(self.requests.add(request_id, seconds), size)
+        return self._sent(self.requests.add(request_id, seconds, reply), size)
 
     def ping(self, timeout: float | None) -> Deferred[Any]:
         """Send a ping; returns, fails and raises as :meth:`send`."""
