@@ -167,15 +167,16 @@ class _Steps(Coroutine[Any, Any, None]):
 
 
 def _as_future(deferred: Deferred[T], loop: AbstractEventLoop) -> Future[T]:
-    """Return a future of a Deferred, which has None for a result then (its ``asFuture`` makes three closures)."""
+    """Return a future of a Deferred, which keeps a result and forgets a failure (its ``asFuture`` makes three closures)."""
     future: Future[T] = loop.create_future()
     deferred.addCallbacks(_succeed, _fail, callbackArgs=(future,), errbackArgs=(future,))
     return future
 
 
-def _succeed(result: T, future: Future[T]) -> None:
+def _succeed(result: T, future: Future[T]) -> T:
     if not future.done():  # else it was cancelled
         future.set_result(result)
+    return result  # which the Deferred's own __await__ looks for when it goes on
 
 
 def _fail(failure: Failure, future: Future[Any]) -> None:
