@@ -17,8 +17,6 @@ from twisted.internet.error import CannotListenError, ConnectError
 from veltix_tx import (
     DisconnectReason,
     DisconnectState,
-    MessageRegistry,
-    MessageType,
     NotReady,
     Rejected,
     Request,
@@ -31,21 +29,7 @@ from veltix_tx import (
 )
 from veltix_tx.aio import Client, Server, Session
 
-TYPES = MessageRegistry()
-CHAT = MessageType(200, "chat", registry=TYPES)
-NEWS = MessageType(201, "news", registry=TYPES)
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-def make_server(**settings: Any) -> Server:
-    """Make a server for a port of the system's, that does not listen yet."""
-    return Server(**{"host": "127.0.0.1", "port": 0, "types": TYPES} | settings)
-
-
-def make_client(server: Server, **settings: Any) -> Client:
-    """Make a client of a server that listens."""
-    return Client("127.0.0.1", server.port, types=TYPES, **settings)
+from .ends import CHAT, NEWS, TYPES, Run, make_client, make_server
 
 
 def later(value: Any, seconds: float = 0.01) -> Deferred[Any]:

@@ -9,6 +9,7 @@ from threading import get_ident
 from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from veltix_tx.app.service import RoutedService
@@ -29,6 +30,8 @@ class Lease:
     def __init__(self, service: RoutedService) -> None:
         self._service = service
         self._reactor: LoopReactor | None = None
+        self._none = Clock()  # without which the service would look at the global reactor
+        service.reactor = self._none
 
     @property
     def held(self) -> bool:
@@ -43,10 +46,10 @@ class Lease:
             TypeError: the loop is Windows' proactor, which Twisted has no reactor for.
             SettingsError: the service is in use on another loop.
         """
-        loop, given = get_running_loop(), self._service._given
-        if not (given is None or isinstance(given, LoopReactor)):
-            return
-        if self._reactor is not None and self._reactor.loop is loop:
+        loop = get_running_loop()
+        given: object = self._service._given
+        lent = given is not self._none and not isinstance(given, LoopReactor)
+        if lent or (self._reactor is not None and self._reactor.loop is loop):
             return
         reactor = _reactors.get(loop) or _make(loop)
         reactor.users += 1
