@@ -18,9 +18,10 @@ from veltix_tx import Client, MessageType, Plugin, Response, Server, Session, Se
 if sys.argv[1] == "uvloop":
     import uvloop
 
-    asyncioreactor.install(uvloop.new_event_loop())
+    loop = uvloop.new_event_loop()
 else:
-    asyncioreactor.install(asyncio.new_event_loop())
+    loop = asyncio.new_event_loop()
+asyncioreactor.install(loop)
 
 CHAT = MessageType(200, "chat")
 SLOW = MessageType(201, "slow")
@@ -112,7 +113,11 @@ async def main(reactor: Any) -> None:
     await server.stopService()
 
 
-react(main)
+try:
+    react(main)
+except SystemExit as ended:
+    assert not ended.code
+loop.close()
 wanted = {f"{who}'s {what}" for who in ("server", "client") for what in ("on_connect", "on_disconnect")}
 wanted |= {f"plugin {what}" for what in ("connected", "observed", "disconnected")} | {"route", "client's route", "cancelled"}
 assert set(told) == wanted, told
