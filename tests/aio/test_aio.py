@@ -8,6 +8,7 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
+from socket import create_server
 from typing import Any
 
 import pytest
@@ -341,13 +342,11 @@ def test_cancelling_a_connect_gives_it_up(run: Run) -> None:
     """A client whose connect() is cancelled tries no more, and leaves nothing behind."""
 
     async def main() -> None:
-        listening = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)  # which says nothing
-        port = listening.sockets[0].getsockname()[1]
-        client = Client("127.0.0.1", port, types=TYPES)
-        with pytest.raises(asyncio.TimeoutError):
-            await timeout(client.connect())
-        assert not client.is_connected
-        listening.close()
+        with create_server(("127.0.0.1", 0)) as silent:
+            client = Client("127.0.0.1", silent.getsockname()[1], types=TYPES)
+            with pytest.raises(asyncio.TimeoutError):
+                await timeout(client.connect())
+            assert not client.is_connected
 
     run(main())
 
