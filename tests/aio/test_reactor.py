@@ -195,7 +195,7 @@ def test_ten_runs_end_as_one_does(loop: str, authority: Authority) -> None:
     (folder / "trusted").mkdir()
     for name in ("ca.pem", "trusted/ca.pem"):
         (folder / name).write_bytes(authority.ca.read_bytes())
-    warnings = ["-W", "error", "-W", "ignore:Passing pyOpenSSL:DeprecationWarning"]
+    warnings = ["-W", "error", "-W", "ignore:Passing pyOpenSSL:DeprecationWarning", "-W", "ignore:This API is:DeprecationWarning"]
     command = [sys.executable, *warnings, str(Path(__file__).with_name("ten_runs.py")), str(folder), loop]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
