@@ -22,7 +22,7 @@ from pathlib import Path
 from zope.interface.interface import InterfaceClass, Method
 
 import veltix_tx
-from veltix_tx import errors, server, settings, testing
+from veltix_tx import aio, errors, server, settings, testing
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
@@ -703,6 +703,7 @@ def reference() -> str:
     for title, names in _GROUPS.items():
         left = [name for name in veltix_tx.__all__ if name not in placed and name != "__version__"]
         blocks.append(f"## {title}\n\n{_name_lines('veltix_tx', names or left, veltix_tx)}")
+    blocks.append(f"## asyncio\n\n{_name_lines('veltix_tx.aio', aio.__all__, aio)}")
     blocks.append(f"## Testing\n\n{_name_lines('veltix_tx.testing', testing.__all__, testing)}")
     lower = [(thing.__module__, thing.__name__, thing) for thing in (Router, Hub, Plugins)]
     lines = [line for home, name, thing in lower for line in (f"- `{home}.{name}`: {first_sentence(thing)}", *_members(thing))]
@@ -783,7 +784,11 @@ def api() -> str:
         blocks.append(f"## {title}")
         for name in names or left:
             blocks += _documented("veltix_tx", name, getattr(veltix_tx, name))
-    for title, home, owner in (("Testing", testing, "veltix_tx.testing"), ("The drop-in", veltix, "veltix_tx.dropin.veltix")):
+    for title, home, owner in (
+        ("asyncio", aio, "veltix_tx.aio"),
+        ("Testing", testing, "veltix_tx.testing"),
+        ("The drop-in", veltix, "veltix_tx.dropin.veltix"),
+    ):
         blocks.append(f"## {title}")
         own = [name for name in home.__all__ if getattr(getattr(home, name), "__module__", "").startswith(owner)]
         for name in own:

@@ -38,6 +38,7 @@ NOT_RUN = {
     "python docs/generate.py": "rewrites the checkout; tests/docs/test_docs.py calls it",
     "twistd --logger veltix_tx.logs.LineObserver": _NAME,
     "twistd --reactor": _NAME,
+    "twistd --reactor asyncio": _NAME,
     "twistd veltix": _NAME,
     "twistd veltix --app": _NAME,
     # docs/benchmarks/method.md

@@ -147,3 +147,18 @@ def test_a_plugin_has_two_halves(runner):
     ann.wait_for(r"\* bob goes")
     ann.finish()
     assert "*" not in bob.output
+
+
+def test_a_web_page_speaks_to_clients(runner):
+    """FastAPI and Veltix share a loop: what the page is told the clients hear, and it knows who is there. Both end politely."""
+    web = runner.start("python 11_fastapi.py 0 0")
+    port = web.wait_for(LISTENING)[1]
+    page = web.wait_for(r"running on (http://127\.0\.0\.1:\d+)")[1]
+    listening = runner.start(f"veltix listen 127.0.0.1:{port}")
+    runner.until(lambda: '"ms"' in _get(f"{page}/clients"), listening)
+
+    assert _get(f"{page}/say?text=hello", {"posted": "yes"}) == '{"heard":1}'
+
+    listening.wait_for("hello")
+    assert "1" in runner.run(f"veltix send 127.0.0.1:{port} 200 hi --wait")
+    listening.wait_for("hi")
