@@ -276,7 +276,7 @@ class _Borrowed:
     def __init__(self, service: Server | Client) -> None:
         self.service = service
         self.ended = True
-        self._reactor = service._given
+        self._reactor = service.reactor
         self._config: Any = service.config
 
     def end(self) -> None:

@@ -154,6 +154,37 @@ def test_a_thread_that_works_on_holds_up_neither_stop_nor_loop(run: Run) -> None
     assert done.wait(10)
 
 
+def test_cancelling_a_disconnect_cuts_off(run: Run) -> None:
+    """With the last user nothing of the reactor's stays in the loop, closed politely or not."""
+    server, ready, stop = make_server(), threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with server:
+            ready.set()
+            await asyncio.to_thread(stop.wait, 10)
+
+    async def main() -> None:
+        client = make_client(server)
+        session = await client.connect()
+        own = client._native.reactor
+        disconnecting = asyncio.ensure_future(client.disconnect())
+        await asyncio.sleep(0)
+        disconnecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await disconnecting
+        assert own.getReaders() == own.getWriters() == []  # type: ignore[attr-defined]
+        assert session.is_gone
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        run(main())
+    finally:
+        stop.set()
+        thread.join(10)
+
+
 def test_it_wakes_its_loop_without_descriptors_of_its_own(run: Run) -> None:
     """It has no waker, and Twisted's global reactor is another one."""
 
