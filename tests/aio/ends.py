@@ -8,11 +8,12 @@ from typing import Any
 from veltix_tx import MessageRegistry, MessageType
 from veltix_tx.aio import Client, Server
 
-__all__ = ["CHAT", "NEWS", "TYPES", "Run", "make_client", "make_server"]
+__all__ = ["CHAT", "NEWS", "OTHER", "TYPES", "Run", "make_client", "make_server"]
 
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)
 NEWS = MessageType(201, "news", registry=TYPES)
+OTHER = MessageType(202, "other", registry=TYPES)
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

@@ -20,6 +20,7 @@ from veltix_tx import (
     DisconnectState,
     NotReady,
     Rejected,
+    RemoteError,
     Request,
     RequestTimeout,
     Response,
@@ -30,7 +31,7 @@ from veltix_tx import (
 )
 from veltix_tx.aio import Client, Server, Session
 
-from .ends import CHAT, NEWS, TYPES, Run, make_client, make_server
+from .ends import CHAT, NEWS, OTHER, TYPES, Run, make_client, make_server
 
 
 def later(value: Any, seconds: float = 0.01) -> Deferred[Any]:
@@ -185,13 +186,40 @@ def test_a_handler_that_takes_too_long_is_cancelled(run: Run, logged_failures: A
             assert (await client.send_and_wait(NEWS, b"next")).content == b"next"
             assert len(cancelled) == 1
             assert server.counters["handlers_failed"] == 1
+            assert server.counters["handlers_late"] == 0
+
+    run(main())
+    assert len(logged_failures.flush()) == 1
+
+
+def test_a_future_has_the_time_of_a_coroutine(run: Run, logged_failures: Any) -> None:
+    """What returns a future is limited by its route's timeout, and an on_connect that does is waited for."""
+    server = make_server()
+    futures: list[asyncio.Future[Any]] = []
+
+    @server.set_callback("on_connect")
+    def on_connect(client: Session) -> asyncio.Future[None]:
+        assert server.clients == []
+        return asyncio.ensure_future(asyncio.sleep(0.02))
+
+    @server.route(CHAT, timeout=0.02)
+    def on_chat(client: Session, message: Response) -> asyncio.Future[Any]:
+        assert server.clients == [client]
+        futures.append(asyncio.get_running_loop().create_future())
+        return futures[0]
+
+    async def main() -> None:
+        async with server, make_client(server) as client:
+            with pytest.raises(RemoteError):
+                await client.send_and_wait(CHAT)
+            assert futures[0].cancelled()
 
     run(main())
     assert len(logged_failures.flush()) == 1
 
 
 def test_a_handler_that_fails_is_logged_and_its_session_goes_on(run: Run, logged_failures: Any) -> None:
-    """An exception of a coroutine's ends no connection, and the log names the user's function."""
+    """An exception of a coroutine's ends no connection: who asks gets RemoteError, and the log names the user's function."""
     server = make_server()
 
     @server.route(CHAT)
@@ -201,8 +229,8 @@ def test_a_handler_that_fails_is_logged_and_its_session_goes_on(run: Run, logged
 
     async def main() -> None:
         async with server, make_client(server) as client:
-            client.send(CHAT, b"by zero")
-            assert await client.ping() > 0
+            with pytest.raises(RemoteError):
+                await client.send_and_wait(CHAT, b"by zero")
             assert client.is_connected
 
     run(main())
@@ -232,18 +260,26 @@ def test_the_end_of_a_session_cancels_its_handlers(run: Run, who: str) -> None:
 
     server.register_route(CHAT, wait_for(lambda: asyncio.sleep(60)), concurrent=True)
     server.register_route(NEWS, wait_for(Deferred), concurrent=True)
+    tasks: list[asyncio.Future[None]] = []
+
+    @server.set_callback("on_recv")
+    def on_recv(client: Session, message: Response) -> asyncio.Future[None]:
+        tasks.append(asyncio.ensure_future(never(client, message)))
+        return tasks[0]
 
     async def main() -> None:
         async with server, make_client(server) as client:
-            client.send(CHAT)
-            client.send(NEWS)
+            for message_type in (CHAT, NEWS, OTHER):
+                client.send(message_type)
             await client.ping()
             (session,) = server.clients
             assert len(begun) == 2
             await (session if who == "server" else client).disconnect()
             await session.when_idle()
             assert ended == begun
-            assert all(task.cancelled() for task in ended)
+            assert all(task.cancelled() for task in [*ended, *tasks])
+            assert len(tasks) == 1
+            assert server.counters["handlers_failed"] == 0
 
     run(main())
 
@@ -588,8 +624,10 @@ def test_who_sends_much_awaits_room(run: Run) -> None:
                 await go_on.wait()
 
             client.send(CHAT)
+            while not server.clients[0].write_buffer_size:
+                await asyncio.sleep(0.01)
             before = -1
-            while sent != before or sent == 0:
+            while sent != before:
                 before = sent
                 await asyncio.sleep(0.1)
             assert server.clients[0].write_buffer_size > 0

@@ -254,7 +254,7 @@ class Client:
     async def disconnect(self) -> None:
         """Close gracefully and try no more; return when the connection is gone. It can be connected again.
 
-        Cancelling it cuts off what is not done.
+        Cancelling it ends the waiting. The connection is cut off then, unless others of this package are left in the loop.
         """
         try:
             await wait(self._native.disconnect())

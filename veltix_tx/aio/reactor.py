@@ -30,8 +30,8 @@ class Lease:
     def __init__(self, service: RoutedService) -> None:
         self._service = service
         self._reactor: LoopReactor | None = None
-        self._none = Clock()  # without which the service would look at the global reactor
-        service.reactor = self._none
+        self._unbound = Clock()  # without which the service would look at the global reactor
+        service.reactor = self._unbound
 
     @property
     def held(self) -> bool:
@@ -48,7 +48,7 @@ class Lease:
         """
         loop = get_running_loop()
         given: object = self._service._given
-        lent = given is not self._none and not isinstance(given, LoopReactor)
+        lent = given is not self._unbound and not isinstance(given, LoopReactor)
         if lent or (self._reactor is not None and self._reactor.loop is loop):
             return
         reactor = _reactors.get(loop) or _make(loop)
@@ -107,7 +107,8 @@ class LoopReactor(AsyncioSelectorReactor):
         self.users -= 1
         if not self.users:
             _reactors.pop(self.loop, None)
-            self.disconnectAll()
+            if not self.loop.is_closed():
+                self.disconnectAll()
             self.abandon()
 
     def abandon(self) -> None:
@@ -146,7 +147,7 @@ class LoopReactor(AsyncioSelectorReactor):
 class _Threads:
     """The part of Twisted's thread pool that is used, with threads whose end nobody waits for.
 
-    (Twisted's pool blocks its reactor until its threads have ended, and a process cannot end before they are told to.)
+    (Twisted's pool blocks its reactor until they have ended, and a process whose pool nobody stops does not end.)
 
     Attributes:
         max: how many threads there may be.

@@ -58,6 +58,9 @@ class _FutureReply(Reply):
         self.future: Future[Response] = get_running_loop().create_future()
 
     def callback(self, result: Any) -> None:
+        if isinstance(result, Failure):
+            self.errback(result)
+            return
         self.called = True
         if not self.future.done():  # else it was cancelled
             self.future.set_result(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import Callable, Coroutine, Hashable
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -234,7 +235,7 @@ class _Terms:
         if workers is not None and session.is_gone:
             return None  # nobody waits for it, and once it has a thread it could not be cancelled
         result = handler(*arguments) if workers is None else workers().run(handler, *arguments)
-        if self.timeout is not None and isinstance(result, (Deferred, Coroutine)):
+        if self.timeout is not None and isinstance(result, (Deferred, Coroutine, Future)):
             result = TimeLimited(self.timeout, result)
         if not self.concurrent:
             return result

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop, isfuture
-from collections.abc import Callable, Coroutine
+from asyncio import Future, _get_running_loop, isfuture
+from collections.abc import Callable
 from inspect import iscoroutine
 from typing import Any
 
@@ -94,8 +94,8 @@ def as_deferred(result: object, reactor: object) -> Deferred[object]:
     if isinstance(result, Deferred):
         return _copy(result)
     if iscoroutine(result):
-        return _run(result, reactor)
-    return Deferred.fromFuture(result) if isfuture(result) and _has_tasks(reactor) else succeed(result)
+        return run_task(result) if _has_tasks(reactor) else Deferred.fromCoroutine(result).addErrback(_explain)
+    return run_task(_result_of(result)) if isfuture(result) and _has_tasks(reactor) else succeed(result)
 
 
 def call(reactor: object, function: Callable[..., object], *arguments: object) -> Deferred[object]:
@@ -107,10 +107,8 @@ def call(reactor: object, function: Callable[..., object], *arguments: object) -
     return as_deferred(result, reactor)
 
 
-def _run(coroutine: Coroutine[Any, Any, object], reactor: object) -> Deferred[object]:
-    if _has_tasks(reactor):
-        return run_task(coroutine)
-    return Deferred.fromCoroutine(coroutine).addErrback(_explain)
+async def _result_of(future: Future[Any]) -> object:
+    return await future
 
 
 def _has_tasks(reactor: object) -> bool:

@@ -7,6 +7,7 @@ Deferred that :func:`keep_context` returns. A thread, a timer and the callbacks 
 
 from __future__ import annotations
 
+from asyncio import isfuture
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from inspect import iscoroutine
@@ -24,11 +25,11 @@ _session: ContextVar[object] = ContextVar("veltix_tx session that is being set u
 
 
 def begin_set_up(function: Callable[[Any], object], session: object, reactor: object) -> object:
-    """Call a function with a session that it may use before all others; return its result, a coroutine as a Deferred."""
+    """Call a function with a session that it may use before all others; return its result, a coroutine or future as a Deferred."""
     token = _session.set(session)
     try:
         result = function(session)
-        return as_deferred(result, reactor) if iscoroutine(result) else result
+        return as_deferred(result, reactor) if iscoroutine(result) or isfuture(result) else result
     finally:
         _session.reset(token)
 
