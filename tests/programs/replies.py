@@ -101,10 +101,10 @@ class Watched(VeltixProtocol):
         super().__init__(side)
         self.ping_frames = ping_frames
 
-    def probe(self) -> None:
+    def send_probe(self) -> None:
         """Write it down, and send it."""
         self.ping_frames.append(None)
-        super().probe()
+        super().send_probe()
 
 
 @implementer(IVeltixApplication)

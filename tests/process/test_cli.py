@@ -265,10 +265,11 @@ async def test_an_interrupted_command_says_nothing(arguments: tuple[str, ...], n
     assert b"closed" not in process.err
 
 
-async def test_a_second_signal_ends_a_command_that_is_stuck(server: Any, veltix: Any) -> None:
+async def test_a_second_signal_ends_a_command_that_is_stuck(server: Any, spawn: Any, scripts: str) -> None:
     """A command that cannot go on, since nobody reads what it prints, is ended by the second Ctrl-C."""
     reads, writes = os.pipe()
-    process = veltix("listen", server.where, out=writes)
+    # Without a buffer Python drops what a write had left when a signal came, and the command would go on.
+    process = spawn("/usr/bin/env", "PYTHONUNBUFFERED=", os.path.join(scripts, "veltix"), "listen", server.where, out=writes)
     os.close(writes)
     await process.says(rb"connected")
     server.broadcast(server.chat, b"x" * 1_000_000)
