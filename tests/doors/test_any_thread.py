@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from tests.support.threads import ENGINE_ROOM, Waiter, in_thread, public_methods
 from veltix_tx import (
     CannotBlock,
     Client,
@@ -40,55 +40,10 @@ from veltix_tx.net.clock import Clocks
 from veltix_tx.testing import MemoryNetwork
 
 GATE = {"call", "in_thread_of", "_wait"}
-"""What of the package runs in the calling thread: the gate itself, and in it"""
-
-SEARCH = {"_owner_thread", "_settle", "__init__"}
-"""the search for the reactor's thread, with all that it calls."""
+"""What of the package runs in the calling thread: the gate itself, and in it what ``tests.support.threads`` leaves out."""
 
 BEFORE_THE_GATE = {"send", "send_and_wait", "route", "register_route", "set_callback"}
 """Methods that have the gate written out, because they are called most, or lead to one behind it, because they are overloaded."""
-
-ENGINE_ROOM = {
-    *("tag_names", "admit", "reject"),
-}
-"""What the hub and the protocol call on a session: not for users."""
-
-
-async def in_thread(function: Callable[[], Any], ran: list[str] | None = None) -> Any:
-    """Call a function in a new thread; return or raise its outcome. ``ran`` gets what of the package runs in that thread."""
-    from twisted.internet import reactor
-
-    outcome: Deferred[Any] = Deferred()
-
-    searching: list[Any] = []
-
-    def note(frame: Any, event: str, _: object) -> None:
-        name = frame.f_code.co_name
-        if event == "return" and searching[-1:] == [frame]:
-            searching.pop()
-        elif event == "call" and not searching and frame.f_globals["__name__"].startswith("veltix_tx"):
-            if name in SEARCH:
-                searching.append(frame)
-            elif not name.startswith("<"):
-                ran.append(name)  # type: ignore[union-attr]
-
-    def run() -> None:
-        sys.setprofile(note if ran is not None else None)
-        try:
-            result, told = function(), outcome.callback
-        except BaseException as error:
-            result, told = error, outcome.errback
-        finally:
-            sys.setprofile(None)
-        reactor.callFromThread(told, result)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        return await outcome
-    finally:
-        thread.join(5)
-        assert not thread.is_alive()
 
 
 @implementer(IPushProducer)
@@ -291,13 +246,6 @@ async def scene(loopback: Any) -> Scene:
     return Scene(server, client, session, new_server, new_client, loopback.chat, loopback.news, other, parent)
 
 
-def public_methods(kind: type) -> Iterator[str]:
-    """Find the methods that users can call, those of bases included."""
-    for name in dir(kind):
-        if not name.startswith("_") and callable(getattr(kind, name)) and not isinstance(getattr(kind, name), type):
-            yield name
-
-
 def test_every_public_method_is_in_the_table() -> None:
     """A new public method is called from a thread below, too, or says why not."""
     missing = []
@@ -431,23 +379,6 @@ def test_a_given_reactor_that_runs_in_another_thread(elsewhere: Elsewhere) -> No
     assert reply.content == b"handled in %d" % elsewhere.thread.ident  # type: ignore[str-format]
     assert client.disconnect() is None
     assert server.stopService() is None
-
-
-class Waiter(threading.Thread):
-    """Calls something in a thread and keeps what came of it."""
-
-    def __init__(self, call: Callable[[], object]) -> None:
-        super().__init__(daemon=True)
-        self.outcome: list[Any] = []
-        self._call = call
-        self.start()
-
-    def run(self) -> None:
-        """Call it."""
-        try:
-            self.outcome.append(self._call())
-        except BaseException as error:
-            self.outcome.append(error)
 
 
 def test_a_call_before_the_reactor_runs_waits_for_it(elsewhere: Elsewhere, monkeypatch: Any) -> None:

@@ -12,14 +12,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.selectreactor import SelectReactor
 
+from tests.support.threads import ENGINE_ROOM, Waiter, in_thread, public_methods
 from veltix_tx import CannotBlock, Client, DisconnectReason, MessageRegistry, NotReady, RequestTimeout, Response, Server, Session
 from veltix_tx.client import BlockingClient
 from veltix_tx.net import threads
 from veltix_tx.net.session.session import BlockingSession
 from veltix_tx.server import BlockingServer
 from veltix_tx.testing import MemoryNetwork
-
-from .test_gate import ENGINE_ROOM, Waiter, in_thread, public_methods
 
 NOT_IN_THE_VIEW = {"disownServiceParent"}
 """A Deferred that threads have no use for by a typed name."""

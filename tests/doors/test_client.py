@@ -12,6 +12,7 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.protocol import Protocol
 from twisted.internet.threads import deferToThread
 
+from tests.support.ports import free_port
 from veltix_tx import (
     Client,
     ClientConfig,
@@ -31,8 +32,6 @@ from veltix_tx import (
 )
 from veltix_tx.app.applications import Echo
 from veltix_tx.testing import MemoryNetwork, _ClientEndpoint
-
-from ..ports import free_port
 
 QUICK = RetryPolicy(initial_delay=0.01, factor=1, jitter=False)
 

@@ -14,12 +14,11 @@ from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.error import ConnectionRefusedError as Refused
 
-from tests.authority import Authority
+from tests.support.authority import Authority
+from tests.support.loopback import Raw
 from veltix_tx import DisconnectReason, Timeouts
 from veltix_tx.net.transport import sockets
 from veltix_tx.net.transport.sockets import lowest
-
-from .conftest import Raw
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import formatEvent
 from zope.interface import implementer
 
+from tests.support.loopback import Raw
 from veltix_tx import (
     BufferSize,
     Client,
@@ -36,8 +37,6 @@ from veltix_tx.errors import NotVeltix
 from veltix_tx.interfaces import IVeltixApplication
 from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.testing import MemoryNetwork
-
-from .conftest import Raw
 
 
 async def echoes(client: Client, message_type: MessageType) -> bool:

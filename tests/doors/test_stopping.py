@@ -15,8 +15,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import formatEvent
 
-from tests.authority import Authority
-from tests.burst import Burst
+from tests.support.authority import Authority
+from tests.support.burst import Burst
 from veltix_tx import Client, Limits, MessageRegistry, MessageType, Server, SessionClosed, Timeouts
 from veltix_tx.testing import MemoryNetwork
 

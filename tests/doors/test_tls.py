@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from tests.authority import DAY, Authority, Files
+from tests.support.authority import DAY, Authority, Files
 from veltix_tx import (
     Client,
     DisconnectReason,

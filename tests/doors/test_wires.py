@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.wires import Objects, Texts
 from veltix_tx import Client, DisconnectReason, MessageRegistry, MessageType, Server
 from veltix_tx.errors import AuthenticationFailed, LocalProtocolError
 from veltix_tx.limits import Limits
 from veltix_tx.testing import MemoryNetwork
 from veltix_tx.wire.messages import Response
-
-from ..support.wires import Objects, Texts
 
 Pair = tuple[MemoryNetwork, Server, Client, MessageType]
 

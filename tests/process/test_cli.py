@@ -20,12 +20,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from tests.support.ports import free_port
 from veltix_tx import MessageRegistry, MessageType, Server, Session
 from veltix_tx._version import __version__
 from veltix_tx.cli import STATUSES
 from veltix_tx.wire.veltix import codec
-
-from ..ports import free_port
 
 pytestmark = pytest.mark.deadline(20)
 

@@ -29,7 +29,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from ends import ECHO, HERE, MIB, Caller, ServerProcess, percentile, say, table, until
+from load import ECHO, HERE, MIB, Caller, ServerProcess, percentile, say, table, until
 from storms import NICE, STORMS
 
 INTERVAL = 0.005

@@ -1,6 +1,6 @@
 """SIGTERM under load: every accepted request is answered, every other one fails with its type, and no reply is destroyed.
 
-    python tests/reliability/drain.py [--clients 8] [--window 256] [--sleepers 500] [--size 4096]
+    python tests/programs/drain.py [--clients 8] [--window 256] [--sleepers 500] [--size 4096]
                                         [--silent 2]
 
 A server process gets requests from clients that keep a window of them in flight, and handlers that sleep up to two

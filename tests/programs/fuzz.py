@@ -1,4 +1,4 @@
-"""The fuzzer, by hand: ``python tests/fuzz/run.py --seconds 600``.
+"""The fuzzer, by hand: ``python tests/programs/fuzz.py --seconds 600``.
 
 It tries inputs until the time is over or a rule is broken; then it keeps the input, says where, and exits with 1. Where
 atheris is installed the inputs follow the coverage; otherwise the seeds are changed at random.
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 sys.path.append(str(HERE.parents[1]))  # last: an installed package goes first
 
-from mutations import corpus, mutated  # noqa: E402
+from fuzz_inputs import corpus, mutated  # noqa: E402
 
 
 def keep(name: str, data: bytes) -> Path:
@@ -33,7 +33,7 @@ def keep(name: str, data: bytes) -> Path:
 
 def at_random(name: str, seconds: float, seed: int) -> int:
     """Try changed seeds; return 1 for a broken rule."""
-    from targets import TARGETS
+    from fuzz_targets import TARGETS
 
     dice, target, known = Random(seed), TARGETS[name], corpus(name)
     begun, tried, slowest = time.monotonic(), 0, 0.0
@@ -57,7 +57,7 @@ def guided(name: str, seconds: float, seed: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["veltix_tx"]):
-        from targets import DICTIONARY, TARGETS
+        from fuzz_targets import DICTIONARY, TARGETS
 
     folder = Path(tempfile.mkdtemp(prefix="veltix-fuzz-"))
     (folder / "corpus").mkdir()
@@ -73,7 +73,7 @@ def guided(name: str, seconds: float, seed: int) -> None:
 
 def main() -> int:
     """Run each target for its share of the time, each in a process of its own."""
-    from targets import TARGETS
+    from fuzz_targets import TARGETS
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="how long, over all targets")

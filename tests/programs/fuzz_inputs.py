@@ -13,10 +13,10 @@ _LONGEST = 20_000
 def corpus(name: str) -> list[bytes]:
     """Return a target's seeds, and those of ``corpus.txt``: inputs that once broke a rule, or nearly did."""
     if __package__:
-        from .targets import seeds
+        from .fuzz_targets import seeds
     else:
-        from targets import seeds
-    lines = (Path(__file__).parent / "corpus.txt").read_text().splitlines()
+        from fuzz_targets import seeds
+    lines = (Path(__file__).parents[1] / "fuzz" / "corpus.txt").read_text().splitlines()
     kept = (line.split()[:2] for line in lines if line and not line.startswith("#"))
     return seeds(name) + [bytes.fromhex(data) for target, data in kept if target == name]
 
@@ -24,9 +24,9 @@ def corpus(name: str) -> list[bytes]:
 def mutated(known: list[bytes], dice: Random) -> bytes:
     """Return one of the known inputs, changed in a few places."""
     if __package__:
-        from .targets import DICTIONARY
+        from .fuzz_targets import DICTIONARY
     else:
-        from targets import DICTIONARY
+        from fuzz_targets import DICTIONARY
     data = bytearray(dice.choice(known))
     for _ in range(1 + int(dice.expovariate(0.5))):
         at = dice.randrange(len(data) + 1)

@@ -99,7 +99,7 @@ def frames(data: bytes) -> None:
     if len(data) < CHOSEN_BY:
         return
     layout = ALL_LAYOUTS[data[0] % len(ALL_LAYOUTS)]
-    limit, strikes = _SIZES[data[1] % len(_SIZES)], 1 + data[1] // len(_SIZES)
+    limit, max_violations = _SIZES[data[1] % len(_SIZES)], 1 + data[1] // len(_SIZES)
     stream = data[CHOSEN_BY:]
     checked = 0
 
@@ -110,15 +110,15 @@ def frames(data: bytes) -> None:
 
     watched = replace(layout, checksum=checksum)
     _Weighed.copied = 0
-    whole = FrameDecoder(watched, _types().get, limit, strikes)
+    whole = FrameDecoder(watched, _types().get, limit, max_violations)
     expected = _fed(whole, [_Weighed(stream)], limit)
     assert _Weighed.copied <= 4 * len(stream), f"{_Weighed.copied} bytes were copied for {len(stream)}"
     assert checked <= 18 * len(stream), f"{checked} bytes were checked for {len(stream)}"
     garbage = sum(event == FrameRejected(RejectReason.GARBAGE) for event in expected)
     assert len(expected) - garbage <= len(stream) // layout.header_size
     assert garbage <= (len(expected) - garbage) + len(stream) // limit + 2
-    assert whole.violations <= strikes
-    parts = FrameDecoder(layout, _types().get, limit, strikes)
+    assert whole.violations <= max_violations
+    parts = FrameDecoder(layout, _types().get, limit, max_violations)
     assert _fed(parts, _cut(stream, data[2]), limit) == expected
     assert (str(parts.error), parts.violations) == (str(whole.error), whole.violations)
     if whole.error is None:
@@ -361,7 +361,7 @@ def seeds(name: str) -> list[bytes]:
     """Return the inputs a fuzzer of this target begins with: recorded sessions, and what peers of each release say."""
     if name == "contents":
         return [b'{"a": [1, 2.5, null, "x"]}', b"text", b"[" * 100, b"1" * 5000, b"\xff\xfe", b'"\\ud800"', b"NaN", b"-1e999"]
-    vectors = json.loads((Path(__file__).parents[1] / "wire" / "vectors.json").read_text())
+    vectors = json.loads((Path(__file__).parents[1] / "wire" / "veltix" / "vectors.json").read_text())
     found = []
     for release, recorded in vectors["sessions"].items():
         wire = _WIRES.index(RELEASES[release])

@@ -1,6 +1,6 @@
 """Kill -9 and restart of the server under a client that reconnects: each request ends exactly once.
 
-    python tests/reliability/kills.py [--requests 10000] [--kills 5] [--window 256]
+    python tests/programs/kills.py [--requests 10000] [--kills 5] [--window 256]
 
 One client keeps a window of requests in flight, each with content of its own, and reconnects by itself. The server
 process is killed in the middle of a burst, several times, and started again on the same port. Each request is sent

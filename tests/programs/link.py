@@ -1,6 +1,6 @@
 """A bad link: loss, delay, corruption, partitions and silent peers between a real server and a client that reconnects.
 
-    python tests/reliability/link.py [--link namespaces|proxy] [--silence 3.5] [--pong 3.5] [--seconds 6] [--seed 1]
+    python tests/programs/link.py [--link namespaces|proxy] [--silence 3.5] [--pong 3.5] [--seconds 6] [--seed 1]
 
 The server and the client are in two network namespaces, and a process in user space moves the packets between them;
 that needs Linux and root. With ``--link proxy`` they are on loopback with a proxy in between, which has no packets to

@@ -1,6 +1,6 @@
 """Every reply reaches the request it answers, and no other: requests, pings and messages both ways, much of it late.
 
-    python tests/reliability/replies.py [--requests 1000000] [--seed 1]
+    python tests/programs/replies.py [--requests 1000000] [--seed 1]
 
 For each header layout with request ids a server and a client, of the same release, in memory and on a clock of their
 own. Both ask at once: requests and pings with timeouts drawn at random, many of them cancelled, and messages that ask

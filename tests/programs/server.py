@@ -1,6 +1,6 @@
 """The server under load: ``twistd veltix`` serves this module's ``server``, with every limit at its default.
 
-It echoes, broadcasts on request, and reports what it holds. ``ends.ServerProcess`` starts it.
+It echoes, broadcasts on request, and reports what it holds. ``load.ServerProcess`` starts it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter
 from ctypes import CDLL
 from typing import Any
 
-from ends import ECHO, JOIN, KICK, LEAVE, NEWS, REPORT, STORM, TYPES
+from load import ECHO, JOIN, KICK, LEAVE, NEWS, REPORT, STORM, TYPES
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall

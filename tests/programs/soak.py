@@ -30,7 +30,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ends import ECHO, HERE, JOIN, KICK, LEAVE, MIB, NEWS, TYPES, Caller, ServerProcess, say, table, until
+from load import ECHO, HERE, JOIN, KICK, LEAVE, MIB, NEWS, TYPES, Caller, ServerProcess, say, table, until
 from storms import NICE
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater, react

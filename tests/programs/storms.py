@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 from zlib import crc32
 
-from ends import ECHO, STORM, Caller, Crowd, RawPeer, say, until
+from load import ECHO, STORM, Caller, Crowd, RawPeer, say, until
 
 from veltix_tx.wire.messages import PING, Response
 from veltix_tx.wire.veltix.layouts import W15

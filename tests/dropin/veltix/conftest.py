@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from .ends import ends, log, wire  # noqa: F401 (fixtures)
-from .stage import OURS, REAL, RELEASE, Stage
+from tests.support.dropin.loopback import ends, log, wire  # noqa: F401 (fixtures)
+from tests.support.dropin.stage import OURS, REAL, RELEASE, Stage
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .stage import HERE, LOG_LINE, OURS, REAL, Stage
+from tests.support.dropin.stage import LOG_LINE, OURS, REAL, SCRIPTS, Stage
 
 pytestmark = pytest.mark.deadline(40)
 
@@ -26,7 +26,7 @@ START = r"(^|\.\.\.)"
 def test_every_block_is_run() -> None:
     """The tests here name every file in ``blocks/``, and name one only to run it."""
     named = re.findall(r'"(0\d\d_\w+)"', Path(__file__).read_text())
-    assert {path.stem for path in (HERE / "blocks").iterdir()} == set(named)
+    assert {path.stem for path in (SCRIPTS / "blocks").iterdir()} == set(named)
 
 
 # The first README (000). Its API is older than the real one's: bind, send_to, send_all, Client.send.

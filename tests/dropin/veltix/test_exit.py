@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dropin.loopback import Ends, run_script, until
 from veltix_tx.dropin.veltix import MessageType, MessageTypeRegistry, Request
-
-from .ends import Ends, run_script, until
 
 CODE = 29_000
 KIND = MessageTypeRegistry.get(CODE) or MessageType(CODE, "scripts")

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.dropin.loopback import Ends, Peer, new_type, until
 from veltix_tx.dropin.veltix import DisconnectReason, DisconnectState, Request
-
-from .ends import Ends, Peer, new_type, until
 
 HELLO = bytes.fromhex("000a00000007853cf6ee000001a1fcb38798a968cc460005312e362e33")
 """A real 1.6.3's, as captured."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.dropin.loopback import Ends, Lines, new_type, until
 from veltix_tx.dropin.veltix import (
     Logger,
     LoggerConfig,
@@ -20,8 +21,6 @@ from veltix_tx.dropin.veltix import (
     encode_utf8,
     format_bytes,
 )
-
-from .ends import Ends, Lines, new_type, until
 
 LINE = re.compile(r"\[\d\d:\d\d:\d\d\.\d{3}\] (TRACE|DEBUG|INFO |OK   |WARN |ERROR|CRIT ) \[[^\]]+\] (.*)")
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.dropin.loopback import new_type
 from veltix_tx.dropin.veltix import HELLO, HELLO_ACK, PING, PONG, MessageType, MessageTypeError, MessageTypeRegistry
 from veltix_tx.wire.messages import MessageRegistry
 from veltix_tx.wire.messages import MessageType as Unregistered
-
-from .ends import new_type
 
 
 def test_a_type() -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+from tests.support.dropin.loopback import Ends, Lines, Peer, both_wires, new_type, until
 from veltix_tx.dropin.veltix import PING, PONG, Request
-
-from .ends import Ends, Lines, Peer, both_wires, new_type, until
 
 
 @both_wires

@@ -8,11 +8,10 @@ import zlib
 
 import pytest
 
+from tests.support.dropin.loopback import new_type
 from veltix_tx.dropin.veltix import HELLO, HELLO_ACK, PING, PONG, MessageType, MessageTypeRegistry, Request, RequestError, Response
 from veltix_tx.dropin.veltix.network import request as request_module
 from veltix_tx.dropin.veltix.network.request import id_as_bytes, id_as_int, parse_all
-
-from .ends import new_type
 
 CAPTURED = [
     ("000a00000007853cf6ee000001a1fcb38798a968cc460005312e362e33", 10, b"\x00\x051.6.3"),

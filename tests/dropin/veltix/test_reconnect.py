@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.dropin.loopback import Ends, both_wires, free_port, new_type, until
 from veltix_tx.dropin.veltix import Client, DisconnectReason, DisconnectState, Request, Server
 from veltix_tx.errors import SettingsError
-
-from .ends import Ends, both_wires, free_port, new_type, until
 
 ERROR, CLOSED, MANUAL = DisconnectReason.ERROR, DisconnectReason.SERVER_CLOSED, DisconnectReason.MANUAL
 

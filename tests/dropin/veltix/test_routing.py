@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.dropin.loopback import Ends, Lines, both_wires, new_type, until
 from veltix_tx.dropin.veltix import ClientConfig, Request, Response, ServerConfig
-
-from .ends import Ends, Lines, both_wires, new_type, until
 
 
 @both_wires

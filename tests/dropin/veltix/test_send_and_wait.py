@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.dropin.loopback import Ends, Lines, both_wires, new_type, until
 from veltix_tx.dropin.veltix import MessageType, Request, Response, Server
-
-from .ends import Ends, Lines, both_wires, new_type, until
 
 
 def answering(server: Server, kind: MessageType) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.dropin.loopback import Ends, Lines, Peer, both_wires, new_type, until
 from veltix_tx.dropin.veltix import Mode, Request, Sender, SenderError
 from veltix_tx.dropin.veltix.reactor import reactor_thread
 from veltix_tx.wire.veltix.layouts import W22
-
-from .ends import Ends, Lines, Peer, both_wires, new_type, until
 
 
 def test_modes() -> None:

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.dropin.loopback import Ends, Lines, Peer, both_wires, free_port, new_type, until
 from veltix_tx.dropin.veltix import DisconnectReason, DisconnectState, Events, Request, Server
 from veltix_tx.dropin.veltix.exceptions import ConnectionError, MessageError  # noqa: A004 (upstream's names)
-
-from .ends import Ends, Lines, Peer, both_wires, free_port, new_type, until
 
 MANUAL = DisconnectState(True, 0, 0, DisconnectReason.MANUAL)
 SERVER_CLOSED = DisconnectState(True, 0, 0, DisconnectReason.SERVER_CLOSED)

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.dropin.loopback import Ends, new_type, until
 from veltix_tx.dropin.veltix import ClientInfo, Request
-
-from .ends import Ends, new_type, until
 
 
 @pytest.fixture

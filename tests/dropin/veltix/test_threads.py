@@ -15,11 +15,10 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.selectreactor import SelectReactor
 
+from tests.support.dropin.loopback import Ends, both_wires, new_type, until
 from veltix_tx.dropin.veltix import Client, Request, Response, Server, reactor
 from veltix_tx.dropin.veltix.callbacks import Strand, ThreadPool
 from veltix_tx.dropin.veltix.reactor import reactor_thread
-
-from .ends import Ends, both_wires, new_type, until
 
 
 def answering(server: Server, kind: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .stage import OURS, REAL, Script, Stage
+from tests.support.dropin.stage import OURS, REAL, Script, Stage
 
 pytestmark = pytest.mark.deadline(60)
 

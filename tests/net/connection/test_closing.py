@@ -8,12 +8,11 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent
 
+from tests.support.faulty_line import FaultyLine
 from veltix_tx.limits import Timeouts
 from veltix_tx.net.clock import Timers
 from veltix_tx.net.connection.closing import CloseWatch
 from veltix_tx.wire.interface import Role
-
-from .faulty import FaultyLine
 
 
 class Close:
@@ -26,7 +25,7 @@ class Close:
         CloseWatch(
             *(Timers(self.clock), self.clock.seconds, lambda: self.left),
             seconds=5,
-            stall=30,
+            write_timeout=30,
             least=1_000,
             give_up=lambda: self.given_up.append(self.clock.seconds()),
         )

@@ -14,6 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tests.support.reconnecting import HELLO, Network
 from veltix_tx.disconnect import DisconnectReason, DisconnectState
 from veltix_tx.errors import HandshakeTimeout, SessionClosed, VersionRefused
 from veltix_tx.net.clock import Clocks
@@ -21,8 +22,6 @@ from veltix_tx.net.connection.reconnect import EndpointConnector, VeltixClientFa
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType, Response
 from veltix_tx.wire.veltix.layouts import W22
-
-from .tries import HELLO, Network
 
 OTHER_HELLO = W22.pack(10, b"\0\x051.6.4", 1, 0) + b"\0\x051.6.4"
 

@@ -10,14 +10,13 @@ import pytest
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
+from tests.support.faulty_line import BROKEN, END, FaultyLine
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import SessionClosed, VeltixError
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.session.session import Session
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import Response
-
-from .faulty import BROKEN, END, FaultyLine
 
 SMALL = Limits(inflight=4, write_high=200_000, write_low=50_000, write_hard=600_000)
 OPEN = 1 << 40

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from tests.support.deferreds import outcome
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.connection import last_reads, protocol
-
-from .test_turns import outcome
 
 
 class Kernel:

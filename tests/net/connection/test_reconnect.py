@@ -17,6 +17,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from tests.support.deferreds import outcome
+from tests.support.reconnecting import HELLO, POLICY
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import HandshakeError, HandshakeTimeout, SessionClosed, VersionRefused
 from veltix_tx.net.clock import Clocks
@@ -25,16 +27,7 @@ from veltix_tx.settings import RetryPolicy
 from veltix_tx.wire.messages import PING
 from veltix_tx.wire.veltix.layouts import W22
 
-from .tries import HELLO, POLICY
-
 OTHER_HELLO = W22.pack(10, b"\0\x051.6.4", 1, 0) + b"\0\x051.6.4"
-
-
-def outcome(deferred: Deferred[Any]) -> list[Any]:
-    """Collect what a Deferred fires with, failures as their errors."""
-    results: list[Any] = []
-    deferred.addCallbacks(results.append, lambda failure: results.append(failure.value))
-    return results
 
 
 def test_the_wait_grows_as_the_policy_says(network: Any) -> None:

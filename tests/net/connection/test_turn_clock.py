@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from tests.support.line import NOW
 from veltix_tx.limits import Timeouts
 from veltix_tx.wire.messages import Response
 from veltix_tx.wire.veltix import codec
-
-from .conftest import NOW
 
 WIRES = pytest.mark.parametrize("wire", ["1.3.0", "1.6.3", "1.6.9"])
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.threads import deferToThread
+from twisted.internet.defer import Deferred
 
 from veltix_tx.app.plugins import Plugin
 from veltix_tx.app.router import Router
-from veltix_tx.net.threads import Workers, wait_for
 from veltix_tx.wire.interface import Role
-
-from .test_threads import WithPool, with_pool  # noqa: F401 (a fixture)
 
 USER: ContextVar[str] = ContextVar("user", default="nobody")
 
@@ -131,41 +127,4 @@ def test_plugins_do_not_leak(server_line: Any) -> None:
     line = server_line(application=plugins)
     line.shake()
     line.say(b"x")
-    assert USER.get() == "nobody"
-
-
-# In threads.
-
-
-async def test_a_thread_sees_a_copy_and_leaves_nothing(with_pool: WithPool) -> None:  # noqa: F811
-    """What runs in a worker's thread sees its caller's variables; what it sets is seen by the next one in that thread no more."""
-    workers = Workers(with_pool, 1)
-
-    def work(name: str) -> str:
-        seen = USER.get()
-        USER.set(name)
-        return seen
-
-    token = USER.set("caller")
-    first, second = workers.run(work, "one"), workers.run(work, "two")
-    USER.reset(token)
-    assert [await first, await second, await workers.run(work, "three")] == ["caller", "caller", "nobody"]
-    assert USER.get() == "nobody"
-
-
-async def test_a_call_from_a_thread_takes_its_context_along() -> None:
-    """What a thread calls in the reactor's sees the thread's variables, and leaves nothing there."""
-    from twisted.internet import reactor
-
-    def look() -> Deferred[str]:
-        seen = USER.get()
-        USER.set("left behind")
-        return succeed(seen)
-
-    def work() -> Any:
-        USER.set("thread")
-        return wait_for(reactor, look)
-
-    assert await deferToThread(work) == "thread"
-    assert await deferToThread(wait_for, reactor, USER.get) != "left behind"
     assert USER.get() == "nobody"

@@ -1,38 +1,27 @@
-"""Requests and pings that were given up: what comes late is never taken for anything else."""
+"""Requests and pings: each is answered or failed once."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectionLost
 
-from veltix_tx.errors import TooManyRequests
+from tests.support.deferreds import outcome
+from veltix_tx.disconnect import DisconnectReason
+from veltix_tx.errors import LocalProtocolError, RemoteError, RequestTimeout, SessionClosed, TooManyRequests
 from veltix_tx.limits import Limits, Timeouts
-from veltix_tx.wire import pending
-from veltix_tx.wire.messages import ERROR, PING, Response
-from veltix_tx.wire.veltix.layouts import Header
-from veltix_tx.wire.veltix.request_ids import CLIENT_IDS, LEGACY_CLIENT_IDS, SERVER_IDS
+from veltix_tx.wire.messages import ERROR, INVALID_REQUEST, PONG, Request, Response
 
-NEVER = Timeouts(ping_interval=1_000_000)
-WHOLE_HALVES = pytest.mark.parametrize(
-    ("role", "wire", "half"),
-    [("client", "2.0.3", LEGACY_CLIENT_IDS), ("client", "3.3.0", CLIENT_IDS), ("server", "3.3.0", SERVER_IDS)],
-    ids=["client to 2.0.3", "client", "server"],
-)
+BOTH = pytest.mark.parametrize("role", ["server", "client"])
 
 
 @pytest.fixture
 def either(server_line: Any, client_line: Any) -> Any:
     """Make a line in the role that a test names."""
-    return lambda role, *args, **kwargs: (server_line if role == "server" else client_line)(*args, timeouts=NEVER, **kwargs)
-
-
-def collect(deferred: Deferred[Any]) -> list[Any]:
-    """What a Deferred fires with, failures as their errors."""
-    results: list[Any] = []
-    deferred.addCallbacks(results.append, lambda failure: results.append(failure.value))
-    return results
+    return lambda role, *args, **kwargs: (server_line if role == "server" else client_line)(*args, **kwargs)
 
 
 def asked(line: Any) -> list[Response]:
@@ -40,202 +29,300 @@ def asked(line: Any) -> list[Response]:
     return [event for event in line.take() if isinstance(event, Response)]
 
 
-def give_up(line: Any, waiting: Deferred[Any], how: str) -> Header:
-    """Give up a request or ping that has just been made, in one of two ways; return its header. The peer has it then."""
-    (header,) = headers(line)
-    line.take()
-    result = collect(waiting)
-    if how == "cancel":
-        waiting.cancel()
-    else:
-        line.clock.advance(1)
-    assert len(result) == 1
-    return header
-
-
-def headers(line: Any) -> list[Header]:
-    """The headers of the frames that wait to be taken by the peer."""
-    line.clock.advance(0)
-    said, layout = line.transport.value(), line.protocol.session.peer.layout
-    found, position = [], 0
-    while position < len(said):
-        found.append(layout.unpack(said[position : position + layout.header_size]))
-        position += layout.header_size + found[-1].size
-    return found
-
-
-def most_of(half: range) -> range:
-    """Numbers of thousands, so that the thousand after them comes round to the first id of the half again."""
-    return range(0, len(half) // 1000 * 1000, 1000)
-
-
-def ask_many(line: Any, session: Any, half: range) -> None:
-    """Make requests and have them answered, a thousand at a time; each must get its own content."""
-    for start in most_of(half):
-        waiting = {number: collect(session.send_and_wait(line.chat, b"%d" % number)) for number in range(start, start + 1000)}
-        for question in asked(line):
-            line.far.send(question.type, question.content, question.request_id)
-        line.deliver()
-        assert all(reply[0].content == b"%d" % number for number, reply in waiting.items())
-
-
-@WHOLE_HALVES
-@pytest.mark.parametrize("how", ["timeout", "cancel"])
-def test_a_late_reply_reaches_no_other_request(how: str, role: str, wire: str, half: range, either: Any) -> None:
-    """However many requests follow a given-up one, none gets its late reply, which is dropped and counted; nor do messages."""
+@BOTH
+@pytest.mark.parametrize("wire", ["1.4.0", "1.6.3", "1.7.5", "3.3.0"])
+def test_a_reply_settles_its_request(role: str, wire: str, either: Any) -> None:
+    """Replies find their requests by id, in whatever order they come, and never reach the application."""
     line = either(role, wire)
     session = line.shake()
-    late = give_up(line, session.send_and_wait(line.chat, b"A", timeout=1), how)
-    ask_many(line, session, half)
-    waiting = [collect(session.send_and_wait(line.chat, b"B", timeout=100)) for _ in range(1000)]
-    line.say(b"A", request_id=late.request_id)
-    assert waiting == [[]] * 1000
+    first = outcome(session.send_and_wait(line.chat, b"1"))
+    second = outcome(session.send_and_wait(Request(line.chat, b"2", 99)))
+    one, two = asked(line)
+    assert one.request_id != two.request_id
+    assert session.pending_requests == 2
+    line.say(b"re 2", request_id=two.request_id, message_type=line.news)
+    line.say(b"re 1", request_id=one.request_id)
+    assert (first[0].content, second[0].content) == (b"re 1", b"re 2")
+    assert second[0].type is line.news
+    assert session.pending_requests == 0
+    assert line.application.contents == []
+
+
+def test_a_second_reply_is_an_ordinary_message(server_line: Any) -> None:
+    """A request is settled once: a second message with its id is no reply any more."""
+    line = server_line()
+    session = line.shake()
+    reply = outcome(session.send_and_wait(line.chat, b"?"))
+    (question,) = asked(line)
+    line.say(b"1", b"2", request_id=question.request_id)
+    assert [each.content for each in reply] == [b"1"]
+    assert line.application.contents == [b"2"]
+
+
+def test_a_reply_counts_only_from_the_connection_that_asked(server_line: Any) -> None:
+    """Another peer's message with the same id does not settle the request."""
+    asking, other = server_line(), server_line()
+    session = asking.shake()
+    other.shake()
+    reply = outcome(session.send_and_wait(asking.chat, b"?"))
+    (question,) = asked(asking)
+    other.say(b"forged", request_id=question.request_id)
+    assert reply == []
+    assert other.application.contents == [b"forged"]
+    asking.say(b"true", request_id=question.request_id)
+    assert reply[0].content == b"true"
+
+
+@BOTH
+def test_a_request_times_out_at_exactly_its_time(role: str, either: Any) -> None:
+    """RequestTimeout comes at the request's own time, not before; its late reply is dropped and counted once."""
+    line = either(role)
+    session = line.shake()
+    reply = outcome(session.send_and_wait(line.chat, b"?", timeout=2.5))
+    (question,) = asked(line)
+    line.clock.advance(2.499)
+    assert reply == []
+    line.clock.advance(0.001)
+    assert isinstance(reply[0], RequestTimeout)
+    assert reply[0].seconds == 2.5
+    assert session.pending_requests == 0
+    line.say(b"late", request_id=question.request_id)
+    assert session.late_replies == 1
+    assert line.application.contents == []
+    assert len(reply) == 1
+
+
+def test_each_of_several_requests_has_its_own_time(server_line: Any) -> None:
+    """Requests with different timeouts end each at its own time, whatever the order they were made in."""
+    line = server_line(timeouts=Timeouts(request=3.0))
+    session = line.shake()
+    ends: dict[float, float] = {}
+    for seconds in (4.0, 1.0, None, 2.0, 1.0, 0.5):
+        waiting = session.send_and_wait(line.chat, b"?", timeout=seconds)
+        waiting.addErrback(lambda failure: ends.setdefault(failure.value.seconds, line.clock.seconds()))
+    for _ in range(20):
+        line.clock.advance(0.25)
+    assert ends == {s: s for s in (0.5, 1.0, 2.0, 3.0, 4.0)}
+    assert len(line.clock.getDelayedCalls()) == 1  # the heartbeat's
+
+
+def test_a_request_may_wait_for_ever(server_line: Any) -> None:
+    """math.inf as timeout means no end and no timer."""
+    line = server_line(timeouts=Timeouts(ping_interval=1_000_000))
+    session = line.shake()
+    heartbeat = line.clock.getDelayedCalls()
+    assert len(heartbeat) == 1
+    reply = outcome(session.send_and_wait(line.chat, b"?", timeout=math.inf))
+    assert line.clock.getDelayedCalls() == heartbeat
+    brief = outcome(session.send_and_wait(line.chat, b"?", timeout=1))
+    line.clock.advance(1000)
+    assert reply == []
+    assert isinstance(brief[0], RequestTimeout)
+    assert line.clock.getDelayedCalls() == heartbeat
+    line.lose()
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "5", math.nan])
+def test_a_timeout_that_is_none_is_refused(seconds: Any, server_line: Any) -> None:
+    """A timeout that is not a number above 0 raises ValueError; nothing is sent."""
+    line = server_line()
+    session = line.shake()
+    with pytest.raises(ValueError, match="timeout"):
+        session.send_and_wait(line.chat, b"?", timeout=seconds)
+    assert line.transport.writes == 0
+
+
+def test_a_cancelled_request_is_given_up(server_line: Any) -> None:
+    """Cancelling errbacks CancelledError at once; the late reply is dropped and counted."""
+    line = server_line()
+    session = line.shake()
+    waiting = session.send_and_wait(line.chat, b"?")
+    reply = outcome(waiting)
+    (question,) = asked(line)
+    waiting.cancel()
+    assert isinstance(reply[0], CancelledError)
+    assert session.pending_requests == 0
+    line.say(b"late", request_id=question.request_id)
     assert (session.late_replies, line.application.contents) == (1, [])
-    for question in asked(line):
-        line.say(b"B", request_id=question.request_id)
-    assert {reply[0].content for reply in waiting} == {b"B"}
-    assert (session.late_replies, session.pending_requests) == (1, 0)
+    line.clock.advance(10)
+    assert len(reply) == 1
 
 
-def test_with_every_id_given_up_requests_are_refused(either: Any) -> None:
-    """When no other id is left a request errbacks TooManyRequests, which says so, and nothing is sent; a late reply frees one."""
-    line = either("client", "2.0.3")
+@BOTH
+@pytest.mark.parametrize("how", ["disconnect", "lost"])
+def test_what_waits_fails_at_once_when_the_connection_goes(role: str, how: str, either: Any) -> None:
+    """Every waiting request and ping fails at once, each with a SessionClosed of its own, and only once."""
+    line = either(role)
     session = line.shake()
-    count = len(LEGACY_CLIENT_IDS)
-    for _ in range(count):
-        waiting = session.send_and_wait(line.chat, b"A")
-        waiting.addErrback(lambda _: None).cancel()
-    given_up = asked(line)
-    assert len({question.request_id for question in given_up}) == count
-    (error,) = collect(session.send_and_wait(line.chat, b"B"))
-    assert isinstance(error, TooManyRequests)
-    assert (error.limit, error.given_up) == (count, count)
-    assert all(part in str(error) for part in (str(count), "given up", "still awaited", "new connection"))
-    assert asked(line) == []
-    assert line.side.shared.counters["requests_refused"] == 1
-    assert collect(session.ping()) == []  # its ids are others
-    line.take()
-    line.deliver()
-    late = given_up[1234]
-    line.say(b"A", request_id=late.request_id)
-    assert session.late_replies == 1
-    reply = collect(session.send_and_wait(line.chat, b"B"))
+    waiting = [outcome(session.send_and_wait(line.chat, b"?")), outcome(session.send_and_wait(line.chat, b"?"))]
+    waiting.append(outcome(session.ping()))
+    if how == "disconnect":
+        session.disconnect()
+    else:
+        line.lose(ConnectionLost())
+    errors = [each[0] for each in waiting]
+    assert {type(error) for error in errors} == {SessionClosed}
+    assert len(set(map(id, [*errors, session.closed]))) == 4
+    assert {error.reason for error in errors} == {DisconnectReason.MANUAL if how == "disconnect" else DisconnectReason.RESET}
+    if how == "disconnect":
+        line.lose()
+    assert [len(each) for each in waiting] == [1, 1, 1]
+    line.clock.advance(0)
+    assert line.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("how", ["lost", "timeout"])
+def test_a_failing_request_may_cancel_the_others(how: str, server_line: Any) -> None:
+    """When one request's errback cancels another that fails in the same moment, each is settled once and nothing breaks."""
+    line = server_line()
+    session = line.shake()
+    first, second, third = (session.send_and_wait(line.chat, b"?", timeout=1) for _ in range(3))
+    first.addErrback(lambda failure: (second.cancel(), failure)[1])
+    results = [outcome(each) for each in (first, second, third)]
+    if how == "lost":
+        line.lose()
+        assert line.application.calls[-1][0] == "disconnected"
+    else:
+        line.clock.advance(1)
+    assert [len(each) for each in results] == [1, 1, 1]
+    assert isinstance(results[1][0], CancelledError)
+    assert type(results[2][0]) is type(results[0][0])
+
+
+def test_no_more_requests_wait_than_allowed(server_line: Any) -> None:
+    """The request (or ping) over limits.pending errbacks TooManyRequests; nothing of it is sent."""
+    line = server_line(limits=Limits(pending=2))
+    session = line.shake()
+    waiting = [outcome(session.send_and_wait(line.chat, b"?")), outcome(session.ping())]
+    writes = line.transport.writes
+    for refused in (session.send_and_wait(line.chat, b"?"), session.ping()):
+        error = outcome(refused)[0]
+        assert isinstance(error, TooManyRequests)
+        assert error.limit == 2
+    assert line.transport.writes == writes
+    assert waiting == [[], []]
+    asked_ = next(event for event in line.take() if isinstance(event, Response) and event.type is line.chat)
+    line.say(b"!", request_id=asked_.request_id)
+    assert outcome(session.send_and_wait(line.chat, b"?")) == []
+    line.lose()
+
+
+def test_the_wire_without_ids_has_no_requests(server_line: Any) -> None:
+    """On the 46-byte format requests and pings errback LocalProtocolError, and plain messages work."""
+    line = server_line("1.0")
+    session = line.shake()
+    for waiting in (session.send_and_wait(line.chat, b"?"), session.ping()):
+        assert isinstance(outcome(waiting)[0], LocalProtocolError)
+    session.send(line.chat, b"plain")
+    assert line.answers() == [b"plain"]
+
+
+def test_a_request_from_inside_a_handler_is_answered_while_it_waits(server_line: Any) -> None:
+    """A handler may await the peer's reply: it is not queued behind the handler."""
+    line = server_line()
+    session = line.shake()
+
+    async def ask(session: Any, message: Any) -> bytes:
+        reply = await session.send_and_wait(line.news, b"which?")
+        return b"so " + bytes(reply.content)
+
+    line.application.on_message = ask
+    line.say(b"do", request_id=3)
     (question,) = asked(line)
-    assert question.request_id == late.request_id
-    line.say(b"B", request_id=question.request_id)
-    assert reply[0].content == b"B"
+    line.say(b"that", request_id=question.request_id)
+    (answer,) = asked(line)
+    assert (answer.content, answer.request_id) == (b"so that", 3)
+    assert session.pending_requests == 0
 
 
-def test_a_new_connection_knows_nothing_of_the_old_ones_ids(either: Any) -> None:
-    """What was given up on one connection holds nothing back on the next."""
-    line = either("client", "2.0.3")
+@pytest.mark.parametrize(("detail", "said"), [(b"", "could not answer"), (b"because", "because")])
+def test_an_error_frame_fails_the_request(detail: bytes, said: str, client_line: Any) -> None:
+    """An ERROR with the request's id errbacks RemoteError with the peer's words."""
+    line = client_line("1.6.3")
     session = line.shake()
-    give_up(line, session.send_and_wait(line.chat, b"A", timeout=1), "cancel")
-    again = either("client", "2.0.3")
-    session = again.shake()
-    collect(session.send_and_wait(again.chat, b"B"))
-    assert [question.request_id for question in asked(again)] == [LEGACY_CLIENT_IDS.start]
+    reply = outcome(session.send_and_wait(line.chat, b"?"))
+    (question,) = asked(line)
+    line.say(detail, request_id=question.request_id, message_type=ERROR)
+    assert isinstance(reply[0], RemoteError)
+    assert reply[0].detail == detail
+    assert said in str(reply[0])
+    line.say(detail, request_id=question.request_id, message_type=ERROR)
+    assert (len(reply), session.late_replies, line.application.calls) == (1, 1, [("connected",)])
 
 
-@WHOLE_HALVES
-@pytest.mark.parametrize("how", ["timeout", "cancel"])
-def test_a_late_pong_settles_no_other_ping(how: str, role: str, wire: str, half: range, either: Any) -> None:
-    """However many pings follow a given-up one, none is settled by its late pong, which is no strike either."""
-    line = either(role, wire, limits=Limits(protocol_errors=1))
+def test_other_system_messages_never_reach_the_application(client_line: Any) -> None:
+    """A system message that is neither ping, pong nor error is dropped and counted, even with a waiting id."""
+    line = client_line("1.6.3")
     session = line.shake()
-    give_up(line, session.ping(timeout=1), how)
-    late = b"".join(line.far.data_to_send())
-    for _ in most_of(half):
-        trips = [collect(session.ping()) for _ in range(1000)]
-        line.take()
-        line.deliver()
-        assert trips == [[0.0]] * 1000
-    trips = [collect(session.ping(timeout=100)) for _ in range(1000)]
-    line.protocol.dataReceived(late)
-    assert trips == [[]] * 1000
+    reply = outcome(session.send_and_wait(line.chat, b"?"))
+    (question,) = asked(line)
+    line.say(b"", request_id=question.request_id, message_type=INVALID_REQUEST)
+    assert (reply, session.frames_rejected, line.application.contents) == ([], 1, [])
+    line.lose()
+
+
+# Pings.
+
+
+@BOTH
+@pytest.mark.parametrize("wire", ["1.3.0", "1.6.3", "1.7.5", "3.3.0"])
+def test_a_ping_is_a_true_round_trip(role: str, wire: str, either: Any) -> None:
+    """Each role's ping fires with the milliseconds between sending and answer on the uptime clock, as a float."""
+    line = either(role, wire)
+    session = line.shake()
+    line.clock.advance(1000)
+    trip = outcome(session.ping())
     line.take()
-    line.clock.advance(0.5)
+    line.clock.advance(0.0425)
     line.deliver()
-    assert trips == [[500.0]] * 1000
-    assert (session.late_replies, session.pending_requests, session.closed) == (1, 0, None)
+    assert trip == [pytest.approx(42.5)]
+    assert isinstance(trip[0], float)
 
 
-@pytest.mark.parametrize("wire", ["1.3.0", "1.6.3", "1.6.10", "1.7.5", "3.3.0"])
-@pytest.mark.parametrize("role", ["server", "client"])
-def test_late_pongs_are_no_strikes(role: str, wire: str, either: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that answers late, be it to more pings than are remembered, breaks no rule; one that answers twice does."""
-    monkeypatch.setattr(pending, "MOST_GIVEN_UP", 512)
-    line = either(role, wire, limits=Limits(protocol_errors=2))
+def test_the_calendar_does_not_count_for_a_ping(server_line: Any) -> None:
+    """A jump of the calendar's clock changes no round trip."""
+    line = server_line("1.6.3")
+    calendar = iter(range(2_000_000_000, 0, -86_400))
+    object.__setattr__(line.clocks, "calendar", lambda: float(next(calendar)))
     session = line.shake()
-    for _ in range(2000):
-        session.ping(timeout=1).addErrback(lambda _: None)
+    trip = outcome(session.ping())
+    line.take()
+    line.clock.advance(0.01)
+    line.deliver()
+    assert trip == [pytest.approx(10)]
+
+
+@BOTH
+def test_the_peers_pings_are_answered_by_themselves(role: str, either: Any) -> None:
+    """A PING is answered with its id, unseen by the application."""
+    line = either(role)
+    line.shake()
+    line.far.send_ping(77)
+    line.deliver()
+    assert [getattr(event, "request_id", None) for event in line.take()] == [77]
+    assert line.application.contents == []
+
+
+def test_a_ping_times_out_and_its_pong_is_late(server_line: Any) -> None:
+    """A ping without answer errbacks RequestTimeout; the late pong is counted, and so is one nobody asked for."""
+    line = server_line()
+    session = line.shake()
+    trip = outcome(session.ping(timeout=1))
     line.clock.advance(1)
-    assert len(session._requests.pings.given_up) <= 512
+    assert isinstance(trip[0], RequestTimeout)
     line.take()
-    pongs = b"".join(line.far.data_to_send())
-    line.protocol.dataReceived(pongs)
-    assert (session.late_replies, session.closed) == (2000, None)
-    line.protocol.dataReceived(pongs[: 3 * (len(pongs) // 2000)])
-    assert session.closed is not None
-
-
-@pytest.mark.parametrize("probes_first", [True, False])
-@pytest.mark.parametrize("wire", ["1.0", "1.3.0", "1.6.3", "1.6.10", "1.7.5", "3.3.0"])
-@pytest.mark.parametrize("role", ["server", "client"])
-def test_the_heartbeats_pings_and_the_programs_are_kept_apart(role: str, wire: str, probes_first: bool, either: Any) -> None:
-    """The pong of a heartbeat's ping settles none of the program's, and a late one of those does not count as the heartbeat's."""
-    line = either(role, wire, limits=Limits(protocol_errors=1))
-    session = line.shake()
-    can_ping = wire != "1.0"
-    pings = [give_up(line, session.ping(timeout=1), "timeout")] if can_ping else []
-    trip = collect(session.ping()) if can_ping else []
-    for _ in range(3):
-        session._send_probe()
-    said = headers(line)
-    line.take()
-    pings, probes = pings + said[:-3], said[-3:]
-    assert {each.code for each in said} == {PING.code}
-    if can_ping:
-        assert not {each.request_id for each in pings} & {each.request_id for each in probes}
-    pongs = b"".join(line.far.data_to_send())
-    size = len(pongs) // (len(pings) + 3)
-    of_pings, of_probes = pongs[: -3 * size], pongs[-3 * size :]
-    for some in (of_probes, of_pings) if probes_first else (of_pings, of_probes):
-        line.protocol.dataReceived(some)
-        assert bool(trip) == (can_ping and not (probes_first and some is of_probes))
-    assert (session.late_replies, session.closed) == (int(can_ping), None)
-    assert line.protocol._violations is None
-    line.protocol.dataReceived(of_probes[:size])  # one too many
-    assert session.late_replies == int(can_ping) + 1
-    assert line.protocol._violations is not None
-
-
-@pytest.mark.parametrize("wire", ["1.3.0", "1.6.3", "1.6.10", "1.7.5"])
-def test_a_late_error_frees_the_id_too(wire: str, either: Any) -> None:
-    """An ERROR is a reply: after it the id of the given-up request is awaited no more."""
-    line = either("client", wire)
-    session = line.shake()
-    late = give_up(line, session.send_and_wait(line.chat, b"A", timeout=1, request_id=77), "timeout")
-    line.say(b"", request_id=late.request_id, message_type=ERROR)
+    line.deliver()
     assert session.late_replies == 1
-    assert len(session._requests.requests.given_up) == 0
-    collect(session.send_and_wait(line.chat, b"B", request_id=77))
-    assert asked(line)[0].request_id == 77
+    line.say(b"", request_id=5, message_type=PONG)
+    assert session.late_replies == 2
 
 
-@pytest.mark.parametrize("wire", ["1.3.0", "1.6.3", "1.6.10", "1.7.5"])
-def test_a_wanted_id_that_was_given_up_is_not_taken(wire: str, either: Any) -> None:
-    """A program that asks again with the id of a request it gave up gets another id, until the late reply came."""
-    line = either("client", wire)
+def test_a_message_with_a_pings_id_is_not_its_pong(server_line: Any) -> None:
+    """Only a PONG answers a ping."""
+    line = server_line()
     session = line.shake()
-    late = give_up(line, session.send_and_wait(line.chat, b"A", timeout=1, request_id=5), "cancel")
-    assert late.request_id == 5
-    reply = collect(session.send_and_wait(line.chat, b"B", request_id=5))
-    (question,) = asked(line)
-    assert question.request_id != 5
-    line.say(b"A", request_id=5)
-    assert (reply, session.late_replies) == ([], 1)
-    line.say(b"B", request_id=question.request_id)
-    assert reply[0].content == b"B"
-    collect(session.send_and_wait(line.chat, b"C", request_id=5))
-    assert asked(line)[0].request_id == 5
+    trip = outcome(session.ping())
+    line.say(b"x", request_id=0x8000)
+    assert trip == []
+    assert line.application.contents == [b"x"]
+    line.lose()

@@ -5,23 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, formatEvent
 from twisted.python.failure import Failure
 
+from tests.support.line import CountingTransport, Recorder
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.limits import Limits, Timeouts
-from veltix_tx.net.addresses import source_of
 from veltix_tx.net.clock import Clocks
 from veltix_tx.net.connection.factory import VeltixServerFactory
 from veltix_tx.net.shared.admission import _REFUSED_AT_ONCE, _YOUNG, AdmissionControl
 from veltix_tx.server import _OTHER_FILES
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.messages import MessageRegistry
-
-from .conftest import CountingTransport, Recorder
 
 
 class Door:
@@ -55,24 +53,6 @@ class Door:
 def refused(protocol: Any) -> bool:
     """Whether a peer was told that the server is full."""
     return bool(protocol.transport.disconnecting and not protocol.transport.aborted)
-
-
-@pytest.mark.parametrize(
-    ("address", "source"),
-    [
-        (IPv4Address("TCP", "192.0.2.7", 1), "192.0.2.7"),
-        (IPv6Address("TCP", "2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::"),
-        (IPv6Address("TCP", "2001:db8:1:2:ffff::1", 1), "2001:db8:1:2::"),
-        (IPv6Address("TCP", "fe80::1%eth0", 1), "fe80::"),
-        (IPv6Address("TCP", "::ffff:192.0.2.7", 1), "192.0.2.7"),
-        (UNIXAddress(b"/x"), ""),
-        (HostnameAddress(b"example.org", 1), ""),
-        (None, ""),
-    ],
-)
-def test_a_source_is_an_address_or_a_network_of_64_bits(address: Any, source: str) -> None:
-    """An IPv4 address is a source, an IPv6 network of 64 bits is one, mapped IPv4 is IPv4, local kinds are none."""
-    assert source_of(address) == source
 
 
 def test_too_many_half_open_ones_let_the_oldest_go(log_events: list[Any]) -> None:

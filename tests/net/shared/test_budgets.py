@@ -1,22 +1,17 @@
-"""What the connections of one side share: budgets of bytes and counters."""
+"""Budgets of bytes that the connections of one side share."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
 
+from tests.support.line import Line, together
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import FrameTimeout
 from veltix_tx.limits import Limits, Timeouts
-from veltix_tx.net.shared.admission import AdmissionControl
 from veltix_tx.net.shared.budgets import MemoryBudget
-from veltix_tx.net.shared.counters import COUNTERS
-from veltix_tx.wire.messages import MessageRegistry, MessageType
-
-from .conftest import Line
 
 MIB = 1024 * 1024
 
@@ -37,15 +32,6 @@ def test_the_one_that_keeps_the_most_is_ended() -> None:
     budget.charge("a", 0)
     budget.charge("c", 0)
     assert (budget.used, ended) == (0, ["b", "d"])
-
-
-def together(server_line: Any, count: int, **limits: int) -> list[Line]:
-    """Make lines whose protocols share what those of one server do, their handshakes complete."""
-    lines = [server_line(limits=Limits(**limits), timeouts=Timeouts(ping_interval=10_000))]
-    lines += [server_line(limits=Limits(**limits), shared=lines[0].side.shared) for _ in range(count - 1)]
-    for line in lines:
-        line.shake()
-    return lines
 
 
 def test_half_received_messages_of_all_peers_have_a_budget(server_line: Any, log_events: list[Any]) -> None:
@@ -296,74 +282,3 @@ def test_what_fails_in_writing_to_one_peer_keeps_nothing_from_the_others(server_
     lines[0].clock.advance(0)
     assert len(logged_failures.flush(ZeroDivisionError)) == 1
     assert [line.answers() for line in (lines[0], lines[2])] == [[b"hello"], [b"hello"]]
-
-
-# Strikes that are forgiven.
-
-
-@pytest.mark.parametrize("kind", ["type", "pong"])
-def test_what_is_harmless_is_forgiven_with_time_but_not_in_any_number(kind: str, server_line: Any) -> None:
-    """Unknown types and unasked pongs: one a second for ever is fine, a burst of the strikes is, one more closes."""
-    (line,) = together(server_line, 1, protocol_errors=8)
-
-    def strike() -> None:
-        if kind == "type":
-            line.far.send(unknown, b"")
-        else:
-            line.far._out.append(line.far._pack(1, b"", 77))
-        line.deliver()
-
-    unknown = MessageType(299, "unknown", registry=MessageRegistry())
-    for _ in range(50):
-        strike()
-        line.clock.advance(1)
-    line.clock.advance(100)
-    for _ in range(8):
-        strike()
-    assert line.transport.lost == 0
-    line.say(b"fine")
-    assert line.application.contents == [b"fine"]
-    strike()
-    assert line.transport.lost == 1
-    assert line.protocol.session.closed.reason is DisconnectReason.PROTOCOL_ERROR
-    assert "8 frames" in str(line.protocol.session.closed)
-
-
-def test_a_late_pong_is_no_strike(server_line: Any) -> None:
-    """The answer to a ping that was given up, or to the heartbeat's, was asked for."""
-    (line,) = together(server_line, 1, protocol_errors=1)
-    session = line.protocol.session
-    for _ in range(5):
-        session.ping(timeout=1).addErrback(lambda _: None)
-        line.clock.advance(2)
-        session._send_probe()
-        line.take()
-        line.deliver()
-    assert line.transport.lost == 0
-
-
-# Counters.
-
-
-def test_counters_have_known_names(server_line: Any, logged_failures: Any) -> None:
-    """Everything that is counted is in the table, or is a reason that a connection ended for."""
-    reasons = {f"closed_{reason.name.lower()}" for reason in DisconnectReason}
-    (line,) = together(server_line, 1, protocol_errors=2)
-    line.application.on_message = lambda session, message: 1 / 0
-    line.say(b"x")
-    line.far._out.append(line.far._pack(1, b"", 77) * 4)
-    line.deliver()
-    line.protocol.flow.pause("a test")
-    line.lose()
-    logged_failures.flush(ZeroDivisionError)
-    counted = line.side.shared.counters
-    assert set(counted) <= COUNTERS.keys() | reasons
-    assert {name: counted[name] for name in ("ready", "handlers_failed", "closed_protocol_error")} == dict.fromkeys(
-        ("ready", "handlers_failed", "closed_protocol_error"), 1
-    )
-
-
-def test_a_server_counts_who_comes_and_goes(server_line: Any) -> None:
-    """Shared by all its factories, a server's counters begin at nothing."""
-    line = server_line()
-    assert not AdmissionControl(5, Limits(), Timeouts(), line.clocks).shared.counters

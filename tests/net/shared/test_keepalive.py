@@ -1,4 +1,4 @@
-"""Clocks, named deadlines, the heartbeat and the budget of pings."""
+"""The heartbeat: silent peers are asked, and dead ones found."""
 
 from __future__ import annotations
 
@@ -6,118 +6,21 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from veltix_tx.net.clock import Clocks, Timers
-from veltix_tx.net.rate import TokenBucket
+from veltix_tx.net.clock import Clocks
 from veltix_tx.net.shared.keepalive import Heartbeat
-
-
-def test_a_deadline_acts_once_at_its_time() -> None:
-    """A deadline acts at its time, once, and is gone then."""
-    clock, acts = Clock(), []
-    deadlines = Timers(clock)
-    deadlines.set("a", 2, lambda: acts.append("a" in deadlines))
-    clock.advance(1.999)
-    assert acts == []
-    assert "a" in deadlines
-    clock.advance(1)
-    clock.advance(10)
-    assert acts == [False]
-
-
-def test_setting_a_deadline_again_replaces_it() -> None:
-    """A deadline set again acts at the new time only; another name is not touched."""
-    clock, acts = Clock(), []
-    deadlines = Timers(clock)
-    deadlines.set("a", 1, lambda: acts.append("old"))
-    deadlines.set("b", 1, lambda: acts.append("b"))
-    deadlines.set("a", 2, lambda: acts.append("new"))
-    clock.advance(1)
-    clock.advance(1)
-    assert acts == ["b", "new"]
-
-
-def test_clearing_is_always_allowed() -> None:
-    """A cleared deadline does not act; clearing what is not set does nothing; clear_all clears all."""
-    clock = Clock()
-    deadlines = Timers(clock)
-    deadlines.clear("a")
-    for name in "abc":
-        deadlines.set(name, 1, lambda: 1 / 0)
-    deadlines.clear("a")
-    deadlines.clear("a")
-    assert len(clock.getDelayedCalls()) == 2
-    deadlines.clear_all()
-    assert clock.getDelayedCalls() == []
-
-
-def test_a_deadline_may_set_itself_again() -> None:
-    """Acting may set the same name anew."""
-    clock, acts = Clock(), []
-    deadlines = Timers(clock)
-
-    def act() -> None:
-        acts.append(clock.seconds())
-        if len(acts) < 3:
-            deadlines.set("a", 1, act)
-
-    deadlines.set("a", 1, act)
-    clock.pump([1] * 5)
-    assert acts == [1, 2, 3]
-
-
-def test_clocks_tell_whole_milliseconds() -> None:
-    """Both clocks are told in whole milliseconds, and by default come from the system."""
-    clocks = Clocks(Clock(), lambda: 1.2345, lambda: 6.789)
-    assert (clocks.calendar_ms(), clocks.uptime_ms()) == (1234, 6789)
-    usual = Clocks(Clock())
-    assert usual.calendar_ms() > 1_500_000_000_000
-    assert usual.uptime_ms() >= 0
-
-
-def test_a_deadline_that_is_late_lets_what_has_arrived_be_read_first() -> None:
-    """When the process was held up, a deadline waits for one turn of the reactor, in which it can be cleared or set again."""
-
-    class Held(Clock):
-        """A reactor that reads between two turns."""
-
-        def turn(self, seconds: float) -> None:
-            """Be held up, then make one turn: timers, then reading."""
-            self.rightNow += seconds
-            due = [call for call in self.calls if call.getTime() <= self.rightNow]
-            for call in due:
-                self.calls.remove(call)
-                call.called = 1
-                call.func(*call.args, **call.kw)
-
-    clock, acts = Held(), []
-    deadlines = Timers(clock)
-    deadlines.set("a", 1, lambda: acts.append("a"))
-    deadlines.set("b", 1, lambda: acts.append("b"))
-    clock.turn(60)
-    assert acts == []
-    deadlines.clear("a")
-    clock.turn(0)
-    assert acts == ["b"]
-    assert clock.getDelayedCalls() == []
-    deadlines.set("c", 1, lambda: acts.append("c"))
-    clock.turn(1.05)
-    assert acts == ["b", "c"]
-
-
-# The heartbeat.
 
 
 class Patient:
     """A connection on a clock, looked after by a heartbeat, and what was done to it when."""
 
-    def __init__(self, silence: float = 20, pong: float = 10) -> None:
+    def __init__(self, ping_interval: float = 20, ping_timeout: float = 10) -> None:
         self.clock = Clock()
         self.paused = False
         self.bytes_taken: int | None = None
         self.did: list[tuple[float, str]] = []
         self.last_received = 0.0
         self.pinged_at: float | None = None
-        self.heartbeat = Heartbeat(Clocks(self.clock, self.clock.seconds, self.clock.seconds), silence, pong)
+        self.heartbeat = Heartbeat(Clocks(self.clock, self.clock.seconds, self.clock.seconds), ping_interval, ping_timeout)
         self.heartbeat.add(self)
 
     def _may_log(self) -> bool:
@@ -261,32 +164,3 @@ def test_an_end_or_an_error_of_one_connection_is_not_that_of_the_others(logged_f
     assert broken.did == [(20, "ping"), (30, "dead")]
     assert last.did == [(32, "ping"), (42, "dead")]
     assert len(logged_failures.flush(RuntimeError)) == 1
-
-
-# Token buckets.
-
-
-def test_pings_at_the_rate_are_served_for_ever_and_a_burst_once() -> None:
-    """So many in a row and so many per second are within the budget; one more is not."""
-    clock = Clock()
-    budget = TokenBucket(clock.seconds, 50, 200)
-    assert budget.spend(200)
-    for _ in range(1000):
-        clock.advance(0.125)
-        assert budget.spend(6)
-    clock.advance(1000)
-    assert budget.spend(200)
-    assert not budget.spend(1)
-
-
-def test_pings_that_waited_while_reading_was_paused_may_come_at_once() -> None:
-    """What the time of a pause allows is added to the budget; it does not come back after it is spent."""
-    clock = Clock()
-    budget = TokenBucket(clock.seconds, 50, 200)
-    clock.advance(60)
-    budget.reading_resumed()
-    assert budget.spend(3200)
-    assert not budget.spend(1)
-    clock.advance(1000)
-    assert budget.spend(200)
-    assert not budget.spend(1)

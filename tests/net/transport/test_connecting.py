@@ -18,12 +18,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from tests.support.name_resolution import Reactor
+from tests.support.reconnecting import HELLO
 from veltix_tx import Client, RetryPolicy, SessionClosed
 from veltix_tx.net.clock import Clocks
 from veltix_tx.net.transport.connecting import HostEndpoint, tcp_endpoint
-
-from .names import Reactor
-from .tries import HELLO
 
 SIX, FOUR = ("::1", "::2", "::3"), ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 

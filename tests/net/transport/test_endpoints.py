@@ -7,8 +7,9 @@ from twisted.internet.testing import MemoryReactorClock
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.net.clock import Clocks
-from veltix_tx.net.transport.endpoints import listen_specs, open_client_endpoint, open_endpoint
+from veltix_tx.net.transport.endpoints import ListenSpec, TlsFiles, listen_specs, open_client_endpoint, open_endpoint
 from veltix_tx.settings import ServerConfig
+from veltix_tx.wire.registry import find_wire
 
 
 @pytest.mark.parametrize(
@@ -68,3 +69,31 @@ def test_what_a_client_endpoint_lacks_is_said(description: str, said: str) -> No
         open_client_endpoint(Clocks(MemoryReactorClock()), description)
     assert (caught.value.name, caught.value.value) == ("endpoint", description)
     assert caught.value.rule.startswith(f"a Twisted client endpoint ({said}")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "place"),
+    [
+        ("tls:8443", ListenSpec("auto", "tcp:8443:backlog=1024", TlsFiles("own.pem", None, None))),
+        ("1.6.3@tls:1:cert=c", ListenSpec("1.6.3", "tcp:1:backlog=1024", TlsFiles("c", None, None))),
+        (
+            r"tls:1:interface=\:\:1:cert=C\:\\c\=1.pem:backlog=5:key=k:client_ca=a",
+            ListenSpec("auto", r"tcp:1:interface=\:\:1:backlog=5", TlsFiles(r"C:\c=1.pem", "k", "a")),
+        ),
+        ("tls:folder:port=1", ListenSpec("auto", "tls:folder:port=1", None)),
+        ("ssl:1:privateKey=k", ListenSpec("auto", "ssl:1:privateKey=k", None)),
+        ("tcp:1", ListenSpec("auto", "tcp:1:backlog=1024", None)),
+        (r"tcp6:1:interface=\:\:1", ListenSpec("auto", r"tcp6:1:interface=\:\:1:backlog=1024", None)),
+        ("tcp:1:backlog=7", ListenSpec("auto", "tcp:1:backlog=7", None)),
+        ("tcp:1:localhost:7", ListenSpec("auto", "tcp:1:localhost:7", None)),
+        ("tcp:1::7", ListenSpec("auto", "tcp:1::7", None)),
+        ("unix:1", ListenSpec("auto", "unix:1", None)),
+    ],
+)
+def test_where_a_description_leads(endpoint: str, place: ListenSpec) -> None:
+    """``tls:`` and a port is TCP with the files it names, or with tls_cert; others are Twisted's; TCP waits for many."""
+    assert listen_specs(ServerConfig(endpoints=(endpoint, "tls:1"), tls_cert="own.pem"))[0][:3] == (
+        find_wire(place[0]),
+        *place[1:3],
+    )
+    assert place.encrypted == ("tls" in endpoint or "ssl" in endpoint)

@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from tests.support.source import Source
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import QueueFull
 from veltix_tx.limits import Limits, Timeouts
@@ -330,30 +331,6 @@ def test_replies_that_were_written_are_not_owed_any_more() -> None:
 
 
 # Who is to wait.
-
-
-class Source:
-    """Writes down what a flow tells it."""
-
-    def __init__(self, act: Callable[[str], None] = lambda step: None) -> None:
-        self.steps: list[str] = []
-        self.act = act
-
-    def _step(self, step: str) -> None:
-        self.steps.append(step)
-        self.act(step)
-
-    def pauseProducing(self) -> None:
-        """Pause."""
-        self._step("pause")
-
-    def resumeProducing(self) -> None:
-        """Resume."""
-        self._step("resume")
-
-    def stopProducing(self) -> None:
-        """Stop."""
-        self._step("stop")
 
 
 def test_senders_wait_between_the_marks() -> None:

@@ -1,4 +1,4 @@
-"""TLS below a protocol, moved by hand on a clock of the test's own, and what its errors say."""
+"""TLS below a protocol, moved by hand on a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -8,31 +8,23 @@ from random import Random
 from typing import Any
 
 import pytest
-from OpenSSL import SSL
 from twisted.internet.address import UNIXAddress
 from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
-from tests.authority import Authority, Files
-from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import HandshakeError, HandshakeTimeout, SettingsError, TlsFailed
+from tests.support.authority import Authority, Files
+from tests.support.line import Recorder
+from veltix_tx.errors import HandshakeTimeout, SettingsError, TlsFailed
 from veltix_tx.net.clock import Clocks
-from veltix_tx.net.connection.close_reason import classify_close
 from veltix_tx.net.connection.protocol import VeltixProtocol
 from veltix_tx.net.shared.context import ConnectionContext
 from veltix_tx.net.transport import tls
-from veltix_tx.net.transport.endpoints import ListenSpec, TlsFiles, listen_specs
 from veltix_tx.net.transport.tls import ClientTls, ServerTls, TlsEndpoint
-from veltix_tx.net.transport.tls_errors import beginning_of_tls, tls_failure
 from veltix_tx.settings import ClientConfig, ServerConfig
-from veltix_tx.wire.interface import Role
-from veltix_tx.wire.registry import find_wire
-
-from .conftest import Recorder
 
 
 @pytest.fixture
@@ -217,102 +209,3 @@ def test_a_client_endpoint_reads_its_files_each_time(authority: Authority, files
     with pytest.raises(SettingsError, match="tls_ca is"):
         endpoint.connect(Factory())
     assert len(reactor.tcpClients) == 1
-
-
-@pytest.mark.parametrize(
-    ("said", "role", "meaning"),
-    [
-        ("certificate verify failed", Role.CLIENT, "the server's certificate could not be verified"),
-        ("wrong version number", Role.SERVER, "the client does not speak TLS here"),
-        ("http request", Role.SERVER, "the client does not speak TLS here"),
-        ("tlsv13 alert certificate required", Role.CLIENT, "give one with tls_cert"),
-        ("sslv3 alert handshake failure", Role.CLIENT, "give one with tls_cert"),
-        (
-            "ssl/tls alert unknown ca",
-            Role.SERVER,
-            "not trust its issuer): see the client's tls_ca, and tls_cert on this side",
-        ),
-        (
-            "tlsv1 alert unknown ca",
-            Role.CLIENT,
-            "not trust its issuer): see the server's tls_client_ca, and tls_cert on this side",
-        ),
-        ("SSL/TLS ALERT CERTIFICATE EXPIRED", Role.SERVER, "(it has expired)"),
-        ("no shared cipher", Role.SERVER, "no cipher in common"),
-        ("tlsv1 alert protocol version", Role.CLIENT, "no TLS version in common"),
-        ("flux capacitor", Role.CLIENT, "TLS with the server failed: flux capacitor"),
-    ],
-)
-def test_openssls_words_are_told_with_their_remedy(said: str, role: Role, meaning: str) -> None:
-    """What OpenSSL says in its own words is told as what it means to this side."""
-    failed = tls_failure(Failure(SSL.Error([("SSL routines", "", said)])), role)
-    assert isinstance(failed, TlsFailed)
-    assert meaning in str(failed)
-
-
-@pytest.mark.parametrize("queue", [(), ([],), ("text",)])
-def test_openssl_may_say_nothing(queue: tuple[Any, ...]) -> None:
-    """An OpenSSL error without words is a TlsFailed as well."""
-    assert "OpenSSL does not say why" in str(tls_failure(Failure(SSL.Error(*queue)), Role.CLIENT))
-
-
-def test_other_errors_are_none_of_tls() -> None:
-    """Errors of the network say nothing about TLS, and first bytes that are not its are none of it."""
-    assert tls_failure(Failure(ConnectionLost()), Role.CLIENT) is None
-    assert beginning_of_tls(b"\x16\x03", Role.CLIENT) is None
-    assert beginning_of_tls(b"\x15\x03", Role.SERVER) is None
-    assert beginning_of_tls(b"\x16", Role.SERVER) is None
-    assert "give the server a tls_cert" in str(beginning_of_tls(b"\x16\x03", Role.SERVER))
-    assert "connect with tls=True" in str(beginning_of_tls(b"\x15\x03", Role.CLIENT))
-
-
-@pytest.mark.parametrize(
-    ("role", "first", "ready", "secure", "kind", "reason"),
-    [
-        (Role.CLIENT, b"", False, False, TlsFailed, DisconnectReason.TLS_FAILED),
-        (Role.CLIENT, b"", False, True, HandshakeError, DisconnectReason.PEER_CLOSED),
-        (Role.CLIENT, b"\x15\x03", False, True, TlsFailed, DisconnectReason.TLS_FAILED),
-        (Role.CLIENT, b"\x15\x03", True, True, type(None), DisconnectReason.PEER_CLOSED),
-        (Role.SERVER, b"\x16\x03", False, True, TlsFailed, DisconnectReason.TLS_FAILED),
-        (Role.SERVER, b"", False, False, HandshakeError, DisconnectReason.PEER_CLOSED),
-    ],
-)
-def test_why_a_connection_ended(role: Role, first: bytes, ready: bool, secure: bool, kind: type, reason: DisconnectReason) -> None:
-    """A close before the handshake is complete is TLS's where TLS was not through or the peer's first bytes are its."""
-    closed = classify_close(Failure(ConnectionDone()), role, first, ready=ready, secure=secure)
-    assert type(closed.cause) is kind
-    assert closed.reason is reason
-
-
-def test_an_openssl_error_after_the_handshake_is_the_connections() -> None:
-    """Once a session is ready, a failure of TLS is told as an error of the connection."""
-    closed = classify_close(Failure(SSL.Error([("", "", "bad record mac")])), Role.CLIENT, b"", ready=True, secure=True)
-    assert closed.reason is DisconnectReason.ERROR
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "place"),
-    [
-        ("tls:8443", ListenSpec("auto", "tcp:8443:backlog=1024", TlsFiles("own.pem", None, None))),
-        ("1.6.3@tls:1:cert=c", ListenSpec("1.6.3", "tcp:1:backlog=1024", TlsFiles("c", None, None))),
-        (
-            r"tls:1:interface=\:\:1:cert=C\:\\c\=1.pem:backlog=5:key=k:client_ca=a",
-            ListenSpec("auto", r"tcp:1:interface=\:\:1:backlog=5", TlsFiles(r"C:\c=1.pem", "k", "a")),
-        ),
-        ("tls:folder:port=1", ListenSpec("auto", "tls:folder:port=1", None)),
-        ("ssl:1:privateKey=k", ListenSpec("auto", "ssl:1:privateKey=k", None)),
-        ("tcp:1", ListenSpec("auto", "tcp:1:backlog=1024", None)),
-        (r"tcp6:1:interface=\:\:1", ListenSpec("auto", r"tcp6:1:interface=\:\:1:backlog=1024", None)),
-        ("tcp:1:backlog=7", ListenSpec("auto", "tcp:1:backlog=7", None)),
-        ("tcp:1:localhost:7", ListenSpec("auto", "tcp:1:localhost:7", None)),
-        ("tcp:1::7", ListenSpec("auto", "tcp:1::7", None)),
-        ("unix:1", ListenSpec("auto", "unix:1", None)),
-    ],
-)
-def test_where_a_description_leads(endpoint: str, place: ListenSpec) -> None:
-    """``tls:`` and a port is TCP with the files it names, or with tls_cert; others are Twisted's; TCP waits for many."""
-    assert listen_specs(ServerConfig(endpoints=(endpoint, "tls:1"), tls_cert="own.pem"))[0][:3] == (
-        find_wire(place[0]),
-        *place[1:3],
-    )
-    assert place.encrypted == ("tls" in endpoint or "ssl" in endpoint)

@@ -14,11 +14,10 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.support.ports import free_port
 from veltix_tx.dropin.veltix import Client, ClientConfig, Events, MessageType, Server, ServerConfig
 from veltix_tx.dropin.veltix.reactor import reactor_thread
 from veltix_tx.logs import Logger, LoggerConfig
-
-from ..ports import free_port
 
 __all__ = ["Ends", "Peer", "both_wires", "ends", "free_port", "log", "new_type", "run_script", "until", "wire"]
 

@@ -18,9 +18,10 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from ..ports import free_port
+from tests.support.ports import free_port
 
-HERE = Path(__file__).parent
+SCRIPTS = Path(__file__).parents[2] / "dropin" / "veltix"
+RUN_BLOCK = Path(__file__).with_name("run_block.py")
 OURS, REAL = "veltix_tx.dropin.veltix", "veltix"
 RELEASE = "1.6.3"
 """The real one: the drop-in is its twin."""
@@ -215,15 +216,15 @@ class Stage:
 
     def block(self, name: str, **options: Any) -> Script:
         """Run a block of the documents."""
-        return self.run(HERE / "blocks" / f"{name}.py", **options)
+        return self.run(SCRIPTS / "blocks" / f"{name}.py", **options)
 
     def peer(self, name: str, **options: Any) -> Script:
         """Run one of the scripts in ``peers/`` at the other end, until the test ends."""
-        return self.run(HERE / "peers" / f"{name}.py", stay=True, **options)
+        return self.run(SCRIPTS / "peers" / f"{name}.py", stay=True, **options)
 
     def twin(self, name: str, package: str, **options: Any) -> Script:
         """Run one of the scripts in ``twins/``."""
-        return self.run(HERE / "twins" / f"{name}.py", package=package, **options)
+        return self.run(SCRIPTS / "twins" / f"{name}.py", package=package, **options)
 
     def run(
         self,
@@ -248,7 +249,7 @@ class Stage:
         from twisted.internet import reactor
 
         package = package or self.package
-        command = [sys.executable, str(HERE / "run_block.py"), str(script), str(self.port), "--channel", "--package", package]
+        command = [sys.executable, str(RUN_BLOCK), str(script), str(self.port), "--channel", "--package", package]
         command += ["--prelude", given] if given else []
         command += ["--pause", pause] if pause else []
         command += ["--stay"] if stay else []

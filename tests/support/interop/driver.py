@@ -51,7 +51,7 @@ def each_release(*releases: str) -> list[Any]:
 def cache_folder() -> Path:
     """Return where the releases are kept between runs."""
     given = os.environ.get("VELTIX_TX_INTEROP_CACHE")
-    return Path(given).resolve() if given else Path(__file__).parents[2] / ".interop-cache"
+    return Path(given).resolve() if given else Path(__file__).parents[3] / ".interop-cache"
 
 
 async def install_all() -> tuple[dict[str, Path], list[str]]:

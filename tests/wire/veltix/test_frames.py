@@ -56,9 +56,9 @@ def each_codec(request: pytest.FixtureRequest) -> Iterator[None]:
     codec.use(before)
 
 
-def decoder_of(layout: Layout, limit: int = LIMIT, strikes: int = 32) -> FrameDecoder:
+def decoder_of(layout: Layout, limit: int = LIMIT, max_violations: int = 32) -> FrameDecoder:
     """A decoder that knows the types of this module."""
-    return FrameDecoder(layout, TYPES.get, limit, strikes)
+    return FrameDecoder(layout, TYPES.get, limit, max_violations)
 
 
 def seen(events: Iterable[Response | FrameRejected]) -> list[Seen]:
@@ -243,7 +243,7 @@ def test_a_bad_checksum_drops_the_frame_whole_and_counts_a_strike(layout: Layout
     """A frame with a bad checksum is dropped whole, the peer gets a strike, the next frame counts."""
     bad = spoiled(frame(layout, bytes(size)), layout)
     for chunks in ([bad + frame(layout, b"next")], one_by_one(bad + frame(layout, b"next"))):
-        decoder = decoder_of(layout, strikes=2)
+        decoder = decoder_of(layout, max_violations=2)
         events = fed(decoder, chunks)
         assert events[0] == (RejectReason.BAD_CHECKSUM, 200)
         assert contents(events) == [b"next"]
@@ -259,7 +259,7 @@ def test_an_unknown_type_drops_the_frame_whole_without_a_strike(layout: Layout, 
     """A frame of an unknown type is dropped whole and told of; it is no strike."""
     data = frame(layout, bytes(size), UNKNOWN) + frame(layout, b"next")
     for chunks in ([data], one_by_one(data)):
-        decoder = decoder_of(layout, strikes=1)
+        decoder = decoder_of(layout, max_violations=1)
         events = fed(decoder, chunks)
         assert events[0] == (RejectReason.UNKNOWN_TYPE, 300)
         assert contents(events) == [b"next"]
@@ -269,7 +269,7 @@ def test_an_unknown_type_drops_the_frame_whole_without_a_strike(layout: Layout, 
 @every_layout
 def test_a_bad_checksum_of_an_unknown_type_is_a_strike(layout: Layout) -> None:
     """What the checksum does not vouch for is refused for that, whatever type it claims."""
-    decoder = decoder_of(layout, strikes=1)
+    decoder = decoder_of(layout, max_violations=1)
     assert fed(decoder, [spoiled(frame(layout, b"x", UNKNOWN), layout)]) == [(RejectReason.BAD_CHECKSUM, 300)]
     assert isinstance(decoder.error, TooManyProtocolErrors)
 
@@ -280,7 +280,7 @@ def test_the_last_strike_ends_the_stream(layout: Layout) -> None:
     bad = spoiled(frame(layout, b"bad"), layout)
     data = bad + frame(layout, b"between") + bad + bad + frame(layout, b"behind")
     for chunks in ([data], one_by_one(data)):
-        decoder = decoder_of(layout, strikes=3)
+        decoder = decoder_of(layout, max_violations=3)
         events = fed(decoder, chunks)
         assert contents(events) == [b"between"]
         assert len(refusals(events)) == 3
@@ -409,7 +409,7 @@ def test_garbage_is_scanned_to_the_next_magic(layout: Layout, garbage: bytes) ->
     """One refusal and one strike for a whole run of garbage; the frame behind it is delivered."""
     data = frame(layout, b"before") + garbage.replace(b"VX", b"") + frame(layout, b"after")
     for chunks in ([data], one_by_one(data), chopped(data, range(0, len(data), 7))):
-        decoder = decoder_of(layout, strikes=2)
+        decoder = decoder_of(layout, max_violations=2)
         events = fed(decoder, chunks)
         assert contents(events) == [b"before", b"after"]
         assert refusals(events) == [(RejectReason.GARBAGE, -1)]
@@ -420,8 +420,8 @@ def test_garbage_is_scanned_to_the_next_magic(layout: Layout, garbage: bytes) ->
 def test_each_run_of_garbage_is_a_strike(layout: Layout) -> None:
     """Garbage before and after a sound frame is two runs, and two strikes."""
     data = b"#" * 50 + frame(layout, b"1") + b"#" * 50 + frame(layout, b"2")
-    assert contents(fed(decoder_of(layout, strikes=3), [data])) == [b"1", b"2"]
-    decoder = decoder_of(layout, strikes=2)
+    assert contents(fed(decoder_of(layout, max_violations=3), [data])) == [b"1", b"2"]
+    decoder = decoder_of(layout, max_violations=2)
     assert contents(fed(decoder, [data])) == [b"1"]
     assert isinstance(decoder.error, TooManyProtocolErrors)
 

@@ -94,7 +94,7 @@ class _Beginning:
     uptime_ms: Callable[[], int]
     getrandbits: Callable[[int], int]
     types: MessageRegistry
-    strikes: float
+    max_violations: float
 
 
 class VeltixConnection:
@@ -431,7 +431,7 @@ class VeltixConnection:
         self._max_joined = min(self._max_content, _UNCOPIED)
         self._ids = RequestIds(peer.layout, half_of(beginning.role, peer), beginning.getrandbits)
         lookup = beginning.types.extended_lookup if peer.features else beginning.types.lookup
-        self._decoder = FrameDecoder(peer.layout, lookup, self.max_message_size, beginning.strikes)
+        self._decoder = FrameDecoder(peer.layout, lookup, self.max_message_size, beginning.max_violations)
         return [HandshakeCompleted(peer), *(self._receive_frames(rest, received_at) if rest else ())]
 
     def _receive_frames(self, data: bytes, received_at: int) -> list[Event]:
