@@ -11,6 +11,7 @@ from veltix_tx import errors
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import (
     AuthenticationFailed,
+    CannotAwait,
     CredentialsUnavailable,
     EarlyMessage,
     EndlessMessage,
@@ -267,6 +268,10 @@ WHOLE = {
     ),
     InvalidContent(b"x", "JSON"): "b'x' is not JSON",
     InvalidContent(b"3", "Order in JSON", "Expected `str`", "$.item"): "b'3' is not Order in JSON: Expected `str` at $.item",
+    CannotAwait(): (
+        "asyncio's loop does not run under this reactor, so a handler awaits Deferreds only: install Twisted's asyncio reactor "
+        "(twistd --reactor asyncio), or use veltix_tx.aio"
+    ),
     SessionClosed(DisconnectReason.PEER_CLOSED): "the peer closed the connection",
     SessionClosed(DisconnectReason.PEER_CLOSED, HandshakeError("the server closed the connection before it said a word")): (
         "the server closed the connection before it said a word"

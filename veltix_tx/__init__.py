@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
     from veltix_tx.errors import (
         AuthenticationFailed,
+        CannotAwait,
         CannotBlock,
         CredentialsUnavailable,
         HandshakeError,
@@ -82,6 +83,7 @@ __all__ = [
     "Auto",
     "BufferSize",
     "CallContext",
+    "CannotAwait",
     "CannotBlock",
     "Client",
     "ClientConfig",
@@ -185,6 +187,7 @@ _HOMES = {
     "format_bytes": "veltix_tx.encodings",
     "DisconnectReason": "veltix_tx.disconnect",
     "AuthenticationFailed": "veltix_tx.errors",
+    "CannotAwait": "veltix_tx.errors",
     "CannotBlock": "veltix_tx.errors",
     "CredentialsUnavailable": "veltix_tx.errors",
     "HandshakeError": "veltix_tx.errors",

@@ -287,7 +287,10 @@ class Client(RoutedService):
             clocks = self._clocks
             endpoint = self._endpoint(clocks)
             shared = SharedState(clocks, self.config.limits, self.config.timeouts, self._counters)
-            may_log = partial(shared.log_limiter.allow, self._target)
+            told = None
+            if self._router is not None:
+                may_log = partial(shared.log_limiter.allow, self._target)
+                told = partial(self._router.lost, reactor=clocks.reactor, may_log=may_log)
             self._factory = VeltixClientFactory(
                 self._application,
                 self.config,
@@ -295,7 +298,7 @@ class Client(RoutedService):
                 reactor=clocks,
                 types=self._types,
                 random=self._random,
-                on_disconnect=partial(self._router.lost, may_log=may_log) if self._router is not None else None,
+                on_disconnect=told,
                 shared=shared,
                 serve_call=self._methods.serve,
                 credentials=self._credentials,

@@ -7,6 +7,7 @@
     ├── MessageTypeError (ValueError)       a message code that cannot be
     ├── InvalidContent (ValueError)         a content that is not what it is taken for
     ├── CannotBlock (RuntimeError)          a call that would block a thread that must not, or for ever
+    ├── CannotAwait (RuntimeError)          an asyncio awaitable where no loop of asyncio's runs
     ├── ProtocolError
     │   ├── LocalProtocolError              this side asked for what the wire forbids
     │   │   ├── NotReady                    before the handshake is complete, or on_connect done
@@ -55,6 +56,7 @@ from veltix_tx.disconnect import DisconnectReason
 
 __all__ = [
     "AuthenticationFailed",
+    "CannotAwait",
     "CannotBlock",
     "CredentialsUnavailable",
     "EarlyMessage",
@@ -170,6 +172,16 @@ class InvalidContent(VeltixError, ValueError):
 
 class CannotBlock(VeltixError, RuntimeError):
     """A call that waits was made where waiting cannot end, such as in the reactor's own thread. Nothing was done."""
+
+
+class CannotAwait(VeltixError, RuntimeError):
+    """A handler awaited something of asyncio's, whose loop does not run under this reactor."""
+
+    def __str__(self) -> str:
+        return (
+            "asyncio's loop does not run under this reactor, so a handler awaits Deferreds only: install Twisted's asyncio reactor "
+            "(twistd --reactor asyncio), or use veltix_tx.aio"
+        )
 
 
 class ProtocolError(VeltixError):

@@ -8,13 +8,24 @@ Works the same in pytest and in trial, without a reactor::
         reply = network.result(client.send_and_wait(CHAT, b"hello"))
         network.advance(5)                      # time passes only here
 
+Servers and clients of :mod:`veltix_tx.aio` are served in a test that is a coroutine. What is sent is delivered while the test
+awaits something, and time passes as above::
+
+    async with MemoryNetwork() as network:
+        network.serve(server)                   # your aio.Server
+        await network.connect(client)           # your aio.Client
+        reply = await client.send_and_wait(CHAT, b"hello")
+
 The end of the ``with`` block, or :meth:`MemoryNetwork.stop`, stops servers and clients and gives them back as they
 were, for the next test or a real port. Bytes of your own, good or bad, go in through a :class:`ScriptedPeer`.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from asyncio import AbstractEventLoop, get_running_loop, sleep
+from collections.abc import Awaitable, Iterator
+from math import inf
+from typing import Any, TypeVar, overload
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
@@ -30,12 +41,16 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
+from veltix_tx import aio
+from veltix_tx.aio.session import view_of
 from veltix_tx.client import Client
 from veltix_tx.errors import SettingsError
+from veltix_tx.net.awaitables import ITaskReactor
 from veltix_tx.net.clock import Clocks
 from veltix_tx.net.session.session import Session
+from veltix_tx.net.tasks import wait
 from veltix_tx.server import Server
 from veltix_tx.threaded_clock import ThreadedClock
 
@@ -46,13 +61,17 @@ T = TypeVar("T")
 _NOW = 1_700_000_000.0
 """The calendar's seconds when a test's clock starts."""
 
+_TURNS = 16
+"""Turns of asyncio's loop that tasks have for each step of the end: what waits for nothing else is done then."""
+
 _SERVER_ADDRESS = IPv4Address("TCP", "127.0.0.1", 8080)
 
 
 class MemoryNetwork:
     """One server and any number of clients, connected in memory on one clock.
 
-    It is a context manager, which ends with :meth:`stop`.
+    It is a context manager, which ends with :meth:`stop`. In a coroutine it is an asynchronous one as well, which lets tasks come
+    to their end before it goes on.
 
     Attributes:
         clock: the clock, a ``twisted.internet.task.Clock`` on which routes with ``thread=True`` run in
@@ -66,6 +85,8 @@ class MemoryNetwork:
         self._factory: IProtocolFactory | None = None
         self._links: list[_Link] = []
         self._borrowed: list[_Borrowed] = []
+        self._loop: AbstractEventLoop | None = None
+        self._woken = False
 
     def __enter__(self) -> MemoryNetwork:
         return self
@@ -73,19 +94,29 @@ class MemoryNetwork:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def serve(self, server: Server) -> None:
+    async def __aenter__(self) -> MemoryNetwork:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        for _ in self._stopping():
+            for _ in range(_TURNS):
+                await sleep(0)
+
+    def serve(self, server: Server | aio.Server) -> None:
         """Make a server listen here, in place of its own endpoints, with the service started.
 
         Raises:
             SettingsError: it listens already, here or elsewhere.
+            RuntimeError: it is an aio.Server, and no loop of asyncio's runs.
         """
-        if server.running:
+        service = self._of_any_door(server)
+        if service.running:
             raise SettingsError(
                 "server", server, "stopped first: by stop() of the MemoryNetwork that serves it, or the end of its with block"
             )
-        self._borrow(server)
-        server.configure(endpoints=(_ServerEndpoint(self),))
-        server.startService()
+        self._borrow(service)
+        service.configure(endpoints=(_ServerEndpoint(self),))
+        service.startService()
 
     def stop(self) -> None:
         """Stop the servers and disconnect the clients, and give them the reactor and the settings back that they had.
@@ -96,27 +127,24 @@ class MemoryNetwork:
         Raises:
             AssertionError: a handler in a thread has neither ended nor called anything for ``clock.patience`` seconds.
         """
-        borrowed, self._borrowed = self._borrowed, []
-        try:
-            for each in borrowed:
-                each.end()
-            self.pump()
-            limits = [each.service.config.timeouts for each in borrowed if not each.ended]
-            self.advance(max((each.drain + each.close for each in limits), default=0))
-        finally:
-            self._links.clear()
-            for each in borrowed:
-                each.give_back()
+        for _ in self._stopping():
+            pass
 
-    def connect(self, client: Client) -> Session:
+    @overload
+    def connect(self, client: Client) -> Session: ...
+    @overload
+    def connect(self, client: aio.Client) -> Awaitable[aio.Session]: ...
+    def connect(self, client: Client | aio.Client) -> Session | Awaitable[aio.Session]:
         """Connect a client to what listens here, in place of its own endpoint.
 
         Returns:
-            its session. Raises what ``client.connect()`` errbacks with.
+            its session, which is to be awaited for an aio.Client. Raises what ``client.connect()`` errbacks with.
         """
-        self._borrow(client)
-        client.configure(endpoint=_ClientEndpoint(self))
-        return self.result(client.connect())
+        service = self._of_any_door(client)
+        self._borrow(service)
+        service.configure(endpoint=_ClientEndpoint(self))
+        connecting = service.connect()
+        return _viewed(connecting) if isinstance(client, aio.Client) else self.result(connecting)
 
     def dial(self, *, stays: bool = False) -> ScriptedPeer:
         """Connect a scripted client to what listens here.
@@ -128,7 +156,11 @@ class MemoryNetwork:
         _connect(self, peer)
         return peer
 
-    def answer(self, client: Client) -> tuple[ScriptedPeer, Deferred[Session]]:
+    @overload
+    def answer(self, client: Client) -> tuple[ScriptedPeer, Deferred[Session]]: ...
+    @overload
+    def answer(self, client: aio.Client) -> tuple[ScriptedPeer, Awaitable[aio.Session]]: ...
+    def answer(self, client: Client | aio.Client) -> tuple[ScriptedPeer, Deferred[Session] | Awaitable[aio.Session]]:
         """Make a client connect to a scripted server, which has said nothing yet.
 
         Returns:
@@ -136,11 +168,12 @@ class MemoryNetwork:
         """
         peer = ScriptedPeer(self)
         self._factory = Factory.forProtocol(lambda: peer)
-        self._borrow(client)
-        client.configure(endpoint=_ClientEndpoint(self))
-        connecting = client.connect()
+        service = self._of_any_door(client)
+        self._borrow(service)
+        service.configure(endpoint=_ClientEndpoint(self))
+        connecting = service.connect()
         self.pump()
-        return peer, connecting
+        return peer, _viewed(connecting) if isinstance(client, aio.Client) else connecting
 
     def pump(self) -> None:
         """Deliver everything that has been sent, until nothing more happens by itself, in threads neither.
@@ -158,15 +191,8 @@ class MemoryNetwork:
 
     def advance(self, seconds: float) -> None:
         """Move the clock on, everything due happening at its time."""
-        self.pump()
-        end = self.clock.seconds() + seconds
-        while True:
-            due = [call.getTime() for call in self.clock.getDelayedCalls()]
-            step = min([end, *due])
-            self.clock.advance(max(0.0, step - self.clock.seconds()))
-            self.pump()
-            if step >= end:
-                return
+        for _ in self._advancing(seconds):
+            pass
 
     def result(self, deferred: Deferred[T]) -> T:
         """Return what a Deferred has fired with once everything sent is delivered; raise its failure.
@@ -190,6 +216,60 @@ class MemoryNetwork:
             result.raiseException()
         return result  # type: ignore[no-any-return]
 
+    def _advancing(self, seconds: float) -> Iterator[None]:
+        """Let time pass, in steps from one call that is due to the next."""
+        self.pump()
+        end = self.clock.seconds() + seconds
+        step = -inf
+        while step < end:
+            yield
+            due = [call.getTime() for call in self.clock.getDelayedCalls()]
+            step = min([end, *due])
+            self.clock.advance(max(0.0, step - self.clock.seconds()))
+            self.pump()
+
+    def _stopping(self) -> Iterator[None]:
+        """Stop everything, in steps, after each of which tasks may go on."""
+        borrowed, self._borrowed = self._borrowed, []
+        try:
+            for each in borrowed:
+                each.end()
+            self.pump()
+            yield
+            limits = [each.service.config.timeouts for each in borrowed if not each.ended]
+            for _ in self._advancing(max((each.drain + each.close for each in limits), default=0)):
+                yield
+                if all(each.ended for each in borrowed):
+                    break
+        finally:
+            self._links.clear()
+            self._loop = None
+            for each in borrowed:
+                each.give_back()
+
+    @overload
+    def _of_any_door(self, service: Server | aio.Server) -> Server: ...
+    @overload
+    def _of_any_door(self, service: Client | aio.Client) -> Client: ...
+    def _of_any_door(self, service: Server | Client | aio.Server | aio.Client) -> Server | Client:
+        """Return a server or client, behind the door of asyncio; what is sent is delivered in the running loop, then."""
+        if isinstance(service, (Server, Client)):
+            return service
+        if self._loop is None:
+            self._loop = get_running_loop()
+            alsoProvides(self.clock, ITaskReactor)
+            self.clock.wake = self._wake
+        return service._native
+
+    def _wake(self) -> None:
+        if self._loop is not None and not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._woken = False
+        self.pump()
+
     def _borrow(self, service: Server | Client) -> None:
         if not any(each.service is service for each in self._borrowed):
             self._borrowed.append(_Borrowed(service))
@@ -197,8 +277,8 @@ class MemoryNetwork:
 
     def _link(self, client: Protocol, server: Protocol) -> None:
         address = IPv4Address("TCP", "127.0.0.1", 40000 + len(self._links))
-        client_side = _Transport(client, False, address, _SERVER_ADDRESS)
-        server_side = _Transport(server, True, _SERVER_ADDRESS, address)
+        client_side = _Transport(self, client, False, address, _SERVER_ADDRESS)
+        server_side = _Transport(self, server, True, _SERVER_ADDRESS, address)
         self._links.append(_Link(client_side, server_side))
         server.makeConnection(server_side)
         client.makeConnection(client_side)
@@ -209,6 +289,8 @@ class MemoryNetwork:
 class _Transport(FakeTransport):
     """One end of a connection in memory, which ends its two streams one by one as a TCP connection does.
 
+    It tells the network of what is to be delivered.
+
     Attributes:
         ending: True from the time this side has ended its stream until that has arrived.
         heard_end: True once the peer's stream has ended.
@@ -216,9 +298,29 @@ class _Transport(FakeTransport):
 
     ending = heard_end = False
 
-    def loseWriteConnection(self) -> None:  # noqa: N802 (Twisted's name)
+    def __init__(self, network: MemoryNetwork, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._network = network
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the other side."""
+        super().write(data)
+        self._network._wake()
+
+    def loseConnection(self) -> None:  # noqa: N802 (Twisted's name)
+        """Close, behind what has been written."""
+        super().loseConnection()
+        self._network._wake()
+
+    def abortConnection(self) -> None:  # noqa: N802
+        """Cut the connection off."""
+        super().abortConnection()
+        self._network._wake()
+
+    def loseWriteConnection(self) -> None:  # noqa: N802
         """End this side's stream, behind what has been written."""
         self.ending = True
+        self._network._wake()
 
     def writeConnectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the protocol that its stream has ended."""
@@ -400,6 +502,10 @@ class _ClientEndpoint:
         protocol: Any = protocolFactory.buildProtocol(_SERVER_ADDRESS)
         _connect(self._network, protocol)
         return succeed(protocol)
+
+
+async def _viewed(connecting: Deferred[Session]) -> aio.Session:
+    return view_of(await wait(connecting))
 
 
 def _connect(network: MemoryNetwork, client: Protocol) -> None:

@@ -9,7 +9,7 @@ from threading import Thread, current_thread, get_ident
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.interfaces import IDelayedCall, IReactorThreads
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -27,6 +27,7 @@ class ThreadedClock(Clock):
 
     Attributes:
         patience: real seconds that a thread may take from one call to the next, or to its end.
+        wake: called, in any thread, when there is something to do at once; does nothing by default.
         io_thread: the thread in which :meth:`work` makes the calls.
     """
 
@@ -35,6 +36,7 @@ class ThreadedClock(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.patience = 5.0
+        self.wake: Callable[[], object] = lambda: None
         self.io_thread = get_ident()
         self._calls: SimpleQueue[tuple[Thread, Callable[[], object]]] = SimpleQueue()
         self._busy: dict[Thread, str] = {}
@@ -61,11 +63,21 @@ class ThreadedClock(Clock):
         self._busy[thread] = name
         return result
 
+    # From IReactorTime.
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> IDelayedCall:  # noqa: N802
+        """Call a function later."""
+        call = super().callLater(delay, callable, *args, **kwargs)
+        if not delay:
+            self.wake()
+        return call
+
     # From IReactorThreads and the thread pool.
 
     def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
         """Queue a function for :meth:`work` to call; a thread is taken to wait for the Deferred that it returns."""
         self._calls.put((current_thread(), partial(callable, *args, **kwargs)))
+        self.wake()
 
     def callInThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
         """Call a function in a thread."""

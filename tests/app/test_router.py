@@ -127,7 +127,7 @@ def test_a_server_names_the_client_and_a_client_does_not(role: Role, expected: l
     router.disconnected(CLIENT, GONE)
     if role is Role.CLIENT:
         assert calls[-1][0] == "on_recv"
-        router.lost(LOST)
+        router.lost(LOST, None)
     assert calls == [tuple(received if part == "message" else part for part in call) for call in expected]
 
 
@@ -171,7 +171,7 @@ def test_a_thread_route_needs_threads_and_a_plain_function(router: Router) -> No
 def test_a_failing_on_disconnect_is_logged(logged_failures: Any) -> None:
     """What a client's on_disconnect raises, a coroutine's too, is logged and goes no further."""
     router = Router(Role.CLIENT)
-    router.lost(LOST)
+    router.lost(LOST, None)
 
     async def fails(state: Any) -> None:
         raise KeyError(state)
@@ -181,7 +181,7 @@ def test_a_failing_on_disconnect_is_logged(logged_failures: Any) -> None:
 
     for callback in (fails, fails_at_once):
         router.set_callback("on_disconnect", callback)
-        router.lost(LOST)
+        router.lost(LOST, None)
     assert len(logged_failures.flush(KeyError, ValueError)) == 2
 
 

@@ -27,7 +27,7 @@ TINY = (
 )
 PLAY = ("--fps-players", "3", "--fps-tick-rate", "20", "--fps-duration", "0.2")
 OWN_WORKLOADS = (
-    *("memory", "latency", "fps_1", "burst", "stress", "receive", "echo_1", "pipeline_64"),
+    *("memory", "latency", "fps_1", "burst", "stress", "receive", "echo_1", "pipeline_64", "aio_pipeline_64"),
     *("clients_100", "large_1_echo", "broadcast_50", "churn", "codec", "idle", "growth_10"),
 )
 SINK = {"role": "server", "mode": "sink", "header": 15, "raw": True}

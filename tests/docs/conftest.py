@@ -203,8 +203,8 @@ def _ping() -> Callable[..., VeltixConnection]:
     return ping
 
 
-_SERVES = re.compile(r"\b(?:reactor|server)\.run\(\)")
-"""What a program that serves until it is ended has at its end."""
+_SERVES = re.compile(r"\b(?:reactor|server)\.run\(\)|async with server:\n +await server\.when_stopping\(\)\n")
+"""What a program has that serves until it is ended."""
 
 
 def shell_lines(fence: str) -> list[str]:

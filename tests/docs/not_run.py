@@ -54,6 +54,7 @@ NOT_RUN = {
     "pytest tests/wire tests/net -n 0": "is a part of the tests themselves",
     ".ci/run": "runs the tests themselves, in environments of its own",
     "twistd --reactor": _NAME,
+    "twistd --reactor asyncio": _NAME,
     "twistd veltix": _NAME,
     "twistd veltix --app": _NAME,
     # docs/benchmarks/method.md

@@ -202,3 +202,18 @@ def test_methods_are_called_by_name(runner):
     assert "2.5" in runner.run(f"python 12_rpc.py divide 5 2 {port}")
     server.wait_for("127.0.0.1 wants a half: to share it")
     assert "by_zero {'dividend': 1.0}" in runner.run(f"python 12_rpc.py divide 1 0 {port}")
+
+
+def test_a_web_page_speaks_to_clients(runner):
+    """FastAPI and Veltix share a loop: what the page is told the clients hear, and it knows who is there. Both end politely."""
+    web = runner.start("python 16_fastapi.py 0 0")
+    port = web.wait_for(LISTENING)[1]
+    page = web.wait_for(r"running on (http://127\.0\.0\.1:\d+)")[1]
+    listening = runner.start(f"veltix listen 127.0.0.1:{port}")
+    runner.until(lambda: '"ms"' in _get(f"{page}/clients"), listening)
+
+    assert _get(f"{page}/say?text=hello", {"posted": "yes"}) == '{"heard":1}'
+
+    listening.wait_for("hello")
+    assert "1" in runner.run(f"veltix send 127.0.0.1:{port} 200 hi --wait")
+    listening.wait_for("hi")

@@ -21,6 +21,7 @@ from veltix_tx import (
     Session,
     Token,
     TokenFile,
+    aio,
 )
 from veltix_tx.testing import MemoryNetwork
 
@@ -272,6 +273,36 @@ def a_servers_end(client: Session) -> None: ...
 client.register_route(CHAT, for_no_thread)  # E: arg-type
 client.set_callback("on_recv", lost_without_a_state)  # E: call-overload
 client.set_callback("on_conect", lost_without_a_state)  # E: call-overload
+
+# asyncio.
+
+aio_server = aio.Server(prot=8080)  # E: call-arg
+aio_server = aio.Server(reactor=None)  # E: call-arg
+aio_client = aio.Client("h", "1")  # E: arg-type
+
+
+@aio_server.route(CHAT)  # E: type-var
+async def with_a_session_of_twisteds(client: Session, message: Response) -> bytes:
+    return message.content
+
+
+@aio_server.route(CHAT, thread=True)  # E: type-var
+async def aio_coroutine_in_a_thread(client: aio.Session, message: Response) -> bytes:
+    return message.content
+
+
+@aio_client.set_callback("on_connect")  # E: type-var
+async def aio_connected_with_a_session(session: aio.Session) -> None: ...
+
+
+async def aio_results() -> None:
+    aio_client.send_and_wait(CHAT, b"").content  # E: attr-defined
+    (await aio_client.send_and_wait(CHAT, b"")).contents  # E: attr-defined
+    aio_client.ping()  # E: unused-coroutine
+    await aio_client.messages(CHAT)  # E: misc
+    aio_server.broadcast(CHAT, b"", to=[Session])  # E: list-item
+    MemoryNetwork().connect(aio_client).ip  # E: attr-defined
+
 
 # Results.
 

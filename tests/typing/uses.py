@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +45,7 @@ from veltix_tx import (
     Token,
     TokenFile,
     VeltixServerFactory,
+    aio,
 )
 from veltix_tx.testing import MemoryNetwork
 
@@ -362,6 +364,72 @@ def blocking() -> float:
     print(session.blocking.ping() + client.blocking.ping_server(timeout=3), session.blocking.disconnect().reason)
     server.blocking.listen()
     return client.blocking.ping_server()
+
+
+# asyncio.
+
+aio_server = aio.Server("127.0.0.1", 0, types=TYPES, limits=Limits(inflight=8))
+aio_client = aio.Client("h", 1, tls=True, retry=RetryPolicy())
+aio_server.configure(ServerConfig(), port=8080)
+aio_client.configure(server_addr="h", endpoint=None)
+
+
+@aio_server.route(CHAT)
+async def aio_route(client: aio.Session, message: Response) -> bytes:
+    reply = await client.send_and_wait(CHAT, message.content, timeout=5)
+    await client.send(CHAT, b"", request_id=message.request_id)
+    aio_server.broadcast(CHAT, b"", exclude=[client], slow="drop")
+    return reply.content
+
+
+@aio_server.route(CHAT, concurrent=True)
+def aio_future(client: aio.Session, message: Response) -> asyncio.Future[bytes]:
+    return asyncio.ensure_future(aio_route(client, message))
+
+
+@aio_server.route(CHAT, thread=True, timeout=math.inf)
+def aio_thread(client: aio.Session, message: Response) -> bytes:
+    client.send(CHAT, b"")
+    return client.blocking.send_and_wait(CHAT, message.content).content
+
+
+aio_server.register_route(CHAT, aio_route)
+aio_server.register_route(CHAT, aio_thread, thread=True)
+aio_client.register_route(CHAT, on_chat)
+
+
+@aio_server.set_callback("on_connect")
+async def aio_connected(client: aio.Session) -> None:
+    client.add_tag("ms", await client.ping())
+
+
+@aio_client.route(CHAT)
+async def aio_question(message: Response) -> bytes | None:
+    return message.content
+
+
+@aio_client.set_callback(Events.ON_DISCONNECT)
+async def aio_lost(state: DisconnectState) -> None:
+    await asyncio.sleep(state.attempt)
+
+
+async def aio_main() -> None:
+    async with aio_server as server, aio_client as client:
+        reply: Response = await client.send_and_wait(CHAT, b"hello")
+        session: aio.Session = await client.connect()
+        closed: SessionClosed = await session.disconnect()
+        milliseconds: float = await client.ping() + await client.ping_server() + await server.ping_client(server.clients[0])
+        print(reply.content.decode(), closed.reason, milliseconds, server.port)
+        async for message in client.messages(CHAT, maxsize=8):
+            print(message.content.decode())
+        await asyncio.gather(*[client.send_and_wait(CHAT, b"%d" % number) for number in range(3)])
+
+
+async def test_aio() -> None:
+    async with MemoryNetwork() as network:
+        network.serve(aio_server)
+        session = await network.connect(aio_client)
+        print((await session.send_and_wait(CHAT, b"")).content)
 
 
 # Applications and plugins.

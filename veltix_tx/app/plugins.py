@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from inspect import iscoroutine
 from types import MappingProxyType, ModuleType
 from typing import Any, NoReturn
 from zlib import crc32
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.plugin import IPlugin, getPlugins
 from twisted.python.failure import Failure
@@ -20,7 +19,7 @@ from zope.interface.verify import verifyObject
 from veltix_tx.app.router import Router
 from veltix_tx.errors import MessageTypeError, SessionClosed, SettingsError, excerpt
 from veltix_tx.interfaces import Events, IVeltixApplication, IVeltixPlugin
-from veltix_tx.net.awaitables import as_deferred
+from veltix_tx.net.awaitables import LATER, as_deferred, call
 from veltix_tx.net.session.handler_log import StepFailed
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.handlers import IHandlerTable, handler_table
@@ -282,7 +281,7 @@ class Plugins:
         seeing = self._seeing[Events.ON_DISCONNECT]
         if not seeing:
             return self._application.disconnected(session, reason)
-        done = as_deferred(maybeDeferred(self._application.disconnected, session, reason))
+        done = call(session._reactor, self._application.disconnected, session, reason)
         for entry in reversed(seeing):
             done.addBoth(self._say_goodbye, entry, session, reason)
         return done
@@ -294,9 +293,9 @@ class Plugins:
         welcome = False
         try:
             for entry in self._seeing[Events.ON_CONNECT]:
-                await as_deferred(maybeDeferred(entry.plugin.connected, session)).addErrback(_blame, entry)
+                await call(session._reactor, entry.plugin.connected, session).addErrback(_blame, entry)
                 welcomed.append(entry)
-            await as_deferred(maybeDeferred(self._application.connected, session))
+            await call(session._reactor, self._application.connected, session)
             welcome = True
         finally:
             if not welcome:  # those who did take the session in are told of its end, and nobody else
@@ -312,17 +311,15 @@ class Plugins:
     def _show(self, entry: _Entry, session: Session, message: Response) -> None:
         try:
             seen = entry.plugin.observed(session, message)
-            if iscoroutine(seen):
-                seen = Deferred.fromCoroutine(seen)
         except BaseException:  # as the turns do
             _failed(Failure(), "observed", entry, session)
             return
-        if isinstance(seen, Deferred):
-            seen = as_deferred(seen).addErrback(_failed, "observed", entry, session).addCallback(lambda _: None)
+        if isinstance(seen, LATER):
+            seen = as_deferred(seen, session._reactor).addErrback(_failed, "observed", entry, session).addCallback(lambda _: None)
             session.reply(message, seen)  # with nothing, but bounded: a peer that is too fast is read no more
 
     def _say_goodbye(self, result: object, entry: _Entry, session: Session, reason: SessionClosed) -> Deferred[object]:
-        told = as_deferred(maybeDeferred(entry.plugin.disconnected, session, reason))
+        told = call(session._reactor, entry.plugin.disconnected, session, reason)
         told.addErrback(_failed, "disconnected", entry, session)
         return told.addCallback(lambda _: result)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from functools import partial, update_wrapper
 from inspect import iscoroutinefunction
 from typing import Any, Literal, TypeVar, Union, overload
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -19,7 +20,7 @@ from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import SessionClosed, SettingsError
 from veltix_tx.interfaces import Events, IVeltixApplication
 from veltix_tx.limits import check_seconds
-from veltix_tx.net.awaitables import LATER
+from veltix_tx.net.awaitables import LATER, call
 from veltix_tx.net.session.handler_timeouts import TimeLimited
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.handlers import IHandlerTable
@@ -219,16 +220,17 @@ class Router:
         callback = self._callbacks.get(Events.ON_DISCONNECT)
         return callback(session) if self._server and callback is not None else None
 
-    def lost(self, state: DisconnectState, may_log: Callable[[], bool] = lambda: True) -> None:
+    def lost(self, state: DisconnectState, reactor: object, may_log: Callable[[], bool] = lambda: True) -> None:
         """Call a client's ``on_disconnect``, at each step of a lost or failed connection.
 
         Args:
             state: the step.
+            reactor: the client's.
             may_log: whether the log may have one more line that the server causes.
         """
         callback = self._callbacks.get(Events.ON_DISCONNECT)
         if callback is not None:
-            copy_context().run(maybeDeferred, callback, state).addErrback(_not_told, may_log)
+            copy_context().run(call, reactor, callback, state).addErrback(_not_told, may_log)
 
 
 _UNENCODED = (*LATER, Request)
@@ -252,7 +254,7 @@ class _Terms:
         if workers is not None and session.is_gone:
             return None  # nobody waits for it, and once it has a thread it could not be cancelled
         result = handler(*arguments) if workers is None else workers().run(handler, *arguments)
-        if self.timeout is not None and isinstance(result, (Deferred, Coroutine)):
+        if self.timeout is not None and isinstance(result, (Deferred, Coroutine, Future)):
             result = TimeLimited(self.timeout, result)
         if not self.concurrent:
             return result

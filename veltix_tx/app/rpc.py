@@ -122,7 +122,7 @@ class Methods:
             raise
         except Exception:
             raise StepFailed(method.title, Failure()) from None
-        running = as_deferred(result).addCallback(_packed, codec, call.method).addErrback(_failed, method.title)
+        running = as_deferred(result, session._reactor).addCallback(_packed, codec, call.method).addErrback(_failed, method.title)
         own = session._handler_seconds if method.timeout is None else method.timeout
         deadline = math.inf if call.timeout_ms is None else call.timeout_ms / 1000
         limited = TimeLimited(min(own, deadline), running, cancellable=codec.cancels, deadline=deadline < own)

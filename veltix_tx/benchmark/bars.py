@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from veltix_tx.benchmark.peers import COMPILED, OWN, ours
@@ -85,6 +85,8 @@ BARS = (
     *_than("oneway", 8, 1),
     *_than("echo_64", 8, 1),
     *_than("pipeline_64", 12, 0.9),
+    Bar("aio_pipeline_64", OWN, 1.25, "cpu", than_workload="pipeline_64"),
+    Bar("pipeline_64", OWN, 1.25, "cpu", peer="aio-uvloop"),
     *_than("pipeline_1", 0.5, 1),
     *_than("pipeline_1", 0.4, figure="cpu"),
     *_than("clients_100", 16, 1),
@@ -121,6 +123,13 @@ def judged(results: Results) -> Iterator[Verdict]:
             than_case = replace(case, workload=bar.than_workload) if bar.than_workload else case
             here = [name for name in results.peers(case) if ours(name)] if bar.peer == OWN else [bar.peer]
             for peer in here:
-                than = peer if bar.than == OWN else bar.than
+                than = _ours_or(bar.than, peer, results.peers(than_case))
                 if peer in results.peers(case) and than in results.peers(than_case):
                     yield Verdict(bar, case, peer, results.ratio(case, peer, than, bar.figure, than_case))
+
+
+def _ours_or(than: str, peer: str, measured: Iterable[str]) -> str:
+    """Return whom a peer is compared with: itself where that is this package and so is the peer, else what was measured of it."""
+    if than != OWN or ours(peer):
+        return peer if than == OWN else than
+    return next(filter(ours, measured), OWN)

@@ -92,13 +92,13 @@ def _row(results: Results, case: Case, name: str, here: list[str], with_cpu: boo
 
 def bars_table(results: Results) -> Iterator[str]:
     """Return lines: for each bar the ratio to reach, the one found with its interval, and whether that shows it reached."""
-    yield f"{'workload':<26}{'who':<10}{'compared with':<26}{'bar':>9}{'ratio':>{_RATIO}}{'by CPU':>{_RATIO}}  verdict"
+    yield f"{'workload':<26}{'who':<12}{'compared with':<26}{'bar':>9}{'ratio':>{_RATIO}}{'by CPU':>{_RATIO}}  verdict"
     for verdict in judged(results):
         bar, ratio = verdict.bar, verdict.ratio
         than = bar.than_workload or title(bar.than, verdict.case.header)
         sign = "<=" if bar.falls else ">="
         name = str(verdict.case) if bar.figure == "value" else f"{verdict.case} {bar.figure.replace('_', ' ')}"
-        line = f"{name:<26}{verdict.peer:<10}{than:<26}{sign:>4}{bar.ratio:5.2f}"
+        line = f"{name:<26}{verdict.peer:<12}{than:<26}{sign:>4}{bar.ratio:5.2f}"
         line += f"{shown_interval(ratio.wall):>{_RATIO}}{shown_interval(ratio.cpu):>{_RATIO}}  {verdict.word}"
         yield line + (", by CPU" if ratio.by_cpu else "")
 
@@ -108,7 +108,7 @@ def comparison(before: Results, after: Results) -> Iterator[str]:
     yield f"before: veltix_tx {before.version}, {before.timestamp}, {before.system.get('python')}"
     yield f"after:  veltix_tx {after.version}, {after.timestamp}, {after.system.get('python')}"
     yield ""
-    yield f"{'workload':<18}{'peer':<36}{'before':>12}{'after':>12}{'ratio':>9}"
+    yield f"{'workload':<20}{'peer':<36}{'before':>12}{'after':>12}{'ratio':>9}"
     for case in after.outcomes:
         for peer in after.peers(case):
             old, new = before.values(case, peer), after.values(case, peer)
@@ -119,7 +119,7 @@ def comparison(before: Results, after: Results) -> Iterator[str]:
             change = (1 / ratio if case.what.falls else ratio) - 1 if ratio else 0.0
             word = "as before" if abs(change) <= max(noise, 0.05) else "better" if change > 0 else "worse"
             who = title(peer, case.header)
-            yield f"{case!s:<18}{who:<36}{shown(median(old)):>12}{shown(median(new)):>12}{ratio:8.2f}x  {word}"
+            yield f"{case!s:<20}{who:<36}{shown(median(old)):>12}{shown(median(new)):>12}{ratio:8.2f}x  {word}"
 
 
 def between_checkouts(results: Results) -> Iterator[str]:
@@ -130,7 +130,7 @@ def between_checkouts(results: Results) -> Iterator[str]:
     yield f"this checkout against the other one: veltix_tx {results.version}, {results.system.get('python')}, {results.timestamp}"
     yield "Ratios are this one's in units of the other's, with 95 % intervals; CPU is that of server and client, µs a message."
     yield ""
-    head = f"{'workload':<18}{'codec':<10}{'other':>11}{'this':>11}{'ratio by CPU':>{_RATIO}}{'ratio of the value':>{_RATIO}}"
+    head = f"{'workload':<20}{'codec':<10}{'other':>11}{'this':>11}{'ratio by CPU':>{_RATIO}}{'ratio of the value':>{_RATIO}}"
     yield head
     for case in results.outcomes:
         for peer in results.peers(case):
@@ -144,10 +144,10 @@ def between_checkouts(results: Results) -> Iterator[str]:
             found = results.ratio(case, peer, other, figure)
             trouble = results.trouble(case, peer) or results.trouble(case, other)
             if found.wall is None:
-                yield f"{case!s:<18}{peer:<10}  {trouble}"
+                yield f"{case!s:<20}{peer:<10}  {trouble}"
                 continue
             medians = [median([each for each in rounds if each is not None]) for rounds in (old, new)]
-            line = f"{case!s:<18}{peer:<10}" + "".join(f"{shown(each):>11}" for each in medians)
+            line = f"{case!s:<20}{peer:<10}" + "".join(f"{shown(each):>11}" for each in medians)
             line += f"{shown_interval(found.wall) if figure != 'value' else '':>{_RATIO}}"
             line += f"{shown_interval(results.ratio(case, peer, other).wall):>{_RATIO}}"
             noisy = f", noisy: {found.noisy}" if found.noisy else ""

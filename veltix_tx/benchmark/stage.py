@@ -100,25 +100,27 @@ class Stage:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def serve(self, mode: str, raw: bool = True, **more: Any) -> Program:
+    def serve(self, mode: str, raw: bool = True, program: str = "", **more: Any) -> Program:
         """Start the peer's server.
 
         Args:
             mode: what it does with messages.
             raw: whether the raw client comes.
+            program: the module that is its server, the peer's own by default.
             more: of its task.
         """
-        self.server = self._start(self.peer.program, {"role": "server", "mode": mode, "raw": raw, **more})
+        self.server = self._start(program or self.peer.program, {"role": "server", "mode": mode, "raw": raw, **more})
         return self.server
 
-    def own_client(self, connections: int = 1, **more: Any) -> Program:
+    def own_client(self, connections: int = 1, program: str = "", **more: Any) -> Program:
         """Start the peer's own client, connected to the server.
 
         Args:
             connections: how many.
+            program: the module that is the client, the peer's own by default.
             more: of its task.
         """
-        client = self._start(self.peer.program, {"role": "client", **more})
+        client = self._start(program or self.peer.program, {"role": "client", **more})
         client.call("connect", self.server.port, connections)
         return client
 

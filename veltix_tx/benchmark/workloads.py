@@ -186,7 +186,9 @@ def _answered(stage: Stage, client: Program, command: str, arguments: tuple[int,
     return figures | {f"p{percent:g}": times.percentile(percent) / 1000 for percent in (50, 95, 99, 99.9) if len(times)}
 
 
-def _echo(first: int, in_flight: int, size: int, own: bool, least: int = 1, content: str = "bytes") -> Measure:
+def _echo(
+    first: int, in_flight: int, size: int, own: bool, least: int = 1, content: str = "bytes", awaited: bool = False
+) -> Measure:
     """Measure messages that come back.
 
     Args:
@@ -196,12 +198,14 @@ def _echo(first: int, in_flight: int, size: int, own: bool, least: int = 1, cont
         own: whether the peer's own client asks, in place of the raw one.
         least: the least number in a window.
         content: what this package's own client sends: ``"bytes"``, ``"json"`` or ``"msgpack"``, values of a type, or ``"call"``.
+        awaited: whether this package is at its door for asyncio.
     """
     command = "ask" if own else "echo"
 
     def measure(stage: Stage) -> Figures:
-        stage.serve("echo", raw=not own, content=content)
-        client = stage.own_client(content=content) if own else stage.raw_client()
+        program = "awaited" if awaited and stage.peer.ours else ""
+        stage.serve("echo", raw=not own, program=program, content=content)
+        client = stage.own_client(program=program, content=content) if own else stage.raw_client()
 
         def run(number: int) -> Figures:
             return _answered(stage, client, command, (number, in_flight, size), number, size)
@@ -412,10 +416,13 @@ def _large(workload: Workload) -> Workload:
 _BIG = 64 * _MIB
 
 
-def _asking(in_flight: int) -> Workload:
-    """``send_and_wait`` with so many in flight, more than one."""
-    measure, costs = _echo(1000, in_flight, _MESSAGE, True), _driver("ask", _MESSAGE, in_flight)
-    return Workload(f"pipeline_{in_flight}", f"send_and_wait, {in_flight} in flight", "msg/s", measure, wants="own", costs=costs)
+def _asking(in_flight: int, awaited: bool = False) -> Workload:
+    """``send_and_wait`` with so many in flight, more than one; this package's in asyncio where it is to be awaited."""
+    measure, costs = _echo(1000, in_flight, _MESSAGE, True, awaited=awaited), _driver("ask", _MESSAGE, in_flight)
+    name, title = f"pipeline_{in_flight}", f"send_and_wait, {in_flight} in flight"
+    if awaited:
+        name, title = f"aio_{name}", f"{title}, in asyncio"
+    return Workload(name, title, "msg/s", measure, wants="own", costs=costs)
 
 
 def _asking_once(name: str, title: str, own: bool) -> Workload:
@@ -460,6 +467,7 @@ _ALL = (
     ),
     _asking_once("pipeline_1", "send_and_wait, one in flight, p50", True),
     *map(_asking, (4, 16, 64, 256)),
+    _asking(64, awaited=True),
     # Values and calls.
     *map(_typed, ("json", "msgpack")),
     Workload(
@@ -510,7 +518,7 @@ def _named(*names: str) -> tuple[str, ...]:
 GROUPS: dict[str, tuple[str, ...]] = {
     "fps": _named("fps"),
     "echo": _named("echo", "clients"),
-    "pipeline": _named("pipeline"),
+    "pipeline": _named("pipeline", "aio_pipeline"),
     "large": tuple(name for name in WORKLOADS if name.startswith("large")),
     "broadcast": _named("broadcast"),
     "codec": _named("codec"),

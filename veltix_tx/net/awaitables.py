@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from asyncio import Future, _get_running_loop
+from collections.abc import Callable
 from types import CoroutineType
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
+from zope.interface import Interface
 
-__all__ = ["LATER", "as_deferred"]
+from veltix_tx.errors import CannotAwait
+from veltix_tx.net.tasks import run_task
 
-LATER = (Deferred, CoroutineType)
+__all__ = ["LATER", "ITaskReactor", "as_deferred", "call"]
+
+LATER = (Deferred, CoroutineType, Future)
 """Types of results that are not there yet."""
 
 
@@ -76,8 +82,50 @@ def _copy(of: Deferred[Any]) -> Deferred[object]:
     return copy
 
 
-def as_deferred(result: object) -> Deferred[object]:
-    """Return what a handler returned as a Deferred, which is the caller's own: a Deferred of the handler's keeps its result."""
+class ITaskReactor(Interface):
+    """Marks a reactor, or a clock, that works in a running asyncio loop: coroutines are run as the loop's tasks."""
+
+
+def as_deferred(result: object, reactor: object) -> Deferred[object]:
+    """Return what a handler returned as a Deferred, which is the caller's own: a Deferred of the handler's keeps its result.
+
+    Args:
+        result: what the handler returned.
+        reactor: the reactor. A coroutine runs as a task of asyncio's where that is asyncio's, and may await both kinds of
+            things; elsewhere it awaits Deferreds alone, and the result fails with CannotAwait where it tries another.
+    """
     if isinstance(result, Deferred):
         return _copy(result)
-    return Deferred.fromCoroutine(result) if isinstance(result, CoroutineType) else succeed(result)
+    if isinstance(result, CoroutineType):
+        return run_task(result) if _has_tasks(reactor) else Deferred.fromCoroutine(result).addErrback(_explain)
+    return run_task(_result_of(result)) if isinstance(result, Future) and _has_tasks(reactor) else succeed(result)
+
+
+def call(reactor: object, function: Callable[..., object], *arguments: object) -> Deferred[object]:
+    """Call a function of the user's; return a Deferred of what it returns, as :func:`as_deferred` does, or raises."""
+    try:
+        result = function(*arguments)
+    except BaseException:
+        return fail()
+    return as_deferred(result, reactor)
+
+
+async def _result_of(future: Future[Any]) -> object:
+    return await future
+
+
+def _has_tasks(reactor: object) -> bool:
+    if _get_running_loop() is None:
+        return False
+    from twisted.internet.asyncioreactor import AsyncioSelectorReactor  # noqa: PLC0415 (not for every reactor)
+
+    return isinstance(reactor, AsyncioSelectorReactor) or ITaskReactor.providedBy(reactor)
+
+
+_ASYNCIO_SAYS = ("no running event loop", "await wasn't used with future")
+
+
+def _explain(failure: Failure) -> Failure:
+    if failure.check(RuntimeError) and str(failure.value) in _ASYNCIO_SAYS:
+        raise CannotAwait().with_traceback(failure.getTracebackObject()) from failure.value
+    return failure

@@ -93,7 +93,7 @@ def test_a_clients_on_disconnect_leaves_nothing_behind() -> None:
     """A client's on_disconnect, which no session has called, sets variables for itself only."""
     router = Router(Role.CLIENT)
     router.set_callback("on_disconnect", lambda state: USER.set("lost"))
-    router.lost(None)  # type: ignore[arg-type]
+    router.lost(None, None)  # type: ignore[arg-type]
     assert USER.get() == "nobody"
 
 

@@ -20,7 +20,7 @@ def test_the_right_is_the_calls_alone() -> None:
         await turn
         seen.append(sets_up(session))
 
-    done: Any = begin_set_up(work, one)
+    done: Any = begin_set_up(work, one, None)
     assert not sets_up(one)
     turn.callback(None)
     assert done.called
@@ -31,7 +31,7 @@ def test_the_right_ends_with_a_call_that_fails() -> None:
     """A function that raises leaves no right behind."""
     session = object()
     with pytest.raises(ZeroDivisionError):
-        begin_set_up(lambda _: 1 / 0, session)
+        begin_set_up(lambda _: 1 / 0, session, None)
     assert not sets_up(session)
 
 
@@ -43,7 +43,7 @@ def test_a_kept_context_is_that_of_the_callbacks(fails: bool) -> None:
     def chain(_: object) -> Deferred[Any]:
         return keep_context(source).addBoth(lambda result: seen.append((type(result).__name__, sets_up(session))))
 
-    begin_set_up(chain, session)
+    begin_set_up(chain, session, None)
     source.errback(ZeroDivisionError()) if fails else source.callback(1)
     assert seen == [("Failure" if fails else "int", True)]
     assert not sets_up(session)

@@ -98,6 +98,8 @@ _ALL = (
     _own(COMPILED, "veltix_tx, compiled", **{CODEC: "c"}),
     _own(PURE, "veltix_tx, pure Python", **{CODEC: "python"}),
     Peer("dropin", "veltix_tx.dropin.veltix", "blocking", {15: "veltix15"}, task={"module": "veltix_tx.dropin.veltix"}),
+    Peer("aio", "veltix_tx.aio", "awaited", _VELTIX),
+    Peer("aio-uvloop", "veltix_tx.aio + uvloop", "awaited", _VELTIX, needs=("uvloop",), task={"uvloop": True}),
     _release("3.3.0", 15),
     _release("1.7.5", 16),
     _release("1.6.3", 22, ("growth_5000",)),  # a thread for each connection

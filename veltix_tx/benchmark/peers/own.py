@@ -42,7 +42,7 @@ def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Listen, and do what the task says with messages."""
     header = task["header"]
     wire = PINNED[header] if header == 62 or (header == 22 and task["raw"]) else "auto"
-    server, tally = Server(host="127.0.0.1", port=0, wire=wire, **_sizes(task)), Tally()
+    server, tally = Server(host="127.0.0.1", port=0, wire=wire, **sizes(task)), Tally()
 
     def echo(client: Session, message: Response) -> bytes:
         return message.content
@@ -76,7 +76,7 @@ async def connect(task: dict[str, Any]) -> Own:
     """Connect a client."""
     header = task["header"]
     wire = PINNED[62] if header == 62 else Auto(long_headers=header == 22)
-    client = Client("127.0.0.1", task["port"], wire=wire, **_sizes(task))
+    client = Client("127.0.0.1", task["port"], wire=wire, **sizes(task))
     await client.connect()
     assert client.session is not None
     if (size := cast(VeltixPeer, client.session.peer).layout.header_size) != header:
@@ -141,7 +141,8 @@ _ENDS: dict[str, Callable[[Client], Own]] = {
 """Content of what is asked -> a connected client that asks so."""
 
 
-def _sizes(task: dict[str, Any]) -> dict[str, Any]:
+def sizes(task: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings for messages over the usual limit."""
     most = task.get("most")
     return {"max_message_size": most, "limits": Limits(write_hard=2 * most)} if most else {}
 

@@ -184,7 +184,7 @@ class Dispatcher(Generic[S]):
         self._call_application("connected", self._connect, then=self._admit)
 
     def _connect(self) -> object:
-        result = begin_set_up(self._application.connected, self._session)
+        result = begin_set_up(self._application.connected, self._session, self._transport.clocks.reactor)
         return result.addCallback(lambda _: _WELCOME) if isinstance(result, Deferred) else _WELCOME
 
     def _admit(self, result: object) -> None:
@@ -487,7 +487,7 @@ class Dispatcher(Generic[S]):
         if result is None or isinstance(result, Failure):
             settle(result)
         else:
-            self._watch(self._transport.timeouts.handler, as_deferred(result), settle, after_end)
+            self._watch(self._transport.timeouts.handler, as_deferred(result, self._transport.clocks.reactor), settle, after_end)
 
     def _said_goodbye(self, result: object) -> None:
         if isinstance(result, Failure) and not self._cancelled(result):
@@ -530,7 +530,7 @@ class Dispatcher(Generic[S]):
         limited = result if isinstance(result, TimeLimited) else None
         if limited is not None:
             seconds, result = limited.seconds, limited.result
-        running = as_deferred(result)
+        running = as_deferred(result, self._transport.clocks.reactor)
         if limited is not None and limited.cancellable and not running.called:
             then = self._let_cancel(message.request_id, running, then)
         settle = self._settle if limited is None or not limited.deadline else self._settle_in_time

@@ -136,7 +136,8 @@ class HandlerTimeouts:
         if handler.cancelling:
             handler.cancel_failure = result if isinstance(result, Failure) else None
         elif handler.settled:
-            self._late(result)
+            if not (isinstance(result, Failure) and result.check(CancelledError)):  # which a task has a turn later
+                self._late(result)
         else:
             handler.settled = True
             del self._handlers[handler]

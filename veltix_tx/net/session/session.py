@@ -58,7 +58,10 @@ class Session(Taggable):
         late_replies: replies dropped because their request had been given up.
         frames_rejected: frames refused and dropped (bad checksum, unknown type, garbage).
         broadcasts_dropped: broadcasts left out because too much was queued.
+        _view: what another door hands out in its place; None until that has.
     """
+
+    _view: object = None
 
     def __init__(self, link: SessionTransport, peer: Peer, application: Application[Session]) -> None:
         super().__init__()
@@ -104,6 +107,11 @@ class Session(Taggable):
     def address(self) -> IAddress:
         """The other side's network address."""
         return self._transport.address
+
+    @property
+    def _reactor(self) -> object:
+        """The reactor it lives in."""
+        return self._transport.clocks.reactor
 
     @property
     def _limits(self) -> Limits:

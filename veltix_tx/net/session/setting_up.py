@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
-from inspect import iscoroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
+
+from veltix_tx.net.awaitables import LATER, as_deferred
 
 __all__ = ["begin_set_up", "keep_context", "sets_up"]
 
@@ -21,12 +22,12 @@ T = TypeVar("T")
 _session: ContextVar[object] = ContextVar("veltix_tx session that is being set up", default=None)
 
 
-def begin_set_up(function: Callable[[Any], object], session: object) -> object:
-    """Call a function with a session that it may use before all others; return its result, a coroutine as a Deferred."""
+def begin_set_up(function: Callable[[Any], object], session: object, reactor: object) -> object:
+    """Call a function with a session that it may use before all others; return its result, a coroutine or future as a Deferred."""
     token = _session.set(session)
     try:
         result = function(session)
-        return Deferred.fromCoroutine(result) if iscoroutine(result) else result
+        return as_deferred(result, reactor) if isinstance(result, LATER) else result
     finally:
         _session.reset(token)
 

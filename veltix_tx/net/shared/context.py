@@ -8,13 +8,12 @@ from contextvars import Context, copy_context
 from random import Random
 from typing import Any, NoReturn, Protocol
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from veltix_tx.errors import RpcError, SessionClosed
 from veltix_tx.limits import Limits, Timeouts
-from veltix_tx.net.awaitables import as_deferred
+from veltix_tx.net.awaitables import call
 from veltix_tx.net.clock import Clocks, Timers
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.authentication import Authenticate, Credentials, CredentialsSource, SourceBackoff, checked, unavailable
@@ -165,10 +164,7 @@ class ConnectionContext:
 
     def _call(self, hook: Callable[..., object], *arguments: object) -> Deferred[object]:
         """Return a Deferred of what a function of the user's returns or raises, called in a context of its own."""
-        try:
-            return self.variables.copy().run(lambda: as_deferred(hook(*arguments)))
-        except BaseException:  # as a Deferred does: it never ends a connection but by its verdict
-            return fail(Failure())
+        return self.variables.copy().run(call, self.clocks.reactor, hook, *arguments)
 
     def connect(self, *, round_trip: float, encrypted: bool) -> WireConnection:
         """Return the protocol state of a new connection; see :meth:`Wire.connect`."""

@@ -36,7 +36,7 @@ _MOST = 32
 """Addresses of one name that are tried."""
 
 
-def tcp_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
+def tcp_endpoint(reactor: Any, host: str, port: int, timeout: float, own_address: str | None = None) -> IStreamClientEndpoint:
     """Return an endpoint for a name or an address.
 
     Args:
@@ -44,12 +44,15 @@ def tcp_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamC
         host: the name or address, an IPv6 address perhaps with its zone (``fe80::1%eth0``).
         port: the TCP port.
         timeout: seconds for each address.
+        own_address: the address to connect from; the system's choice by default.
     """
+    source = None if own_address is None else (own_address, 0)
     if isIPAddress(host):
-        return TCP4ClientEndpoint(reactor, host, port, timeout)
+        return TCP4ClientEndpoint(reactor, host, port, timeout, source)
     if isIPv6Address(host):
-        return _ZonedEndpoint(reactor, host, port, timeout) if "%" in host else TCP6ClientEndpoint(reactor, host, port, timeout)
-    return HostEndpoint(reactor, host, port, timeout)
+        kind = _ZonedEndpoint if "%" in host else TCP6ClientEndpoint
+        return kind(reactor, host, port, timeout, source)
+    return HostEndpoint(reactor, host, port, timeout, source)
 
 
 @implementer(IStreamClientEndpoint)
@@ -61,12 +64,12 @@ class _ZonedEndpoint:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect; errbacks with ConnectError, too, where there is no such interface."""
-        reactor, host, port, timeout = self._arguments
+        reactor, host, *rest = self._arguments
         try:
             numbered = _with_number(host)
         except ConnectError:
             return fail()
-        connected: Deferred[IProtocol] = TCP6ClientEndpoint(reactor, numbered, port, timeout).connect(protocolFactory)
+        connected: Deferred[IProtocol] = TCP6ClientEndpoint(reactor, numbered, *rest).connect(protocolFactory)
         return connected
 
 
@@ -83,13 +86,15 @@ class HostEndpoint:
         host: the name.
         port: the TCP port.
         timeout: seconds for each address.
+        source: the address and the port to connect from.
     """
 
-    def __init__(self, reactor: Any, host: str, port: int, timeout: float) -> None:
+    def __init__(self, reactor: Any, host: str, port: int, timeout: float, source: tuple[str, int] | None = None) -> None:
         self.reactor = reactor
         self.host = host
         self.port = port
         self.timeout = timeout
+        self.source = source
 
     def __repr__(self) -> str:
         return f"<HostEndpoint {self.host}:{self.port}>"
@@ -153,7 +158,8 @@ class _Race:
             host = f"{host}%{address.scopeID}" if address.scopeID and "%" not in host else host
         if self._waiting:
             self._timer = endpoint.reactor.callLater(_HEAD_START, self._start_next)
-        attempt = maybeDeferred(kind(endpoint.reactor, host, address.port, endpoint.timeout).connect, self._factory)
+        chosen = kind(endpoint.reactor, host, address.port, endpoint.timeout, endpoint.source)
+        attempt = maybeDeferred(chosen.connect, self._factory)
         self._running.append(attempt)
         attempt.addCallbacks(self._connected, self._failed, callbackArgs=(attempt,), errbackArgs=(attempt,))
 

@@ -11,6 +11,8 @@ from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndp
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.net.clock import Clocks
+from veltix_tx.net.transport.connecting import tcp_endpoint
+from veltix_tx.net.transport.tls_errors import not_installed
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.interface import Wire
 from veltix_tx.wire.registry import find_wire
@@ -153,10 +155,12 @@ def open_endpoint(clocks: Clocks, place: ListenSpec) -> IStreamServerEndpoint:
     given = place.given or place.endpoint
     try:
         _check_parts(given, _SERVERS)
-        endpoint: IStreamServerEndpoint = serverFromString(clocks.reactor, place.endpoint)
+        endpoint: Any = serverFromString(clocks.reactor, place.endpoint)
     except Exception as error:
         raise SettingsError("endpoint", given, f"a Twisted server endpoint ({_explain(given, error, _SERVERS)})") from error
-    return endpoint
+    if place.endpoint.startswith("tls:"):
+        endpoint.clock = clocks.reactor  # else it imports the global reactor
+    return endpoint  # type: ignore[no-any-return]
 
 
 def open_client_endpoint(clocks: Clocks, where: str) -> IStreamClientEndpoint:
@@ -167,10 +171,52 @@ def open_client_endpoint(clocks: Clocks, where: str) -> IStreamClientEndpoint:
     """
     try:
         _check_parts(where, _CLIENTS)
+        if where.startswith("tls:"):
+            places, named = _parts(where)
+            return _tls_endpoint(clocks, *places[1:], **named)
         endpoint: IStreamClientEndpoint = clientFromString(clocks.reactor, where)
+    except SettingsError:
+        raise
     except Exception as error:
         raise SettingsError("endpoint", where, f"a Twisted client endpoint ({_explain(where, error, _CLIENTS)})") from error
     return endpoint
+
+
+def _tls_endpoint(
+    clocks: Clocks,
+    host: str,
+    port: str,
+    timeout: str = "30",
+    bindAddress: str | None = None,
+    certificate: str | None = None,
+    privateKey: str | None = None,
+    trustRoots: str | None = None,
+    endpoint: str | None = None,
+) -> IStreamClientEndpoint:
+    """Return what Twisted's ``tls:`` describes, on the given reactor: its own imports the global one."""
+    try:
+        from veltix_tx.net.transport.tls import TlsEndpoint, verify_by_name  # noqa: PLC0415 (not always installed)
+    except ImportError as error:
+        raise not_installed("endpoint", f"tls:{host}:{port}") from error
+    if endpoint is not None:
+        plain = open_client_endpoint(clocks, endpoint)
+    else:
+        plain = tcp_endpoint(clocks.reactor, host, int(port), int(timeout), bindAddress)
+    verifying = verify_by_name(host, trustRoots, certificate, privateKey)
+    return TlsEndpoint(lambda: verifying, plain, clocks.reactor)
+
+
+def _parts(description: str) -> tuple[list[str], dict[str, str]]:
+    """Split a description at its colons; return what has no name, the kind first, and what has."""
+    places, named = list[str](), dict[str, str]()
+    for part in re.findall(r"(?:\\.|[^\\:])+", description):
+        found = re.match(r"(\w+)=(.*)", part, re.DOTALL)
+        value = re.sub(r"\\(.)", r"\1", found[2] if found else part)
+        if found:
+            named[found[1]] = value
+        else:
+            places.append(value)
+    return places, named
 
 
 def split_wire(description: str) -> tuple[str | None, str]:

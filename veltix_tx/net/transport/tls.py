@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 from os import fspath
+from pathlib import Path as FilePath
 from pathlib import PurePath
 from typing import Any
 
@@ -22,9 +23,10 @@ from cryptography.x509 import (
     load_pem_x509_certificates,
 )
 from OpenSSL import SSL
-from OpenSSL.crypto import X509
+from OpenSSL.crypto import FILETYPE_PEM, X509
 from service_identity.exceptions import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, DNSPattern, IPAddress_ID, IPAddressPattern, verify_service_identity
+from twisted.internet import ssl
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -42,7 +44,7 @@ from zope.interface import implementer
 from veltix_tx.errors import SettingsError, excerpt
 from veltix_tx.net.transport.tls_errors import OURS
 
-__all__ = ["ClientTls", "ServerTls", "TlsEndpoint"]
+__all__ = ["ClientTls", "ServerTls", "TlsEndpoint", "verify_by_name"]
 
 Path = str | PurePath
 
@@ -188,6 +190,29 @@ class ClientTls:
         return connection
 
 
+def verify_by_name(
+    host: str, folder: str | None = None, cert: str | None = None, key: str | None = None
+) -> IOpenSSLClientConnectionCreator:
+    """Return a client's side of TLS as Twisted's endpoint description ``tls:`` has it.
+
+    Args:
+        host: the name that the server's certificate must be for.
+        folder: where the issuers to trust are, a ``.pem`` file each; None for those that this machine trusts.
+        cert: a PEM file with this client's certificate.
+        key: a PEM file with its private key; None: it is in ``cert``.
+    """
+    issuers = own = None
+    if folder is not None:
+        found = [ssl.Certificate.loadPEM(each.read_bytes()) for each in sorted(FilePath(folder).glob("*.pem"))]
+        issuers = ssl.trustRootFromCertificates(found)
+    if cert is not None and key is None:
+        own = ssl.PrivateCertificate.loadPEM(FilePath(cert).read_bytes())
+    elif cert is not None and key is not None:
+        pair = ssl.KeyPair.load(FilePath(key).read_bytes(), FILETYPE_PEM)
+        own = ssl.PrivateCertificate.fromCertificateAndKeyPair(ssl.Certificate.loadPEM(FilePath(cert).read_bytes()), pair)
+    return ssl.optionsForClientTLS(host, trustRoot=issuers, clientCertificate=own)
+
+
 @implementer(IStreamClientEndpoint)
 class TlsEndpoint:
     """A client endpoint with TLS on top of another.
@@ -198,7 +223,9 @@ class TlsEndpoint:
         clock: a reactor.
     """
 
-    def __init__(self, make: Callable[[], ClientTls], endpoint: IStreamClientEndpoint, clock: IReactorTime) -> None:
+    def __init__(
+        self, make: Callable[[], IOpenSSLClientConnectionCreator], endpoint: IStreamClientEndpoint, clock: IReactorTime
+    ) -> None:
         self._make = make
         self._endpoint = endpoint
         self._clock = clock
