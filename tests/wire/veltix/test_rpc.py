@@ -100,7 +100,7 @@ def test_calls_results_and_cancellations_arrive(make: Make, converse: Converse) 
     server.send(RESULT, VELTIX_RPC.encode_result("add", 3), request_id)
     (result,) = carried(server, client)
     assert isinstance(result, Response)
-    assert (result.type, VELTIX_RPC.decode_result(result.content), result.request_id) == (RESULT, b"\x03", request_id)
+    assert (result.type, VELTIX_RPC.decode_result("add", result.content), result.request_id) == (RESULT, b"\x03", request_id)
 
 
 def test_one_that_has_not_agreed_knows_no_calls(make: Make, converse: Converse) -> None:
