@@ -100,6 +100,29 @@ def test_the_listeners_type_picks_the_route() -> None:
     network.stop()
 
 
+def test_a_line_may_be_a_value() -> None:
+    """A wire whose type has content= and reply= carries these as JSON, a line each; what does not fit reaches no handler."""
+    kind = MessageType(name="reading", registry=MessageRegistry(), content=dict[str, float], reply=str)
+    network, heard = MemoryNetwork(), list[object]()
+    server = Server(wire=Lines(type=kind))
+
+    @server.route(kind)
+    def on_reading(client: Any, message: Any) -> str:
+        heard.append(message.value)
+        return "ok"
+
+    network.serve(server)
+    peer = network.dial()
+    peer.send(b'{"t": 20.5}\n{"t": "hot"}\n')
+    assert heard == [{"t": 20.5}]
+    assert peer.received == b'"ok"\n'
+    assert server.counters["contents_invalid"] == 1
+    client = Client(wire=Lines(type=kind, replies="in-order"))
+    network.connect(client)
+    assert network.result(client.send_and_wait(kind, {"t": 1.0})).value == "ok"
+    network.stop()
+
+
 def test_broadcasts_and_tags_are_as_on_any_wire() -> None:
     """A broadcast is encoded once, and reaches the sessions selected."""
     network = MemoryNetwork()

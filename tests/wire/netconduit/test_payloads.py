@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import msgpack
 
@@ -45,6 +45,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_what_is_packed_is_unpacked(value: object) -> None:
     """Whatever msgpack carries with texts for keys comes back as it was, and passes the check of what a peer sends."""
@@ -202,6 +203,7 @@ KEYS = st.text(max_size=3)
 NESTED = st.recursive(LONG, lambda each: st.lists(each, max_size=3) | st.dictionaries(KEYS, each, max_size=3), max_leaves=4)
 
 
+@settings(deadline=None)
 @given(NESTED)
 def test_values_are_counted_exactly(value: object) -> None:
     """The count of the values in a payload, which no decoder makes, is right for every form that msgpack has."""

@@ -97,10 +97,10 @@ def test_calls_results_and_cancellations_arrive(make: Make, converse: Converse) 
     assert isinstance(call, Response)
     assert (call.type, call.content, call.request_id) == (CALL, CONTENT, request_id)
     assert cancelled == CallCancelled(request_id)
-    server.send(RESULT, VELTIX_RPC.encode_result(3), request_id)
+    server.send(RESULT, VELTIX_RPC.encode_result("add", 3), request_id)
     (result,) = carried(server, client)
     assert isinstance(result, Response)
-    assert (result.type, VELTIX_RPC.decode_result(result.content), result.request_id) == (RESULT, b"\x03", request_id)
+    assert (result.type, VELTIX_RPC.decode_result("add", result.content), result.request_id) == (RESULT, b"\x03", request_id)
 
 
 def test_one_that_has_not_agreed_knows_no_calls(make: Make, converse: Converse) -> None:

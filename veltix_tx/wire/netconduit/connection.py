@@ -104,8 +104,8 @@ _SUCCESS = b"\x82\xa7success\xc3\xa6result"
 _ENVELOPE = b"\x82\xa7success\xc3\xa4data"
 """What is in front of a result: of every peer, and, behind that, of netconduit's own dispatcher."""
 
-
 _CODECS = (NetconduitRpc(ours=False), NetconduitRpc(ours=True))
+"""For a real peer, and for one of this package."""
 
 H = TypeVar("H", AuthRequest, AuthSuccess, AuthFailure)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from veltix_tx._version import __version__
 from veltix_tx.errors import SettingsError
-from veltix_tx.wire.interface import Role, WireContext
+from veltix_tx.wire.interface import Role, WireConnection, WireContext
 from veltix_tx.wire.netconduit.connection import NetconduitConnection
 
 __all__ = ["NAMES", "RULE", "SETTLE", "Netconduit", "build_description", "find"]
@@ -81,7 +81,7 @@ class Netconduit:
     def check(self, *, encrypted: bool, max_message_size: int) -> None:
         """Accept every setting."""
 
-    def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> NetconduitConnection:
+    def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> WireConnection:
         """Return a connection in this role."""
         return NetconduitConnection(
             role,
