@@ -32,6 +32,8 @@ NOT_RUN = {
     "veltix send": _NAME,
     "veltix ping": _NAME,
     "veltix listen": _NAME,
+    "veltix call": _NAME,
+    "veltix methods": _NAME,
     "veltix token new": _NAME,
     "twistd veltix --log-connections": _NAME,
     "twistd veltix --port": _NAME,
