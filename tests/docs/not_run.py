@@ -33,6 +33,7 @@ NOT_RUN = {
     "veltix ping": _NAME,
     "veltix listen": _NAME,
     "veltix call": _NAME,
+    "veltix call HOST:PORT add 1 2": "has no server; docs/howto/rpc.md calls one",
     "veltix methods": _NAME,
     "veltix token new": _NAME,
     "twistd veltix --log-connections": _NAME,
