@@ -46,11 +46,7 @@ python_maximum_signature_line_length = 100
 suppress_warnings = ["ref.python"]  # ``type[...]`` is none of the attributes called type
 nitpicky = True  # a name in a docstring that leads nowhere is a warning
 _OURS = "FlowControl|Taggable|Workers|Application|SharedState|ConnectionContext|AdmissionControl|Authenticate|WireOptions"
-<<<<<<< HEAD
 _OURS += "|StepFailed|CredentialsSource|GivenUpIds|(Client|Server)(Endpoint|Settings|Changes)"
-=======
-_OURS += "|CredentialsSource|GivenUpIds|(Client|Server)(Endpoint|Settings|Changes)"
->>>>>>> identity
 _THEIRS = "IReactorTime|IStream(Client|Server)Endpoint|Random|PurePath|InitVar|Unpack"
 _THEIRS += "|CannotListenError|NotConnectingError|IAddress|Certificate"
 nitpick_ignore_regex = [
