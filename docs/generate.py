@@ -22,14 +22,15 @@ from pathlib import Path
 from zope.interface.interface import InterfaceClass, Method
 
 import veltix_tx
-from veltix_tx import aio, errors, server, settings, testing
+from veltix_tx import aio, errors, limits, server, settings, testing
 from veltix_tx.app.hub import Hub
 from veltix_tx.app.plugins import Plugins
 from veltix_tx.app.router import Router
+from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.dropin import veltix
 from veltix_tx.net import addresses
 from veltix_tx.net.connection import last_reads, policing, protocol
-from veltix_tx.net.session import dispatcher
+from veltix_tx.net.session import interface
 from veltix_tx.net.shared import admission, log_limiter
 from veltix_tx.net.shared.counters import _MOST_TYPES, COUNTERS
 from veltix_tx.net.transport import accept, endpoints, flow_control, sockets
@@ -196,7 +197,7 @@ def on_auto_port(release: Release) -> int | None:
 
 def stage_times() -> list[float]:
     """When each stage of the auto port is sent, in seconds, as the handshake itself times them."""
-    server = handshake.Handshake(Role.SERVER, None, lambda bits: 0, settings.Limits(), HELLO_GAP)
+    server = handshake.Handshake(Role.SERVER, None, lambda bits: 0, limits.Limits(), HELLO_GAP)
     server.start()
     times = [0.0]
     while server.next_timeout is not None:
@@ -556,7 +557,7 @@ def _default(field: object) -> str:
 def settings_tables() -> str:
     """Every setting with its unit and default."""
     blocks = []
-    for thing in (settings.ServerConfig, settings.ClientConfig, settings.Limits, settings.Timeouts, settings.RetryPolicy):
+    for thing in (settings.ServerConfig, settings.ClientConfig, limits.Limits, limits.Timeouts, settings.RetryPolicy):
         described = _attributes(thing)
         rows = [[f"`{each.name}`", _UNITS[each.name], _default(each), described[each.name]] for each in fields(thing)]
         blocks.append(f"### {thing.__name__}\n\n{table(['setting', 'unit', 'default', 'meaning'], rows)}")
@@ -566,7 +567,7 @@ def settings_tables() -> str:
 def counters() -> str:
     """What is counted."""
     rows = [[f"`{name}`", meaning] for name, meaning in COUNTERS.items()]
-    rows += [[f"`closed_{each.name.lower()}`", f"connections that ended: {_WHY[each.name]}"] for each in errors.DisconnectReason]
+    rows += [[f"`closed_{each.name.lower()}`", f"connections that ended: {_WHY[each.name]}"] for each in DisconnectReason]
     return table(["counter", "counts"], rows)
 
 
@@ -587,7 +588,7 @@ def fixed_limits() -> str:
             ],
             ["message types without a handler that are counted and named one by one", _MOST_TYPES],
             ["bytes given to a transport at a time", f"{flow_control._HANDFUL // 1024} KiB"],
-            ["bytes sent while a read is handled that wait for its end to be written", f"{dispatcher.MOST_CORKED // 1024} KiB"],
+            ["bytes sent while a read is handled that wait for its end to be written", f"{interface.MOST_CORKED // 1024} KiB"],
             ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{policing._SLOWEST_FRAME // 1024} KiB/s"],
             ["age below which a half-open connection never gives way to a new one", f"{admission._YOUNG:g} s"],
             [
@@ -620,7 +621,7 @@ def fixed_limits() -> str:
             ["file descriptors left for everything but connections", server._OTHER_FILES],
             [
                 "how much more may wait for its turn while this side waits for a reply itself",
-                f"{dispatcher.OWN_REQUESTS_FACTOR} times `inflight`",
+                f"{interface.OWN_REQUESTS_FACTOR} times `inflight`",
             ],
             [
                 "requests given up, and pings, whose late replies are recognised and whose ids are not used again before them",
@@ -838,9 +839,7 @@ _WHY = {
 
 def reasons() -> str:
     """The reasons of a disconnect."""
-    return table(
-        ["reason", "number", "meaning"], ([f"`{each.name}`", each.value, _WHY[each.name]] for each in errors.DisconnectReason)
-    )
+    return table(["reason", "number", "meaning"], ([f"`{each.name}`", each.value, _WHY[each.name]] for each in DisconnectReason))
 
 
 BLOCKS: dict[str, Callable[[], str]] = {

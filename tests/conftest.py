@@ -188,7 +188,7 @@ def log_events() -> Iterator[list[LogEvent]]:
 @pytest.fixture(scope="session")
 def folders(running_reactor: None, finish: Callable[..., Any]) -> dict[str, Path]:
     """Each real release's folder; they are installed once for a test run."""
-    from .interop.driver import install_all
+    from tests.support.interop.driver import install_all
 
     installed: dict[str, Path]
     faulthandler.cancel_dump_traceback_later()  # it may take longer, and ends by itself
@@ -204,7 +204,7 @@ def folders(running_reactor: None, finish: Callable[..., Any]) -> dict[str, Path
 @pytest.fixture
 def authority(tmp_path: Path) -> Any:
     """Return an issuer of certificates; its files are in a folder of the test's."""
-    from .authority import Authority
+    from tests.support.authority import Authority
 
     folder = tmp_path / "certificates"
     folder.mkdir()

@@ -15,6 +15,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError, ConnectError
 
+from tests.support.aio.ends import CHAT, NEWS, OTHER, TYPES, Run, make_client, make_server
 from veltix_tx import (
     DisconnectReason,
     DisconnectState,
@@ -30,8 +31,6 @@ from veltix_tx import (
     Timeouts,
 )
 from veltix_tx.aio import Client, Server, Session
-
-from .ends import CHAT, NEWS, OTHER, TYPES, Run, make_client, make_server
 
 
 def later(value: Any, seconds: float = 0.01) -> Deferred[Any]:
@@ -624,7 +623,7 @@ def test_who_sends_much_awaits_room(run: Run) -> None:
                 await go_on.wait()
 
             client.send(CHAT)
-            while not server.clients[0].write_buffer_size:
+            while not server.clients[0].write_buffer_size:  # noqa: ASYNC110 (nobody tells)
                 await asyncio.sleep(0.01)
             before = -1
             while sent != before:

@@ -8,10 +8,9 @@ import gc
 import pytest
 from twisted.internet.error import ConnectError
 
+from tests.support.aio.ends import CHAT, NEWS, TYPES, Run, make_client, make_server
 from veltix_tx import Limits, Response, RetryPolicy, SettingsError
 from veltix_tx.aio import Client, Session
-
-from .ends import CHAT, NEWS, TYPES, Run, make_client, make_server
 
 
 def test_they_come_in_order_and_end_with_the_session(run: Run) -> None:
@@ -51,7 +50,7 @@ def test_what_nobody_takes_holds_the_server_back(run: Run) -> None:
         async with server, make_client(server, limits=Limits(inflight=8)) as client:
             news = client.messages(NEWS, maxsize=4)
             client.send(CHAT)
-            while not client.counters["reads_paused"]:
+            while not client.counters["reads_paused"]:  # noqa: ASYNC110 (nobody tells)
                 await asyncio.sleep(0.01)
             before = -1
             while sent != before:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
 from veltix_tx.wire.events import HandshakeCompleted, Pong
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry
 from veltix_tx.wire.veltix.connection import VeltixConnection
 from veltix_tx.wire.veltix.releases import AUTO, find_release
 
-from ..ports import free_port
 from .not_run import NOT_RUN
 
 ROOT = Path(__file__).resolve().parents[2]

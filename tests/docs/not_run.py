@@ -52,20 +52,20 @@ NOT_RUN = {
     # docs/benchmarks/full-run.md
     "veltix bench --only table --wire 15 22 --peers compiled pure asyncio veltix-3.3.0 floor --bars --rounds 3 --json full-run.json --plot docs/benchmarks/full-run.png --page docs/benchmarks/full-run.md": _PEERS,  # noqa: E501
     # docs/topics/fuzzing.md
-    "VELTIX_EXAMPLES=20000 pytest tests/wire/test_machine.py tests/net/test_machine.py": _CHECKOUT,
-    "python tests/fuzz/run.py": _CHECKOUT,
-    "python tests/fuzz/run.py --seconds 600": _CHECKOUT,
-    "python tests/fuzz/run.py --seconds 600 --target server-handshake": _CHECKOUT,
-    "python tests/fuzz/run.py --target server-handshake --input FILE": _CHECKOUT,
+    "VELTIX_EXAMPLES=20000 pytest tests/wire/veltix/test_states.py tests/doors/test_server_model.py": _CHECKOUT,
+    "python tests/programs/fuzz.py": _CHECKOUT,
+    "python tests/programs/fuzz.py --seconds 600": _CHECKOUT,
+    "python tests/programs/fuzz.py --seconds 600 --target server-handshake": _CHECKOUT,
+    "python tests/programs/fuzz.py --target server-handshake --input FILE": _CHECKOUT,
     # docs/topics/reliability.md
-    "python tests/reliability/canary.py": _CHECKOUT,
-    "python tests/reliability/canary.py --storm connects garbage": _CHECKOUT,
-    "python tests/reliability/canary.py --untimed": _CHECKOUT,
-    "python tests/reliability/canary.py --untimed --scale 0.1": _CHECKOUT,
-    "python tests/reliability/soak.py --seconds 600": _CHECKOUT,
-    "python tests/reliability/kills.py": _CHECKOUT,
-    "python tests/reliability/drain.py": _CHECKOUT,
-    "python tests/reliability/link.py": _CHECKOUT,
-    "python tests/reliability/replies.py": _CHECKOUT,
+    "python tests/programs/canary.py": _CHECKOUT,
+    "python tests/programs/canary.py --storm connects garbage": _CHECKOUT,
+    "python tests/programs/canary.py --untimed": _CHECKOUT,
+    "python tests/programs/canary.py --untimed --scale 0.1": _CHECKOUT,
+    "python tests/programs/soak.py --seconds 600": _CHECKOUT,
+    "python tests/programs/kills.py": _CHECKOUT,
+    "python tests/programs/drain.py": _CHECKOUT,
+    "python tests/programs/link.py": _CHECKOUT,
+    "python tests/programs/replies.py": _CHECKOUT,
 }
 """Line, or part of one in front of ``&&`` -> why no test types it."""

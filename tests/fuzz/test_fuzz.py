@@ -1,4 +1,4 @@
-"""The targets of the fuzzer, each for a short while; ``python tests/fuzz/run.py`` goes on for longer."""
+"""The targets of the fuzzer, each for a short while; ``python tests/programs/fuzz.py`` goes on for longer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from random import Random
 
 import pytest
 
-from .mutations import corpus, mutated
-from .targets import TARGETS
+from tests.programs.fuzz_inputs import corpus, mutated
+from tests.programs.fuzz_targets import TARGETS
 
+FUZZER = Path(__file__).parents[1] / "programs" / "fuzz.py"
 TRIES = {"server": 300, "client": 300}
 """Changed inputs for each target; 2000 unless said here."""
 
@@ -35,8 +36,8 @@ def tried(name: str, data: bytes) -> None:
 
 @pytest.mark.parametrize("arguments", [["--seconds", "2"], ["--seconds", "1", "--target", "frames", "--seed", "1"]])
 def test_the_fuzzer_runs_by_hand(arguments: list[str]) -> None:
-    """``run.py`` tries every target, or one, and says how many inputs there were."""
-    command = [sys.executable, str(Path(__file__).parent / "run.py"), "--plain", *arguments]
+    """``fuzz.py`` tries every target, or one, and says how many inputs there were."""
+    command = [sys.executable, str(FUZZER), "--plain", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" inputs in ") == (1 if "--target" in arguments else len(TARGETS))
@@ -46,13 +47,12 @@ def test_the_fuzzer_keeps_what_breaks_a_rule(tmp_path: Path) -> None:
     """An input that breaks a rule is written down, and the command says where and fails; given again it fails again."""
     code = (
         "import os, sys; sys.argv[0] = sys.argv.pop(1); sys.path[:0] = [os.path.dirname(sys.argv[0])]\n"
-        "import run, targets\n"
+        "import fuzz, fuzz_targets\n"
         "def broken(data): assert len(data) < 9, 'too long'\n"
-        "targets.TARGETS['frames'] = broken\n"
-        "sys.exit(run.main())"
+        "fuzz_targets.TARGETS['frames'] = broken\n"
+        "sys.exit(fuzz.main())"
     )
-    run = str(Path(__file__).parent / "run.py")
-    command = [sys.executable, "-c", code, run, "--plain", "--target", "frames", "--seconds", "5"]
+    command = [sys.executable, "-c", code, str(FUZZER), "--plain", "--target", "frames", "--seconds", "5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={"TMPDIR": str(tmp_path)})
     assert done.returncode == 1
     (kept,) = tmp_path.rglob("frames.bin")

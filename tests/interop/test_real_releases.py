@@ -7,9 +7,20 @@ import pytest
 from twisted.internet.defer import DeferredQueue
 from twisted.internet.task import deferLater
 
+from tests.support.interop.driver import (
+    ECHO,
+    NOTE,
+    OWN_PORT_ONLY,
+    RELEASES,
+    OurClient,
+    OurServer,
+    Real,
+    RealError,
+    converse,
+    each_release,
+    running,
+)
 from veltix_tx import DisconnectReason, Response, Session, Timeouts
-
-from .driver import ECHO, NOTE, OWN_PORT_ONLY, RELEASES, OurClient, OurServer, Real, RealError, converse, each_release, running
 
 pytestmark = pytest.mark.deadline(10)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from .driver import ECHO, NOTE, Running, each_release, running
+from tests.support.interop.driver import ECHO, NOTE, Running, each_release, running
 
 
 class Twistd(Running):

@@ -52,3 +52,21 @@ def test_any_other_address_is_shown_as_it_is() -> None:
     """An address of another kind is shown by its own text."""
     address = HostnameAddress(b"example", 80)
     assert shown(address) == str(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        (IPv4Address("TCP", "192.0.2.7", 1), "192.0.2.7"),
+        (IPv6Address("TCP", "2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::"),
+        (IPv6Address("TCP", "2001:db8:1:2:ffff::1", 1), "2001:db8:1:2::"),
+        (IPv6Address("TCP", "fe80::1%eth0", 1), "fe80::"),
+        (IPv6Address("TCP", "::ffff:192.0.2.7", 1), "192.0.2.7"),
+        (UNIXAddress(b"/x"), ""),
+        (HostnameAddress(b"example.org", 1), ""),
+        (None, ""),
+    ],
+)
+def test_a_source_is_an_address_or_a_network_of_64_bits(address: Any, source: str) -> None:
+    """An IPv4 address is a source, an IPv6 network of 64 bits is one, mapped IPv4 is IPv4, local kinds are none."""
+    assert source_of(address) == source

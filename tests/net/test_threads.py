@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -276,3 +277,43 @@ async def test_a_reactor_without_threads_does_the_work_itself() -> None:
     with pytest.raises(ZeroDivisionError):
         await workers.run(divmod, 1, 0)
     assert await workers.run(succeed, 5) == 5
+
+
+USER: ContextVar[str] = ContextVar("user", default="nobody")
+
+
+# Context variables.
+
+
+async def test_a_thread_sees_a_copy_and_leaves_nothing(with_pool: WithPool) -> None:
+    """What runs in a worker's thread sees its caller's variables; what it sets is seen by the next one in that thread no more."""
+    workers = Workers(with_pool, 1)
+
+    def work(name: str) -> str:
+        seen = USER.get()
+        USER.set(name)
+        return seen
+
+    token = USER.set("caller")
+    first, second = workers.run(work, "one"), workers.run(work, "two")
+    USER.reset(token)
+    assert [await first, await second, await workers.run(work, "three")] == ["caller", "caller", "nobody"]
+    assert USER.get() == "nobody"
+
+
+async def test_a_call_from_a_thread_takes_its_context_along() -> None:
+    """What a thread calls in the reactor's sees the thread's variables, and leaves nothing there."""
+    from twisted.internet import reactor
+
+    def look() -> Deferred[str]:
+        seen = USER.get()
+        USER.set("left behind")
+        return succeed(seen)
+
+    def work() -> Any:
+        USER.set("thread")
+        return wait_for(reactor, look)
+
+    assert await deferToThread(work) == "thread"
+    assert await deferToThread(wait_for, reactor, USER.get) != "left behind"
+    assert USER.get() == "nobody"

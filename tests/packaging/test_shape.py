@@ -132,7 +132,7 @@ def test_the_metadata_says_what_is_needed(wheel: Path) -> None:
         "veltix_tx/net/session/_dispatch.c",
         "veltix_tx/wire/veltix/_crc32.h",
         "tests/conftest.py",
-        "tests/wire/vectors.json",
+        "tests/wire/veltix/vectors.json",
         "tests/packaging/test_shape.py",
     ],
 )

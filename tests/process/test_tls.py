@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.authority import Authority, Files
+from tests.support.authority import Authority, Files
 from veltix_tx import Client, MessageRegistry, MessageType, SessionClosed
 
 TYPES = MessageRegistry()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet.threads import deferToThread
 
-from tests.burst import Burst
+from tests.support.burst import Burst
 from veltix_tx import Client, MessageRegistry, MessageType
 from veltix_tx._version import __version__
 from veltix_tx.wire.veltix import codec

@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from tests.programs.processes import ASK, TYPES, Ledger, ServerProcess
+from tests.programs.processes import sleep as sleep_on
 from veltix_tx import Client, ServerFull
-
-from .processes import ASK, TYPES, Ledger, ServerProcess
-from .processes import sleep as sleep_on
 
 pytestmark = pytest.mark.deadline(30)
 

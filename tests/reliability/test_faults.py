@@ -1,4 +1,4 @@
-"""Servers that are killed, stopped and told to end under load; the commands of this folder in a small size."""
+"""Servers that are killed, stopped and told to end under load; the programs in a small size."""
 
 from __future__ import annotations
 

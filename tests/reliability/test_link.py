@@ -1,4 +1,4 @@
-"""Bad links: the command of this folder in a small size, on each kind of link that this machine can have."""
+"""Bad links: the program in a small size, on each kind of link that this machine can have."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from .conftest import run_command
+from tests.support.run_program import run_program
 
-LINKS = ["proxy"] + ["namespaces"] * (run_command("link.py", "--available").returncode == 0)
+LINKS = ["proxy"] + ["namespaces"] * (run_program("link.py", "--available").returncode == 0)
 
 
 @pytest.mark.parametrize("link", LINKS)
@@ -23,7 +23,7 @@ def test_a_bad_link_is_noticed_in_time_and_recovered_from(link: str, held: Calla
 
 def test_a_link_that_cannot_be_is_one_line() -> None:
     """Where there can be no namespaces, link.py says so in one line with the remedy, and ends with a status that is not 0."""
-    ended = run_command("unprivileged.py")
+    ended = run_program("unprivileged.py")
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
     assert line.startswith("link.py: no ")

@@ -1,4 +1,4 @@
-"""Late replies: the command of this folder in a small size."""
+"""Late replies: the program in a small size."""
 
 from __future__ import annotations
 

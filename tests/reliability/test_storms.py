@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import run_command
+from tests.support.run_program import run_program
 
 SCALES = {
     "half-open": 0.1,
@@ -19,7 +19,7 @@ SCALES = {
 
 def _run(program: str, *arguments: str) -> str:
     """Run a program to its end; it must say that every bar held."""
-    ended = run_command(program, *arguments)
+    ended = run_program(program, *arguments)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 

@@ -11,11 +11,8 @@ import pytest
 from veltix_tx.wire.events import Event
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry
-from veltix_tx.wire.veltix import codec
 from veltix_tx.wire.veltix.connection import VeltixConnection
 from veltix_tx.wire.veltix.releases import RELEASES
-
-collect_ignore = [] if "c" in codec.available() else ["test_compiled.py"]
 
 CALENDAR_MS = 1_795_000_000_000
 UPTIME_MS = 1_000_000

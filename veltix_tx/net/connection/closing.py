@@ -20,7 +20,7 @@ class CloseWatch:
         uptime: a clock that never jumps, in seconds.
         left: returns the bytes that the peer has still to take.
         seconds: for which the peer may take nothing.
-        stall: seconds in which the peer must take ``least`` bytes at least.
+        write_timeout: seconds in which the peer must take ``least`` bytes at least.
         least: see there.
         give_up: called when it is given up.
     """
@@ -34,9 +34,9 @@ class CloseWatch:
         "_marked_at",
         "_seconds",
         "_smallest",
-        "_stall",
         "_taken_at",
         "_uptime",
+        "_write_timeout",
     )
 
     def __init__(
@@ -46,7 +46,7 @@ class CloseWatch:
         left: Callable[[], int],
         *,
         seconds: float,
-        stall: float,
+        write_timeout: float,
         least: float,
         give_up: Callable[[], None],
     ) -> None:
@@ -54,7 +54,7 @@ class CloseWatch:
         self._uptime = uptime
         self._left = left
         self._seconds = seconds
-        self._stall = stall
+        self._write_timeout = write_timeout
         self._least = least
         self._give_up = give_up
         self._taken_at = self._marked_at = uptime()
@@ -69,7 +69,7 @@ class CloseWatch:
         now, left = self._uptime(), self._left()
         if left < self._smallest:
             self._smallest, self._taken_at = left, now
-        if now >= self._marked_at + self._stall - ROUNDING:
+        if now >= self._marked_at + self._write_timeout - ROUNDING:
             if self._mark - left < self._least:
                 self._give_up()
                 return

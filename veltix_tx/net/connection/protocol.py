@@ -402,8 +402,8 @@ class VeltixProtocol(PeerPolicing):
             transport.loseConnection()
 
     def _watch_close(self, seconds: float, give_up: Callable[[], None]) -> None:
-        stall, uptime = self.timeouts.write, self.clocks.uptime
-        CloseWatch(self.timers, uptime, self._left, seconds=seconds, stall=stall, least=SLOWEST * stall, give_up=give_up)
+        write, uptime = self.timeouts.write, self.clocks.uptime
+        CloseWatch(self.timers, uptime, self._left, seconds=seconds, write_timeout=write, least=SLOWEST * write, give_up=give_up)
 
     def _left(self) -> int:
         """Return how many bytes the peer has still to take."""

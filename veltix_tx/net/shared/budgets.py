@@ -1,17 +1,13 @@
-"""What the connections of one server, or of one client, share: counters, budgets of bytes, the heartbeat."""
+"""Memory budgets: limits on the bytes that all connections of one server, or of one client, hold together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from twisted.logger import Logger
-
 __all__ = [
     "MemoryBudget",
 ]
-
-_log = Logger()
 
 
 class MemoryBudget:

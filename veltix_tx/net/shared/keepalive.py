@@ -50,16 +50,16 @@ class Heartbeat:
 
     Args:
         clocks: uptime, and the timer's clock.
-        silence: seconds without a byte before the ping.
-        pong: seconds after the ping.
+        ping_interval: seconds without a byte before the ping.
+        ping_timeout: seconds after the ping.
     """
 
-    def __init__(self, clocks: Clocks, silence: float, pong: float) -> None:
+    def __init__(self, clocks: Clocks, ping_interval: float, ping_timeout: float) -> None:
         self._uptime = clocks.uptime
         self._timer = Timers(clocks.reactor, clocks.uptime)
-        self._timeout = pong
-        self._grain = min(1.0, silence / 16, pong / 16)
-        self._interval = silence - self._grain
+        self._timeout = ping_timeout
+        self._grain = min(1.0, ping_interval / 16, ping_timeout / 16)
+        self._interval = ping_interval - self._grain
         self._targets: dict[KeepaliveTarget, int | None] = {}  # to what it had taken when it was last asked
 
     def __len__(self) -> int:

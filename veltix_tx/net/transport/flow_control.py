@@ -216,7 +216,7 @@ class FlowControl:
             if self._unread_replies > (self._max_unread_replies if self._side.awaiting_replies else _OWED) and not self._closing:
                 self.backlogged = True
                 self.pause("replies unread")
-        if (self._above_high_water or self.pause_reasons) and "stall" not in self._side.timers and not self._closing:
+        if (self._above_high_water or self.pause_reasons) and "write" not in self._side.timers and not self._closing:
             self._watch_progress()
 
     def can_send(self, size: int) -> bool:
@@ -328,7 +328,7 @@ class FlowControl:
 
     def _watch_progress(self) -> None:
         self._taken = self._progress()
-        self._side.timers.set("stall", self._side.timeouts.write, self._check_progress)
+        self._side.timers.set("write", self._side.timeouts.write, self._check_progress)
 
     def _check_progress(self) -> None:
         """See whether the peer has read fast enough since the last look."""
@@ -385,7 +385,7 @@ class FlowControl:
                 self._side.resume_handling()
         if self.blocked or not self._registered or self._closing:
             return
-        self._side.timers.clear("stall")
+        self._side.timers.clear("write")
         # A transport told to close while its producer was paused (TLS, when the peer said
         # goodbye) looks at that again only when the producer is unregistered.
         self._side.transport.unregisterProducer()

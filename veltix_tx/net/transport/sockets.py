@@ -120,7 +120,7 @@ def untaken(transport: Any) -> int:
     return waiting
 
 
-def notice_dead_peers(transport: Any, silence: float, pong: float) -> None:
+def notice_dead_peers(transport: Any, ping_interval: float, ping_timeout: float) -> None:
     """Let the kernel, too, end a connection whose peer has gone without a word, where ours can.
 
     The heartbeat does not see a peer that reading is paused from; the kernel does. It gives up what has
@@ -129,18 +129,18 @@ def notice_dead_peers(transport: Any, silence: float, pong: float) -> None:
     """
     with suppress(AttributeError, OSError):  # a test's transport; a peer that has gone already
         handle = getattr(transport, "transport", transport).getHandle()
-        for level, option, value in _options(silence, pong):
+        for level, option, value in _options(ping_interval, ping_timeout):
             handle.setsockopt(level, option, value)
 
 
 @cache
-def _options(silence: float, pong: float) -> list[tuple[int, int, int]]:
+def _options(ping_interval: float, ping_timeout: float) -> list[tuple[int, int, int]]:
     wanted = [
         (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", max(1, min(ceil(silence), _LONGEST_WAIT))),
-        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", max(1, min(ceil(pong / _PROBES), _LONGEST_WAIT))),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", max(1, min(ceil(ping_interval), _LONGEST_WAIT))),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", max(1, min(ceil(ping_timeout / _PROBES), _LONGEST_WAIT))),
         (socket.IPPROTO_TCP, "TCP_KEEPCNT", _PROBES),
-        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", min(ceil((silence + pong) * 1000), 2**31 - 1)),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", min(ceil((ping_interval + ping_timeout) * 1000), 2**31 - 1)),
         (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", _UNSENT),
     ]
     return [(level, getattr(socket, name), value) for level, name, value in wanted if hasattr(socket, name)]

@@ -80,7 +80,7 @@ class FrameDecoder:
         layout: the header layout.
         lookup: type code -> message type, None for an unknown one.
         max_message_size: the most bytes a message may have, header included.
-        max_strikes: bad checksums and runs of garbage at which the stream ends; no end without.
+        max_violations: bad checksums and runs of garbage at which the stream ends; no end without.
 
     Attributes:
         error: what ended the stream, None while it is sound. After an error nothing more is decoded.
@@ -110,7 +110,7 @@ class FrameDecoder:
         layout: Layout,
         lookup: Callable[[int], MessageType | None],
         max_message_size: int,
-        max_strikes: float = inf,
+        max_violations: float = inf,
     ) -> None:
         self._layout = layout
         self._lookup = lookup
@@ -123,7 +123,7 @@ class FrameDecoder:
         self._in_garbage = False
         self._garbage = 0
         self._repeats = 0
-        self._max_violations = max_strikes
+        self._max_violations = max_violations
         self.violations = 0
         self.error: RemoteProtocolError | None = None
         self.system_seen = False

@@ -1,0 +1,99 @@
+"""Endpoints from their descriptions: what is wrong with one is said in words of its own."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.testing import MemoryReactorClock
+
+from veltix_tx.errors import SettingsError
+from veltix_tx.net.clock import Clocks
+from veltix_tx.net.transport.endpoints import ListenSpec, TlsFiles, listen_specs, open_client_endpoint, open_endpoint
+from veltix_tx.settings import ServerConfig
+from veltix_tx.wire.registry import find_wire
+
+
+@pytest.mark.parametrize(
+    ("description", "said"),
+    [
+        ("tcp", "tcp needs a port: tcp:8080"),
+        ("tcp:", "tcp needs a port: tcp:8080"),
+        ("1.9.0@tcp", "tcp needs a port: tcp:8080"),
+        ("tcp:interface=127.0.0.1", "tcp needs a port: tcp:8080"),
+        ("tcp6", "tcp6 needs a port: tcp6:8080"),
+        ("tls", "tls needs a port and a certificate: tls:8443:cert=FILE"),
+        ("tls:", "tls needs a port and a certificate: tls:8443:cert=FILE"),
+        ("ssl", "ssl needs a port, a key and a certificate: ssl:8443:privateKey=FILE:certKey=FILE"),
+        ("unix", "unix needs a path: unix:veltix.sock"),
+        ("unix:", "unix needs a path: unix:veltix.sock"),
+        ("systemd", "systemd needs a domain and an index or a name: systemd:domain=INET:index=0"),
+        ("systemd:domain=INET:index=0", "systemd has no such one: "),
+        ("haproxy", "haproxy needs an endpoint behind it: haproxy:tcp:8080"),
+        ("tcp:http", "'http' is no whole number"),
+        ("tcp:8080:backlog=many", "'many' is no whole number"),
+        ("tcp:65536", "65536 is no port: they are from 0 to 65535"),
+        ("tls:65536:cert=c", "65536 is no port: they are from 0 to 65535"),
+        ("tcp:port=65536", "65536 is no port: they are from 0 to 65535"),
+        ("tcp:8080:interfac=127.0.0.1", "tcp has no interfac="),
+        ("tls:8443:cert=c:colour=red", "tls has no colour="),
+        ("tcp:8080:::1:5", "it has too many parts for tcp: a colon in one is written "),
+        ("8080", "'8080' is none of tcp, tcp6, tls, ssl, unix, systemd, haproxy, nor of a plugin; a port is tcp:8080"),
+        ("nonsense:1", "'nonsense' is none of tcp, tcp6, tls, ssl, unix, systemd, haproxy, nor of a plugin"),
+    ],
+)
+def test_what_a_server_endpoint_lacks_is_said(description: str, said: str) -> None:
+    """The error quotes the description as it was given, and says what is missing, unknown or no number in it."""
+    (place,) = listen_specs(ServerConfig(endpoints=(description,)))
+    with pytest.raises(SettingsError) as caught:
+        open_endpoint(Clocks(MemoryReactorClock()), place)
+    assert (caught.value.name, caught.value.value) == ("endpoint", description)
+    assert caught.value.rule.startswith(f"a Twisted server endpoint ({said}")
+
+
+@pytest.mark.parametrize(
+    ("description", "said"),
+    [
+        ("tcp", "tcp needs a host and a port: tcp:127.0.0.1:8080"),
+        ("tcp:8080", "tcp needs a host and a port: tcp:127.0.0.1:8080"),
+        ("tcp:host=localhost", "tcp needs a host and a port: tcp:127.0.0.1:8080"),
+        ("tls:localhost", "tls needs a host and a port: tls:localhost:8443"),
+        ("ssl:localhost", "ssl needs a host and a port: ssl:localhost:8443"),
+        ("unix:", "unix needs a path: unix:veltix.sock"),
+        ("tcp:localhost:http", "'http' is no whole number"),
+        ("tcp:localhost:1:colour=red", "tcp has no colour="),
+        ("localhost:8080", "'localhost' is none of tcp, tls, ssl, unix, nor of a plugin"),
+    ],
+)
+def test_what_a_client_endpoint_lacks_is_said(description: str, said: str) -> None:
+    """A client's endpoint likewise."""
+    with pytest.raises(SettingsError) as caught:
+        open_client_endpoint(Clocks(MemoryReactorClock()), description)
+    assert (caught.value.name, caught.value.value) == ("endpoint", description)
+    assert caught.value.rule.startswith(f"a Twisted client endpoint ({said}")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "place"),
+    [
+        ("tls:8443", ListenSpec("auto", "tcp:8443:backlog=1024", TlsFiles("own.pem", None, None))),
+        ("1.6.3@tls:1:cert=c", ListenSpec("1.6.3", "tcp:1:backlog=1024", TlsFiles("c", None, None))),
+        (
+            r"tls:1:interface=\:\:1:cert=C\:\\c\=1.pem:backlog=5:key=k:client_ca=a",
+            ListenSpec("auto", r"tcp:1:interface=\:\:1:backlog=5", TlsFiles(r"C:\c=1.pem", "k", "a")),
+        ),
+        ("tls:folder:port=1", ListenSpec("auto", "tls:folder:port=1", None)),
+        ("ssl:1:privateKey=k", ListenSpec("auto", "ssl:1:privateKey=k", None)),
+        ("tcp:1", ListenSpec("auto", "tcp:1:backlog=1024", None)),
+        (r"tcp6:1:interface=\:\:1", ListenSpec("auto", r"tcp6:1:interface=\:\:1:backlog=1024", None)),
+        ("tcp:1:backlog=7", ListenSpec("auto", "tcp:1:backlog=7", None)),
+        ("tcp:1:localhost:7", ListenSpec("auto", "tcp:1:localhost:7", None)),
+        ("tcp:1::7", ListenSpec("auto", "tcp:1::7", None)),
+        ("unix:1", ListenSpec("auto", "unix:1", None)),
+    ],
+)
+def test_where_a_description_leads(endpoint: str, place: ListenSpec) -> None:
+    """``tls:`` and a port is TCP with the files it names, or with tls_cert; others are Twisted's; TCP waits for many."""
+    assert listen_specs(ServerConfig(endpoints=(endpoint, "tls:1"), tls_cert="own.pem"))[0][:3] == (
+        find_wire(place[0]),
+        *place[1:3],
+    )
+    assert place.encrypted == ("tls" in endpoint or "ssl" in endpoint)
