@@ -46,6 +46,7 @@ def test_one_reactor_serves_all_of_a_loop(run: Run) -> None:
             assert (shared.users, shared.running) == (0, False)
             assert shared.getReaders() == shared.getWriters() == []
             assert reactor._reactors == {}
+            assert shared not in (server._native.reactor, client._native.reactor)
 
     run(main())
 
