@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
+from tests.support.aio.ends import LOOPS
 from veltix_tx.aio import reactor
 from veltix_tx.net import tasks
 
 SECONDS = 10.0
 """Time that a test has; nothing takes that long unless it hangs."""
-
-LOOPS = ["asyncio", *(["uvloop"] if find_spec("uvloop") else [])]  # there is none for Windows and PyPy
 
 
 @pytest.fixture(params=LOOPS)

@@ -15,6 +15,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError, ConnectError
 
+from tests.support.aio.ends import CHAT, NEWS, OTHER, TYPES, Run, make_client, make_server
 from veltix_tx import (
     DisconnectReason,
     DisconnectState,
@@ -30,8 +31,6 @@ from veltix_tx import (
     Timeouts,
 )
 from veltix_tx.aio import Client, Server, Session
-
-from .ends import CHAT, NEWS, OTHER, TYPES, Run, make_client, make_server
 
 
 def later(value: Any, seconds: float = 0.01) -> Deferred[Any]:

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.aio.ends import LOOPS
 from veltix_tx import CannotAwait, Client, MessageRegistry, MessageType, RemoteError, Server
 from veltix_tx.testing import MemoryNetwork
-
-from .conftest import LOOPS
 
 HERE = Path(__file__).parent
 
@@ -30,7 +29,7 @@ def run_python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[s
 @pytest.mark.parametrize("loop", LOOPS)
 def test_twisteds_door_awaits_both_under_its_asyncio_reactor(loop: str) -> None:
     """Routes, callbacks and plugins of a native server and client, each with Deferreds and asyncio's awaitables in one body."""
-    done = run_python(str(HERE / "under_asyncioreactor.py"), loop)
+    done = run_python(str(HERE.parent / "support" / "aio" / "under_asyncioreactor.py"), loop)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -9,12 +9,11 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
 
+from tests.support.aio.ends import CHAT, NEWS, TYPES, Run
 from veltix_tx import Client as NativeClient
 from veltix_tx import HandshakeTimeout, Response, SettingsError, Timeouts
 from veltix_tx.aio import Client, Server, Session
 from veltix_tx.testing import MemoryNetwork
-
-from .ends import CHAT, NEWS, TYPES, Run
 
 
 def test_handlers_of_every_kind_are_served(run: Run) -> None:

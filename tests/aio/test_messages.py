@@ -8,10 +8,9 @@ import gc
 import pytest
 from twisted.internet.error import ConnectError
 
+from tests.support.aio.ends import CHAT, NEWS, TYPES, Run, make_client, make_server
 from veltix_tx import Limits, Response, RetryPolicy, SettingsError
 from veltix_tx.aio import Client, Session
-
-from .ends import CHAT, NEWS, TYPES, Run, make_client, make_server
 
 
 def test_they_come_in_order_and_end_with_the_session(run: Run) -> None:

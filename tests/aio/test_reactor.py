@@ -15,13 +15,11 @@ from typing import Any
 import pytest
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
+from tests.support.aio.ends import CHAT, LOOPS, TYPES, Run, make_client, make_server
 from tests.support.authority import Authority
 from veltix_tx import SettingsError
 from veltix_tx.aio import Client, Server, Session, reactor
 from veltix_tx.aio.reactor import LoopReactor
-
-from .conftest import LOOPS
-from .ends import CHAT, TYPES, Run, make_client, make_server
 
 
 def threads() -> set[str]:
@@ -48,6 +46,7 @@ def test_one_reactor_serves_all_of_a_loop(run: Run) -> None:
             assert (shared.users, shared.running) == (0, False)
             assert shared.getReaders() == shared.getWriters() == []
             assert reactor._reactors == {}
+            assert shared not in (server._native.reactor, client._native.reactor)
 
     run(main())
 
@@ -227,7 +226,7 @@ def test_ten_runs_end_as_one_does(loop: str, authority: Authority) -> None:
     for name in ("ca.pem", "trusted/ca.pem"):
         (folder / name).write_bytes(authority.ca.read_bytes())
     warnings = ["-W", "error", "-W", "ignore:Passing pyOpenSSL:DeprecationWarning", "-W", "ignore:This API is:DeprecationWarning"]
-    command = [sys.executable, *warnings, str(Path(__file__).with_name("ten_runs.py")), str(folder), loop]
+    command = [sys.executable, *warnings, str(Path(__file__).parents[1] / "support" / "aio" / "ten_runs.py"), str(folder), loop]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -89,10 +89,10 @@ class _Queue:
         self._end()
 
     def _put(self, message: Response) -> Deferred[None] | None:
-        """Take a message; the Deferred of one too many holds back the session's later messages."""
+        """Take a message; the Deferred of the last that there is room for holds back the session's later messages."""
         self._messages.append(message)
         self._filled.fire(None)
-        return self._emptied.wait() if len(self._messages) > self._maxsize else None
+        return self._emptied.wait() if len(self._messages) >= self._maxsize else None
 
     def _fail(self, failure: Failure) -> None:
         self._failure = failure

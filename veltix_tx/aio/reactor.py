@@ -63,8 +63,11 @@ class Lease:
     def end(self) -> None:
         """Leave the reactor; the last one closes it."""
         reactor, self._reactor = self._reactor, None
-        if reactor is not None:
-            reactor.leave()
+        if reactor is None:
+            return
+        reactor.leave()
+        if not self._service._in_use:
+            self._service.reactor = self._unbound
 
 
 def _make(loop: AbstractEventLoop) -> LoopReactor:

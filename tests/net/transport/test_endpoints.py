@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.net.clock import Clocks
+from veltix_tx.net.transport import endpoints
 from veltix_tx.net.transport.endpoints import ListenSpec, TlsFiles, listen_specs, open_client_endpoint, open_endpoint
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.registry import find_wire
@@ -60,6 +64,9 @@ def test_what_a_server_endpoint_lacks_is_said(description: str, said: str) -> No
         ("unix:", "unix needs a path: unix:veltix.sock"),
         ("tcp:localhost:http", "'http' is no whole number"),
         ("tcp:localhost:1:colour=red", "tcp has no colour="),
+        ("tls:localhost:http", "'http' is no whole number"),
+        ("tls:localhost:1:colour=red", "tls has no colour="),
+        ("tls:localhost:1:trustRoots=absent", "[Errno 2] No such file or directory: 'absent'"),
         ("localhost:8080", "'localhost' is none of tcp, tls, ssl, unix, nor of a plugin"),
     ],
 )
@@ -97,3 +104,32 @@ def test_where_a_description_leads(endpoint: str, place: ListenSpec) -> None:
         *place[1:3],
     )
     assert place.encrypted == ("tls" in endpoint or "ssl" in endpoint)
+
+
+@pytest.mark.parametrize(
+    ("description", "connects"),
+    [
+        ("tls:127.0.0.1:8443", ("127.0.0.1", 8443, 30, None)),
+        ("tls:host=127.0.0.1:port=8443:timeout=7:bindAddress=127.0.0.2", ("127.0.0.1", 8443, 7, ("127.0.0.2", 0))),
+        (r"tls:\:\:1:8443", ("::1", 8443, 30, None)),
+        (r"tls:elsewhere:1:endpoint=tcp\:127.0.0.1\:8080\:timeout=9", ("127.0.0.1", 8080, 9, None)),
+    ],
+)
+def test_a_clients_tls_endpoint_uses_its_own_reactor(description: str, connects: tuple[object, ...]) -> None:
+    """A ``tls:`` description means what it means to Twisted, and all of it happens on the reactor that was given."""
+    reactor = MemoryReactorClock()
+    factory = Factory.forProtocol(Protocol)
+    open_client_endpoint(Clocks(reactor), description).connect(factory)
+    ((host, port, wrapped, timeout, address),) = reactor.tcpClients
+    assert (host, port, timeout, address) == connects
+    assert wrapped._wrappedFactory._clock is reactor
+
+
+def test_a_server_with_twisteds_own_tls_uses_its_own_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint ``tls:FOLDER`` of Twisted's (26.4 and later) would take the time from the global reactor."""
+    made = SimpleNamespace(clock=None)
+    monkeypatch.setattr(endpoints, "serverFromString", lambda reactor, description: made)
+    reactor = MemoryReactorClock()
+    (place,) = listen_specs(ServerConfig(endpoints=("tls:folder:port=1",)))
+    assert open_endpoint(Clocks(reactor), place) is made
+    assert made.clock is reactor

@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 from twisted.internet.defer import Deferred
 
-from veltix_tx import Client, Limits, MessageType, Response, Server, Session
+from veltix_tx import Client, Limits, MessageType, Response, Server
 from veltix_tx.benchmark.peers import twisting
 from veltix_tx.benchmark.peers.delivery import CYCLE, Tally, contents
 from veltix_tx.benchmark.peers.program import CODE
@@ -38,18 +38,28 @@ PINNED = {22: "1.6.3", 62: "1.6.1"}
 """The release that is spoken for the sake of a longer header, where not both sides are this package's."""
 
 
-def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Listen, and do what the task says with messages."""
+def server_settings(task: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a server."""
     header = task["header"]
     wire = PINNED[header] if header == 62 or (header == 22 and task["raw"]) else "auto"
-    server, tally = Server(host="127.0.0.1", port=0, wire=wire, **sizes(task)), Tally()
+    return {"host": "127.0.0.1", "port": 0, "wire": wire, **_sizes(task)}
 
-    def echo(client: Session, message: Response) -> bytes:
+
+def handler(task: dict[str, Any], send_to_all: Callable[..., object], tally: Tally) -> Callable[[Any, Response], bytes | None]:
+    """Return what the task says is to be done with messages.
+
+    Args:
+        task: the task.
+        send_to_all: the server's broadcast.
+        tally: counts what comes.
+    """
+
+    def echo(client: object, message: Response) -> bytes:
         return message.content
 
-    def broadcast(client: Session, message: Response) -> None:
+    def broadcast(client: object, message: Response) -> None:
         for _ in range(task["in_a_row"]):
-            server.broadcast(MESSAGE, message.content)
+            send_to_all(MESSAGE, message.content)
 
     handlers: dict[str, Callable[..., Any]] = {
         "sink": tally.take,
@@ -57,14 +67,20 @@ def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         "echo": echo,
         "broadcast": broadcast,
     }
+    return handlers[task["mode"]]
 
-    def echo_value(client: Session, message: Response[Fields]) -> Fields:
+
+def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Listen, and do what the task says with messages."""
+    server, tally = Server(**server_settings(task)), Tally()
+
+    def echo_value(client: object, message: Response[Fields]) -> Fields:
         return message.value
 
     def echo_call(content: bytes) -> bytes:
         return content
 
-    server.register_route(MESSAGE, handlers[task["mode"]])
+    server.register_route(MESSAGE, handler(task, server.broadcast, tally))
     for message_type in TYPED.values():
         server.register_route(message_type, echo_value)
     server.register_rpc(echo_call, "echo")
@@ -72,15 +88,24 @@ def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     return server.port, tally.commands
 
 
-async def connect(task: dict[str, Any]) -> Own:
-    """Connect a client."""
+def client_settings(task: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a client."""
     header = task["header"]
     wire = PINNED[62] if header == 62 else Auto(long_headers=header == 22)
-    client = Client("127.0.0.1", task["port"], wire=wire, **sizes(task))
-    await client.connect()
-    assert client.session is not None
-    if (size := cast(VeltixPeer, client.session.peer).layout.header_size) != header:
-        raise ValueError(f"headers of {size} bytes instead of {header}")
+    return {"server_addr": "127.0.0.1", "port": task["port"], "wire": wire, **_sizes(task)}
+
+
+def check_header(peer: object, task: dict[str, Any]) -> None:
+    """Raise ValueError where messages have another header than was asked for."""
+    if (size := cast(VeltixPeer, peer).layout.header_size) != task["header"]:
+        raise ValueError(f"headers of {size} bytes instead of {task['header']}")
+
+
+async def connect(task: dict[str, Any]) -> Own:
+    """Connect a client."""
+    client = Client(**client_settings(task))
+    session = await client.connect()
+    check_header(session.peer, task)
     return _ENDS[task.get("content", "bytes")](client)
 
 
@@ -141,7 +166,7 @@ _ENDS: dict[str, Callable[[Client], Own]] = {
 """Content of what is asked -> a connected client that asks so."""
 
 
-def sizes(task: dict[str, Any]) -> dict[str, Any]:
+def _sizes(task: dict[str, Any]) -> dict[str, Any]:
     """Return the settings for messages over the usual limit."""
     most = task.get("most")
     return {"max_message_size": most, "limits": Limits(write_hard=2 * most)} if most else {}

@@ -203,7 +203,7 @@ def verify_by_name(
     """
     issuers = own = None
     if folder is not None:
-        found = [ssl.Certificate.loadPEM(each.read_bytes()) for each in sorted(FilePath(folder).glob("*.pem"))]
+        found = [ssl.Certificate.loadPEM(each.read_bytes()) for each in FilePath(folder).iterdir() if each.suffix == ".pem"]
         issuers = ssl.trustRootFromCertificates(found)
     if cert is not None and key is None:
         own = ssl.PrivateCertificate.loadPEM(FilePath(cert).read_bytes())

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from importlib.util import find_spec
 from typing import Any
 
 from veltix_tx import MessageRegistry, MessageType
 from veltix_tx.aio import Client, Server
 
-__all__ = ["CHAT", "NEWS", "OTHER", "TYPES", "Run", "make_client", "make_server"]
+__all__ = ["CHAT", "LOOPS", "NEWS", "OTHER", "TYPES", "Run", "make_client", "make_server"]
 
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)
 NEWS = MessageType(201, "news", registry=TYPES)
 OTHER = MessageType(202, "other", registry=TYPES)
+
+LOOPS = ["asyncio", *(["uvloop"] if find_spec("uvloop") else [])]
+"""Kinds of loops; there is no uvloop for Windows and PyPy."""
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
