@@ -27,7 +27,7 @@ async def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         for _ in range(task["in_a_row"]):
             server.broadcast(MESSAGE, message.content)
 
-    handlers: dict[str, Callable[..., object]] = {
+    handlers: dict[str, Callable[..., Any]] = {
         "sink": tally.take,
         "streams": tally.take_stream,
         "echo": echo,
