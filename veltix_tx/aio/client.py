@@ -152,7 +152,7 @@ class Client(Service):
         thread: bool = False,
         timeout: float | None = None,
     ) -> None:
-        """Let a function handle one type of message; see :meth:`route`."""
+        """Register a function that handles one type of message; see :meth:`route`."""
         self._native.register_route(message_type, handler, concurrent=concurrent, thread=thread, timeout=timeout)
 
     def messages(self, message_type: MessageType[T, Any], *, maxsize: int = 64) -> Messages[T]:
@@ -197,7 +197,7 @@ class Client(Service):
 
     @property
     def session(self) -> Session | None:
-        """The session while there is an open one: for ``on_connect`` from its call on, for others once that is done."""
+        """The session while there is an open one, for others than ``on_connect`` once that is done."""
         native = self._native.session
         return None if native is None else view_of(native)
 
@@ -208,12 +208,12 @@ class Client(Service):
 
     @property
     def blocking(self) -> BlockingClient:
-        """The client for other threads than the loop's: its methods block and return plain values."""
+        """The client's methods for other threads than the loop's, where they block and return plain values."""
         return self._native.blocking
 
     @property
     def counters(self) -> Counter[str]:
-        """What has happened on all its connections: name -> how often."""
+        """Counts of events on all its connections by name."""
         return self._native.counters
 
     async def connect(self) -> Session:
@@ -223,7 +223,7 @@ class Client(Service):
 
         Raises:
             VeltixError: as :meth:`veltix_tx.Client.connect` errbacks with, once no further try will be made.
-            ConnectError: the same, of Twisted's; DNSLookupError for a name that has no address.
+            twisted.internet.error.ConnectError: the same; DNSLookupError for a name that has no address.
             SettingsError: the endpoint is none, a file for TLS cannot be used, or TLS is not installed.
             RuntimeError: no loop runs.
         """
@@ -262,7 +262,7 @@ class Client(Service):
         """Send a message at once; see :meth:`veltix_tx.Client.send`, which it raises as.
 
         Returns:
-            what can be awaited by who sends much: it waits until there is room for more.
+            an awaitable for senders of much, which waits until there is room for more. It need not be awaited.
         """
         return Room(self._native.send(message, content, request_id=request_id))
 

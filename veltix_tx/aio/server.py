@@ -103,7 +103,7 @@ class Server(Service):
         return self._native.config
 
     def set_authenticate(self, authenticate: Authenticate) -> None:
-        """Let a function, or a coroutine function, decide who is let in; see :meth:`veltix_tx.Server.set_authenticate`."""
+        """Make a function, or a coroutine function, decide who is let in; see :meth:`veltix_tx.Server.set_authenticate`."""
         self._native.set_authenticate(authenticate)
 
     @property
@@ -188,7 +188,7 @@ class Server(Service):
         timeout: float | None = None,
         allow: Allow | None = None,
     ) -> None:
-        """Let a function handle one type of message; see :meth:`route`."""
+        """Register a function that handles one type of message; see :meth:`route`."""
         viewed, allowed = with_view(handler, coroutine=not thread), with_view(allow, coroutine=False)
         self._native.register_route(message_type, viewed, concurrent=concurrent, thread=thread, timeout=timeout, allow=allowed)
 
@@ -223,12 +223,12 @@ class Server(Service):
 
     @property
     def blocking(self) -> BlockingServer:
-        """The server for other threads than the loop's: its methods block and return plain values."""
+        """The server's methods for other threads than the loop's, where they block and return plain values."""
         return self._native.blocking
 
     @property
     def counters(self) -> Counter[str]:
-        """What has happened since it began to listen: name -> how often."""
+        """Counts of events since it began to listen by name."""
         return self._native.counters
 
     def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = (), *, identity: object = None) -> list[Session]:
@@ -258,7 +258,7 @@ class Server(Service):
 
     @property
     def addresses(self) -> list[IAddress]:
-        """Where it listens now."""
+        """Addresses it listens on now."""
         return self._native.addresses
 
     @property
@@ -274,7 +274,7 @@ class Server(Service):
         """Begin to listen.
 
         Raises:
-            CannotListenError: a port cannot be had; none is left open. It is Twisted's.
+            CannotListenError: a port cannot be had; none is left open.
             SettingsError: an endpoint is none, a file for TLS cannot be used, or the server listens already.
             RuntimeError: no loop runs.
         """

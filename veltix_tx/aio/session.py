@@ -135,12 +135,12 @@ class Session:
 
     @property
     def identity(self) -> object:
-        """What ``authenticate`` returned for the peer."""
+        """Identity that ``authenticate`` returned for the peer."""
         return self._native.identity
 
     @property
     def closed(self) -> SessionClosed | None:
-        """Why nothing can be sent any more; None while the session is open."""
+        """Reason for which nothing can be sent any more; None while the session is open."""
         return self._native.closed
 
     @property
@@ -195,7 +195,7 @@ class Session:
 
     @property
     def blocking(self) -> BlockingSession:
-        """The session for other threads than the loop's: its methods block and return plain values."""
+        """The session's methods for other threads than the loop's, where they block and return plain values."""
         return self._native.blocking
 
     def send(
@@ -204,7 +204,7 @@ class Session:
         """Send a message at once; see :meth:`veltix_tx.Session.send`, which it raises as.
 
         Returns:
-            what can be awaited by who sends much: it waits until there is room for more.
+            an awaitable for senders of much, which waits until there is room for more. It need not be awaited.
         """
         return Room(self._native.send(message, content, request_id=request_id))
 
@@ -245,7 +245,7 @@ class Session:
         return await wait(self._native.ping(timeout))
 
     def can_send(self, size: int) -> bool:
-        """Whether a message of so many bytes, header included, would be taken and not raise QueueFull."""
+        """Return True if a message of so many bytes, header included, would be taken and not raise QueueFull."""
         return self._native.can_send(size)
 
     async def when_writable(self) -> None:
@@ -276,7 +276,7 @@ class Session:
 
     @property
     def tags(self) -> Tags:
-        """What the application notes about it."""
+        """Notes of the application about it."""
         return self._native.tags
 
     def add_tag(self, name: str, value: object = None) -> bool:
@@ -284,15 +284,15 @@ class Session:
         return self._native.add_tag(name, value)
 
     def has_tag(self, name: str) -> bool:
-        """Whether a tag is set."""
+        """Return True if a tag is set."""
         return self._native.has_tag(name)
 
     def has_all_tags(self, names: Iterable[str]) -> bool:
-        """Whether all of these tags are set; True for none."""
+        """Return True if all of these tags are set, as for none."""
         return self._native.has_all_tags(names)
 
     def has_any_tags(self, names: Iterable[str]) -> bool:
-        """Whether any of these tags is set; False for none."""
+        """Return True if any of these tags is set."""
         return self._native.has_any_tags(names)
 
     def get_tag(self, name: str) -> object:

@@ -89,7 +89,7 @@ class Methods:
         timeout: float | None = None,
         allow: Allow | None = None,
     ) -> None:
-        """Register a function as a method; see :meth:`RoutedService.register_rpc`."""
+        """Register a function as a method; see :meth:`Server.register_rpc <veltix_tx.Server.register_rpc>`."""
         if not callable(function):
             raise SettingsError("rpc", function, "a function")
         method = function.__name__ if name is None else name
