@@ -28,7 +28,7 @@ def plain_options() -> str:
             seen |= {each.name for each in own}
         rows = [[f"`{each.name}`", _default(each.default), described[each.name]] for each in own]
         listed = table(["option", "default", "meaning"], rows) if rows else "No options of its own."
-        blocks.append(f"### {_TITLES.get(thing, thing.__name__)}\n\n{words}{listed}")
+        blocks.append(f"## {_TITLES.get(thing, thing.__name__)}\n\n{words}{listed}")
     return "\n\n".join(blocks)
 
 

@@ -281,12 +281,12 @@ aio_server = aio.Server(reactor=None)  # E: call-arg
 aio_client = aio.Client("h", "1")  # E: arg-type
 
 
-@aio_server.route(CHAT)  # E: type-var
+@aio_server.route(CHAT)  # E: arg-type
 async def with_a_session_of_twisteds(client: Session, message: Response) -> bytes:
     return message.content
 
 
-@aio_server.route(CHAT, thread=True)  # E: type-var
+@aio_server.route(CHAT, thread=True)  # E: arg-type
 async def aio_coroutine_in_a_thread(client: aio.Session, message: Response) -> bytes:
     return message.content
 
@@ -295,7 +295,13 @@ async def aio_coroutine_in_a_thread(client: aio.Session, message: Response) -> b
 async def aio_connected_with_a_session(session: aio.Session) -> None: ...
 
 
+@aio_server.rpc(allow=allowed_later)  # E: arg-type
+def aio_method(a: int) -> int:
+    return a
+
+
 async def aio_results() -> None:
+    aio_client.service(Order).articles()  # E: attr-defined
     aio_client.send_and_wait(CHAT, b"").content  # E: attr-defined
     (await aio_client.send_and_wait(CHAT, b"")).contents  # E: attr-defined
     aio_client.ping()  # E: unused-coroutine

@@ -384,7 +384,7 @@ async def aio_route(client: aio.Session, message: Response) -> bytes:
 
 @aio_server.route(CHAT, concurrent=True)
 def aio_future(client: aio.Session, message: Response) -> asyncio.Future[bytes]:
-    return asyncio.ensure_future(aio_route(client, message))
+    return asyncio.get_running_loop().create_future()
 
 
 @aio_server.route(CHAT, thread=True, timeout=math.inf)
@@ -396,6 +396,29 @@ def aio_thread(client: aio.Session, message: Response) -> bytes:
 aio_server.register_route(CHAT, aio_route)
 aio_server.register_route(CHAT, aio_thread, thread=True)
 aio_client.register_route(CHAT, on_chat)
+
+
+@aio_server.rpc(allow=lambda session: session.identity == "ann")
+async def aio_add(a: int, *, context: aio.CallContext) -> int:
+    return a + int(await context.session.call("more"))
+
+
+class AioSums:
+    async def add(self, a: int) -> int:
+        return a
+
+
+aio_server.register_service(AioSums(), prefix="sums.")
+aio_client.register_rpc(aio_add, "add", timeout=math.inf)
+aio_server = aio.Server(authenticate=TokenFile("tokens.txt"))
+aio_client = aio.Client(credentials=Token("s3cret"))
+
+
+async def aio_calls(session: aio.Session) -> int:
+    names = [method.name for method in await aio_client.methods()]
+    await aio_client.reauthenticate(Token(names[0]), timeout=3)
+    aio_server.select(identity="ann")
+    return await session.service(AioSums, prefix="sums.").add(1) + await aio_client.service(AioSums).add(2)
 
 
 @aio_server.set_callback("on_connect")

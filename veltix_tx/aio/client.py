@@ -14,34 +14,38 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from veltix_tx.aio.messages import Messages
 from veltix_tx.aio.reactor import Lease
+from veltix_tx.aio.service import Service
 from veltix_tx.aio.session import Room, Session, ViewedApplication, ask, view_of
 from veltix_tx.app.plugins import Plugin
-from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv
+from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv, ThreadAnswer
 from veltix_tx.client import BlockingClient
 from veltix_tx.client import Client as NativeClient
 from veltix_tx.disconnect import DisconnectState
 from veltix_tx.interfaces import Events, IVeltixPlugin
+from veltix_tx.net.session.calls import proxy
 from veltix_tx.net.session.session import Session as NativeSession
 from veltix_tx.net.shared.application import Application
+from veltix_tx.net.shared.authentication import CredentialsSource
 from veltix_tx.net.tasks import wait
 from veltix_tx.net.transport.endpoints import ClientEndpoint
 from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings
-from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+from veltix_tx.wire.credentials import Password, Token
+from veltix_tx.wire.messages import BytesLike, MessageRegistry, MessageType, R, Request, Response, T
+from veltix_tx.wire.rpc import MethodInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 __all__ = ["Client"]
 
-ClientHandler = Callable[[Response], object]
-ClientThreadHandler = Callable[[Response], Answer]
-H = TypeVar("H", bound=ClientHandler)
-HT = TypeVar("HT", bound=ClientThreadHandler)
+ClientHandler = Callable[[Response[T]], Answer[R]]
+ClientThreadHandler = Callable[[Response[T]], ThreadAnswer[R]]
+H = TypeVar("H", bound=Callable[[Response], object])
 C = TypeVar("C", bound=Callable[[], object])
 D = TypeVar("D", bound=Callable[[DisconnectState], object])
 
 
-class Client:
+class Client(Service):
     """A Veltix client on the running asyncio loop: :class:`veltix_tx.Client`, with methods that are awaited.
 
     It can be made, and its handlers registered, before a loop runs. ``async with client:`` connects and, at the end, disconnects.
@@ -56,11 +60,14 @@ class Client:
         endpoint: where to connect, in place of name and port: a Twisted client endpoint string or an endpoint.
         types: the message types known; the process-wide registry by default.
         random: for ids.
+        credentials: as for :class:`veltix_tx.Client`; a function that returns them may be a coroutine function.
         settings: single fields of ClientConfig, such as ``retry=RetryPolicy()``.
 
     Raises:
         SettingsError: a setting cannot be; the message names it and what it must be.
     """
+
+    _native: NativeClient
 
     def __init__(
         self,
@@ -71,14 +78,15 @@ class Client:
         endpoint: str | IStreamClientEndpoint | ClientEndpoint | None = None,
         types: MessageRegistry | None = None,
         random: Random | None = None,
+        credentials: CredentialsSource | None = None,
         **settings: Unpack[ClientSettings],
     ) -> None:
         viewed = None if application is None else ViewedApplication(application)
-        self._native = NativeClient(server, port, application=viewed, endpoint=endpoint, types=types, random=random, **settings)
+        self._native = NativeClient(
+            server, port, application=viewed, endpoint=endpoint, types=types, random=random, credentials=credentials, **settings
+        )
+        super().__init__(self._native)
         self._lease = Lease(self._native)
-
-    def __repr__(self) -> str:
-        return repr(self._native)
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -100,12 +108,12 @@ class Client:
 
     @overload
     def route(
-        self, message_type: MessageType, *, concurrent: bool = ..., thread: Literal[False] = ..., timeout: float | None = ...
-    ) -> Callable[[H], H]: ...
+        self, message_type: MessageType[T, R], *, concurrent: bool = ..., thread: Literal[False] = ..., timeout: float | None = ...
+    ) -> Callable[[ClientHandler[T, R]], Callable[[Response[T]], Any]]: ...
     @overload
     def route(
-        self, message_type: MessageType, *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
-    ) -> Callable[[HT], HT]: ...
+        self, message_type: MessageType[T, R], *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
+    ) -> Callable[[ClientThreadHandler[T, R]], Callable[[Response[T]], Any]]: ...
     def route(
         self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False, timeout: float | None = None
     ) -> Callable[..., Any]:
@@ -118,8 +126,8 @@ class Client:
     @overload
     def register_route(
         self,
-        message_type: MessageType,
-        handler: ClientHandler,
+        message_type: MessageType[T, R],
+        handler: ClientHandler[T, R],
         *,
         concurrent: bool = ...,
         thread: Literal[False] = ...,
@@ -128,8 +136,8 @@ class Client:
     @overload
     def register_route(
         self,
-        message_type: MessageType,
-        handler: ClientThreadHandler,
+        message_type: MessageType[T, R],
+        handler: ClientThreadHandler[T, R],
         *,
         concurrent: bool = ...,
         thread: bool,
@@ -144,14 +152,10 @@ class Client:
         thread: bool = False,
         timeout: float | None = None,
     ) -> None:
-        """Let a function handle one type of message; see :meth:`route`."""
+        """Register a function that handles one type of message; see :meth:`route`."""
         self._native.register_route(message_type, handler, concurrent=concurrent, thread=thread, timeout=timeout)
 
-    def unregister_route(self, message_type: MessageType) -> bool:
-        """Take a route back; return whether there was one."""
-        return self._native.unregister_route(message_type)
-
-    def messages(self, message_type: MessageType, *, maxsize: int = 64) -> Messages:
+    def messages(self, message_type: MessageType[T, Any], *, maxsize: int = 64) -> Messages[T]:
         """Return an asynchronous iterator over the messages of one type: ``async for message in client.messages(NEWS)``.
 
         It takes messages from this call on: call it before connecting, and none is missed. It ends with the session, the
@@ -191,18 +195,9 @@ class Client:
         """Add a plugin, which is given :class:`veltix_tx.Session`; see :meth:`veltix_tx.Client.register_plugin`."""
         return self._native.register_plugin(plugin, grant=grant)
 
-    def attach(self, message_type: MessageType, plugin: IVeltixPlugin | Plugin | str) -> None:
-        """Let a registered plugin handle one more type."""
-        self._native.attach(message_type, plugin)
-
-    @property
-    def plugins(self) -> list[IVeltixPlugin]:
-        """The plugins, in the order of their registration."""
-        return self._native.plugins
-
     @property
     def session(self) -> Session | None:
-        """The session while there is an open one: for ``on_connect`` from its call on, for others once that is done."""
+        """The session while there is an open one, for others than ``on_connect`` once that is done."""
         native = self._native.session
         return None if native is None else view_of(native)
 
@@ -213,12 +208,12 @@ class Client:
 
     @property
     def blocking(self) -> BlockingClient:
-        """The client for other threads than the loop's: its methods block and return plain values."""
+        """The client's methods for other threads than the loop's, where they block and return plain values."""
         return self._native.blocking
 
     @property
     def counters(self) -> Counter[str]:
-        """What has happened on all its connections: name -> how often."""
+        """Counts of events on all its connections by name."""
         return self._native.counters
 
     async def connect(self) -> Session:
@@ -228,7 +223,7 @@ class Client:
 
         Raises:
             VeltixError: as :meth:`veltix_tx.Client.connect` errbacks with, once no further try will be made.
-            ConnectError: the same, of Twisted's; DNSLookupError for a name that has no address.
+            twisted.internet.error.ConnectError: the same; DNSLookupError for a name that has no address.
             SettingsError: the endpoint is none, a file for TLS cannot be used, or TLS is not installed.
             RuntimeError: no loop runs.
         """
@@ -261,17 +256,19 @@ class Client:
         finally:
             self._lease.end()
 
-    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> Awaitable[None]:
+    def send(
+        self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
+    ) -> Awaitable[None]:
         """Send a message at once; see :meth:`veltix_tx.Client.send`, which it raises as.
 
         Returns:
-            what can be awaited by who sends much: it waits until there is room for more.
+            an awaitable for senders of much, which waits until there is room for more. It need not be awaited.
         """
         return Room(self._native.send(message, content, request_id=request_id))
 
     async def send_and_wait(
-        self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None
-    ) -> Response:
+        self, message: MessageType[T, R] | Request[T, R], content: T | BytesLike = b"", *, timeout: float | None = None
+    ) -> Response[R]:
         """Send a request and return its reply; see :meth:`veltix_tx.Client.send_and_wait`. Cancelling gives the request up."""
         factory = self._native._factory
         session = None if factory is None else factory.session
@@ -279,11 +276,42 @@ class Client:
             return await wait(self._native.send_and_wait(message, content, timeout=timeout))
         return await ask(session, message, content, timeout)
 
+    async def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        returns: Any = Any,
+        **kwargs: object,
+    ) -> Any:
+        """Call a method of the server; see :meth:`veltix_tx.Client.call`. Cancelling cancels what serves it, too."""
+        return await self._invoke(method, args, kwargs, timeout, metadata, returns)
+
+    def service(self, service: type[T], *, prefix: str = "", timeout: float | None = None) -> T:
+        """Return an object whose methods call the server's, and are awaited; see :meth:`veltix_tx.Client.service`."""
+        return proxy(service, self._invoke, prefix, timeout)
+
+    async def methods(self, timeout: float | None = None) -> list[MethodInfo]:
+        """Return which methods the server serves; see :meth:`veltix_tx.Client.methods`."""
+        return await wait(self._native.methods(timeout))
+
+    async def reauthenticate(self, credentials: Token | Password | None = None, *, timeout: float | None = None) -> None:
+        """Present credentials on the open session anew; see :meth:`veltix_tx.Client.reauthenticate`, which it raises as.
+
+        Cancelling it gives up the wait: the server may have accepted them all the same.
+        """
+        await wait(self._native.reauthenticate(credentials, timeout=timeout))
+
     async def ping(self, timeout: float | None = None) -> float:
         """Return the round trip to the server in milliseconds."""
         return await wait(self._native.ping_server(timeout))
 
     ping_server = ping
+
+    async def _invoke(self, *request: Any) -> Any:
+        return await wait(self._native._invoke(*request))
 
     async def _begin(self, connect: Callable[[], Deferred[NativeSession]]) -> Session:
         self._lease.begin()

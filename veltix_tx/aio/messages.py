@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic
 from weakref import finalize
 
 from twisted.internet.defer import Deferred
@@ -16,7 +16,7 @@ from veltix_tx.limits import check_whole
 from veltix_tx.net.session.session import Session as NativeSession
 from veltix_tx.net.tasks import wait
 from veltix_tx.net.waiters import Waiters
-from veltix_tx.wire.messages import MessageType, Response
+from veltix_tx.wire.messages import MessageType, Response, T
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Messages"]
 
 
-class Messages(AsyncIterator[Response]):
+class Messages(AsyncIterator[Response[T]]):
     """Iterator over the messages of one type of a client's session; see :meth:`veltix_tx.aio.Client.messages`.
 
     It is the type's route, until the session ends, it is closed, or nobody refers to it any more.
@@ -38,15 +38,15 @@ class Messages(AsyncIterator[Response]):
         SettingsError: the type has a route already, or the size is not a whole number from 1.
     """
 
-    def __init__(self, client: NativeClient, message_type: MessageType, maxsize: int) -> None:
+    def __init__(self, client: NativeClient, message_type: MessageType[T, Any], maxsize: int) -> None:
         check_whole("maxsize", maxsize, 1)
-        self._queue = _Queue(client, message_type, maxsize)
+        self._queue: _Queue[T] = _Queue(client, message_type, maxsize)
         finalize(self, self._queue.close).atexit = False
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Response:
+    async def __anext__(self) -> Response[T]:
         return await self._queue.get()
 
     async def aclose(self) -> None:
@@ -54,11 +54,11 @@ class Messages(AsyncIterator[Response]):
         self._queue.close()
 
 
-class _Queue:
+class _Queue(Generic[T]):
     """Queue of an iterator, filled by a route, which does not refer to the iterator."""
 
-    def __init__(self, client: NativeClient, message_type: MessageType, maxsize: int) -> None:
-        self._messages: deque[Response] = deque()
+    def __init__(self, client: NativeClient, message_type: MessageType[T, Any], maxsize: int) -> None:
+        self._messages: deque[Response[T]] = deque()
         self._maxsize = maxsize
         self._client = client
         self._type = message_type
@@ -69,7 +69,7 @@ class _Queue:
         client.register_route(message_type, self._put, timeout=math.inf)
         client.when_connected().addCallback(_when_over).addErrback(self._fail).addCallback(lambda _: self._end())
 
-    async def get(self) -> Response:
+    async def get(self) -> Response[T]:
         """Return the next message; raise StopAsyncIteration after the last."""
         while not self._messages:
             if self._failure is not None:
@@ -88,7 +88,7 @@ class _Queue:
         self._messages.clear()
         self._end()
 
-    def _put(self, message: Response) -> Deferred[None] | None:
+    def _put(self, message: Response[T]) -> Deferred[None] | None:
         """Take a message; the Deferred of the last that there is room for holds back the session's later messages."""
         self._messages.append(message)
         self._filled.fire(None)

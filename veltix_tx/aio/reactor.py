@@ -11,9 +11,11 @@ from typing import Any
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from veltix_tx.app.service import RoutedService
 from veltix_tx.errors import SettingsError
+from veltix_tx.net.threads import IReactorThread
 
 __all__ = ["Lease", "LoopReactor"]
 
@@ -77,6 +79,7 @@ def _make(loop: AbstractEventLoop) -> LoopReactor:
     return reactor
 
 
+@implementer(IReactorThread)
 class LoopReactor(AsyncioSelectorReactor):
     """Twisted's reactor on a loop that is not its own: it neither runs nor stops it.
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
-from inspect import iscoroutinefunction
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -14,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 
 from veltix_tx.aio.reactor import Lease
+from veltix_tx.aio.service import Allow, Service, with_view
 from veltix_tx.aio.session import Session, ViewedApplication, view_of
 from veltix_tx.app.plugins import Plugin
-from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv
+from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv, ThreadAnswer
 from veltix_tx.interfaces import Events, IVeltixPlugin
-from veltix_tx.net.session.session import Session as NativeSession
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.authentication import Authenticate
 from veltix_tx.net.tasks import wait
@@ -26,21 +24,20 @@ from veltix_tx.net.transport.endpoints import ServerEndpoint
 from veltix_tx.server import BlockingServer
 from veltix_tx.server import Server as NativeServer
 from veltix_tx.settings import ServerChanges, ServerConfig, ServerSettings
-from veltix_tx.wire.messages import MessageRegistry, MessageType, Request, Response
+from veltix_tx.wire.messages import BytesLike, MessageRegistry, MessageType, R, Request, Response, T
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 __all__ = ["Server"]
 
-ServerHandler = Callable[[Session, Response], object]
-ServerThreadHandler = Callable[[Session, Response], Answer]
-H = TypeVar("H", bound=ServerHandler)
-HT = TypeVar("HT", bound=ServerThreadHandler)
+ServerHandler = Callable[[Session, Response[T]], Answer[R]]
+ServerThreadHandler = Callable[[Session, Response[T]], ThreadAnswer[R]]
+H = TypeVar("H", bound=Callable[[Session, Response], object])
 C = TypeVar("C", bound=Callable[[Session], object])
 
 
-class Server:
+class Server(Service):
     """A Veltix server on the running asyncio loop: :class:`veltix_tx.Server`, with methods that are awaited.
 
     It can be made, and its handlers registered, before a loop runs. ``async with server:`` listens and, at the end, stops.
@@ -61,6 +58,8 @@ class Server:
     Raises:
         SettingsError: a setting cannot be; the message names it and what it must be.
     """
+
+    _native: NativeServer
 
     def __init__(
         self,
@@ -84,10 +83,8 @@ class Server:
             authenticate=authenticate,
             **settings,
         )
+        super().__init__(self._native)
         self._lease = Lease(self._native)
-
-    def __repr__(self) -> str:
-        return repr(self._native)
 
     async def __aenter__(self) -> Self:
         await self.listen()
@@ -105,29 +102,56 @@ class Server:
         """The settings, as :meth:`configure` left them."""
         return self._native.config
 
+    def set_authenticate(self, authenticate: Authenticate) -> None:
+        """Make a function, or a coroutine function, decide who is let in; see :meth:`veltix_tx.Server.set_authenticate`."""
+        self._native.set_authenticate(authenticate)
+
+    @property
+    def authenticates(self) -> bool:
+        """True if it has a function that decides who is let in."""
+        return self._native.authenticates
+
     def configure(self, config: ServerConfig | None = None, **settings: Unpack[ServerChanges]) -> None:
         """Change settings before listening; see :meth:`veltix_tx.Server.configure`."""
         self._native.configure(config, **settings)
 
     @overload
     def route(
-        self, message_type: MessageType, *, concurrent: bool = ..., thread: Literal[False] = ..., timeout: float | None = ...
-    ) -> Callable[[H], H]: ...
+        self,
+        message_type: MessageType[T, R],
+        *,
+        concurrent: bool = ...,
+        thread: Literal[False] = ...,
+        timeout: float | None = ...,
+        allow: Allow | None = ...,
+    ) -> Callable[[ServerHandler[T, R]], Callable[[Session, Response[T]], Any]]: ...
     @overload
     def route(
-        self, message_type: MessageType, *, concurrent: bool = ..., thread: bool, timeout: float | None = ...
-    ) -> Callable[[HT], HT]: ...
+        self,
+        message_type: MessageType[T, R],
+        *,
+        concurrent: bool = ...,
+        thread: bool,
+        timeout: float | None = ...,
+        allow: Allow | None = ...,
+    ) -> Callable[[ServerThreadHandler[T, R]], Callable[[Session, Response[T]], Any]]: ...
     def route(
-        self, message_type: MessageType, *, concurrent: bool = False, thread: bool = False, timeout: float | None = None
+        self,
+        message_type: MessageType,
+        *,
+        concurrent: bool = False,
+        thread: bool = False,
+        timeout: float | None = None,
+        allow: Allow | None = None,
     ) -> Callable[..., Any]:
         """Return a decorator: its function handles one type of message, and is called ``handler(client, message)``.
 
         It is a coroutine function or a plain one; for all else see :meth:`veltix_tx.Server.route`.
         """
-        register = self._native.route(message_type, concurrent=concurrent, thread=thread, timeout=timeout)
+        self._native.router.check_type(message_type)
 
-        def route(handler: H) -> H:
-            register(_with_view(handler, thread))
+        def route(handler: ServerHandler) -> ServerHandler:
+            self.register_route(message_type, handler, concurrent=concurrent, thread=thread, timeout=timeout, allow=allow)
             return handler
 
         return route
@@ -135,22 +159,24 @@ class Server:
     @overload
     def register_route(
         self,
-        message_type: MessageType,
-        handler: ServerHandler,
+        message_type: MessageType[T, R],
+        handler: ServerHandler[T, R],
         *,
         concurrent: bool = ...,
         thread: Literal[False] = ...,
         timeout: float | None = ...,
+        allow: Allow | None = ...,
     ) -> None: ...
     @overload
     def register_route(
         self,
-        message_type: MessageType,
-        handler: ServerThreadHandler,
+        message_type: MessageType[T, R],
+        handler: ServerThreadHandler[T, R],
         *,
         concurrent: bool = ...,
         thread: bool,
         timeout: float | None = ...,
+        allow: Allow | None = ...,
     ) -> None: ...
     def register_route(
         self,
@@ -160,14 +186,11 @@ class Server:
         concurrent: bool = False,
         thread: bool = False,
         timeout: float | None = None,
+        allow: Allow | None = None,
     ) -> None:
-        """Let a function handle one type of message; see :meth:`route`."""
-        viewed = _with_view(handler, thread)
-        self._native.register_route(message_type, viewed, concurrent=concurrent, thread=thread, timeout=timeout)
-
-    def unregister_route(self, message_type: MessageType) -> bool:
-        """Take a route back; return whether there was one."""
-        return self._native.unregister_route(message_type)
+        """Register a function that handles one type of message; see :meth:`route`."""
+        viewed, allowed = with_view(handler, coroutine=not thread), with_view(allow, coroutine=False)
+        self._native.register_route(message_type, viewed, concurrent=concurrent, thread=thread, timeout=timeout, allow=allowed)
 
     @overload
     def set_callback(self, event: OnRecv) -> Callable[[H], H]: ...
@@ -182,7 +205,7 @@ class Server:
         register = self._native._callback(event)
 
         def set_callback(callback: Callable[..., object]) -> Callable[..., object]:
-            register(_with_view(callback))
+            register(with_view(callback))
             return callback
 
         return set_callback if callback is None else set_callback(callback)
@@ -193,15 +216,6 @@ class Server:
         """Add a plugin, which is given sessions of :class:`veltix_tx.Session`; see :meth:`veltix_tx.Server.register_plugin`."""
         return self._native.register_plugin(plugin, grant=grant)
 
-    def attach(self, message_type: MessageType, plugin: IVeltixPlugin | Plugin | str) -> None:
-        """Let a registered plugin handle one more type."""
-        self._native.attach(message_type, plugin)
-
-    @property
-    def plugins(self) -> list[IVeltixPlugin]:
-        """The plugins, in the order of their registration."""
-        return self._native.plugins
-
     @property
     def clients(self) -> list[Session]:
         """The sessions whose handshake is complete and ``on_connect`` done, and that are open."""
@@ -209,17 +223,17 @@ class Server:
 
     @property
     def blocking(self) -> BlockingServer:
-        """The server for other threads than the loop's: its methods block and return plain values."""
+        """The server's methods for other threads than the loop's, where they block and return plain values."""
         return self._native.blocking
 
     @property
     def counters(self) -> Counter[str]:
-        """What has happened since it began to listen: name -> how often."""
+        """Counts of events since it began to listen by name."""
         return self._native.counters
 
-    def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = ()) -> list[Session]:
-        """Return the clients with all of some tags and any of some others."""
-        return list(map(view_of, self._native.select(all_of, any_of)))
+    def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = (), *, identity: object = None) -> list[Session]:
+        """Return the clients with some tags and an identity; see :meth:`Hub.select <veltix_tx.app.hub.Hub.select>`."""
+        return list(map(view_of, self._native.select(all_of, any_of, identity=identity)))
 
     def get_clients_by_tag(self, tag: str, value: object = None) -> list[Session]:
         """Return the clients that have a tag, with this value unless it is None."""
@@ -227,8 +241,8 @@ class Server:
 
     def broadcast(
         self,
-        message: MessageType | Request,
-        content: object = b"",
+        message: MessageType[T, Any] | Request[T, Any],
+        content: T | BytesLike = b"",
         *,
         to: Iterable[Session] | None = None,
         exclude: Iterable[Session] = (),
@@ -244,7 +258,7 @@ class Server:
 
     @property
     def addresses(self) -> list[IAddress]:
-        """Where it listens now."""
+        """Addresses it listens on now."""
         return self._native.addresses
 
     @property
@@ -260,7 +274,7 @@ class Server:
         """Begin to listen.
 
         Raises:
-            CannotListenError: a port cannot be had; none is left open. It is Twisted's.
+            CannotListenError: a port cannot be had; none is left open.
             SettingsError: an endpoint is none, a file for TLS cannot be used, or the server listens already.
             RuntimeError: no loop runs.
         """
@@ -296,18 +310,6 @@ class Server:
     def abort(self) -> None:
         """Cut off at once what a stop that is under way still waits for."""
         self._native.abort()
-
-
-def _with_view(handler: Callable[..., Any], thread: bool = False) -> Callable[..., Any]:
-    """Return a handler that gets a session and calls another one with the session's view."""
-    if not callable(handler) or (thread and iscoroutinefunction(handler)):
-        return handler  # which is refused
-
-    @wraps(handler)
-    def call(session: NativeSession, *message: Response) -> Any:
-        return handler(view_of(session), *message)
-
-    return call
 
 
 def _natives(sessions: Any) -> Any:

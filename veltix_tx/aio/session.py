@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError, Future, get_running_loop
-from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from veltix_tx.errors import SessionClosed
 from veltix_tx.interfaces import IVeltixApplication
+from veltix_tx.net.session.calls import proxy
 from veltix_tx.net.session.reply_waiters import Reply
 from veltix_tx.net.session.serial_requests import SerialRequests
 from veltix_tx.net.session.session import BlockingSession
@@ -21,8 +22,9 @@ from veltix_tx.net.session.tags import Tags
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.handlers import IHandlerTable
 from veltix_tx.net.tasks import wait
-from veltix_tx.wire.messages import PROCESS_TYPES, MessageType, Request, Response, parts_of
+from veltix_tx.wire.messages import PROCESS_TYPES, BytesLike, MessageType, R, Request, Response, T, parts_of
 from veltix_tx.wire.peer import Peer
+from veltix_tx.wire.rpc import MethodInfo
 
 __all__ = ["Room", "Session", "ViewedApplication", "ask", "view_of"]
 
@@ -76,11 +78,15 @@ class _FutureReply(Reply):
 
 
 async def ask(
-    native: NativeSession, message: MessageType | Request, content: object, timeout: float | None, request_id: int | None = None
-) -> Response:
+    native: NativeSession,
+    message: MessageType[T, R] | Request[T, R],
+    content: T | BytesLike,
+    timeout: float | None,
+    request_id: int | None = None,
+) -> Response[R]:
     """Send a request on a session and return its reply."""
     if type(message) is not MessageType:
-        message, content, _ = parts_of(message, content)
+        message, content, _ = parts_of(message, content)  # type: ignore[assignment]
     requests = native._start_requests() if native._requests is None else native._requests
     if isinstance(requests, SerialRequests):  # whose Deferreds are its own
         return await wait(native.send_and_wait(message, content, timeout=timeout))
@@ -118,18 +124,23 @@ class Session:
         return repr(self._native)
 
     @property
+    def id(self) -> str:
+        """Id of the connection, which every line of the log about it has."""
+        return self._native.id
+
+    @property
     def peer(self) -> Peer:
         """The other side as the handshake made it known."""
         return self._native.peer
 
     @property
     def identity(self) -> object:
-        """What ``authenticate`` returned for the peer."""
+        """Identity that ``authenticate`` returned for the peer."""
         return self._native.identity
 
     @property
     def closed(self) -> SessionClosed | None:
-        """Why nothing can be sent any more; None while the session is open."""
+        """Reason for which nothing can be sent any more; None while the session is open."""
         return self._native.closed
 
     @property
@@ -184,29 +195,57 @@ class Session:
 
     @property
     def blocking(self) -> BlockingSession:
-        """The session for other threads than the loop's: its methods block and return plain values."""
+        """The session's methods for other threads than the loop's, where they block and return plain values."""
         return self._native.blocking
 
-    def send(self, message: MessageType | Request, content: object = b"", *, request_id: int | None = None) -> Awaitable[None]:
+    def send(
+        self, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b"", *, request_id: int | None = None
+    ) -> Awaitable[None]:
         """Send a message at once; see :meth:`veltix_tx.Session.send`, which it raises as.
 
         Returns:
-            what can be awaited by who sends much: it waits until there is room for more.
+            an awaitable for senders of much, which waits until there is room for more. It need not be awaited.
         """
         return Room(self._native.send(message, content, request_id=request_id))
 
     async def send_and_wait(
-        self, message: MessageType | Request, content: object = b"", *, timeout: float | None = None, request_id: int | None = None
-    ) -> Response:
+        self,
+        message: MessageType[T, R] | Request[T, R],
+        content: T | BytesLike = b"",
+        *,
+        timeout: float | None = None,
+        request_id: int | None = None,
+    ) -> Response[R]:
         """Send a request and return its reply; see :meth:`veltix_tx.Session.send_and_wait`. Cancelling gives the request up."""
         return await ask(self._native, message, content, timeout, request_id)
+
+    async def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        returns: Any = Any,
+        **kwargs: object,
+    ) -> Any:
+        """Call a method of the peer; see :meth:`veltix_tx.Session.call`. Cancelling cancels what serves it, too."""
+        return await self._invoke(method, args, kwargs, timeout, metadata, returns)
+
+    def service(self, service: type[T], *, prefix: str = "", timeout: float | None = None) -> T:
+        """Return an object whose methods call the peer's, and are awaited; see :meth:`veltix_tx.Session.service`."""
+        return proxy(service, self._invoke, prefix, timeout)
+
+    async def methods(self, timeout: float | None = None) -> list[MethodInfo]:
+        """Return which methods the peer serves; see :meth:`veltix_tx.Session.methods`."""
+        return await wait(self._native.methods(timeout))
 
     async def ping(self, timeout: float | None = None) -> float:
         """Return the round trip to the peer in milliseconds; see :meth:`veltix_tx.Session.ping`."""
         return await wait(self._native.ping(timeout))
 
     def can_send(self, size: int) -> bool:
-        """Whether a message of so many bytes, header included, would be taken and not raise QueueFull."""
+        """Return True if a message of so many bytes, header included, would be taken and not raise QueueFull."""
         return self._native.can_send(size)
 
     async def when_writable(self) -> None:
@@ -237,7 +276,7 @@ class Session:
 
     @property
     def tags(self) -> Tags:
-        """What the application notes about it."""
+        """Notes of the application about it."""
         return self._native.tags
 
     def add_tag(self, name: str, value: object = None) -> bool:
@@ -245,15 +284,15 @@ class Session:
         return self._native.add_tag(name, value)
 
     def has_tag(self, name: str) -> bool:
-        """Whether a tag is set."""
+        """Return True if a tag is set."""
         return self._native.has_tag(name)
 
     def has_all_tags(self, names: Iterable[str]) -> bool:
-        """Whether all of these tags are set; True for none."""
+        """Return True if all of these tags are set, as for none."""
         return self._native.has_all_tags(names)
 
     def has_any_tags(self, names: Iterable[str]) -> bool:
-        """Whether any of these tags is set; False for none."""
+        """Return True if any of these tags is set."""
         return self._native.has_any_tags(names)
 
     def get_tag(self, name: str) -> object:
@@ -267,6 +306,9 @@ class Session:
     def clear_tags(self) -> None:
         """Take every tag away."""
         self._native.clear_tags()
+
+    async def _invoke(self, *request: Any) -> Any:
+        return await wait(self._native._invoke(*request))
 
 
 def view_of(native: NativeSession) -> Session:

@@ -53,6 +53,15 @@ class CallContext:
     timeout: float | None
     metadata: Mapping[str, str]
 
+    @classmethod
+    def of(cls, session: Session, call: Call) -> CallContext:
+        """Return the facts about a call."""
+        return cls(session, call.method, None if call.timeout_ms is None else call.timeout_ms / 1000, call.metadata)
+
+
+Provider = Callable[[Session, Call], object]
+"""Returns what a parameter gets that is not the caller's to give."""
+
 
 class Methods:
     """Methods that one server or client serves.
@@ -63,7 +72,12 @@ class Methods:
 
     def __init__(self, workers: Callable[[], Workers] | None = None) -> None:
         self._workers = workers
-        self._methods = {DISCOVER: _Method(DISCOVER, self._describe, concurrent=False, workers=None, timeout=None)}
+        self._providers: dict[type, Provider] = {Session: lambda session, call: session, CallContext: CallContext.of}
+        self._methods = {DISCOVER: _Method(DISCOVER, self._describe, {}, concurrent=False, workers=None, timeout=None)}
+
+    def provide(self, kind: type, provider: Provider) -> None:
+        """Give parameters of methods registered from now on that are annotated with a class what a function returns."""
+        self._providers[kind] = provider
 
     def register(
         self,
@@ -75,7 +89,7 @@ class Methods:
         timeout: float | None = None,
         allow: Allow | None = None,
     ) -> None:
-        """Register a function as a method; see :meth:`RoutedService.register_rpc`."""
+        """Register a function as a method; see :meth:`Server.register_rpc <veltix_tx.Server.register_rpc>`."""
         if not callable(function):
             raise SettingsError("rpc", function, "a function")
         method = function.__name__ if name is None else name
@@ -89,7 +103,8 @@ class Methods:
             raise SettingsError("thread", True, "False for a coroutine function, and where there are no workers")
         check_allow(allow)
         workers = self._workers if thread else None
-        self._methods[method] = _Method(method, function, concurrent=concurrent, workers=workers, timeout=timeout, allow=allow)
+        terms: dict[str, Any] = {"concurrent": concurrent, "workers": workers, "timeout": timeout, "allow": allow}
+        self._methods[method] = _Method(method, function, self._providers, **terms)
 
     def unregister(self, name: str) -> bool:
         """Serve a method no more; return whether there was one."""
@@ -154,24 +169,22 @@ class _Parameter:
 
     Attributes:
         name: its name.
-        hint: its type; a Session or a CallContext is not the caller's to give.
+        hint: its type.
         default: its default, :data:`_NO_DEFAULT` for none.
         keyword_only: True if it takes no positional argument.
+        provider: returns what it gets; None where that is the caller's to give.
     """
 
     name: str
     hint: Any
     default: object
     keyword_only: bool
+    provider: Provider | None
 
     @property
     def has_default(self) -> bool:
         """True if it need not be given."""
         return self.default is not _NO_DEFAULT
-
-    def gets(self, kind: type) -> bool:
-        """True if it is annotated with a class or one derived from it."""
-        return isinstance(self.hint, type) and issubclass(self.hint, kind)
 
 
 class _Method:
@@ -180,6 +193,7 @@ class _Method:
     Args:
         name: its name.
         function: what serves it.
+        providers: class -> what gives parameters that are annotated with it, or with one derived from it, their values.
         concurrent: whether other messages go ahead while it is not done.
         workers: of a function that runs in a thread, else None.
         timeout: seconds it may take, None for ``timeouts.handler``.
@@ -190,6 +204,7 @@ class _Method:
         self,
         name: str,
         function: Callable[..., object],
+        providers: Mapping[type, Provider],
         *,
         concurrent: bool,
         workers: Callable[[], Workers] | None,
@@ -203,8 +218,8 @@ class _Method:
         self.allow = allow
         self._function = function
         self._workers = workers
-        self._parameters = _parameters(function)
-        self._given = given = [each for each in self._parameters if not (each.gets(Session) or each.gets(CallContext))]
+        self._parameters = _parameters(function, providers)
+        self._given = given = [each for each in self._parameters if each.provider is None]
         positional = [each for each in given if not each.keyword_only]
         self._positional = [each.name for each in positional]
         self._only_positional = len(positional) == len(given)
@@ -227,11 +242,8 @@ class _Method:
         args: list[object] = []
         kwargs: dict[str, object] = {}
         for parameter in self._parameters:
-            if parameter.gets(Session):
-                value: object = session
-            elif parameter.gets(CallContext):
-                timeout = None if call.timeout_ms is None else call.timeout_ms / 1000
-                value = CallContext(session, call.method, timeout, call.metadata)
+            if parameter.provider is not None:
+                value: object = parameter.provider(session, call)
             else:
                 value = getattr(values, parameter.name)
                 if value is msgspec.UNSET:
@@ -285,14 +297,16 @@ class _Method:
         return path.removeprefix(".")
 
 
-def _parameters(function: Callable[..., object]) -> list[_Parameter]:
+def _parameters(function: Callable[..., object], providers: Mapping[type, Provider]) -> list[_Parameter]:
     hints = hints_of(function)
     found = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise SettingsError("rpc", str(parameter), "a function whose parameters each have a name, without *args and **kwargs")
         hint = hints.get(parameter.name, Any)
-        found.append(_Parameter(parameter.name, hint, parameter.default, parameter.kind is parameter.KEYWORD_ONLY))
+        kinds = [kind for kind in providers if isinstance(hint, type) and issubclass(hint, kind)]
+        provider = providers[kinds[0]] if kinds else None
+        found.append(_Parameter(parameter.name, hint, parameter.default, parameter.kind is parameter.KEYWORD_ONLY, provider))
     return found
 
 

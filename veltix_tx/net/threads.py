@@ -52,7 +52,7 @@ _BEGIN_ELSEWHERE = 5.0
 
 
 class IReactorThread(Interface):
-    """A test's clock that knows the thread it is moved in."""
+    """A reactor that knows the thread it runs in, or a test's clock that knows the one it is moved in."""
 
     io_thread: int = Attribute("""The thread's identifier.""")
 
@@ -97,7 +97,7 @@ def _thread_of(reactor: Any, otherwise: int) -> int:
     """Return the thread that runs a reactor, which Twisted does not tell: the one whose stack shows it.
 
     Args:
-        reactor: a running reactor, or a test's clock, which may provide IReactorThread.
+        reactor: a running reactor, or a test's clock; it may provide IReactorThread.
         otherwise: the thread of a reactor that no stack shows, because a loop of the user's runs it.
     """
     own = get_ident()

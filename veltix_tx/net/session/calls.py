@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
@@ -116,7 +116,7 @@ def _decoder(returns: Any) -> Callable[[bytes], Any]:
     return content_codec(returns, "msgpack").decode
 
 
-def proxy(service: type[T], invoke: Callable[..., Deferred[Any]], prefix: str, timeout: float | None) -> T:
+def proxy(service: type[T], invoke: Callable[..., Awaitable[Any]], prefix: str, timeout: float | None) -> T:
     """Return an object whose methods call those of the same name on the other side.
 
     Args:
@@ -129,8 +129,8 @@ def proxy(service: type[T], invoke: Callable[..., Deferred[Any]], prefix: str, t
         SettingsError: an annotation of what a method returns cannot be looked up.
     """
 
-    def stub(method: str, returns: Any) -> Callable[..., Deferred[Any]]:
-        def call_remote(*args: object, **kwargs: object) -> Deferred[Any]:
+    def stub(method: str, returns: Any) -> Callable[..., Awaitable[Any]]:
+        def call_remote(*args: object, **kwargs: object) -> Awaitable[Any]:
             return invoke(method, args, kwargs, timeout, None, returns)
 
         return call_remote
