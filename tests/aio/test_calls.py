@@ -9,11 +9,10 @@ import msgspec
 import pytest
 
 import veltix_tx
+from tests.support.aio.ends import CHAT, OTHER, TYPES, Run
 from veltix_tx import TEXT, InvalidArguments, Lines, MethodNotFound, RemoteError, Response, SettingsError, Token
 from veltix_tx.aio import CallContext, Client, Server, Session
 from veltix_tx.testing import MemoryNetwork
-
-from .ends import CHAT, OTHER, TYPES, Run
 
 
 class Sums(Protocol):
