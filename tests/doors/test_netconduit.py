@@ -282,7 +282,8 @@ def test_authenticate_judges_where_there_is_no_password(pair: Pair, verdict: str
     server = pair.server(wire=Netconduit(), authenticate=authenticate)
     real = pair.network.dial()
     real.send(LOGIN)
-    assert (asked[0].password_hash, asked[0].name, asked[0].version) == (HASH, "real", "9")
+    presented = asked[0].presented
+    assert (presented.password_hash, presented.name, presented.version) == (HASH, "real", "9")
     assert HASH not in repr(asked)
     assert not real.received
     judged.callback(verdict)
@@ -370,7 +371,7 @@ async def test_the_server_says_who_can_get_in(wire: Any, loopback: Any, log_even
     server = loopback.made_server(wire=wire, host="0.0.0.0")
     server.startService()
     lines = said(log_events)
-    assert any("anyone who sees what passes" in line and "no TLS" in line for line in lines) is (wire != "auto")
+    assert any("can read credentials and messages" in line and "no TLS" in line for line in lines) is (wire != "auto")
     assert any("neither TLS nor authentication" in line for line in lines) is (wire == "auto")
 
 

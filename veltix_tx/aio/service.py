@@ -9,7 +9,7 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from veltix_tx.aio.session import Session, view_of
-from veltix_tx.app.rpc import CallContext as NativeContext
+from veltix_tx.app.rpc import context_of
 from veltix_tx.app.service import RoutedService
 from veltix_tx.interfaces import IVeltixPlugin
 from veltix_tx.net.session.session import Session as NativeSession
@@ -136,7 +136,7 @@ class Service:
 
 
 def _context(session: NativeSession, call: Call) -> CallContext:
-    known = NativeContext.of(session, call)
+    known = context_of(session, call)
     return CallContext(view_of(session), known.method, known.timeout, known.metadata)
 
 

@@ -29,7 +29,7 @@ from veltix_tx.wire.error_codes import CANCELLED, MALFORMED_CALL
 from veltix_tx.wire.messages import RESULT, Request, Response
 from veltix_tx.wire.rpc import DISCOVER, EMPTY_ARRAY, EMPTY_MAP, MAX_METHOD_SIZE, RESERVED, Call, MethodInfo, RpcCodec
 
-__all__ = ["CallContext", "Methods"]
+__all__ = ["CallContext", "Methods", "context_of"]
 
 _NO_DEFAULT = inspect.Parameter.empty
 
@@ -53,10 +53,10 @@ class CallContext:
     timeout: float | None
     metadata: Mapping[str, str]
 
-    @classmethod
-    def of(cls, session: Session, call: Call) -> CallContext:
-        """Return the facts about a call."""
-        return cls(session, call.method, None if call.timeout_ms is None else call.timeout_ms / 1000, call.metadata)
+
+def context_of(session: Session, call: Call) -> CallContext:
+    """Return the facts about a call."""
+    return CallContext(session, call.method, None if call.timeout_ms is None else call.timeout_ms / 1000, call.metadata)
 
 
 Provider = Callable[[Session, Call], object]
@@ -72,7 +72,7 @@ class Methods:
 
     def __init__(self, workers: Callable[[], Workers] | None = None) -> None:
         self._workers = workers
-        self._providers: dict[type, Provider] = {Session: lambda session, call: session, CallContext: CallContext.of}
+        self._providers: dict[type, Provider] = {Session: lambda session, call: session, CallContext: context_of}
         self._methods = {DISCOVER: _Method(DISCOVER, self._describe, {}, concurrent=False, workers=None, timeout=None)}
 
     def provide(self, kind: type, provider: Provider) -> None:

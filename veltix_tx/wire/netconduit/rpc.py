@@ -17,6 +17,7 @@ from veltix_tx.errors import ERROR_CODE, InvalidContent, MalformedFrame
 from veltix_tx.wire.contents import pack
 from veltix_tx.wire.error_codes import (
     CANCELLED,
+    FORBIDDEN,
     HANDLER_FAILED,
     INVALID_ARGUMENTS,
     INVALID_CONTENT,
@@ -37,12 +38,13 @@ NUMBERS = {
     CANCELLED: 1003,
     INVALID_ARGUMENTS: 2000,
     INVALID_CONTENT: 2000,
+    FORBIDDEN: 3003,
     METHOD_NOT_FOUND: 4000,
     MALFORMED_CALL: 4001,
 }
 """Codes of failures -> netconduit's numbers for them."""
 
-CODES = {1001: HANDLER_FAILED, 1003: CANCELLED, 4000: METHOD_NOT_FOUND}
+CODES = {1001: HANDLER_FAILED, 1003: CANCELLED, 3003: FORBIDDEN, 4000: METHOD_NOT_FOUND}
 CODES |= dict.fromkeys((2000, 2001, 2002, 2003, 4001), INVALID_ARGUMENTS)
 """netconduit's numbers -> codes; another number N is the code ``netconduit_N``."""
 
