@@ -185,7 +185,7 @@ class MemoryNetwork:
             pass
 
     def _carry(self) -> bool:
-        """Let what is due happen, and carry what has been sent; return True if there was anything."""
+        """Run what is due, and carry what has been sent; return True if there was anything."""
         self.clock.advance(0)
         return sum(link.carry() for link in list(self._links)) > 0  # each of them
 
@@ -217,7 +217,7 @@ class MemoryNetwork:
         return result  # type: ignore[no-any-return]
 
     def _advancing(self, seconds: float) -> Iterator[None]:
-        """Let time pass, in steps from one call that is due to the next."""
+        """Move the clock on, in steps from one call that is due to the next."""
         self.pump()
         end = self.clock.seconds() + seconds
         step = -inf

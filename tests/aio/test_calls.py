@@ -7,10 +7,15 @@ from typing import Any, Protocol
 
 import msgspec
 import pytest
+from twisted.logger import LogLevel
 
 import veltix_tx
+<<<<<<< HEAD
 from tests.support.aio.ends import CHAT, OTHER, TYPES, Run
 from veltix_tx import TEXT, InvalidArguments, Lines, MethodNotFound, RemoteError, Response, SettingsError, Token
+=======
+from veltix_tx import TEXT, InvalidArguments, Lines, MethodNotFound, RemoteError, Response, RpcTimeout, SettingsError, Token
+>>>>>>> rpc
 from veltix_tx.aio import CallContext, Client, Server, Session
 from veltix_tx.testing import MemoryNetwork
 
@@ -24,7 +29,7 @@ class Point(msgspec.Struct):
 
 
 def test_calls_are_awaited_both_ways(run: Run) -> None:
-    """A method may await asyncio's things and call the caller back; errors are those of calls elsewhere."""
+    """A method may await asyncio's things, return a future and call the caller back; errors are those of calls elsewhere."""
     server, client = Server(types=TYPES), Client(types=TYPES)
 
     @server.rpc
@@ -45,7 +50,7 @@ def test_calls_are_awaited_both_ways(run: Run) -> None:
             assert await client.service(Sums).add(3) == 6  # type: ignore[type-abstract]
             assert await server.clients[0].service(Sums, prefix="").add(1) == 0  # type: ignore[type-abstract]
 
-    client.register_rpc(lambda a: 0, "add")
+    client.register_rpc(lambda a: asyncio.ensure_future(asyncio.sleep(0, 0)), "add")
     run(main())
 
 
@@ -110,8 +115,8 @@ def test_a_parameter_gets_the_session_of_its_annotation(run: Run) -> None:
     run(main())
 
 
-def test_cancelling_a_call_cancels_the_task_that_serves_it(run: Run) -> None:
-    """As does its deadline; the method sees asyncio's CancelledError where it waits."""
+def test_a_call_given_up_cancels_the_task_that_serves_it(run: Run, log_events: Any) -> None:
+    """Cancelled or out of time: the method sees asyncio's CancelledError where it waits, and the log hears nothing."""
     server, client = Server(types=TYPES), Client(types=TYPES)
     begun, ended = asyncio.Queue[str](), asyncio.Queue[str]()
 
@@ -134,6 +139,14 @@ def test_cancelling_a_call_cancels_the_task_that_serves_it(run: Run) -> None:
             assert await ended.get() == "rest"
             with pytest.raises(asyncio.CancelledError):
                 await call
+            call = asyncio.ensure_future(client.call("rest", timeout=5))
+            await begun.get()
+            network.advance(5)
+            assert await ended.get() == "rest"
+            with pytest.raises(RpcTimeout):
+                await call
+            await client.ping()
+        assert [event for event in log_events if event.get("log_level") in (LogLevel.warn, LogLevel.error, LogLevel.critical)] == []
 
     run(main())
 

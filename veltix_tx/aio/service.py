@@ -1,4 +1,4 @@
-"""Base of both doors for asyncio: what a server and a client have alike."""
+"""Base of both doors for asyncio: their methods by name, and the members they have in common."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class CallContext:
 
 
 class Service:
-    """What a server and a client have alike.
+    """Members that a server and a client have in common.
 
     Args:
-        native: the server or client of Twisted's.
+        native: the :mod:`veltix_tx` server or client behind it.
     """
 
     _native: RoutedService

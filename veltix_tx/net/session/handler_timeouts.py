@@ -10,7 +10,9 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from veltix_tx.errors import RpcError
 from veltix_tx.net.clock import ROUNDING, Clocks, SweepTimer, Timers
+from veltix_tx.wire.error_codes import CANCELLED
 
 __all__ = ["HandlerTimeout", "HandlerTimeouts", "TimeLimited"]
 
@@ -136,7 +138,7 @@ class HandlerTimeouts:
         if handler.cancelling:
             handler.cancel_failure = result if isinstance(result, Failure) else None
         elif handler.settled:
-            if not (isinstance(result, Failure) and result.check(CancelledError)):  # which a task has a turn later
+            if not _is_cancellation(result):  # which a task has a turn later
                 self._late(result)
         else:
             handler.settled = True
@@ -195,3 +197,10 @@ class HandlerTimeouts:
         except BaseException:  # the canceller is the user's
             handler.cancel_failure = Failure()
         handler.cancelling = False
+
+
+def _is_cancellation(result: object) -> bool:
+    """Return True for the failure of what was cancelled, as it is or in words for a caller."""
+    if not isinstance(result, Failure):
+        return False
+    return bool(result.check(CancelledError)) or (isinstance(result.value, RpcError) and result.value.code == CANCELLED)
