@@ -10,12 +10,8 @@ import pytest
 from twisted.logger import LogLevel
 
 import veltix_tx
-<<<<<<< HEAD
 from tests.support.aio.ends import CHAT, OTHER, TYPES, Run
-from veltix_tx import TEXT, InvalidArguments, Lines, MethodNotFound, RemoteError, Response, SettingsError, Token
-=======
 from veltix_tx import TEXT, InvalidArguments, Lines, MethodNotFound, RemoteError, Response, RpcTimeout, SettingsError, Token
->>>>>>> rpc
 from veltix_tx.aio import CallContext, Client, Server, Session
 from veltix_tx.testing import MemoryNetwork
 
