@@ -79,7 +79,7 @@ class Limits:
 
     hello_size: int = 256
     json_hello_size: int = 4096
-    values: int = 262_144
+    values: int = 65_536
     protocol_errors: int = 32
     inflight: int = 1024
     pending: int = 65536

@@ -627,3 +627,39 @@ def test_many_calls_at_once_are_bounded() -> None:
         waiting.pop(0).callback(None)
         shop.network.pump()
     shop.network.stop()
+
+
+# What an attacker tried.
+
+
+@pytest.mark.parametrize("size", [20, 100, 100_000])
+def test_long_arguments_of_any_type_reach_the_function(shop: Shop, size: int) -> None:
+    """What a parameter may be does not say how long it may be: by position, by name and mixed."""
+
+    @shop.server.rpc
+    def measure(what: Any, more: list[Any] | None = None, *, last: dict[str, Any] | None = None) -> list[int]:
+        return [len(each or ()) for each in (what, more, last)]
+
+    shop.open()
+    assert shop.called("measure", "x" * size) == [size, 0, 0]
+    assert shop.called("measure", what=[1] * size) == [size, 0, 0]
+    assert shop.called("measure", "x", [[]] * min(size, 1000), last={"a": "x" * size}) == [1, min(size, 1000), 1]
+
+
+def test_a_method_is_described_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Schemas are made for the first who asks, not for each: many who ask cost next to nothing."""
+    shop.server.rpc(price)
+    shop.open()
+    found = shop.result(shop.client.methods())
+    monkeypatch.setattr("veltix_tx.app.rpc._schema", lambda kind: pytest.fail("made again"))
+    assert shop.result(shop.client.methods()) == found
+
+
+def test_what_a_caller_may_not_call_is_not_told(shop: Shop) -> None:
+    """Methods whose allow says no are not among those that can be discovered."""
+    shop.server.rpc(price)
+    shop.server.rpc("secret", allow=lambda session: session.identity == "ann")(price)
+    shop.open()
+    assert [each.name for each in shop.result(shop.client.methods())] == ["price"]
+    shop.server.clients[0].identity = "ann"
+    assert [each.name for each in shop.result(shop.client.methods())] == ["price", "secret"]

@@ -293,6 +293,26 @@ def test_a_client_renews_its_identity(network: MemoryNetwork) -> None:
     assert server.counters["closed_identity_expired"] == 1
 
 
+def test_what_waits_when_an_identity_expires_is_not_handled(network: MemoryNetwork) -> None:
+    """Messages behind a handler that is not done are dropped with the identity that sent them."""
+    handled: list[bytes] = []
+    server = Server(types=TYPES, authenticate=lambda credentials: Leased("ann", network.clocks.calendar() + 10))
+
+    @server.route(CHAT)
+    def on_chat(session: Any, message: Any) -> Any:
+        handled.append(message.content)
+        return Deferred()
+
+    client = a_client(Token("any"))
+    network.serve(server)
+    network.connect(client)
+    for number in range(5):
+        client.send(CHAT, b"%d" % number)
+    network.advance(30)
+    assert server.counters["closed_identity_expired"] == 1
+    assert handled == [b"0"]
+
+
 def test_given_credentials_are_those_of_later_connections(network: MemoryNetwork) -> None:
     """Credentials that were accepted take the place of the old ones; refused ones do not."""
     presented: list[str | None] = []

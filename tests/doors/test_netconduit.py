@@ -299,6 +299,22 @@ def test_authenticate_judges_where_there_is_no_password(pair: Pair, verdict: str
         assert [session.identity for session in server.clients] == ["ann"]
 
 
+@pytest.mark.parametrize("verdict", ["ann", None])
+def test_a_password_is_not_enough_where_authenticate_judges(pair: Pair, verdict: str | None) -> None:
+    """A server with a password and ``authenticate`` says nothing before both have let the client in."""
+    judged: Deferred[Any] = Deferred()
+    server = pair.server(wire=Netconduit(PASSWORD), authenticate=lambda credentials: judged)
+    real = pair.network.dial()
+    real.send(LOGIN)
+    pair.network.advance(0.2)
+    assert (bytes(real.received), server.clients) == (b"", [])
+    judged.callback(verdict)
+    pair.network.advance(0.2)
+    (kind, _, _, _), *_ = frames_in(bytes(real.received))
+    assert kind == (8 if verdict else 9)
+    assert [session.identity for session in server.clients] == ([verdict] if verdict else [])
+
+
 def test_without_password_and_authenticate_nobody_is_let_in(pair: Pair) -> None:
     """A server with neither lets nobody in."""
     server = pair.server(wire="netconduit")
@@ -455,7 +471,7 @@ def test_what_cannot_be_read_ends_one_connection(pair: Pair, data: bytes, log_ev
 
 def test_what_waits_for_its_turn_is_bounded_by_its_bytes(pair: Pair) -> None:
     """Messages that wait behind a slow handler are kept packed: a few MiB of empty maps take a few MiB."""
-    server = pair.server(max_message_size=MIB)
+    server = pair.server(max_message_size=MIB, limits=Limits(values=300_000))
     started: list[Any] = []
     server.register_route(pair.chat, lambda session, message: started.append(message) or Deferred())
     peer = pair.real()

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import msgspec
@@ -73,7 +73,7 @@ class Methods:
     def __init__(self, workers: Callable[[], Workers] | None = None) -> None:
         self._workers = workers
         self._providers: dict[type, Provider] = {Session: lambda session, call: session, CallContext: context_of}
-        self._methods = {DISCOVER: _Method(DISCOVER, self._describe, {}, concurrent=False, workers=None, timeout=None)}
+        self._methods = {DISCOVER: _Method(DISCOVER, self._describe, self._providers, concurrent=False, workers=None, timeout=None)}
 
     def provide(self, kind: type, provider: Provider) -> None:
         """Give parameters of methods registered from now on that are annotated with a class what a function returns."""
@@ -146,8 +146,10 @@ class Methods:
         session.reply(message, limited)
         return None
 
-    def _describe(self) -> list[MethodInfo]:
-        return [method.describe() for name, method in self._methods.items() if name != DISCOVER]
+    def _describe(self, session: Session) -> list[MethodInfo]:
+        """Return what a session may call."""
+        served = [method for name, method in self._methods.items() if name != DISCOVER]
+        return [method.info for method in served if method.allow is None or allows(method.allow, session)]
 
 
 def _packed(result: object, codec: RpcCodec, method: str) -> Request[Any, Any]:
@@ -256,8 +258,9 @@ class _Method:
             return self._function(*args, **kwargs)
         return self._workers().run(partial(self._function, **kwargs), *args)
 
-    def describe(self) -> MethodInfo:
-        """Return what :data:`DISCOVER` tells of it."""
+    @cached_property
+    def info(self) -> MethodInfo:
+        """Description that :data:`DISCOVER` tells; made once, as it takes 0.3 ms."""
         params = _schema(_struct("params", self._given, array_like=False))
         for parameter in self._given:
             if parameter.has_default:
@@ -270,16 +273,16 @@ class _Method:
     def _decode(self, call: Call) -> msgspec.Struct:
         try:
             if self._only_positional and call.kwargs == EMPTY_MAP:
-                return self._by_position(call.args)
+                return self._by_position(bytes(call.args))
             if call.args == EMPTY_ARRAY:
-                return self._by_name(call.kwargs)
+                return self._by_name(bytes(call.kwargs))
             return self._by_name(self._as_named(call))
         except InvalidContent as error:
             raise InvalidArguments(self.name, self._named_path(error.path), error.detail) from None
 
     def _as_named(self, call: Call) -> bytes:
         """Return positional and keyword arguments together as keyword arguments."""
-        args, kwargs = _RAW_ARGS(call.args), _RAW_KWARGS(call.kwargs)
+        args, kwargs = _RAW_ARGS(bytes(call.args)), _RAW_KWARGS(bytes(call.kwargs))
         if len(args) > len(self._positional):
             raise InvalidArguments(self.name, "", f"at most {len(self._positional)} positional arguments, not {len(args)}")
         for name, value in zip(self._positional, args, strict=False):

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import inspect
 
 from veltix_tx.errors import InvalidContent, MessageTypeError, excerpt
+from veltix_tx.wire.msgpack_structure import check_structure, has_few_containers
 
 __all__ = ["FORMATS", "MAX_DEPTH", "MAX_SIZE", "ContentCodec", "Format", "content_codec", "pack"]
 
@@ -42,8 +43,6 @@ _PATH = re.compile(r" - at `([^`]*)`(?: in `([^`]*)`)?")
 _JSON_STRING = re.compile(rb'"[^"]*"')
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level down, one level up
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
-_NO_CONTAINERS = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
-"""First bytes of all msgpack values but maps and arrays."""
 
 _PYDANTIC = "__pydantic_validator__"
 
@@ -259,15 +258,9 @@ def _check_json_depth(content: bytes) -> None:
 
 
 def _check_msgpack_depth(content: bytes) -> None:
-    """Raise _TooDeep for msgpack that is nested too deep; msgspec itself stops at the interpreter's limit of recursion."""
-    if len(content) <= MAX_DEPTH or len(content.translate(None, _NO_CONTAINERS)) <= MAX_DEPTH:
-        return
-    level = [msgspec.msgpack.decode(content)]
-    for _ in range(MAX_DEPTH):
-        level = [child for each in level for child in _children(each) if isinstance(child, (dict, list, tuple))]
-        if not level:
-            return
-    raise _TooDeep
+    """Raise StructureError for msgpack that is nested too deep, or costs more than its bytes say."""
+    if not has_few_containers(content):
+        check_structure(content, MAX_DEPTH)
 
 
 def _children(value: object) -> Iterator[object]:

@@ -240,6 +240,8 @@ class PeerAuthentication:
             link = self._link
             if link._may_log():
                 _log.info("closing {peer} ({connection}): its identity has expired", **link.log_fields())
+            if link.session is not None:
+                link.session._dispatcher.discard_queued()  # what waits for its turn came from who is nobody now
             link.close(SessionClosed(DisconnectReason.IDENTITY_EXPIRED))
 
 

@@ -492,10 +492,11 @@ class NetconduitConnection:
 
     def _judge(self, opening: _Opening, request: AuthRequest) -> list[Event]:
         peer = opening.peer = read_info(request.client_info)
-        if opening.password_hash is None:
+        known = opening.password_hash is not None and compare_digest(request.password_hash.encode(), opening.password_hash)
+        if opening.password_hash is None or (known and self._context.authenticates):
             self._move(Trigger.ASK)
             return [AuthenticationRequested(NetconduitCredentials(request.password_hash, peer.name, peer.version))]
-        if not compare_digest(request.password_hash.encode(), opening.password_hash):
+        if not known:
             self._queue(FrameType.AUTH_FAILURE, pack({"reason": _WRONG_PASSWORD}))
             raise AuthenticationFailed("the client's password is wrong")
         return self._let_in()

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from msgspec import UNSET, Raw, Struct, UnsetType, ValidationError, msgpack
 
 from veltix_tx.errors import InvalidContent, MalformedFrame
+from veltix_tx.wire.msgpack_structure import StructureError, check_structure, has_few_containers
 
 __all__ = [
     "COMPRESSION_THRESHOLD",
@@ -127,10 +128,15 @@ def read(kind: type[S], payload: bytes, max_values: int) -> S | None:
         max_values: maximum number of values in it: each may become 70 times its bytes.
 
     Raises:
-        MalformedFrame: it is not one msgpack object, or one of too many values.
+        MalformedFrame: it is not one msgpack object, has too many values, or a map with a key that is an array or a map.
     """
-    if len(payload) > max_values:
-        _check_count(payload, max_values)
+    if len(payload) > max_values or not has_few_containers(payload):
+        try:
+            check_structure(payload, MAX_NESTING + 1, max_values)
+        except StructureError as error:
+            raise MalformedFrame(
+                "payload", payload[:_QUOTED], f"one of at most {max_values} values (limits.values): {error}"
+            ) from None
     try:
         found: S = _DECODERS[kind](payload or _NIL)
     except ValidationError:
@@ -238,44 +244,6 @@ def _check(value: object) -> None:
                     inner.append(item)  # noqa: PERF401 (this is quicker for the few items of a usual one)
         level = inner
 
-
-def _check_count(packed: bytes, most: int) -> None:
-    """Raise MalformedFrame for more values than there may be. Their order tells, whatever is in what."""
-    widths, position, end, count = _WIDTHS, 0, len(packed), 0
-    while position < end:
-        count += 1
-        if count > most:
-            raise MalformedFrame("payload", packed[:_QUOTED], f"one of at most {most} values (limits.values)")
-        width = widths[packed[position]]
-        if width > 0:
-            position += width
-        else:
-            start = position + 1
-            told = -width & 7
-            position = start + told + int.from_bytes(packed[start : start + told], "big") + (-width >> 3)
-
-
-def _widths() -> list[int]:
-    """Return, for each first byte of a msgpack value, its bytes, without what a map or an array holds.
-
-    A negative one is -n where n bytes behind it tell how many follow, -8 - n where one more follows those (an ext type).
-    """
-    widths = [1] * 256
-    for length in range(32):
-        widths[0xA0 + length] = 1 + length
-    for first, width in ((0xCA, 5), (0xCB, 9), (0xDC, 3), (0xDD, 5), (0xDE, 3), (0xDF, 5)):
-        widths[first] = width
-    for power in range(4):
-        widths[0xCC + power] = widths[0xD0 + power] = 1 + 2**power
-    for power in range(5):
-        widths[0xD4 + power] = 2 + 2**power
-    for power in range(3):
-        widths[0xC4 + power] = widths[0xD9 + power] = -(2**power)
-        widths[0xC7 + power] = -8 - 2**power
-    return widths
-
-
-_WIDTHS = _widths()
 
 _MAPS = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
 
