@@ -223,8 +223,6 @@ def test_answers_to_peers_that_leave_are_a_bounded_number_of_lines(ends: Ends, l
         gone.wait(20)
         answered.append(server.get_sender().send(Request(kind, b"answer", response.request_id), info.conn))
 
-    came: list[Any] = []
-    server.set_callback("on_connect", came.append)
     server.set_callback("on_recv", answer)
     began = time.monotonic()
     for _ in range(30):
@@ -233,7 +231,7 @@ def test_answers_to_peers_that_leave_are_a_bounded_number_of_lines(ends: Ends, l
             assert code == 10
             peer.socket.sendall(W22.pack(11, hello, int.from_bytes(request_id, "big"), 0) + hello)
             peer.socket.sendall((W22.pack(kind.code, b"?", 5, 0) + b"?") * 500)
-    until(lambda: len(came) == 30 and server.clients == [], 20)
+    until(lambda: server._native.counters["ready"] == 30 and server.clients == [], 20)
     gone.set()
     until(lambda: len(answered) == 15_000, 30)
     seconds = time.monotonic() - began
