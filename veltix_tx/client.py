@@ -433,7 +433,7 @@ class Client(RoutedService):
         return self._ask(Session.methods, timeout)
 
     @from_any_thread
-    def service(self, service: type[T], *, prefix: str = "", timeout: float | None = None) -> T:
+    def service(self, service: Callable[..., T], *, prefix: str = "", timeout: float | None = None) -> T:
         """Return an object whose methods call the server's, on whatever session there is then; see :meth:`Session.service`."""
         return proxy(service, self._invoke, prefix, timeout)
 

@@ -634,7 +634,11 @@ class RpcError(RequestError):
         code: what happened, for programs: up to 32 lower-case ASCII letters, digits and ``_``, beginning with a letter.
         message: the same for people. A wire cuts what is longer than it carries (4 KiB on Veltix's).
         details: more of it, of JSON's kinds; None for nothing. Left out where longer than the wire carries (2 KiB on Veltix's).
+        remote: True for one that a call of this side failed with. A handler that lets it escape fails as with any other
+            exception: the words are another's, about another call.
     """
+
+    remote = False
 
     def __init__(self, code: str, message: str = "", details: object = None) -> None:
         if not (isinstance(code, str) and ERROR_CODE.fullmatch(code)):

@@ -663,3 +663,25 @@ def test_what_a_caller_may_not_call_is_not_told(shop: Shop) -> None:
     assert [each.name for each in shop.result(shop.client.methods())] == ["price"]
     shop.server.clients[0].identity = "ann"
     assert [each.name for each in shop.result(shop.client.methods())] == ["price", "secret"]
+
+
+@pytest.mark.parametrize("wrong", ["no method", "arguments", "refused"])
+def test_the_error_of_an_inner_call_is_not_told_as_the_outer_ones(shop: Shop, wrong: str, logged_failures: Any) -> None:
+    """What a method's own call fails with is a failure of the method: in its log, and without another's words for its caller."""
+
+    def refuse(number: int) -> None:
+        raise RpcError("no", "not mine")
+
+    if wrong != "no method":
+        shop.client.register_rpc(refuse, "confirm")
+
+    @shop.server.rpc
+    async def place(session: Session) -> None:
+        await session.call("confirm", "x" if wrong == "arguments" else 1)
+
+    shop.open()
+    with pytest.raises(RemoteError) as caught:
+        shop.called("place")
+    assert caught.value.code == "handler_failed"
+    (event,) = logged_failures.flush()
+    assert event["who"] == "the method place"

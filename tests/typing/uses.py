@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint
@@ -494,3 +494,15 @@ def test_chat() -> None:
     network.serve(server)
     network.connect(client).send(CHAT, b"")
     assert network.result(client.send_and_wait(CHAT, b"hello")).content == b"delivered"
+
+
+class Calculator(Protocol):
+    """What both sides know of methods."""
+
+    async def add(self, a: int, b: int = 0) -> int: ...
+
+
+async def calls(client: Client, session: Session) -> int:
+    """Proxies are typed by a Protocol."""
+    total: int = await client.service(Calculator).add(1, b=2)
+    return total + await session.service(Calculator, prefix="calc.").add(1)

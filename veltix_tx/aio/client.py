@@ -289,7 +289,7 @@ class Client(Service):
         """Call a method of the server; see :meth:`veltix_tx.Client.call`. Cancelling cancels what serves it, too."""
         return await self._invoke(method, args, kwargs, timeout, metadata, returns)
 
-    def service(self, service: type[T], *, prefix: str = "", timeout: float | None = None) -> T:
+    def service(self, service: Callable[..., T], *, prefix: str = "", timeout: float | None = None) -> T:
         """Return an object whose methods call the server's, and are awaited; see :meth:`veltix_tx.Client.service`."""
         return proxy(service, self._invoke, prefix, timeout)
 

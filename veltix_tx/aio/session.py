@@ -232,7 +232,7 @@ class Session:
         """Call a method of the peer; see :meth:`veltix_tx.Session.call`. Cancelling cancels what serves it, too."""
         return await self._invoke(method, args, kwargs, timeout, metadata, returns)
 
-    def service(self, service: type[T], *, prefix: str = "", timeout: float | None = None) -> T:
+    def service(self, service: Callable[..., T], *, prefix: str = "", timeout: float | None = None) -> T:
         """Return an object whose methods call the peer's, and are awaited; see :meth:`veltix_tx.Session.service`."""
         return proxy(service, self._invoke, prefix, timeout)
 

@@ -133,10 +133,8 @@ class Methods:
             result = method.call(session, call)
             if not isinstance(result, LATER):
                 return Request(RESULT, codec.encode_result(call.method, result))
-        except RpcError:
-            raise
         except Exception:
-            raise StepFailed(method.title, Failure()) from None
+            _failed(Failure(), method.title).raiseException()
         running = as_deferred(result, session._reactor).addCallback(_packed, codec, call.method).addErrback(_failed, method.title)
         own = session._handler_seconds if method.timeout is None else method.timeout
         deadline = math.inf if call.timeout_ms is None else call.timeout_ms / 1000
@@ -157,8 +155,8 @@ def _packed(result: object, codec: RpcCodec, method: str) -> Request[Any, Any]:
 
 
 def _failed(failure: Failure, title: str) -> Failure:
-    """Return how a method failed: an RpcError as it is, anything else under the method's name."""
-    if failure.check(RpcError):
+    """Return how a method failed: an RpcError of its own as it is, anything else under the method's name."""
+    if isinstance(failure.value, RpcError) and not failure.value.remote:
         return failure
     if failure.check(CancelledError):
         return Failure(RpcError(CANCELLED, "the call was cancelled"))

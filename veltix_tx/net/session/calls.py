@@ -116,7 +116,7 @@ def _decoder(returns: Any) -> Callable[[bytes], Any]:
     return content_codec(returns, "msgpack").decode
 
 
-def proxy(service: type[T], invoke: Callable[..., Awaitable[Any]], prefix: str, timeout: float | None) -> T:
+def proxy(service: Callable[..., T], invoke: Callable[..., Awaitable[Any]], prefix: str, timeout: float | None) -> T:
     """Return an object whose methods call those of the same name on the other side.
 
     Args:
@@ -146,13 +146,20 @@ def _translated(failure: Failure, method: str) -> Failure:
         return Failure(RpcTimeout(method, error.seconds, error.held_up))
     if not isinstance(error, RemoteError):
         return failure
+    if error.code in ("", HANDLER_FAILED):
+        return failure
+    raised = _raised(error, method)
+    raised.remote = True
+    return Failure(raised)
+
+
+def _raised(error: RemoteError, method: str) -> RpcError:
+    """Return the error that the other side raised."""
     if error.code == METHOD_NOT_FOUND:
-        return Failure(MethodNotFound(method))
+        return MethodNotFound(method)
     details = error.details
     if error.code == INVALID_ARGUMENTS and isinstance(details, dict):
         path, rule = details.get("path"), details.get("rule")
         if isinstance(path, str) and isinstance(rule, str):
-            return Failure(InvalidArguments(method, path, rule))
-    if error.code in ("", HANDLER_FAILED):
-        return failure
-    return Failure(RpcError(error.code, error.message, details))
+            return InvalidArguments(method, path, rule)
+    return RpcError(error.code, error.message, details)

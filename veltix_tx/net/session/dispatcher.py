@@ -601,7 +601,7 @@ class Dispatcher(Generic[S]):
         if self._cancelled(failure):
             return
         error, counters = failure.value, self._transport.shared.counters
-        if isinstance(error, RpcError):
+        if isinstance(error, RpcError) and not error.remote:
             counters["handlers_refused"] += 1
             if not self._reply_error(message, error.code, error.message, error.details):
                 self._handler_log.log_untold(error, **self._handler_log.handler_fields(message))

@@ -255,7 +255,7 @@ class Session(Taggable):
         return self._invoke(method, args, kwargs, timeout, metadata, returns)
 
     @from_any_thread
-    def service(self, service: type[T], *, prefix: str = "", timeout: float | None = None) -> T:
+    def service(self, service: Callable[..., T], *, prefix: str = "", timeout: float | None = None) -> T:
         """Return an object whose methods call the peer's methods of the same names, typed as those of a class.
 
         Args:
