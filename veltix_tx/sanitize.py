@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 __all__ = ["SanitizedFailure", "escape_controls", "one_line"]
 
-_UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 """Characters that end a line somewhere, move a cursor, turn the direction of text, are not seen, or cannot be encoded."""
 
 _LINES = 60
