@@ -163,9 +163,7 @@ class Router:
             TypeError: it is a function: the decorator was used without parentheses.
         """
         if callable(message_type):
-            door = "server" if self._server else "client"
-            name = getattr(message_type, "__name__", repr(message_type))
-            raise TypeError(f"route needs the type of message that {name} handles: write @{door}.route(TYPE), not @{door}.route")
+            raise self._used_bare("route", message_type, "the type of message that {} handles", "TYPE")
         if not isinstance(message_type, MessageType):
             raise SettingsError("route", message_type, "for a MessageType")
 
@@ -177,14 +175,17 @@ class Router:
             TypeError: it is a function: the decorator was used without parentheses.
         """
         if callable(event):
-            door = "server" if self._server else "client"
-            name, example = getattr(event, "__name__", repr(event)), Events.ON_CONNECT.value
-            usage = f'write @{door}.set_callback("{example}"), not @{door}.set_callback'
-            raise TypeError(f"set_callback needs the event that {name} is called for: {usage}")
+            raise self._used_bare("set_callback", event, "the event that {} is called for", f'"{Events.ON_CONNECT.value}"')
         try:
             return Events(event)
         except ValueError:
             raise SettingsError("event", event, " or ".join(each.value for each in Events)) from None
+
+    def _used_bare(self, decorator: str, function: object, need: str, example: str) -> TypeError:
+        """Return the error of a decorator that was used without parentheses."""
+        needed = need.format(getattr(function, "__name__", repr(function)))  # a callable object has no name
+        written = f"@{'server' if self._server else 'client'}.{decorator}"
+        return TypeError(f"{decorator} needs {needed}: write {written}({example}), not {written}")
 
     def connected(self, session: Session) -> object:
         """Call ``on_connect``."""
