@@ -31,7 +31,7 @@ Handler = Callable[..., object]
 H = TypeVar("H", bound=Handler)
 
 Answer = bytes | bytearray | memoryview | Request | None
-"""What a handler that runs in a thread returns."""
+"""Result of a handler that runs in a thread."""
 
 _log = Logger()
 

@@ -40,7 +40,7 @@ class Signals:
         self._set(number, lambda *_: self._reactor.callFromThread(act))
 
     def mind_the_end(self) -> None:
-        """Tell the second SIGINT or SIGTERM from the first. Called once the reactor runs, and has handlers of its own."""
+        """Install the handlers of SIGINT and SIGTERM. Called once the reactor runs, and has handlers of its own."""
         for number in _ENDING:
             if callable(signal.getsignal(number)):  # not where it is to be ignored
                 self._set(number, self._end)

@@ -1,4 +1,4 @@
-"""What this package is to reach, as a table, and whether a run shows that it does."""
+"""Bars: the table of ratios that this package is to reach, and the verdict of a run on each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of the machine's processors somebody else used meanwhile."""
+"""Noise: the share of the machine's processors that other programs used meanwhile."""
 
 from __future__ import annotations
 

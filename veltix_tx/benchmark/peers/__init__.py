@@ -89,7 +89,7 @@ COMPILED = "compiled"
 """The same with the compiled codec."""
 
 OTHER = "@other"
-"""What the name of one of these ends with that is of another checkout."""
+"""Suffix of a peer's name that marks it as another checkout's."""
 
 _ALL = (
     _own(OWN, "veltix_tx"),
@@ -119,7 +119,7 @@ COSTS = {
     name: Peer(name, title, "costs", {0: ""})
     for name, title in (("handler", "(the handler alone)"), ("driver", "(the client's driver alone)"))
 }
-"""What the benchmark itself costs, as rows of the tables."""
+"""Costs of the benchmark itself, as rows of the tables."""
 
 
 def find_peers(names: list[str]) -> list[Peer]:

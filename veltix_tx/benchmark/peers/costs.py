@@ -1,4 +1,4 @@
-"""What the benchmark itself costs in a peer's processes: the handler's check, and the loops of a client that sends.
+"""Costs of the benchmark itself in a peer's processes: the handler's check, and the loops of a client that sends.
 
 The loops are those of the clients that live in an event loop, round a client that does nothing.
 """
