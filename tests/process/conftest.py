@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -122,3 +123,12 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 def scripts() -> str:
     """Return the folder of this interpreter's scripts."""
     return SCRIPTS
+
+
+@pytest.fixture
+def busy_port() -> Iterator[int]:
+    """Return a port that something listens on."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        yield holder.getsockname()[1]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import signal
-import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +70,6 @@ def mistaken(run: Any, tmp_path: Path) -> Any:
         return lines[0]
 
     return end
-
-
-@pytest.fixture
-def busy_port() -> Iterator[int]:
-    """Return a port that something listens on."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        yield holder.getsockname()[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

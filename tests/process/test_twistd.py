@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,15 +134,6 @@ async def test_connections_are_logged_where_that_is_wanted(twistd: Any) -> None:
 
 
 # Mistakes.
-
-
-@pytest.fixture
-def busy_port() -> Iterator[int]:
-    """Return a port that something listens on."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        yield holder.getsockname()[1]
 
 
 @pytest.mark.parametrize(
