@@ -187,7 +187,7 @@ def test_a_probe_has_an_id_that_no_other_ping_has(role: Role, layout: Layout) ->
 @WIDE
 @ROLES
 def test_wide_ids_are_drawn(role: Role, layout: Layout) -> None:
-    """On the other layouts ids are random numbers but for two bits: whose it is, and whether it asks."""
+    """On the other layouts a request's id is a random number but for two bits: whose it is, and that it asks."""
     asked: list[int] = []
 
     def getrandbits(bits: int) -> int:
@@ -197,9 +197,20 @@ def test_wide_ids_are_drawn(role: Role, layout: Layout) -> None:
     ids = RequestIds(layout, wide_half(role, layout), getrandbits)
     bits = 8 * layout.id_size
     side = 1 << (bits - 1) if role is Role.SERVER else 0
-    last = side | (1 << (bits - 1)) - 1
-    assert (ids.fresh(()), ids.unsolicited(), ids.fresh({side | 3})) == (side | 1, last - 2, side | 4)
-    assert asked == [bits - 2] * 4
+    assert (ids.fresh(()), ids.fresh({side | 3})) == (side | 2, side | 4)
+    assert asked == [bits - 2] * 4  # the first one is for the messages that ask nothing
+
+
+@WIDE
+@ROLES
+def test_wide_ids_of_messages_that_ask_nothing_are_counted(role: Role, layout: Layout) -> None:
+    """From a number drawn once they go through the upper half of the side's half, and past its end to its beginning."""
+    bits = 8 * layout.id_size - 2
+    first = (3 if role is Role.SERVER else 1) << bits
+    dice = iter([(1 << bits) - 2])
+    ids = RequestIds(layout, wide_half(role, layout), lambda asked: next(dice))
+    last = first + (1 << bits) - 1
+    assert [ids.unsolicited() for _ in range(4)] == [last - 1, last, first, first + 1]
 
 
 @WIDE
@@ -230,7 +241,7 @@ def test_two_sides_never_use_the_same_wide_id(layout: Layout) -> None:
 @ROLES
 def test_a_program_may_choose_ids_of_its_own_side(role: Role, layout: Layout) -> None:
     """A wide id that a program wants for a request is taken if its first bit is its side's."""
-    ids = RequestIds(layout, wide_half(role, layout), no_dice)
+    ids = RequestIds(layout, wide_half(role, layout), lambda bits: 0)
     half = 1 << (8 * layout.id_size - 1)
     for wanted in (0, 5, half - 2):
         assert (ids.takes(wanted), ids.takes(half + wanted)) == (role is Role.CLIENT, role is Role.SERVER)

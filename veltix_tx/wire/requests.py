@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from itertools import islice
+from collections.abc import Callable, Collection, Iterator
+from itertools import chain, islice, repeat
 from typing import Generic, TypeVar
 
 from veltix_tx.wire.layouts import Layout
@@ -143,8 +143,9 @@ NONE_GIVEN_UP = GivenUpIds()
 class RequestIds:
     """Where one side of one connection takes its request ids from.
 
-    Ids of 16 bits are counted through the side's half. Wider ones are drawn at random: for requests with the second bit
-    clear, for messages that ask nothing with it set, so that an answer to such a message is no request's reply.
+    Ids of 16 bits are counted through the side's half. Wider ones of requests are drawn at random, with the second bit clear.
+    Messages that ask nothing have it set, so that an answer to one is no request's reply; they are counted from a number
+    drawn at random, as a draw for each costs more than all else of sending it.
 
     Args:
         layout: what it is for.
@@ -153,22 +154,25 @@ class RequestIds:
 
     Attributes:
         usable: whether the layout has request ids at all.
-        plain: the id of every message that asks nothing and answers nothing; None where each has one of its own.
+        unsolicited: return an id for a message that asks nothing and answers nothing: with 16 bits always the same one.
     """
 
-    __slots__ = ("_bits", "_getrandbits", "_half", "_next", "plain", "usable")
+    __slots__ = ("_bits", "_counted", "_getrandbits", "_half", "_next", "unsolicited", "usable")
 
     def __init__(self, layout: Layout, half: range, getrandbits: Callable[[int], int]) -> None:
         self._bits = max(0, layout.id_size * 8 - 2)
         self._half = half
         self._next = half.start
         self._getrandbits = getrandbits
+        self._counted = layout.id_size == 2
         self.usable = layout.id_size > 0
-        self.plain = half.stop if layout.id_size == 2 else None
+        self.unsolicited = (repeat(half.stop) if self._counted else self._plain_ids()).__next__
 
-    def unsolicited(self) -> int:
-        """Return an id for a message that asks nothing and answers nothing."""
-        return self._half.stop - self._getrandbits(self._bits) if self.plain is None else self.plain  # the half's upper half
+    def _plain_ids(self) -> Iterator[int]:
+        """Count through the upper half of this side's half, again and again."""
+        last = self._half.stop
+        ids = range(last + 1 - (1 << self._bits), last + 1)
+        return chain(ids[self._getrandbits(self._bits) :], chain.from_iterable(repeat(ids)))
 
     @property
     def probe(self) -> int:
@@ -177,12 +181,12 @@ class RequestIds:
 
     def takes(self, wanted: int) -> bool:
         """True if a program may choose this id for a request: one of this side's, where they are not counted."""
-        return self.plain is None and self._half.start <= wanted < self._half.stop
+        return not self._counted and self._half.start <= wanted < self._half.stop
 
     def fresh(self, taken: Collection[int], given_up: GivenUpIds = NONE_GIVEN_UP) -> int | None:
         """Return an id that is neither taken nor given up; None when there is no other."""
         half, ids, request_id = self._half, given_up.ids, self._next
-        if self.plain is None:
+        if not self._counted:
             for _ in range(64):
                 request_id = half.start + self._getrandbits(self._bits)
                 if request_id not in taken and request_id not in ids:
