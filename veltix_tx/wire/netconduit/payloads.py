@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from typing import Any, TypeVar
 
-from msgspec import UNSET, Raw, Struct, UnsetType, ValidationError, msgpack
+from msgspec import UNSET, MsgspecError, Raw, Struct, UnsetType, ValidationError, msgpack
 
 from veltix_tx.errors import InvalidContent, MalformedFrame
 from veltix_tx.wire.msgpack_structure import StructureError, check_structure, has_few_containers
@@ -45,6 +45,9 @@ FREE_INFLATE, INFLATE_RATIO = 1024 * 1024, 100
 """Bytes that any compressed payload may inflate to, and how many times its own size a larger one may have."""
 
 _LEVEL = 6
+
+_UNREADABLE = (MsgspecError, ValueError, TypeError, RecursionError)  # TypeError: a key that cannot be one of a dict
+"""Errors of msgspec for what it cannot decode; up to 0.18 they are no ValueErrors."""
 
 _NIL, _NO_ARGUMENTS = b"\xc0", b"\x80"
 
@@ -141,7 +144,7 @@ def read(kind: type[S], payload: bytes, max_values: int) -> S | None:
         found: S = _DECODERS[kind](payload or _NIL)
     except ValidationError:
         return None
-    except (ValueError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise _malformed(payload, error) from None
     return found
 
@@ -154,7 +157,7 @@ def check_packed(packed: bytes) -> None:
         decoded = _decode(packed)
         if type(decoded) is dict or type(decoded) is list:
             _check(decoded)
-    except (ValueError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise _malformed(packed, error) from None
 
 
