@@ -130,7 +130,7 @@ class Client(RoutedService):
         tries = factory is not None and not factory.finished
         return f"<Client of {self._target}, {'connected' if self.is_connected else 'connecting' if tries else 'not connected'}>"
 
-    # What users say.
+    # Public methods.
 
     @from_any_thread
     def configure(self, config: ClientConfig | None = None, **settings: Unpack[ClientChanges]) -> None:

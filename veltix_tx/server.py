@@ -150,7 +150,7 @@ class Server(RoutedService):
         where = ", ".join(place.given for place in self._places if place.given) or join_address(config.host, config.port)
         return f"<Server for {where}, not listening>"
 
-    # What users say.
+    # Public methods.
 
     @from_any_thread
     def set_authenticate(self, authenticate: Authenticate) -> None:

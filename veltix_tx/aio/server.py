@@ -95,7 +95,7 @@ class Server(Service):
     ) -> None:
         await self.stop()
 
-    # What users say.
+    # Public methods.
 
     @property
     def config(self) -> ServerConfig:

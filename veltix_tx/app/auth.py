@@ -19,7 +19,7 @@ _TOKEN_BYTES = 32
 """Random bytes in a token: 256 bits cannot be guessed."""
 
 _PREFIX = "vtx_"
-"""What a token begins with, by which a scanner for lost secrets finds it."""
+"""Prefix of every token, by which secret scanners recognise one."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{64}")

@@ -44,7 +44,7 @@ _TEXTS = {
     DisconnectReason.IDLE: "it has been silent for {seconds:g} s (timeouts.idle)",
     DisconnectReason.OVERLOAD: "all connections together keep over {most} bytes (limits.{direction}), and it the most",
 }
-"""What the log says of each reason that has no error behind it."""
+"""Log text of each reason that has no error behind it."""
 
 
 class PolicedConnection(Protocol):
@@ -66,10 +66,10 @@ class PolicedConnection(Protocol):
         """Close at once; what is queued is lost."""
 
     def decline(self, request_id: int, code: str, message: str) -> None:
-        """Tell the peer that its request is not handled."""
+        """Reject the peer's request."""
 
     def charge_buffers(self) -> None:
-        """Tell the budget how much of what the peer sent is kept."""
+        """Record in the budget the bytes kept of what the peer sent."""
 
     def _may_log(self) -> bool:
         """Return True if the log may have one more line that the peer causes."""

@@ -268,7 +268,7 @@ class VeltixProtocol(Protocol):
 
     @property
     def shared(self) -> SharedState:
-        """What it has in common with the other connections."""
+        """State shared by the connections of one factory."""
         return self.context.shared
 
     @property
@@ -432,7 +432,7 @@ class VeltixProtocol(Protocol):
         return True
 
     def decline(self, request_id: int, code: str, message: str) -> None:
-        """Tell the peer that its request is not handled, where its wire can.
+        """Reject the peer's request, where its wire has a message for it.
 
         Args:
             request_id: the request's.

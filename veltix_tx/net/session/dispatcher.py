@@ -43,7 +43,7 @@ __all__ = ["THROTTLE", "Dispatcher", "Mode"]
 
 
 class Mode(IntEnum):
-    """How a dispatcher takes messages. It goes down this list and never up.
+    """Mode of a dispatcher: how it takes messages. Transitions only go down this list.
 
     =======  =========================================================================
     FAST     a message is given to its handler: it cannot be a reply, no clock is read
