@@ -46,15 +46,16 @@ python_maximum_signature_line_length = 100
 suppress_warnings = ["ref.python"]  # ``type[...]`` is none of the attributes called type
 nitpicky = True  # a name in a docstring that leads nowhere is a warning
 _OURS = "FlowControl|Taggable|Workers|Application|SharedState|ConnectionContext|AdmissionControl|Authenticate|WireOptions"
-_OURS += "|StepFailed|CredentialsSource|GivenUpIds|(Client|Server)(Endpoint|Settings|Changes)"
+_OURS += "|StepFailed|ServedMethod|Caller|FrameType|CredentialsSource|GivenUpIds|RoomHandlers|Classifier|Chain|PlainWire|Supervisor"
+_OURS += "|(Client|Server)(Endpoint|Settings|Changes)"
 _THEIRS = "IReactorTime|IStream(Client|Server)Endpoint|Random|PurePath|InitVar|Unpack"
 _THEIRS += "|CannotListenError|NotConnectingError|IAddress|Certificate"
 nitpick_ignore_regex = [
-    ("py:.*", r"(typing|twisted|zope|collections|dataclasses|enum|pathlib|random|types)\..*"),
+    ("py:.*", r"(typing|twisted|zope|collections|dataclasses|enum|pathlib|random|types|prometheus_client)\..*"),
     ("py:(class|exc)", rf"({_THEIRS})"),
     ("py:obj", r"typing\.Literal.*"),
     ("py:(class|exc)", rf"(veltix_tx\..*\.)?({_OURS})"),  # in signatures: types of the rooms below, not public
-    ("py:class", r"veltix_tx\..*\.[A-Z]{1,2}"),  # in signatures: type variables
+    ("py:(class|obj)", r"(veltix_tx\..*\.)?[A-Z]{1,2}"),  # in signatures: type variables
 ]
 
 

@@ -14,11 +14,20 @@ import re
 import sys
 from pathlib import Path
 
-from tables import limits, names, netconduit, plain, protocol, tree
+from tables import admin, limits, metrics, names, netconduit, plain, protocol, tree
 
 ROOT = Path(__file__).resolve().parent.parent
 
-BLOCKS = {**protocol.BLOCKS, **limits.BLOCKS, **names.BLOCKS, **netconduit.BLOCKS, **plain.BLOCKS, **tree.BLOCKS}
+BLOCKS = {
+    **protocol.BLOCKS,
+    **limits.BLOCKS,
+    **names.BLOCKS,
+    **netconduit.BLOCKS,
+    **plain.BLOCKS,
+    **tree.BLOCKS,
+    **metrics.BLOCKS,
+    **admin.BLOCKS,
+}
 
 _BLOCK = re.compile(r"(<!-- generated: ([a-z ]+) -->\n)(?:(?!<!--).*\n)*(<!-- end -->)")
 

@@ -25,9 +25,9 @@ LONGEST = ("reliability", "packaging")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return one worker more than processors: many tests wait. None for a few files and for ``-s``: workers show no output."""
+    """Return two workers more than processors: many tests wait. None for a few files and for ``-s``: workers show no output."""
     files = [argument for argument in config.args if "::" in argument or argument.endswith(".py")]
-    return 0 if len(files) == len(config.args) or config.option.capture == "no" else _processors() + 1
+    return 0 if len(files) == len(config.args) or config.option.capture == "no" else _processors() + 2
 
 
 def _processors() -> int:
@@ -210,6 +210,15 @@ def conduits(running_reactor: None, finish: Callable[..., Any]) -> Any:
     return Conduits(*finish(Deferred.fromCoroutine(install_conduits()), 600))
 
 
+@pytest.fixture(scope="session")
+def flexi_sockets(running_reactor: None, finish: Callable[..., Any]) -> Any:
+    """Real releases of flexi_socket; they are installed once for a test run."""
+    from tests.support.interop.flexi_sockets import FlexiSockets, install_flexi_sockets
+
+    faulthandler.cancel_dump_traceback_later()  # it may take longer, and ends by itself
+    return FlexiSockets(finish(Deferred.fromCoroutine(install_flexi_sockets()), 600))
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Any:
     """Return an issuer of certificates; its files are in a folder of the test's."""
@@ -218,3 +227,18 @@ def authority(tmp_path: Path) -> Any:
     folder = tmp_path / "certificates"
     folder.mkdir()
     return Authority(folder, "Test Authority")
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Any]:
+    """Start a Redis server with a folder and a port of its own; it is killed when the test is over. Skip where there is none."""
+    from tests.support.redis_server import RedisServer
+
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = RedisServer(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()

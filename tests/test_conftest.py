@@ -135,6 +135,6 @@ def test_it(): print("worker:", os.environ.get("PYTEST_XDIST_WORKER"))
 )
 def test_a_folder_has_workers(what: str, options: tuple[str, ...], workers: bool, run_pytest: Pytest) -> None:
     """Tests of folders run in a worker for each processor; a single file's, and those whose output is wanted, in pytest itself."""
-    ended = run_pytest(WORKS, "-rP", *options, what=what)
+    ended = run_pytest(WORKS, "-rP", "--maxprocesses=1", *options, what=what)
     assert outcomes(ended) == {"passed": 1}
     assert ("worker: gw" in ended.stdout, "worker: None" in ended.stdout) == (workers, not workers)

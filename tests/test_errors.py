@@ -11,8 +11,11 @@ from veltix_tx import errors
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.errors import (
     AuthenticationFailed,
+    BackplaneRefused,
+    BackplaneUnavailable,
     CannotAwait,
     CredentialsUnavailable,
+    Dropped,
     EarlyMessage,
     EndlessMessage,
     FrameTimeout,
@@ -26,6 +29,9 @@ from veltix_tx.errors import (
     MalformedHello,
     MessageTooLarge,
     MethodNotFound,
+    NodeGone,
+    NoSuchNode,
+    NoSuchSession,
     NotReady,
     NotVeltix,
     PlaintextCredentials,
@@ -36,6 +42,7 @@ from veltix_tx.errors import (
     RemoteProtocolError,
     RequestError,
     RequestTimeout,
+    RoomError,
     RpcError,
     RpcTimeout,
     RpcUnsupported,
@@ -47,6 +54,7 @@ from veltix_tx.errors import (
     TooManyPings,
     TooManyProtocolErrors,
     TooManyRequests,
+    UnvalidatedAddress,
     VeltixError,
     VersionRefused,
     excerpt,
@@ -59,6 +67,7 @@ SAID: list[tuple[VeltixError, dict[str, Any], list[str]]] = [
     (FrameTooLarge(1001, 1000), {"size": 1001, "limit": 1000}, ["1001", "1000"]),
     (MalformedFrame("type", 99, "from 1 to 16"), {"part": "type", "value": 99, "rule": "from 1 to 16"}, ["type", "99", "16"]),
     (QueueFull(900, 1000), {"queued": 900, "limit": 1000}, ["900 bytes", "1000", "when_writable()"]),
+    (UnvalidatedAddress(90, 10), {"size": 90, "left": 10}, ["90 bytes", "10", "validate()"]),
     (TooManyProtocolErrors(32), {"count": 32}, ["over 32 frames"]),
     (TooManyPings(), {}, ["pings"]),
     (FrameTimeout(5000, 30.5), {"size": 5000, "seconds": 30.5, "hint": ""}, ["5000 bytes", "30.5 s"]),
@@ -161,6 +170,7 @@ def test_every_error_of_the_package_has_its_root() -> None:
         (MessageTooLarge, (errors.LocalProtocolError, ProtocolError)),
         (NotReady, (errors.LocalProtocolError,)),
         (QueueFull, (errors.LocalProtocolError,)),
+        (UnvalidatedAddress, (errors.LocalProtocolError,)),
         (TooManyPings, (RemoteProtocolError,)),
         (FrameTimeout, (RemoteProtocolError,)),
         (FrameTooLarge, (RemoteProtocolError, ProtocolError)),
@@ -226,8 +236,20 @@ WHOLE = {
     Rejected("the guest list is full"): "the guest list is full",
     Rejected(): "the session was refused without a reason given",
     SessionClosed(DisconnectReason.REJECTED): "this side closed the connection because on_connect refused the session",
+    NoSuchSession("a-1"): "there is no open session 'a-1'",
+    NoSuchNode("a"): "there is no node 'a'",
+    NodeGone("a"): "node 'a' is gone, and did not answer",
+    RoomError("lobby", "it has too many members", 5): "room 'lobby': it has too many members (at most 5)",
+    RoomError("lobby", "the session is no member"): "room 'lobby': the session is no member",
+    BackplaneUnavailable("it was cut off"): "the backplane is down: it was cut off",
+    BackplaneUnavailable("it broke", uncertain=True): "the backplane is down: it broke (it may have been done all the same)",
+    BackplaneRefused("payload", 10): "the backplane takes no more: its limit payload is 10",
     NotReady(): "the handshake is not complete: nothing can be sent yet",
     MessageTooLarge(1001, 1000): "the message has 1001 bytes with its header, over max_message_size 1000",
+    UnvalidatedAddress(9, 5): (
+        "9 bytes are over the 5 that may be sent to an unvalidated address before more comes from it: "
+        "call session.validate() once the peer has shown that the address is its own"
+    ),
     QueueFull(9, 10): "9 bytes wait for the peer to read, and at most 10 may: wait for when_writable()",
     FrameTooLarge(1001, 1000): "the peer declared a frame of 1001 bytes, over the limit of 1000",
     MalformedFrame("version", 1, "256"): "the version of a frame is 1: it must be 256",
@@ -250,8 +272,13 @@ WHOLE = {
         "the credentials for 10.0.0.1:8080 would go over the network in the open, and nothing was sent: connect with tls=True, "
         "or give allow_plaintext_credentials=True where the network itself is trusted"
     ),
+    Dropped("a duplicate"): "a duplicate",
+    Dropped(): "the message was dropped without a reason given",
     CredentialsUnavailable("a str was given"): "this client's credentials cannot be had: a str was given",
     SessionClosed(DisconnectReason.IDENTITY_EXPIRED): ("this side closed the connection because its peer's identity has expired"),
+    SessionClosed(DisconnectReason.UNCLASSIFIED): (
+        "this side closed the connection because its classifier could not tell the session's kind"
+    ),
     RequestTimeout(5): "no reply within 5 s",
     TooManyRequests(10): "10 requests are waiting for their replies already, as many as limits.pending allows",
     RemoteError(): "the peer could not answer",
@@ -290,7 +317,12 @@ WHOLE = {
     SessionClosed(DisconnectReason.UNANSWERED): (
         "this side closed the connection because it gave a request up whose late reply could not be told from the next one"
     ),
-    SessionClosed(DisconnectReason.IDLE): "this side closed the connection because its peer was silent for timeouts.idle",
+    SessionClosed(DisconnectReason.IDLE): (
+        "this side closed the connection because its peer was silent for timeouts.idle (over UDP datagram_idle)"
+    ),
+    SessionClosed(DisconnectReason.EVICTED): "this side ended the session to make room for another peer's (limits.datagram_peers)",
+    SessionClosed(DisconnectReason.UNREACHABLE): "the peer cannot be reached",
+    SessionClosed(DisconnectReason.UNREACHABLE, CHURN): "the peer cannot be reached: it broke",
     SessionClosed(DisconnectReason.OVERLOAD): (
         "this side closed the connection because all together kept too much, and this one the most"
     ),

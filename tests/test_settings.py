@@ -39,13 +39,16 @@ WRONG: dict[tuple[type, str], tuple[Any, ...]] = {
     **{(Limits, name): (0, -1, *NOT_WHOLE) for name in ("receive_buffers", "send_buffers", "log_lines", "log_burst")},
     **{(Limits, name): (0, -1, *(value for value in NOT_WHOLE if value is not None)) for name in ("per_source", "messages")},
     (Limits, "authentication_failures"): (0, -1, *NOT_WHOLE),
+    (Limits, "datagram_peers"): (0, -1, *NOT_WHOLE),
+    **{(Limits, name): (0, -1, *NOT_WHOLE) for name in ("rooms", "room_members", "rooms_per_session", "member_state")},
     (Limits, "write_low"): (-1, *NOT_WHOLE),
     (Limits, "write_high"): (256 * 1024 - 1, *NOT_WHOLE),
     (Limits, "write_hard"): (1024 * 1024 - 1, *NOT_WHOLE),
     **{(Timeouts, name): (0, 0.0, *NOT_ENDLESS) for name in ("idle", "handler", "slow_handler")},
+    (Timeouts, "datagram_idle"): (0, *NOT_SECONDS),
     **{
         (Timeouts, name): (0, 0.0, *NOT_SECONDS)
-        for name in ("request", "close", "drain", "write", "frame", "ping_interval", "ping_timeout")
+        for name in ("request", "close", "drain", "write", "frame", "ping_interval", "ping_timeout", "classifier")
     },
     (RetryPolicy, "max_retries"): (-1, True, 1.5, "5"),
     (RetryPolicy, "initial_delay"): NOT_SECONDS,

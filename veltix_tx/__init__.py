@@ -13,16 +13,25 @@ from veltix_tx._version import __version__
 
 if TYPE_CHECKING:
     from veltix_tx.app.auth import Identity, TokenFile
+    from veltix_tx.app.kinds import ByConnection, Consumed
+    from veltix_tx.app.middleware import Next
     from veltix_tx.app.plugins import Plugin, find_plugins, plugin_code
+    from veltix_tx.app.presence import Member, PresenceChange
+    from veltix_tx.app.room_follower import Gap, RoomMessage
+    from veltix_tx.app.rooms import Delivery, Room
     from veltix_tx.app.rpc import CallContext
+    from veltix_tx.backplane.interface import BackplaneState, History, NodeInfo, Position
     from veltix_tx.client import Client
     from veltix_tx.disconnect import DisconnectReason, DisconnectState
     from veltix_tx.encodings import decode_json, decode_utf8, encode_json, encode_utf8, format_bytes
     from veltix_tx.errors import (
         AuthenticationFailed,
+        BackplaneError,
+        BackplaneUnavailable,
         CannotAwait,
         CannotBlock,
         CredentialsUnavailable,
+        Dropped,
         HandshakeError,
         HandshakeTimeout,
         InvalidArguments,
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
         MessageTooLarge,
         MessageTypeError,
         MethodNotFound,
+        NoSuchSession,
         NotReady,
         PlaintextCredentials,
         ProtocolError,
@@ -38,6 +48,7 @@ if TYPE_CHECKING:
         RemoteError,
         RequestError,
         RequestTimeout,
+        RoomError,
         RpcError,
         RpcTimeout,
         RpcUnsupported,
@@ -47,6 +58,7 @@ if TYPE_CHECKING:
         StreamEnded,
         TlsFailed,
         TooManyRequests,
+        UnvalidatedAddress,
         VeltixError,
         VersionRefused,
     )
@@ -55,6 +67,7 @@ if TYPE_CHECKING:
     from veltix_tx.logs.config import LoggerConfig, LogLevel
     from veltix_tx.logs.logger import Logger
     from veltix_tx.logs.observer import LineObserver
+    from veltix_tx.net.connection.datagram import VeltixDatagramProtocol
     from veltix_tx.net.connection.factory import VeltixServerFactory
     from veltix_tx.net.connection.protocol import VeltixProtocol
     from veltix_tx.net.connection.reconnect import VeltixClientFactory
@@ -81,22 +94,31 @@ __all__ = [
     "TEXT",
     "AuthenticationFailed",
     "Auto",
+    "BackplaneError",
+    "BackplaneState",
+    "BackplaneUnavailable",
     "BufferSize",
+    "ByConnection",
     "CallContext",
     "CannotAwait",
     "CannotBlock",
     "Client",
     "ClientConfig",
+    "Consumed",
     "Credentials",
     "CredentialsUnavailable",
     "Delimited",
+    "Delivery",
     "DisconnectReason",
     "DisconnectState",
+    "Dropped",
     "EndOfStream",
     "Events",
     "Fixed",
+    "Gap",
     "HandshakeError",
     "HandshakeTimeout",
+    "History",
     "IHandlerTable",
     "IVeltixApplication",
     "IVeltixPlugin",
@@ -109,6 +131,7 @@ __all__ = [
     "LogLevel",
     "Logger",
     "LoggerConfig",
+    "Member",
     "MessageRegistry",
     "MessageTooLarge",
     "MessageType",
@@ -116,12 +139,17 @@ __all__ = [
     "MethodInfo",
     "MethodNotFound",
     "Netconduit",
+    "Next",
+    "NoSuchSession",
+    "NodeInfo",
     "NotReady",
     "Password",
     "PerformanceMode",
     "PlaintextCredentials",
     "Plugin",
+    "Position",
     "Prefixed",
+    "PresenceChange",
     "ProtocolError",
     "QueueFull",
     "Raw",
@@ -132,6 +160,9 @@ __all__ = [
     "RequestTimeout",
     "Response",
     "RetryPolicy",
+    "Room",
+    "RoomError",
+    "RoomMessage",
     "RpcError",
     "RpcTimeout",
     "RpcUnsupported",
@@ -148,7 +179,9 @@ __all__ = [
     "Token",
     "TokenFile",
     "TooManyRequests",
+    "UnvalidatedAddress",
     "VeltixClientFactory",
+    "VeltixDatagramProtocol",
     "VeltixError",
     "VeltixProtocol",
     "VeltixServerFactory",
@@ -164,9 +197,26 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Member": "veltix_tx.app.presence",
+    "PresenceChange": "veltix_tx.app.presence",
+    "Gap": "veltix_tx.app.room_follower",
+    "RoomMessage": "veltix_tx.app.room_follower",
+    "Delivery": "veltix_tx.app.rooms",
+    "Room": "veltix_tx.app.rooms",
+    "BackplaneState": "veltix_tx.backplane.interface",
+    "History": "veltix_tx.backplane.interface",
+    "NodeInfo": "veltix_tx.backplane.interface",
+    "Position": "veltix_tx.backplane.interface",
+    "NoSuchSession": "veltix_tx.errors",
+    "RoomError": "veltix_tx.errors",
+    "BackplaneError": "veltix_tx.errors",
+    "BackplaneUnavailable": "veltix_tx.errors",
     "Auto": "veltix_tx.wire.veltix.wire",
     "Identity": "veltix_tx.app.auth",
     "TokenFile": "veltix_tx.app.auth",
+    "ByConnection": "veltix_tx.app.kinds",
+    "Next": "veltix_tx.app.middleware",
+    "Consumed": "veltix_tx.app.kinds",
     "TEXT": "veltix_tx.wire.messages",
     "Delimited": "veltix_tx.wire.plain.options",
     "EndOfStream": "veltix_tx.wire.plain.options",
@@ -190,6 +240,7 @@ _HOMES = {
     "CannotAwait": "veltix_tx.errors",
     "CannotBlock": "veltix_tx.errors",
     "CredentialsUnavailable": "veltix_tx.errors",
+    "Dropped": "veltix_tx.errors",
     "HandshakeError": "veltix_tx.errors",
     "HandshakeTimeout": "veltix_tx.errors",
     "InvalidArguments": "veltix_tx.errors",
@@ -214,6 +265,7 @@ _HOMES = {
     "SettingsError": "veltix_tx.errors",
     "TlsFailed": "veltix_tx.errors",
     "TooManyRequests": "veltix_tx.errors",
+    "UnvalidatedAddress": "veltix_tx.errors",
     "VeltixError": "veltix_tx.errors",
     "VersionRefused": "veltix_tx.errors",
     "Credentials": "veltix_tx.net.shared.authentication",
@@ -224,6 +276,7 @@ _HOMES = {
     "LoggerConfig": "veltix_tx.logs.config",
     "Logger": "veltix_tx.logs.logger",
     "LineObserver": "veltix_tx.logs.observer",
+    "VeltixDatagramProtocol": "veltix_tx.net.connection.datagram",
     "VeltixServerFactory": "veltix_tx.net.connection.factory",
     "VeltixProtocol": "veltix_tx.net.connection.protocol",
     "DisconnectState": "veltix_tx.disconnect",

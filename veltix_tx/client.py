@@ -16,8 +16,11 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from veltix_tx.app.opened import Opened
+from veltix_tx.app.room_follower import Gap, RoomFollower
 from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv, ThreadAnswer
 from veltix_tx.app.service import RoutedService
+from veltix_tx.backplane.interface import Position
 from veltix_tx.disconnect import DisconnectState
 from veltix_tx.errors import LocalProtocolError, NotReady, SessionClosed, SettingsError, VeltixError
 from veltix_tx.interfaces import Events, IVeltixApplication
@@ -33,14 +36,14 @@ from veltix_tx.net.shared.authentication import CredentialsSource, check_source,
 from veltix_tx.net.shared.context import SharedState
 from veltix_tx.net.threads import BlockingView, at_home, from_any_thread
 from veltix_tx.net.transport.connecting import tcp_endpoint
-from veltix_tx.net.transport.endpoints import ClientEndpoint, open_client_endpoint
+from veltix_tx.net.transport.endpoints import ClientEndpoint, is_udp, open_client_endpoint
 from veltix_tx.net.transport.tls_errors import not_installed
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ClientChanges, ClientConfig, ClientSettings, evolve, given_address
 from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import BytesLike, MessageRegistry, MessageType, R, Request, Response, T
-from veltix_tx.wire.registry import find_wire
+from veltix_tx.wire.registry import find_datagram_wire, find_wire
 from veltix_tx.wire.rpc import MethodInfo
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ ClientThreadHandler = Callable[[Response[T]], ThreadAnswer[R]]
 H = TypeVar("H", bound=Callable[[Response], object])
 C = TypeVar("C", bound=Callable[[], object])
 D = TypeVar("D", bound=Callable[[DisconnectState], object])
+G = TypeVar("G", bound=Callable[[Gap], object])
 P = ParamSpec("P")
 V = TypeVar("V")
 
@@ -92,6 +96,7 @@ class Client(RoutedService):
     """
 
     config: ClientConfig
+    _noisy = True  # False where whoever uses it tells of tries and ends itself
 
     def __init__(
         self,
@@ -124,6 +129,7 @@ class Client(RoutedService):
         self._counters: Counter[str] = Counter()
         self._configure(server, given)
         super().__init__(Role.CLIENT, application, types, reactor, random)
+        self._follower = RoomFollower(lambda: self.config.limits.rooms_per_session, self._types, self._counters)
 
     def __repr__(self) -> str:
         factory = self._factory
@@ -145,8 +151,11 @@ class Client(RoutedService):
         if self._factory is not None and not self._factory.finished:
             raise SettingsError("settings", sorted(settings), "given before the client connects, or after disconnect()")
         wanted = evolve(self.config if config is None else config, settings, ClientConfig)
-        encrypted = wanted.tls or (isinstance(wanted.endpoint, str) and wanted.endpoint.startswith(("tls:", "ssl:")))
-        find_wire(wanted.wire).check(encrypted=encrypted, max_message_size=wanted.max_message_size)
+        if is_udp(wanted.endpoint):
+            find_datagram_wire(wanted.wire).check_datagrams(wanted.max_message_size)
+        else:
+            encrypted = wanted.tls or (isinstance(wanted.endpoint, str) and wanted.endpoint.startswith(("tls:", "ssl:")))
+            find_wire(wanted.wire).check(encrypted=encrypted, max_message_size=wanted.max_message_size)
         self.config = wanted
 
     @overload
@@ -267,11 +276,15 @@ class Client(RoutedService):
         return Counter(self._counters)
 
     @at_home
-    def connect(self) -> Deferred[Session]:
+    def connect(self, timeout: float | None = None) -> Deferred[Session]:
         """Connect, unless that is done or under way.
 
+        Args:
+            timeout: seconds for all tries together, after which no further one is made; as long as they take by default.
+
         Returns:
-            a Deferred of the session, ready to use, ``on_connect`` being done. It errbacks when no further try will be made
+            a Deferred of the session, ready to use, ``on_connect`` being done. It errbacks with Twisted's TimeoutError, which is a
+            ConnectError, after ``timeout``. It errbacks when no further try will be made
             (``config.retry``: by default after the first): with the handshake's error
             (VersionRefused, TlsFailed, AuthenticationFailed, HandshakeTimeout, ServerFull, …), with PlaintextCredentials or
             CredentialsUnavailable, with SessionClosed, with Twisted's ConnectError or DNSLookupError, or with what
@@ -279,7 +292,9 @@ class Client(RoutedService):
 
         Raises:
             SettingsError: the endpoint is none, a file for TLS cannot be used, or TLS is not installed.
+            ValueError: the timeout is no number above 0.
         """
+        seconds = math.inf if timeout is None else checked_seconds(timeout)
         if self._factory is not None and self._factory.finished:
             self._leave(self._factory)
             self._factory.conclude()  # who is told may connect, too
@@ -287,12 +302,15 @@ class Client(RoutedService):
             clocks = self._clocks
             endpoint = self._endpoint(clocks)
             shared = SharedState(clocks, self.config.limits, self.config.timeouts, self._counters)
+            if not self._noisy:
+                shared.log_limiter.silence()
             told = None
             if self._router is not None:
                 may_log = partial(shared.log_limiter.allow, self._target)
                 told = partial(self._router.lost, reactor=clocks.reactor, may_log=may_log)
+            self._follower.follow(self._application)
             self._factory = VeltixClientFactory(
-                self._application,
+                Opened(self._application, self._follower.opened),
                 self.config,
                 retry=self.config.retry_policy,
                 reactor=clocks,
@@ -301,7 +319,9 @@ class Client(RoutedService):
                 on_disconnect=told,
                 shared=shared,
                 serve_call=self._methods.serve,
+                rooms=self._follower,
                 credentials=self._credentials,
+                before_send=self._before_send,
             )
             self._factory.when_ready().addBoth(self._first_session.fire)
             EndpointConnector(endpoint, self._factory, self._target).connect()
@@ -315,9 +335,14 @@ class Client(RoutedService):
             waiting.cancel()
             factory.stop()
 
+        def late(result: object, _: float) -> NoReturn:
+            failed = factory.last_error
+            why = "" if failed is None else f", and the last try failed: {failed}"
+            raise ConnectTimeout(string=f"no session within {seconds:g} s{why}") from failed
+
         ready: Deferred[Session] = Deferred(give_up)
         waiting.chainDeferred(ready)
-        return ready
+        return ready if seconds == math.inf else ready.addTimeout(seconds, self._clocks.reactor, late)
 
     @from_any_thread
     def when_connected(self, timeout: float | None = None) -> Deferred[Session]:
@@ -414,6 +439,28 @@ class Client(RoutedService):
             return self._ask(Session.send_and_wait, message, content, timeout=timeout)
         return session.send_and_wait(message, content, timeout=timeout)
 
+    @overload
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        returns: type[T],
+        timeout: float | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        **kwargs: object,
+    ) -> Deferred[T]: ...
+    @overload
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        returns: Any = ...,
+        timeout: float | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        **kwargs: object,
+    ) -> Deferred[Any]: ...
     def call(
         self,
         method: str,
@@ -425,7 +472,10 @@ class Client(RoutedService):
         **kwargs: object,
     ) -> Deferred[Any]:
         """Call a method of the server; see :meth:`Session.call`. Errbacks with NotReady as :meth:`send`."""
-        return self._invoke(method, args, kwargs, timeout, metadata, returns)
+        session = self._factory.session if self._factory is not None else None
+        if session is None:
+            return self._ask(Session._invoke, method, args, kwargs, timeout, metadata, returns)
+        return session._invoke(method, args, kwargs, timeout, metadata, returns)
 
     @from_any_thread
     def methods(self, timeout: float | None = None) -> Deferred[list[MethodInfo]]:
@@ -436,6 +486,23 @@ class Client(RoutedService):
     def service(self, service: Callable[..., T], *, prefix: str = "", timeout: float | None = None) -> T:
         """Return an object whose methods call the server's, on whatever session there is then; see :meth:`Session.service`."""
         return proxy(service, self._invoke, prefix, timeout)
+
+    @from_any_thread
+    def on_gap(self, callback: G) -> G:
+        """Call a function with each :class:`Gap` in the messages of a room with a history; a decorator.
+
+        It may be a coroutine function. A failure is logged.
+
+        Raises:
+            SettingsError: it cannot be called.
+        """
+        self._follower.gap_callbacks.add(callback)
+        return callback
+
+    @property
+    def room_positions(self) -> dict[str, Position]:
+        """Places of the last messages that it has got of rooms with a history, which it presents when it connects again."""
+        return self._follower.positions
 
     @from_any_thread
     def reauthenticate(self, credentials: Token | Password | None = None, *, timeout: float | None = None) -> Deferred[None]:
@@ -571,6 +638,8 @@ class Client(RoutedService):
             return tcp_endpoint(clocks.reactor, config.server_addr, config.port, config.connect_timeout)
         if not isinstance(config.endpoint, str):
             endpoint: IStreamClientEndpoint = config.endpoint
+            if not isinstance(endpoint, ClientEndpoint):
+                raise SettingsError("endpoint", endpoint, "one endpoint: a Twisted client endpoint, or the text of one")
             return endpoint
         return open_client_endpoint(clocks, config.endpoint)
 
@@ -588,9 +657,9 @@ class BlockingClient(BlockingView):
         super().__init__(client._settle)
         self._client = client
 
-    def connect(self) -> Session:
+    def connect(self, timeout: float | None = None) -> Session:
         """Connect, unless that is done or under way; return the session."""
-        return self._wait(self._client.connect)
+        return self._wait(self._client.connect, timeout)
 
     def when_connected(self, timeout: float | None = None) -> Session:
         """Wait for a session, without trying; return it."""
@@ -626,6 +695,28 @@ class BlockingClient(BlockingView):
         """Send a request and return its reply."""
         return self._wait(self._client.send_and_wait, message, content, timeout=timeout)
 
+    @overload
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        returns: type[T],
+        timeout: float | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        **kwargs: object,
+    ) -> T: ...
+    @overload
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        returns: Any = ...,
+        timeout: float | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        **kwargs: object,
+    ) -> Any: ...
     def call(
         self,
         method: str,

@@ -30,6 +30,9 @@ class DisconnectReason(Enum):
     UNANSWERED = 16
     IDLE = 17
     IDENTITY_EXPIRED = 18
+    UNCLASSIFIED = 19
+    EVICTED = 20
+    UNREACHABLE = 21
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@
     │   │   ├── StreamEnded                 the one message of this side has been sent
     │   │   ├── MessageTooLarge             over the limit; nothing was sent
     │   │   ├── QueueFull                   the peer does not read fast enough; nothing was sent
+    │   │   ├── UnvalidatedAddress          too much for a peer of UDP that may be somebody else; nothing was sent
     │   │   └── PlaintextCredentials        credentials would go over the network in the open; nothing was sent
     │   └── RemoteProtocolError             the peer broke a rule; its connection ends
     │       ├── FrameTooLarge
@@ -32,8 +33,16 @@
     │           ├── AuthenticationFailed
     │           └── ServerFull
     ├── SessionClosed                       the connection is gone, and why
-    ├── Rejected                            raised by on_connect: the session is refused
+    ├── Rejected                            raised by on_connect or a classifier: the session is refused
+    ├── Dropped                             raised by middleware or before_send: the message is dropped
     ├── CredentialsUnavailable              the client's own credentials could not be had; nothing was sent
+    ├── NoSuchSession                       no node has a session of that id
+    ├── RoomError                           a room's limit, or its name
+    ├── BackplaneError                      between the nodes of a service
+    │   ├── BackplaneUnavailable            it is down
+    │   ├── BackplaneRefused                over one of its limits; nothing was done
+    │   ├── NoSuchNode                      no node of that id is there
+    │   └── NodeGone                        the node went away before it answered
     └── RequestError
         ├── RequestTimeout
         │   └── RpcTimeout                  no result of a call came in time
@@ -56,9 +65,13 @@ from veltix_tx.disconnect import DisconnectReason
 
 __all__ = [
     "AuthenticationFailed",
+    "BackplaneError",
+    "BackplaneRefused",
+    "BackplaneUnavailable",
     "CannotAwait",
     "CannotBlock",
     "CredentialsUnavailable",
+    "Dropped",
     "EarlyMessage",
     "EndlessMessage",
     "FrameTimeout",
@@ -73,6 +86,9 @@ __all__ = [
     "MessageTooLarge",
     "MessageTypeError",
     "MethodNotFound",
+    "NoSuchNode",
+    "NoSuchSession",
+    "NodeGone",
     "NotReady",
     "NotVeltix",
     "PlaintextCredentials",
@@ -83,6 +99,7 @@ __all__ = [
     "RemoteProtocolError",
     "RequestError",
     "RequestTimeout",
+    "RoomError",
     "RpcError",
     "RpcTimeout",
     "RpcUnsupported",
@@ -94,6 +111,7 @@ __all__ = [
     "TooManyPings",
     "TooManyProtocolErrors",
     "TooManyRequests",
+    "UnvalidatedAddress",
     "VeltixError",
     "VersionRefused",
     "excerpt",
@@ -246,6 +264,26 @@ class QueueFull(LocalProtocolError):
 
     def __str__(self) -> str:
         return f"{self.queued} bytes wait for the peer to read, and at most {self.limit} may: wait for when_writable()"
+
+
+class UnvalidatedAddress(LocalProtocolError):
+    """A message over UDP is too much for what has come from its peer, whose address anybody may have written. Nothing was sent.
+
+    Attributes:
+        size: bytes of the message.
+        left: the most bytes that may be sent before more comes.
+    """
+
+    def __init__(self, size: int, left: int) -> None:
+        super().__init__(size, left)
+        self.size = size
+        self.left = left
+
+    def __str__(self) -> str:
+        return (
+            f"{self.size} bytes are over the {self.left} that may be sent to an unvalidated address before more comes from it: "
+            "call session.validate() once the peer has shown that the address is its own"
+        )
 
 
 class PlaintextCredentials(LocalProtocolError):
@@ -520,6 +558,7 @@ class SessionClosed(VeltixError):
             DisconnectReason.RESET: "the connection was reset",
             DisconnectReason.ERROR: "the connection failed",
             DisconnectReason.REJECTED: "on_connect refused the session",
+            DisconnectReason.UNREACHABLE: "the peer cannot be reached",
         }.get(self.reason, "the connection was closed")
         return f"{said}: {self.cause}"
 
@@ -533,18 +572,21 @@ _WHY_CLOSED = {
     DisconnectReason.PING_TIMEOUT: "this side closed the connection because its peer was silent, and did not answer a ping either",
     DisconnectReason.REJECTED: "this side closed the connection because on_connect refused the session",
     DisconnectReason.IDENTITY_EXPIRED: "this side closed the connection because its peer's identity has expired",
+    DisconnectReason.UNCLASSIFIED: "this side closed the connection because its classifier could not tell the session's kind",
     DisconnectReason.COMPLETED: "each side has sent the one message that the wire carries",
     DisconnectReason.UNANSWERED: (
         "this side closed the connection because it gave a request up whose late reply could not be told from the next one"
     ),
-    DisconnectReason.IDLE: "this side closed the connection because its peer was silent for timeouts.idle",
+    DisconnectReason.IDLE: "this side closed the connection because its peer was silent for timeouts.idle (over UDP datagram_idle)",
+    DisconnectReason.EVICTED: "this side ended the session to make room for another peer's (limits.datagram_peers)",
+    DisconnectReason.UNREACHABLE: "the peer cannot be reached",
     DisconnectReason.OVERLOAD: "this side closed the connection because all together kept too much, and this one the most",
 }
 """Text of a SessionClosed without a cause, by its reason."""
 
 
 class Rejected(VeltixError):
-    """Raised by ``on_connect``, or a ``connected``, to refuse a session: it is closed, and that takes one line of the log.
+    """Raised by ``on_connect``, a ``connected`` or a classifier to refuse a session: it is closed, with one line of the log.
 
     Attributes:
         detail: why, for the log and ``session.closed``; the peer is not told.
@@ -556,6 +598,23 @@ class Rejected(VeltixError):
 
     def __str__(self) -> str:
         return str(self.detail) or "the session was refused without a reason given"
+
+
+class Dropped(VeltixError):
+    """Raised by middleware to drop a message as it came, and by ``before_send`` not to send one: that takes one line of the log.
+
+    Who asked with a message that is dropped as it came is told nothing; RpcError is for what is to be told.
+
+    Attributes:
+        detail: why, for the log.
+    """
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return str(self.detail) or "the message was dropped without a reason given"
 
 
 class CredentialsUnavailable(VeltixError):
@@ -571,6 +630,108 @@ class CredentialsUnavailable(VeltixError):
 
     def __str__(self) -> str:
         return f"this client's credentials cannot be had: {self.detail}"
+
+
+class NoSuchSession(VeltixError):
+    """No node has an open session of that id. Nothing was sent.
+
+    Attributes:
+        connection_id: the id.
+    """
+
+    def __init__(self, connection_id: str) -> None:
+        super().__init__(connection_id)
+        self.connection_id = connection_id
+
+    def __str__(self) -> str:
+        return f"there is no open session {excerpt(self.connection_id)}"
+
+
+class RoomError(VeltixError):
+    """A room cannot take what it was to take. Nothing was done.
+
+    Attributes:
+        room: its name.
+        rule: what must be.
+        limit: the maximum that was reached; None where it is none of a number.
+    """
+
+    def __init__(self, room: str, rule: str, limit: int | None = None) -> None:
+        super().__init__(room, rule, limit)
+        self.room = room
+        self.rule = rule
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"room {excerpt(self.room)}: {self.rule}" + ("" if self.limit is None else f" (at most {self.limit})")
+
+
+class BackplaneError(VeltixError):
+    """Something between the nodes of a service did not work."""
+
+
+class BackplaneUnavailable(BackplaneError):
+    """The backplane is down: what needs other nodes cannot be done.
+
+    Attributes:
+        cause: what is wrong with it, for people.
+        uncertain: True if it got down while this was under way, so that it may have been done all the same.
+    """
+
+    def __init__(self, cause: str, *, uncertain: bool = False) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.uncertain = uncertain
+
+    def __str__(self) -> str:
+        return f"the backplane is down: {self.cause}" + (" (it may have been done all the same)" if self.uncertain else "")
+
+
+class BackplaneRefused(BackplaneError):
+    """A limit of the backplane was reached. Nothing was done.
+
+    Attributes:
+        setting: the field of BackplaneLimits.
+        limit: its value.
+    """
+
+    def __init__(self, setting: str, limit: int) -> None:
+        super().__init__(setting, limit)
+        self.setting = setting
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"the backplane takes no more: its limit {self.setting} is {self.limit}"
+
+
+class NoSuchNode(BackplaneError):
+    """There is no node of that id. Nothing was sent.
+
+    Attributes:
+        node: the id.
+    """
+
+    def __init__(self, node: str) -> None:
+        super().__init__(node)
+        self.node = node
+
+    def __str__(self) -> str:
+        return f"there is no node {excerpt(self.node)}"
+
+
+class NodeGone(BackplaneError):
+    """The node that was asked went away before it answered. It may have done what it was asked.
+
+    Attributes:
+        node: its id.
+    """
+
+    def __init__(self, node: str) -> None:
+        super().__init__(node)
+        self.node = node
+
+    def __str__(self) -> str:
+        return f"node {excerpt(self.node)} is gone, and did not answer"
 
 
 class RequestError(VeltixError):

@@ -73,8 +73,14 @@ class Limits:
         log_burst: the same in a row; what is left out is counted.
         messages: messages of one peer per second that are handled, on average, and as many in a row; the others wait for their
             turn, and beyond ``inflight`` of them reading pauses. None for no limit.
+        datagram_peers: peers of one UDP port that have a session at once; beyond it the one that has been silent for longest gives
+            way to a new one, unless its address is validated.
         authentication_failures: refused credentials of one source in a minute that are forgiven; beyond it the source's next
             connections are refused unasked for a while. This machine's own addresses are not.
+        rooms: rooms of a server that have members, or settings of their own.
+        room_members: members of one room on one server.
+        rooms_per_session: rooms of one session; also the rooms whose messages a client recovers when it connects again.
+        member_state: bytes of what a session says of itself in a room, packed.
     """
 
     hello_size: int = 256
@@ -96,14 +102,20 @@ class Limits:
     log_lines: int = 5
     log_burst: int = 20
     messages: int | None = None
+    datagram_peers: int = 4096
     authentication_failures: int = 5
+    rooms: int = 100_000
+    room_members: int = 100_000
+    rooms_per_session: int = 100
+    member_state: int = 1024
 
     def __post_init__(self) -> None:
         check_whole("hello_size", self.hello_size, 32, 65535)
         check_whole("json_hello_size", self.json_hello_size, 64, 65535)
         for name in (
             *("values", "protocol_errors", "inflight", "pending", "half_open", "half_open_per_source"),
-            *("pings", "ping_burst", "receive_buffers", "send_buffers", "log_lines", "log_burst", "authentication_failures"),
+            *("pings", "ping_burst", "receive_buffers", "send_buffers", "log_lines", "log_burst", "datagram_peers"),
+            *("authentication_failures", "rooms", "room_members", "rooms_per_session", "member_state"),
         ):
             check_whole(name, getattr(self, name), 1)
         for name in ("per_source", "messages"):
@@ -130,7 +142,10 @@ class Timeouts:
         ping_timeout: for anything from the peer after that ping before it counts as dead.
         idle: without a byte from the peer, or one of its messages in a handler, on a wire without pings, before its
             connection is closed; ``math.inf`` for no end.
+        datagram_idle: without a datagram from a peer of a server's UDP port, or one of its messages in a handler, before its
+            session ends.
         handler: for a handler's Deferred or coroutine before it is cancelled; ``math.inf`` for no end.
+        classifier: for a server's classifier to name a session's kind before the session is closed.
         slow_handler: that a handler may block before a warning names it; ``math.inf`` for no warning.
     """
 
@@ -142,7 +157,9 @@ class Timeouts:
     ping_interval: float = 20.0
     ping_timeout: float = 20.0
     idle: float = math.inf
+    datagram_idle: float = 60.0
     handler: float = 30.0
+    classifier: float = 5.0
     slow_handler: float = 0.1
 
     def __post_init__(self) -> None:

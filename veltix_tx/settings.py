@@ -262,7 +262,7 @@ class ServerConfig(_Common):
         port: the TCP port; 0 lets the system choose.
         endpoints: Twisted endpoints to listen on instead of ``host`` and ``port``: strings, each
             with its own wire if it starts with one (``"1.9.0@tcp:8090"``), IStreamServerEndpoints, or pairs of a wire and
-            one of these: ``(Lines(separator=b"|"), "tcp:7000")``.
+            one of these: ``(Lines(separator=b"|"), "tcp:7000")``. ``"lines@udp:7001"`` takes datagrams.
         max_connections: connections at once, those still in their handshake included; -1 for no limit.
         max_connection: upstream's name for it.
         tls_cert: a PEM file with this server's certificate, and the ones that lead from it to its issuer: ``host`` and
@@ -318,7 +318,8 @@ class ClientConfig(_Common):
     Attributes:
         server_addr: the server's name or address; an IPv6 address may have brackets, and a zone (``fe80::1%eth0``).
         port: its TCP port.
-        endpoint: a Twisted client endpoint to connect to instead: a string or an IStreamClientEndpoint.
+        endpoint: a Twisted client endpoint to connect to instead: a string or an IStreamClientEndpoint; ``"udp:HOST:PORT"`` for
+            datagrams.
         connect_timeout: seconds for each try to connect, the look-up of the name included, whatever the endpoint has for a
             timeout of its own. TLS and the handshake follow, with ``handshake_timeout``.
         retry: when to try again after a failed or lost connection: a RetryPolicy, or how many
@@ -375,6 +376,8 @@ class ClientConfig(_Common):
             raise SettingsError("tls_cert", None, "given where tls_key is")
         if self.tls and isinstance(self.endpoint, str) and self.endpoint.startswith(("tls:", "ssl:")):
             raise SettingsError("endpoint", self.endpoint, "one without TLS of its own where tls is True")
+        if self.tls and isinstance(self.endpoint, str) and self.endpoint.startswith("udp:"):
+            raise SettingsError("tls", True, f"False with the endpoint {self.endpoint}: there is no TLS over UDP")
         if self.tls and self.endpoint is not None and self.tls_name is None:
             raise SettingsError("tls_name", None, "given where an endpoint is: the name that the server's certificate is for")
 

@@ -25,9 +25,10 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop, get_running_loop, sleep
 from collections.abc import Awaitable, Iterator
 from math import inf
+from random import Random
 from typing import Any, TypeVar, overload
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import (
@@ -38,7 +39,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport
 from zope.interface import alsoProvides, implementer
@@ -51,10 +52,12 @@ from veltix_tx.net.awaitables import ITaskReactor
 from veltix_tx.net.clock import Clocks
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.tasks import wait
+from veltix_tx.net.transport.endpoints import is_udp, listen_specs
+from veltix_tx.net.transport.udp import Address, ConnectedReceiver, PeerTransport
 from veltix_tx.server import Server
 from veltix_tx.threaded_clock import ThreadedClock
 
-__all__ = ["MemoryNetwork", "ScriptedPeer"]
+__all__ = ["MemoryNetwork", "ScriptedDatagrams", "ScriptedPeer"]
 
 T = TypeVar("T")
 
@@ -68,10 +71,17 @@ _SERVER_ADDRESS = IPv4Address("TCP", "127.0.0.1", 8080)
 
 
 class MemoryNetwork:
-    """One server and any number of clients, connected in memory on one clock.
+    """Servers and any number of clients, connected in memory on one clock.
 
     It is a context manager, which ends with :meth:`stop`. In a coroutine it is an asynchronous one as well, which lets tasks come
     to their end before it goes on.
+
+    A server that listens on UDP does so here, and a client of UDP connects to that.
+
+    Args:
+        loss: the part of all datagrams that is lost, from 0 to 1.
+        reordering: the part of them that overtakes the one before, where that has not arrived yet.
+        seed: of the dice for both; the same seed loses the same datagrams.
 
     Attributes:
         clock: the clock, a ``twisted.internet.task.Clock`` on which routes with ``thread=True`` run in
@@ -79,11 +89,16 @@ class MemoryNetwork:
         clocks: the same for ``reactor=`` of what you make yourself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, loss: float = 0.0, reordering: float = 0.0, seed: int = 0) -> None:
+        for name, part in (("loss", loss), ("reordering", reordering)):
+            if not 0 <= part <= 1:
+                raise SettingsError(name, part, "a number from 0 to 1")
         self.clock = ThreadedClock()
         self.clocks = Clocks(self.clock, lambda: _NOW + self.clock.seconds(), self.clock.seconds)
-        self._factory: IProtocolFactory | None = None
+        self._place = _Place()
+        self._places: dict[Server, _Place] = {}
         self._links: list[_Link] = []
+        self._datagrams = _Datagrams(self, loss, reordering, Random(seed))
         self._borrowed: list[_Borrowed] = []
         self._loop: AbstractEventLoop | None = None
         self._woken = False
@@ -105,6 +120,8 @@ class MemoryNetwork:
     def serve(self, server: Server | aio.Server) -> None:
         """Make a server listen here, in place of its own endpoints, with the service started.
 
+        Of several, such as the nodes of one backplane, clients are connected to the latest unless they are told otherwise.
+
         Raises:
             SettingsError: it listens already, here or elsewhere.
             RuntimeError: it is an aio.Server, and no loop of asyncio's runs.
@@ -115,7 +132,12 @@ class MemoryNetwork:
                 "server", server, "stopped first: by stop() of the MemoryNetwork that serves it, or the end of its with block"
             )
         self._borrow(service)
-        service.configure(endpoints=(_ServerEndpoint(self),))
+        self._place = self._places[service] = _Place()
+        places = listen_specs(service.config)
+        endpoints: list[Any] = [(place.wire, _DatagramEndpoint(self._datagrams)) for place in places if place.in_datagrams]
+        if len(endpoints) < len(places):
+            endpoints.append(_ServerEndpoint(self._place))
+        service.configure(endpoints=tuple(endpoints))
         service.startService()
 
     def stop(self) -> None:
@@ -131,18 +153,24 @@ class MemoryNetwork:
             pass
 
     @overload
-    def connect(self, client: Client) -> Session: ...
+    def connect(self, client: Client, to: Server | aio.Server | None = ...) -> Session: ...
     @overload
-    def connect(self, client: aio.Client) -> Awaitable[aio.Session]: ...
-    def connect(self, client: Client | aio.Client) -> Session | Awaitable[aio.Session]:
+    def connect(self, client: aio.Client, to: Server | aio.Server | None = ...) -> Awaitable[aio.Session]: ...
+    def connect(self, client: Client | aio.Client, to: Server | aio.Server | None = None) -> Session | Awaitable[aio.Session]:
         """Connect a client to what listens here, in place of its own endpoint.
+
+        Args:
+            client: the client. It connects to the same server again where it connects again by itself.
+            to: the server; that which was served last by default.
 
         Returns:
             its session, which is to be awaited for an aio.Client. Raises what ``client.connect()`` errbacks with.
         """
         service = self._of_any_door(client)
         self._borrow(service)
-        service.configure(endpoint=_ClientEndpoint(self))
+        place = None if to is None else self._places[self._of_any_door(to)]
+        udp = is_udp(service.config.endpoint) or isinstance(service.config.endpoint, _DatagramClientEndpoint)
+        service.configure(endpoint=_DatagramClientEndpoint(self._datagrams) if udp else _ClientEndpoint(self, place))
         connecting = service.connect()
         return _viewed(connecting) if isinstance(client, aio.Client) else self.result(connecting)
 
@@ -153,8 +181,17 @@ class MemoryNetwork:
             stays: see :class:`ScriptedPeer`.
         """
         peer = ScriptedPeer(self, stays=stays)
-        _connect(self, peer)
+        _connect(self, self._place, peer)
         return peer
+
+    def dial_udp(self, host: str = "127.0.0.1", port: int | None = None) -> ScriptedDatagrams:
+        """Return a scripted peer of the UDP port that listens here.
+
+        Args:
+            host: the address it sends from, as anybody can write any.
+            port: its port; a new one by default.
+        """
+        return ScriptedDatagrams(self, host, port)
 
     @overload
     def answer(self, client: Client) -> tuple[ScriptedPeer, Deferred[Session]]: ...
@@ -167,7 +204,7 @@ class MemoryNetwork:
             the scripted server, and what ``client.connect()`` returned.
         """
         peer = ScriptedPeer(self)
-        self._factory = Factory.forProtocol(lambda: peer)
+        self._place = _Place(Factory.forProtocol(lambda: peer))
         service = self._of_any_door(client)
         self._borrow(service)
         service.configure(endpoint=_ClientEndpoint(self))
@@ -187,7 +224,8 @@ class MemoryNetwork:
     def _carry(self) -> bool:
         """Run what is due, and carry what has been sent; return True if there was anything."""
         self.clock.advance(0)
-        return sum(link.carry() for link in list(self._links)) > 0  # each of them
+        carried = [link.carry() for link in list(self._links)]  # each of them
+        return self._datagrams.carry() or any(carried)
 
     def advance(self, seconds: float) -> None:
         """Move the clock on, everything due happening at its time."""
@@ -243,6 +281,8 @@ class MemoryNetwork:
                     break
         finally:
             self._links.clear()
+            self._datagrams.clear()
+            self._places.clear()
             self._loop = None
             for each in borrowed:
                 each.give_back()
@@ -307,7 +347,7 @@ class _Transport(FakeTransport):
         super().write(data)
         self._network._wake()
 
-    def loseConnection(self) -> None:  # noqa: N802 (Twisted's name)
+    def loseConnection(self) -> None:
         """Close, behind what has been written."""
         super().loseConnection()
         self._network._wake()
@@ -465,26 +505,197 @@ class ScriptedPeer(Protocol):
         self._network.pump()
 
 
-@implementer(IStreamServerEndpoint)
-class _ServerEndpoint:
-    def __init__(self, network: MemoryNetwork) -> None:
-        self._network = network
+class ScriptedDatagrams(DatagramProtocol):
+    """A peer of a UDP port that says what a test makes it say.
 
-    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        self._network._factory = protocolFactory
-        return succeed(_Port(self._network))
+    Args:
+        network: where it is.
+        host: its address.
+        port: its port; a new one by default.
+
+    Attributes:
+        received: the datagrams that have come to its address so far; a test may clear it.
+    """
+
+    def __init__(self, network: MemoryNetwork, host: str = "127.0.0.1", port: int | None = None) -> None:
+        self.received: list[bytes] = []
+        self._network = network
+        self._port = network._datagrams.bind((host, port))
+        self._port.protocol = self
+
+    def send(self, datagram: bytes) -> None:
+        """Send a datagram, and let everything happen that follows from it."""
+        self._port.write(datagram, _SERVER)
+        self._network.pump()
+
+    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        """Keep what comes."""
+        self.received.append(datagram)
+
+    def connectionRefused(self) -> None:
+        """Nothing to do."""
+
+
+_SERVER = ("127.0.0.1", _SERVER_ADDRESS.port)
+
+
+class _Datagrams:
+    """UDP in memory: ports by their addresses, and what is under way between them.
+
+    Args:
+        network: is told of what is to be delivered.
+        loss: the part that is lost.
+        reordering: the part that overtakes another.
+        random: the dice.
+    """
+
+    def __init__(self, network: MemoryNetwork, loss: float, reordering: float, random: Random) -> None:
+        self._network = network
+        self._loss = loss
+        self._reordering = reordering
+        self._random = random.random
+        self._ports: dict[Address, _DatagramPort] = {}
+        self._under_way: list[tuple[bytes, Address, Address]] = []
+        self._next = 50_000
+
+    def bind(self, address: tuple[str, int | None]) -> _DatagramPort:
+        """Return a port with an address, with a number of its own where none is given."""
+        host, number = address
+        if number is None:
+            self._next += 1
+            number = self._next
+        port = self._ports[(host, number)] = _DatagramPort(self, (host, number))
+        return port
+
+    def unbind(self, address: Address) -> None:
+        """Forget a port."""
+        self._ports.pop(address, None)
+
+    def send(self, datagram: bytes, source: Address, target: Address) -> None:
+        """Send a datagram, as far as the dice let it."""
+        if self._random() < self._loss:
+            return
+        overtakes = bool(self._under_way) and self._random() < self._reordering
+        self._under_way.insert(len(self._under_way) - overtakes, (datagram, source, target))
+        self._network._wake()
+
+    def carry(self) -> bool:
+        """Deliver what is under way; return True if there was anything. Who sends to nobody is told, as by ICMP."""
+        arriving, self._under_way = self._under_way, []
+        for datagram, source, target in arriving:
+            port, sender = self._ports.get(target), self._ports.get(source)
+            if port is not None:
+                port.protocol.datagramReceived(datagram, source)
+            elif sender is not None:
+                sender.protocol.connectionRefused()
+        return bool(arriving)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._ports.clear()
+        self._under_way.clear()
 
 
 @implementer(IListeningPort)
-class _Port:
-    def __init__(self, network: MemoryNetwork) -> None:
-        self._network = network
+class _DatagramPort:
+    """One UDP port in memory.
+
+    Args:
+        datagrams: the network.
+        address: its own.
+
+    Attributes:
+        protocol: takes what comes.
+    """
+
+    protocol: Any
+
+    def __init__(self, datagrams: _Datagrams, address: Address) -> None:
+        self._datagrams = datagrams
+        self._address = address
+        self._connectedAddr: Address | None = None
+
+    def connect(self, host: str, port: int) -> None:
+        """Send to one address alone."""
+        self._connectedAddr = (host, port)
+
+    def write(self, datagram: bytes, addr: Address | None = None) -> None:
+        """Send a datagram."""
+        target = addr or self._connectedAddr
+        assert target is not None
+        self._datagrams.send(datagram, self._address, target)
 
     def startListening(self) -> None:
         """It listens since it was made."""
 
     def stopListening(self) -> Deferred[None]:
-        self._network._factory = None
+        """Close it."""
+        self._datagrams.unbind(self._address)
+        return succeed(None)
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """Return its address."""
+        kind = IPv6Address if ":" in self._address[0] else IPv4Address
+        return kind("UDP", *self._address)
+
+
+class _DatagramEndpoint:
+    def __init__(self, datagrams: _Datagrams) -> None:
+        self._datagrams = datagrams
+
+    def listen_datagrams(self, protocol: DatagramProtocol) -> Deferred[IListeningPort]:
+        port: Any = self._datagrams.bind(_SERVER)
+        port.protocol = protocol
+        protocol.makeConnection(port)
+        return succeed(port)
+
+
+@implementer(IStreamClientEndpoint)
+class _DatagramClientEndpoint:
+    def __init__(self, datagrams: _Datagrams) -> None:
+        self._datagrams = datagrams
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        connection: Any = protocolFactory.buildProtocol(IPv4Address("UDP", *_SERVER))
+        port = self._datagrams.bind(("127.0.0.1", None))
+        port.protocol = ConnectedReceiver(connection)
+        port.protocol.makeConnection(port)
+        port.connect(*_SERVER)
+        connection.makeConnection(PeerTransport(port))
+        return succeed(connection)
+
+
+class _Place:
+    """Where one server listens.
+
+    Args:
+        factory: makes the server's protocols; None while nothing listens.
+    """
+
+    def __init__(self, factory: IProtocolFactory | None = None) -> None:
+        self.factory = factory
+
+
+@implementer(IStreamServerEndpoint)
+class _ServerEndpoint:
+    def __init__(self, place: _Place) -> None:
+        self._place = place
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        self._place.factory = protocolFactory
+        return succeed(_Port(self._place))
+
+
+@implementer(IListeningPort)
+class _Port:
+    def __init__(self, place: _Place) -> None:
+        self._place = place
+
+    def startListening(self) -> None:
+        """It listens since it was made."""
+
+    def stopListening(self) -> Deferred[None]:
+        self._place.factory = None
         return succeed(None)
 
     def getHost(self) -> IPv4Address:
@@ -493,14 +704,23 @@ class _Port:
 
 @implementer(IStreamClientEndpoint)
 class _ClientEndpoint:
-    def __init__(self, network: MemoryNetwork) -> None:
+    """Where a client connects: to one server, or to whichever was served last.
+
+    Args:
+        network: the network.
+        place: the server's; None for the latest.
+    """
+
+    def __init__(self, network: MemoryNetwork, place: _Place | None = None) -> None:
         self._network = network
+        self._given = place
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        if self._network._factory is None:
+        place = self._given or self._network._place
+        if place.factory is None:
             return fail(Refused("nothing listens in this MemoryNetwork"))
         protocol: Any = protocolFactory.buildProtocol(_SERVER_ADDRESS)
-        _connect(self._network, protocol)
+        _connect(self._network, place, protocol)
         return succeed(protocol)
 
 
@@ -508,7 +728,7 @@ async def _viewed(connecting: Deferred[Session]) -> aio.Session:
     return view_of(await wait(connecting))
 
 
-def _connect(network: MemoryNetwork, client: Protocol) -> None:
-    assert network._factory is not None, "serve() something first"
-    server: Any = network._factory.buildProtocol(None)  # type: ignore[arg-type]
+def _connect(network: MemoryNetwork, place: _Place, client: Protocol) -> None:
+    assert place.factory is not None, "serve() something first"
+    server: Any = place.factory.buildProtocol(None)  # type: ignore[arg-type]
     network._link(client, server)

@@ -7,16 +7,19 @@ from dataclasses import MISSING, fields
 from enum import Enum
 
 from veltix_tx import limits, server, settings
+from veltix_tx.backplane.interface import COUNTERS as BACKPLANE
+from veltix_tx.backplane.redis.link import COUNTERS as REDIS
 from veltix_tx.disconnect import DisconnectReason
 from veltix_tx.net import addresses
-from veltix_tx.net.connection import authentication, last_reads, policing, protocol
+from veltix_tx.net.connection import authentication, datagram, last_reads, policing, protocol, turns
 from veltix_tx.net.session import dispatcher, interface
 from veltix_tx.net.shared import admission, log_limiter
 from veltix_tx.net.shared import authentication as shared_authentication
 from veltix_tx.net.shared.counters import COUNTERS, MOST_TYPES
-from veltix_tx.net.transport import accept, endpoints, flow_control, sockets
+from veltix_tx.net.transport import accept, endpoints, flow_control, sockets, udp
 from veltix_tx.wire import pending
 from veltix_tx.wire.credentials import MAX_SECRET_SIZE
+from veltix_tx.wire.interface import MAX_DATAGRAM
 from veltix_tx.wire.veltix import handshake
 from veltix_tx.wire.veltix.wire import HELLO_GAP
 
@@ -43,6 +46,11 @@ _UNITS = {
     "log_burst": "lines",
     "messages": "messages per second",
     "authentication_failures": "refusals per minute",
+    "datagram_peers": "sessions",
+    "rooms": "rooms",
+    "room_members": "sessions",
+    "rooms_per_session": "rooms",
+    "member_state": "bytes",
     "request": "seconds",
     "close": "seconds",
     "drain": "seconds",
@@ -51,7 +59,9 @@ _UNITS = {
     "ping_interval": "seconds",
     "ping_timeout": "seconds",
     "idle": "seconds",
+    "datagram_idle": "seconds",
     "handler": "seconds",
+    "classifier": "seconds",
     "slow_handler": "seconds",
     "max_retries": "tries",
     "initial_delay": "seconds",
@@ -117,6 +127,11 @@ def counters() -> str:
     return table(["counter", "counts"], rows)
 
 
+def backplane_counters() -> str:
+    """What a backplane counts."""
+    return table(["counter", "counts"], [[f"`backplane_{name}`", meaning] for name, meaning in (BACKPLANE | REDIS).items()])
+
+
 def fixed_limits() -> str:
     """Numbers that are no settings."""
     return table(
@@ -138,6 +153,11 @@ def fixed_limits() -> str:
             ["message types without a handler that are counted and named one by one", MOST_TYPES],
             ["bytes given to a transport at a time", f"{flow_control.CHUNK // 1024} KiB"],
             ["bytes sent while a read is handled that wait for its end to be written", f"{interface.MOST_CORKED // 1024} KiB"],
+            [
+                "events of one read over which it is handled in halves, each written, while replies are due",
+                f"{interface.REPLIES_AHEAD}",
+            ],
+            ["messages and other events of one connection that are handled in one turn of the reactor", turns.MOST_EVENTS],
             ["slowest a message that has begun may arrive, after `timeouts.frame`", f"{policing.SLOWEST_FRAME // 1024} KiB/s"],
             ["age below which a half-open connection never gives way to a new one", f"{admission.EVICTABLE_AFTER:g} s"],
             [
@@ -174,6 +194,12 @@ def fixed_limits() -> str:
                 endpoints.BACKLOG,
             ],
             ["connections taken from a port in one turn of the reactor", accept.ACCEPTS_PER_TURN],
+            ["datagrams taken from a UDP port in one turn of the reactor", f"{udp.PER_TURN}, for {udp.TURN * 1000:g} ms"],
+            ["bytes of a datagram", MAX_DATAGRAM],
+            [
+                "bytes, and datagrams, that are sent to an address that is not validated",
+                f"{datagram.AMPLIFICATION} times what has come from it",
+            ],
             [
                 "bytes the kernel keeps unsent for a TCP peer before it takes no more of this side (`TCP_NOTSENT_LOWAT`)",
                 f"{sockets.UNSENT // 1024} KiB",
@@ -212,9 +238,12 @@ _WHY = {
     "REJECTED": "`on_connect` failed, or refused the session with `Rejected`; `cause` says why",
     "PING_TIMEOUT": "the peer was silent, and did not answer a ping either",
     "IDENTITY_EXPIRED": "its peer's identity has come to its end, and was not renewed",
+    "UNCLASSIFIED": "the server's `classifier` failed, was too late, or refused the session with `Rejected`; `cause` says why",
     "COMPLETED": "each side has sent the one message of its wire; a client does not try again",
     "UNANSWERED": "this side gave a request up on a wire where a late reply could not be told from the next one",
-    "IDLE": "the peer of a wire without pings was silent for `timeouts.idle`",
+    "IDLE": "the peer of a wire without pings was silent for `timeouts.idle`, over UDP for `timeouts.datagram_idle`",
+    "EVICTED": "over UDP, another peer needed the room, and this one was silent for longest",
+    "UNREACHABLE": "over UDP, the peer's machine or the network says that nobody is there; `cause` is its error",
     "TLS_FAILED": "one side refuses the other's certificate, or does not speak TLS; `cause` says which",
 }
 
@@ -227,6 +256,7 @@ def reasons() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": settings_tables,
     "counters": counters,
+    "backplane counters": backplane_counters,
     "fixed limits": fixed_limits,
     "reasons": reasons,
 }

@@ -21,6 +21,8 @@ API = Path(__file__).resolve().parent.parent / "api"
 
 PUBLIC_MODULES = (
     *("veltix_tx", "veltix_tx.aio", "veltix_tx.errors", "veltix_tx.testing", "veltix_tx.dropin.veltix"),
+    "veltix_tx.dropin.flexi_socket",
+    "veltix_tx.dropin.conduit",
     *("veltix_tx.wire.interface", "veltix_tx.wire.registry", "veltix_tx.wire.events", "veltix_tx.wire.peer"),
 )
 """Modules that are public as far as their ``__all__`` goes. Of the others only the names that the pages list are."""

@@ -74,6 +74,12 @@ def bounds() -> str:
         ["once let in", "a frame", f"{ServerConfig().max_message_size} bytes", "`max_message_size`; at most 100 MiB and a header"],
         ["once let in", "a payload when inflated", "the same", "`max_message_size`"],
         ["once let in", f"a payload of more than {free} MiB when inflated", f"{ratio} times its bytes on the wire", "fixed"],
+        [
+            "once let in",
+            "payloads inflated in one turn of the reactor; the next ones wait for others",
+            f"{payloads.INFLATED_AT_ONCE // 1024} KiB, and the one that goes beyond",
+            "fixed",
+        ],
         ["once let in", "values in a payload, keys among them", Limits().values, "`limits.values`"],
         ["once let in", "maps and arrays in each other", payloads.MAX_NESTING, "fixed; real peers pack no deeper ones"],
     ]

@@ -20,8 +20,12 @@ _ORDER = (
     "net/transport",
     "net/session",
     "net/connection",
+    "backplane",
+    "backplane/redis",
     "app",
     "",
+    "hosted",
+    "ops",
     "logs",
 )
 """Rooms from the lowest floor up; others follow by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Coroutine
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError, ConnectError
+from twisted.internet.error import TimeoutError as ConnectTimeout
 
 from tests.support.aio.ends import CHAT, NEWS, OTHER, TYPES, Run, make_client, make_server
 from veltix_tx import (
@@ -38,6 +40,56 @@ def later(value: Any, seconds: float = 0.01) -> Deferred[Any]:
     deferred: Deferred[Any] = Deferred(lambda _: call.cancel())
     call = asyncio.get_running_loop().call_later(seconds, deferred.callback, value)
     return deferred
+
+
+# The first connection.
+
+
+@pytest.mark.parametrize("enters", [True, False])
+def test_the_first_connection_is_bounded_whatever_the_retries_are(run: Run, enters: bool) -> None:
+    """Endless tries do not hang the start of an application: it raises what the last try failed with, and makes no further one."""
+    with create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    policy = RetryPolicy(initial_delay=0.01, max_delay=0.01)
+    client = Client("127.0.0.1", port, types=TYPES, retry=policy, start_timeout=0.1)
+    states: list[DisconnectState] = []
+    client.set_callback("on_disconnect", states.append)
+
+    async def main() -> None:
+        with pytest.raises(ConnectTimeout, match=r"no session within 0\.1 s, and the last try failed: Connection was ref") as late:
+            await (client.__aenter__() if enters else client.connect(timeout=0.1))
+        assert isinstance(late.value.__cause__, ConnectError)
+        assert len(states) > 2
+        tried = len(states)
+        await asyncio.sleep(0.05)
+        assert len(states) == tried
+
+    run(main())
+
+
+def test_a_start_that_may_take_for_ever(run: Run) -> None:
+    """With start_timeout=math.inf a client waits for its server as long as it tries."""
+    server = make_server()
+
+    async def main() -> None:
+        async with server:
+            port = server.port
+        server.configure(port=port)
+        client = Client("127.0.0.1", port, types=TYPES, retry=RetryPolicy(initial_delay=0.01, jitter=False), start_timeout=math.inf)
+        entering = asyncio.create_task(client.__aenter__())
+        await asyncio.sleep(0.03)
+        async with server:
+            await entering
+            await client.disconnect()
+
+    run(main())
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "5", None])
+def test_a_start_timeout_is_checked(seconds: Any) -> None:
+    """It is a number above 0."""
+    with pytest.raises(SettingsError, match="start_timeout"):
+        Client(start_timeout=seconds)
 
 
 # Handlers.

@@ -843,7 +843,7 @@ class Table(Echo):
         super().__init__()
         self.direct: dict[int, Callable[..., object]] = {200: lambda session, message: b"direct"}
 
-    def handler_for(self, key: int) -> object:
+    def handler_for(self, key: int, kind: str | None = None) -> object:
         """Name the function."""
         return self.direct.get(key, self.received)
 

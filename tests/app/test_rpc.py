@@ -31,6 +31,7 @@ from veltix_tx import (
 )
 from veltix_tx.testing import MemoryNetwork
 from veltix_tx.wire.messages import CALL, CANCEL, RESULT
+from veltix_tx.wire.rpc import EMPTY_MAP, Call, MethodInfo
 
 
 @dataclass
@@ -114,13 +115,13 @@ def test_arguments_go_by_position_and_by_name(shop: Shop, args: Any, kwargs: Any
 @pytest.mark.parametrize(
     ("args", "kwargs", "path", "rule"),
     [
-        ((), {}, "", "Object missing required field `order`"),
+        ((), {}, "", "missing 1 required argument: 'order'"),
         ((3,), {}, "order", "Expected `object`, got `int`"),
         (({"item": 3},), {}, "order.item", "Expected `str`, got `int`"),
         ((), {"order": {"item": "tea", "count": "x"}}, "order.count", "Expected `int`, got `str`"),
-        ((Order("tea"), 1.0, "CHF"), {}, "", "at most 2 positional arguments, not 3"),
+        ((Order("tea"), 1.0, "CHF"), {}, "", "takes from 1 to 2 positional arguments but 3 were given"),
         ((Order("tea"),), {"order": Order("tea")}, "order", "given once, not by position and by name"),
-        ((Order("tea"),), {"colour": "red"}, "", "Object contains unknown field `colour`"),
+        ((Order("tea"),), {"colour": "red"}, "", "got an unexpected keyword argument 'colour'"),
     ],
 )
 def test_arguments_that_do_not_fit_never_reach_the_function(shop: Shop, args: Any, kwargs: Any, path: str, rule: str) -> None:
@@ -150,6 +151,29 @@ def test_a_function_without_positional_arguments_names_the_parameter_of_a_wrong_
         shop.called("add", 1, "2")
     assert caught.value.path == "b"
     assert "'add: b: Expected `int`, got `str`' (invalid_arguments)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "said"),
+    [
+        ((1, 2, 3), {}, "add: takes 2 positional arguments but 3 were given"),
+        ((1,), {}, "add: missing 1 required argument: 'b'"),
+        ((), {}, "add: missing 2 required arguments: 'a', 'b'"),
+        ((1,), {"c": 3}, "add: got an unexpected keyword argument 'c'"),
+        ((1, "x" * 100), {}, "add: b: Expected `int`, got `str`"),
+    ],
+)
+def test_a_wrong_number_of_arguments_is_told_in_pythons_words(shop: Shop, args: Any, kwargs: Any, said: str) -> None:
+    """An error of arity names the method, the number it takes and the number given, as that of a local call does."""
+
+    @shop.server.rpc
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    shop.open()
+    with pytest.raises(InvalidArguments) as caught:
+        shop.called("add", *args, **kwargs)
+    assert caught.value.message == said
 
 
 def test_parameters_without_annotation_take_anything(shop: Shop) -> None:
@@ -446,6 +470,46 @@ def test_a_call_that_waits_for_its_turn_can_be_cancelled(shop: Shop) -> None:
     assert session.late_replies == 1
 
 
+def test_cancelling_many_calls_that_wait_costs_the_same_for_each(shop: Shop) -> None:
+    """A cancelled call is found among all that wait without a look at the others; those that are not cancelled keep their order."""
+    slow = Slow()
+    begun: list[int] = []
+    shop.server.register_rpc(slow.serve, "slow", concurrent=False)
+
+    @shop.server.rpc
+    def later(number: int) -> None:
+        begun.append(number)
+
+    session = shop.open()
+    first = shop.client.call("slow")
+    calls = [shop.client.call("later", number) for number in range(1000)]
+    failed: list[type] = []
+    for call in calls:
+        call.addErrback(lambda failure: failed.append(type(failure.value)))
+    shop.network.pump()
+    compared: list[object] = []
+
+    class Watched(int):
+        def __eq__(self, other: object) -> bool:
+            compared.append(other)
+            return int(self) == other
+
+        __hash__ = int.__hash__
+
+    served = shop.server.clients[0]
+    served._dispatcher.cancel_call(Watched(calls[999].request_id))  # type: ignore[attr-defined]
+    assert len(compared) < 10
+    for call in calls[:998]:
+        call.cancel()
+    shop.network.pump()
+    assert shop.server.clients[0]._inbox_bytes < 1000
+    slow.waiting.callback(None)
+    assert shop.result(first) is None
+    assert begun == [998]
+    assert (failed.count(CancelledError), failed.count(RpcError)) == (998, 1)
+    assert session.pending_requests == 0
+
+
 def test_the_end_of_the_session_ends_calls_on_both_sides(shop: Shop) -> None:
     """The caller's Deferred errbacks with SessionClosed, the method is cancelled."""
     slow = Slow()
@@ -646,6 +710,19 @@ def test_long_arguments_of_any_type_reach_the_function(shop: Shop, size: int) ->
     assert shop.called("measure", "x", [[]] * min(size, 1000), last={"a": "x" * size}) == [1, min(size, 1000), 1]
 
 
+def test_a_call_over_the_limit_is_refused_whatever_its_parameters_are(shop: Shop) -> None:
+    """A call of more than 1 MiB is refused with its size, where a parameter is bytes as where it may be anything."""
+
+    @shop.server.rpc
+    def measure(what: bytes) -> int:
+        return len(what)
+
+    shop.open()
+    assert shop.called("measure", b"x" * 1_000_000) == 1_000_000
+    with pytest.raises(InvalidArguments, match="the call has 1100018 bytes, over 1048576"):
+        shop.called("measure", b"x" * 1_100_000)
+
+
 def test_a_method_is_described_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Schemas are made for the first who asks, not for each: many who ask cost next to nothing."""
     shop.server.rpc(price)
@@ -685,3 +762,35 @@ def test_the_error_of_an_inner_call_is_not_told_as_the_outer_ones(shop: Shop, wr
     assert caught.value.code == "handler_failed"
     (event,) = logged_failures.flush()
     assert event["who"] == "the method place"
+
+
+class Own:
+    """A method that takes its arguments itself."""
+
+    name, title, concurrent, timeout, allow, info = "price", "the method price", True, None, None, MethodInfo("price", "Mine.")
+
+    def call(self, session: Session, call: Call) -> object:
+        """Return the arguments as they came."""
+        if call.kwargs == EMPTY_MAP:
+            raise RpcError("nothing", "no arguments")
+        return msgspec.msgpack.decode(bytes(call.kwargs))
+
+
+def test_a_method_may_take_its_arguments_itself(shop: Shop) -> None:
+    """It stands in place of another one of its name, gets the packed arguments, and is described by itself."""
+    shop.server.register_rpc(lambda: 1, "price")
+    shop.server._methods.replace(Own())
+    shop.open()
+    assert shop.network.result(shop.client.call("price", a=1)) == {"a": 1}
+    with pytest.raises(RpcError, match="no arguments"):
+        shop.network.result(shop.client.call("price"))
+    assert [each.doc for each in shop.network.result(shop.client.methods()) if each.name == "price"] == ["Mine."]
+
+
+def test_a_methods_error_has_what_it_was_made_of(shop: Shop) -> None:
+    """The RpcError of a call has as its cause the reply that it was made of, with the peer's bytes."""
+    shop.open()
+    with pytest.raises(MethodNotFound) as missing:
+        shop.network.result(shop.client.call("no such method"))
+    assert isinstance(missing.value.__cause__, RemoteError)
+    assert missing.value.__cause__.detail

@@ -8,7 +8,7 @@ from threading import Thread
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veltix_tx.benchmark.peers.delivery import CYCLE, SMALL, Tally, contents, laps, numbered
@@ -84,6 +84,7 @@ def test_a_message_twice_is_wrong() -> None:
     assert found([*sent(), sent()[-1]])[:2] == (NUMBER + 1, 1)
 
 
+@settings(deadline=None)
 @given(st.permutations(range(20)))
 def test_another_order_is_told_and_nothing_is_wrong(order: list[int]) -> None:
     """Each message is there once: only the order is another."""
@@ -146,12 +147,14 @@ def arrived(expected: Expected, stream: bytes, cuts: list[int]) -> tuple[int, bo
 CUTS = st.lists(st.integers(0, 10_000), max_size=12)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), CUTS)
 def test_replies_are_compared_however_they_are_cut(number: int, cuts: list[int]) -> None:
     """Pieces end anywhere, within a frame as well; bytes that may be any are not looked at."""
     assert arrived(*frames(number), cuts) == (0, False)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), CUTS, st.data())
 def test_a_wrong_byte_in_a_reply_is_seen(number: int, cuts: list[int], data: st.DataObject) -> None:
     """Any byte but the free ones, in any piece."""
@@ -160,6 +163,7 @@ def test_a_wrong_byte_in_a_reply_is_seen(number: int, cuts: list[int], data: st.
     assert arrived(expected, stream[:at] + b"!" + stream[at + 1 :], cuts) == (1, True)
 
 
+@settings(deadline=None)
 @given(st.permutations(range(9)), CUTS)
 def test_replies_in_another_order_are_told_from_wrong_ones(order: list[int], cuts: list[int]) -> None:
     """Each is there as often as it must be."""
@@ -169,6 +173,7 @@ def test_replies_in_another_order_are_told_from_wrong_ones(order: list[int], cut
     assert arrived(expected, b"".join(pieces), cuts) == (0, not same)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3 * CYCLE))
 def test_laps_count_what_is_sent(number: int) -> None:
     """As often as each content is among so many."""

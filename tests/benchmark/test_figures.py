@@ -7,7 +7,7 @@ import random
 from statistics import median
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veltix_tx.benchmark.histogram import Histogram
@@ -34,6 +34,7 @@ def bounds(values: list[float]) -> tuple[float, float]:
     return found.low, found.high
 
 
+@settings(deadline=None)
 @given(TIMES, st.sampled_from([50, 95, 99, 99.9, 100]))
 def test_a_percentile_is_within_one_part_in_64_of_the_true_one(times: list[int], percent: float) -> None:
     """What so many percent of the times do not exceed is found but for the width of a bucket."""
@@ -42,6 +43,7 @@ def test_a_percentile_is_within_one_part_in_64_of_the_true_one(times: list[int],
     assert abs(histogram(times).percentile(percent) - true) <= true / 64
 
 
+@settings(deadline=None)
 @given(TIMES, TIMES)
 def test_merging_is_counting_all(some: list[int], others: list[int]) -> None:
     """Two histograms in one are the histogram of both."""
@@ -51,6 +53,7 @@ def test_merging_is_counting_all(some: list[int], others: list[int]) -> None:
     assert len(merged) == len(some) + len(others)
 
 
+@settings(deadline=None)
 @given(TIMES)
 def test_a_histogram_survives_json(times: list[int]) -> None:
     """What a program of a peer tells as JSON is the histogram it had."""
@@ -63,6 +66,7 @@ def test_an_empty_histogram_has_percentiles_of_zero() -> None:
     assert Histogram().percentile(99) == 0
 
 
+@settings(deadline=None)
 @given(VALUES, st.floats(0.1, 100))
 def test_a_constant_ratio_is_found_in_any_noise(values: list[float], ratio: float) -> None:
     """Ratios are of the same round: what slows both sides of a round down changes nothing."""
@@ -81,6 +85,7 @@ def test_a_round_without_both_values_has_no_ratio() -> None:
     assert ratios([1.0, None, 3.0, 4.0], [2.0, 2.0, None]) == [0.5]
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_a_spread_does_not_depend_on_the_unit(values: list[float]) -> None:
     """It is a part of the median, never negative."""
@@ -93,6 +98,7 @@ def test_equal_values_have_no_spread() -> None:
     assert spread([5.0, 5.0, 5.0]) == spread([5.0]) == spread([]) == 0
 
 
+@settings(deadline=None)
 @given(ENOUGH_VALUES)
 def test_an_interval_is_within_the_values_and_round_their_median(values: list[float]) -> None:
     """Resampling invents nothing: the bounds are among what was measured, the median between them."""
@@ -100,6 +106,7 @@ def test_an_interval_is_within_the_values_and_round_their_median(values: list[fl
     assert min(values) <= low <= median(values) <= high <= max(values)
 
 
+@settings(deadline=None)
 @given(ENOUGH_VALUES, st.randoms(use_true_random=False))
 def test_an_interval_is_always_the_same(values: list[float], shuffle: random.Random) -> None:
     """The same values have the same interval in every process, whatever was drawn before."""

@@ -315,11 +315,31 @@ def test_samples_are_put_into_stages() -> None:
     from veltix_tx.wire.veltix import frames
 
     counted = stages({f"{module.__file__}:f": number for number, module in enumerate((frames, session, defer, library), 1)})
-    assert [counted[stage] for stage in ("Twisted", "the standard library")] == [3, 4]
-    assert sorted((number, stage.split(":")[0]) for stage, number in counted.items())[:2] == [(1, "wire"), (2, "net")]
+    assert sorted((number, stage.split(":")[0]) for stage, number in counted.items()) == [
+        (1, "decode"),
+        (2, "dispatch"),
+        (3, "Twisted"),
+        (4, "the standard library"),
+    ]
+    system_calls = stages({"/x/twisted/internet/tcp.py:doRead": 1, "/x/veltix_tx/net/transport/sockets.py:write_straight": 2})
+    assert system_calls == {"system calls and the kernel": 3}
+    assert stages({"/x/veltix_tx/wire/veltix/connection.py:send": 1, "collector:": 2}) == {"encode": 1, "garbage collector": 2}
 
 
 def test_every_bar_is_one() -> None:
     """No bar is there twice, and each says what is to be reached."""
     assert len(set(BARS)) == len(BARS)
     assert all(bar.ratio > 0 for bar in BARS)
+
+
+@pytest.mark.parametrize(("reached", "word"), [(51_000.0, "reached"), (49_000.0, "falls short")])
+def test_a_bar_may_be_a_figure(reached: float, word: str) -> None:
+    """Such a bar is compared with nobody; of times less is better."""
+    made = Results()
+    for _ in range(3):
+        made.add(Case.parse("cross_node_1"), "own", Outcome({"value": reached, "p99": 2e8 / reached, "lost": 0}))
+    assert [(each.bar.figure, each.word) for each in judged(made)] == [
+        ("value", word),
+        ("p99", "reached" if reached > 20_000 else "falls short"),
+    ]
+    assert any(line.startswith("cross_node_1 ") and line.endswith(word) for line in bars_table(made))

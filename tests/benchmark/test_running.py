@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.redis_server import find_redis
 from veltix_tx.benchmark.compare import prepared
 from veltix_tx.benchmark.install import InstallError, installed
 from veltix_tx.benchmark.options import main
@@ -28,8 +29,10 @@ TINY = (
 PLAY = ("--fps-players", "3", "--fps-tick-rate", "20", "--fps-duration", "0.2")
 OWN_WORKLOADS = (
     *("memory", "latency", "fps_1", "burst", "stress", "receive", "echo_1", "pipeline_64", "aio_pipeline_64"),
-    *("clients_100", "large_1_echo", "broadcast_50", "churn", "codec", "idle", "growth_10"),
+    *("clients_100", "large_1_echo", "broadcast_50", "churn", "codec", "idle", "growth_10", "lines", "udp"),
+    *("conduit_rpc_1", "conduit_rpc_100", "conduit_oneway", "conduit_1m", "conduit_idle", "workers_2", "rooms_1000", "join_leave"),
 )
+OVER_REDIS = ("cross_node_1000", "join_leave_redis")
 SINK = {"role": "server", "mode": "sink", "header": 15, "raw": True}
 RAW = {"wire": "veltix15"}
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +49,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alive(pid: int) -> bool:
     """Whether a process is there."""
     return Path(f"/proc/{pid}/stat").exists() if os.path.isdir("/proc") else True
+
+
+@pytest.mark.parametrize("name", OVER_REDIS)
+def test_every_workload_over_redis_delivers_everything(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same of those that need Redis."""
+    find_redis()
+    test_every_workload_of_ours_delivers_everything(name, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("name", OWN_WORKLOADS)
@@ -71,7 +81,8 @@ def test_every_workload_of_ours_delivers_everything(name: str, tmp_path: Path, c
 @pytest.mark.parametrize("peer", HERE, ids=lambda peer: peer.name)
 def test_every_peer_that_is_here_delivers_everything(peer: Peer, cache: Path) -> None:
     """Its own client and the raw one get every message through, in order, one way, there and back, and to all."""
-    chosen = [WORKLOADS[name] for name in ("stress", "echo_64", "pipeline_4", "large_1", "broadcast_50")]
+    names = ("stress", "echo_64", "pipeline_4", "large_1", "broadcast_50", "rpc_64", "typed_json", *sorted(peer.rows))
+    chosen = [WORKLOADS[name] for name in names]
     chosen = [workload for workload in chosen if workload.can(peer)]
     found = run(chosen, [peer], SMALL, 1, cache, lambda what: None, costs={})
     assert {str(case): found.trouble(case, peer.name) for case in found.outcomes} == {each.name: "" for each in chosen}
@@ -105,7 +116,8 @@ def test_the_profile_says_where_the_time_goes(capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr().out
     assert "oneway, server: " in printed
     assert "oneway, client: " in printed
-    assert "wire: bytes and messages" in printed
+    assert "encode" in printed
+    assert "ns a message" in printed
 
 
 def test_peers_take_turns_at_being_first() -> None:

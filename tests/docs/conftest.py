@@ -17,7 +17,8 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.ports import free_port
+from tests.support.ports import accepts, free_port
+from tests.support.redis_server import find_redis
 from veltix_tx.wire.events import HandshakeCompleted, Pong
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry
@@ -28,7 +29,7 @@ from .not_run import NOT_RUN
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(sys.executable).parent
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds until what is waited for is given up; nothing waits that long unless it is broken."""
 
 _SIMPLE = re.compile(r"((?:\w+=\S+ +)*)(?!ulimit |kill )([^;&|<>()$`]+)")
@@ -203,7 +204,10 @@ def _ping() -> Callable[..., VeltixConnection]:
     return ping
 
 
-_SERVES = re.compile(r"\b(?:reactor|server)\.run\(\)|async with server:\n +await server\.when_stopping\(\)\n")
+_SERVES = re.compile(
+    r"\b(?:reactor|server)\.run\(\)|async with server:\n +await server\.when_stopping\(\)\n"
+    r"|Mode\.SERVER(?s:.*)\bsocket\.start\(\)"
+)
 """What a program has that serves until it is ended."""
 
 
@@ -212,8 +216,12 @@ def shell_lines(fence: str) -> list[str]:
     return [line for line in fence.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
 
 
-_OTHER_WIRE = re.compile(r"\b(?:lines@|Lines\(|netconduit@|Netconduit\()")
+_OTHER_WIRE = re.compile(r"\b(?:lines@|Lines\(|netconduit@|Netconduit\(|dropin\.conduit\b)")
 """What says that not all ports of a program speak Veltix, so that no ping can ask them."""
+
+
+_WELCOMES_ANYBODY = re.compile(r"\bFlexiSocket\(")
+"""What says that a program neither logs where it listens nor minds a peer that says nothing."""
 
 
 class Page:
@@ -287,7 +295,9 @@ class Page:
             if name not in self.used and any(re.search(rf"\b{name[:-3]}\b", self.files[used]) for used in self.used):
                 self.used.add(name)
         text = next((self.files[word] for word in words if word in self.files), "")
-        if (words[0] == "twistd" and not {"--list-plugins", "--help", "--version"} & set(words)) or _SERVES.search(text):
+        if words[0] == "redis-server":
+            self._runner.start(line.replace("redis-server", find_redis(), 1)).wait_for("Ready to accept connections")
+        elif (words[0] == "twistd" and not {"--list-plugins", "--help", "--version"} & set(words)) or _SERVES.search(text):
             self._serve(line, words, text)
         elif background:
             self._waiting.append(self._runner.start(line))
@@ -296,17 +306,23 @@ class Page:
 
     def _serve(self, line: str, words: list[str], text: str) -> None:
         app = words[words.index("--app") + 1].split(":")[0] + ".py" if "--app" in words else ""
-        named = set(re.findall(r"(?:([\w.-]+)@)?(?:tcp:|tls:|--port |port=)(\d{4,5})", line))
-        named = named or set(re.findall(r"(?:([\w.-]+)@)?(?:tcp:|port=)(\d{4,5})", text or self.files.get(app, "")))
+        served = re.sub(r"--admin \S+", "", line)  # which speaks HTTP
+        named = set(re.findall(r"(?:([\w.-]+)@)?(?:tcp:|udp:|tls:|--port |port=)(\d{4,5})", served))
+        named = named or set(re.findall(r"(?:([\w.-]+)@)?(?:tcp:|udp:|port=)(\d{4,5})", text or self.files.get(app, "")))
         sockets = set(re.findall(r"unix:([\w.]+)", line + text))
         pinned = re.search(r"""wire[= ]"?(\d[\d.]+)""", line + text)
         assert named or sockets, f"no port in {line!r} nor in what it runs"
-        taken = {port for _, port in named} | ({"twistd.pid"} if words[0] == "twistd" else set())
+        pidfile = next((word.partition("=")[2] for word in words if word.startswith("--pidfile=")), "twistd.pid")
+        taken = {port for _, port in named} | ({pidfile} if words[0] == "twistd" else set())
         for earlier, program in self.servers:
             if earlier & taken:
                 program.stop()
         program = self._runner.start(line)
         self.servers.append((taken, program))
+        if _WELCOMES_ANYBODY.search(text):
+            for _, port in named:
+                self._runner.until(lambda port=port: accepts(int(port)), program)
+            return
         silent = {"--tls-cert", "--tokens"} & set(words) or "authenticate=" in text + self.files.get(app, "")
         if silent or _OTHER_WIRE.search(line + text):  # nobody pings it
             for _, port in named:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
+import sqlite3
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
 import pytest
+
+from tests.support.ports import accepts, free_port
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LISTENING = r"listening on 127\.0\.0\.1:(\d+)"
@@ -71,6 +75,35 @@ def test_chat_reaches_everybody_else(runner):
     ann.wait_for(r"\* bob leaves")
     assert "hello, bob" not in ann.output
     ann.finish()
+
+
+def test_rooms_tell_who_is_there_and_what_was_missed(runner):
+    """Members hear their room alone, who comes and goes, who is there, and what was said while they were away."""
+    port = runner.start("python 19_rooms.py serve 0").wait_for(LISTENING)[1]
+    ann = runner.start(f"python 19_rooms.py join ann kitchen {port}", typed=True)
+    ann.wait_for("welcome to kitchen")
+    bob = runner.start(f"python 19_rooms.py join bob kitchen {port}", typed=True)
+    ann.wait_for(r"\* bob comes")
+    eve = runner.start(f"python 19_rooms.py join eve attic {port}", typed=True)
+    eve.wait_for("welcome to attic")
+
+    ann.type("hello, bob")
+    bob.wait_for("ann: hello, bob")
+    bob.type("/who")
+    bob.wait_for("here: ann bob")
+    bob.type("/away")
+    bob.wait_for("you are away")
+    ann.wait_for(r"\* bob goes")
+    ann.type("come back")
+    bob.wait_for("ann: come back")
+    bob.finish()
+    ann.wait_for(r"\* bob goes[^$]*\* bob goes")
+
+    for each in (ann, eve):
+        each.finish()
+    assert bob.output.count("hello, bob") == 1
+    assert "missing" not in bob.output
+    assert "hello" not in eve.output
 
 
 def test_web_page_and_veltix_share_a_process(runner):
@@ -170,16 +203,52 @@ def test_orders_are_values_and_the_shop_says_what_is_wrong(runner):
     assert "invalid_content: not Order in JSON: Expected `int`, got `str` at $.count" in said
 
 
-def test_a_line_from_a_device_reaches_an_operator(runner):
-    """One server has a wire for devices and one for operators; each hears what is its own."""
+def test_lines_from_two_kinds_of_devices_reach_an_operator(runner):
+    """One server has a wire for devices and one for operators; each hears what is its own, and what is no device is asked."""
     server = runner.start("python 14_lines.py 0 0")
     devices = server.wait_for(rf"devices: {LISTENING}")[1]
     operator = runner.start(f"veltix listen 127.0.0.1:{server.wait_for(f'operators: {LISTENING}')[1]}")
     operator.wait_for("connected")
 
-    assert runner.run(f"veltix send 127.0.0.1:{devices} --wire lines 'ALARM kitchen' --wait") == "ACK, 1 told\n"
-    operator.wait_for("200 alarm in kitchen")
-    assert runner.run(f"veltix send 127.0.0.1:{devices} --wire lines BEAT --wait") == "ACK\n"
+    def answers(said):
+        return runner.run(f"printf '{said}' | veltix send 127.0.0.1:{devices} --wire lines - --wait").splitlines()
+
+    assert answers(r"PANEL 4711\nBEAT\nALARM kitchen\nALARM\n") == ["ACK", "ACK", "ACK, 1 told", "WHAT?"]
+    operator.wait_for('200 "alarm in kitchen, says panel 4711"')
+    assert answers(r"SENSOR boiler\n20\n61.5\nwarm\n") == ["ACK", "ACK", "ACK", "WHAT?"]
+    operator.wait_for('200 "61.5 degrees at boiler"')
+    assert answers(r"hello\n") == ["WHO ARE YOU?"]
+    with sqlite3.connect(runner.folder / "alarms.db") as database:
+        assert database.execute("SELECT * FROM alarms").fetchall() == [("4711", "kitchen")]
+    database.close()
+
+
+def test_a_line_whose_handler_fails_is_answered_in_its_turn(runner):
+    """A device without ids counts answers: a failed alarm and a line that is no text have their own, and shift none."""
+    (runner.folder / "alarms.db").mkdir()  # nothing can be stored
+    server = runner.start("exec python 14_lines.py 0 0 2>failures.txt")
+    devices = server.wait_for(rf"devices: {LISTENING}")[1]
+    with socket.create_connection(("127.0.0.1", int(devices)), timeout=10) as device, device.makefile("rb") as answers:
+        device.sendall(b"PANEL 4711\nALARM kitchen\nBEAT\n\xff\xfe\nBEAT\n")
+        device.shutdown(socket.SHUT_WR)
+        heard = answers.read().split()
+
+    assert heard == [b"ACK", b"NAK", b"ACK", b"WHAT?", b"ACK"]
+    assert "unable to open database file" in (runner.folder / "failures.txt").read_text(encoding="utf-8")
+
+
+def test_peers_are_known_by_their_first_lines(runner):
+    """Panels and sensors are answered each in their way, others turned away; who listens hears of an alarm."""
+    port = free_port()
+    server = runner.start(f"python 18_flexi_socket.py {port}")
+    runner.until(lambda: accepts(port), server)
+    listener = runner.start(f"veltix listen 127.0.0.1:{port} --wire lines")
+    listener.wait_for("connected")
+    assert runner.run(f"veltix send 127.0.0.1:{port} --wire lines '##battery low' --wait") == "NOTED battery low\n"
+    assert runner.run(f"veltix send 127.0.0.1:{port} --wire lines '!!kitchen' --wait") == "ACK\n"
+    assert runner.run(f"veltix send 127.0.0.1:{port} --wire lines hello --wait") == "WHO ARE YOU?\n"
+    listener.wait_for("ALARM kitchen")
+    server.wait_for("disconnected: Connection: 127.0.0.1:")
 
 
 def test_temperatures_go_over_netconduits_wire(runner):
@@ -191,6 +260,24 @@ def test_temperatures_go_over_netconduits_wire(runner):
     assert "2 at attic, 21.0 on average" in runner.run(f"{measure} attic 22 {port}")
     refused = runner.start(f"VELTIX_PASSWORD=wrong python 15_netconduit.py measure attic 99 {port}")
     refused.wait_for("AuthenticationFailed: the server refused the password")
+    refused.process.wait(10)
+    runner.started.remove(refused)
+
+
+def test_a_shop_on_netconduits_own_api(runner):
+    """What is bought is told, what cannot be sold is an error with its details, and a wrong password is refused."""
+    serve = "CONDUIT_PASSWORD=secret python 17_conduit.py serve"
+    port = free_port()
+    server = runner.start(f"{serve} {port}")
+    server.wait_for(f"the shop is at 127.0.0.1:{port}")
+    buy = "CONDUIT_PASSWORD=secret python 17_conduit.py buy"
+    said = runner.run(f"{buy} pen 3 {port}")
+    assert "bought 3 pen" in said
+    assert "2 pen left" in said
+    assert "[4002] sold out {'left': 2}" in runner.run(f"{buy} pen 3 {port}")
+    assert "[2000] Validation error in buy" in runner.run(f"{buy} pen 0 {port}")
+    refused = runner.start(f"CONDUIT_PASSWORD=wrong python 17_conduit.py buy pen 1 {port}")
+    refused.wait_for("the password is another")
     refused.process.wait(10)
     runner.started.remove(refused)
 
@@ -217,3 +304,33 @@ def test_a_web_page_speaks_to_clients(runner):
     listening.wait_for("hello")
     assert "1" in runner.run(f"veltix send 127.0.0.1:{port} 200 hi --wait")
     listening.wait_for("hi")
+
+
+def test_people_on_two_servers_share_a_room(runner, redis):
+    """What one types the others read, on whichever server they are; ``who`` lists all of them."""
+    servers = [runner.start(f"python 20_nodes.py serve {free_port()} {redis.url}") for _ in range(2)]
+    ports = [server.wait_for(LISTENING)[1] for server in servers]
+    for server in servers:
+        server.wait_for("the backplane is up")
+    ann = runner.start(f"python 20_nodes.py join ann {ports[0]}", typed=True)
+    bob = runner.start(f"python 20_nodes.py join bob {ports[1]}", typed=True)
+    for person in (ann, bob):
+        person.wait_for(r"\* connected")
+
+    def both_are_there():
+        ann.type("who")
+        return "here: ann, bob" in ann.output
+
+    runner.until(both_are_there, ann)
+    ann.type("hello, bob")
+    bob.wait_for("ann: hello, bob")
+    for person in (ann, bob):
+        person.finish()
+
+
+def test_nothing_is_missing_after_a_server_was_killed(runner, redis):
+    """The example kills one of two servers: its people miss nothing, and the members are right within a lease."""
+    said = runner.run(f"python 21_kill_a_node.py {redis.url}")
+
+    assert "on the other one she got: bob: line 0, bob: line 1, bob: line 2, bob: line 3, bob: line 4" in said
+    assert "the members are right again" in said

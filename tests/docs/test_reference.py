@@ -67,7 +67,7 @@ def test_every_name_on_a_page_is_public(generate):
 def test_every_public_member_is_on_the_page_of_its_class(generate):
     """A method or property without an underscore is for users, and listed; so are all members of an interface."""
     for title, entries in generate.names.pages_of_names().items():
-        for entry in entries if title != "The drop-in" else ():  # upstream's names have a table of their own
+        for entry in () if title.startswith("The drop-in") else entries:  # upstream's names have tables of their own
             thing = entry.thing
             if isinstance(thing, InterfaceClass):
                 assert set(thing.names()) == set(entry.members), entry

@@ -23,6 +23,7 @@ from veltix_tx import (
     CannotBlock,
     Client,
     DisconnectReason,
+    Limits,
     MessageRegistry,
     MessageType,
     NotReady,
@@ -36,6 +37,7 @@ from veltix_tx import (
     SettingsError,
     Token,
 )
+from veltix_tx.backplane.memory import MemoryBackplane
 from veltix_tx.net import threads
 from veltix_tx.net.clock import Clocks
 from veltix_tx.testing import MemoryNetwork
@@ -70,10 +72,11 @@ class Scene:
     news: MessageType
     other: MessageType
     parent: MultiService
+    connection_id: str
 
 
-NOT_FOR_THREADS = {"Server.run"}
-"""What is about the thread it is called in: it runs the reactor there."""
+NOT_FOR_THREADS = {"Server.run", "Server.measure", "Server.timed_handlers", "Session.status"}
+"""What is about the thread it is called in, and runs the reactor there; and what an administration asks in the reactor's thread."""
 
 Call = Callable[[Scene], object]
 Check = Callable[[Scene, Any], object]
@@ -87,6 +90,11 @@ def _decorated(register: Any) -> Any:
 def _answered(scene: Scene) -> Deferred[Response]:
     """Have the server ask the client, which answers through ``answer``."""
     return scene.session.send_and_wait(scene.other, b"?")
+
+
+def pass_on(session: Session, message: Response, next: Any) -> object:
+    """Pass a message on."""
+    return next(message)
 
 
 CALLS: dict[str, tuple[Call, Check]] = {
@@ -104,6 +112,16 @@ CALLS: dict[str, tuple[Call, Check]] = {
     ),
     "Server.get_clients_by_tag": (lambda s: s.server.get_clients_by_tag("old", 1), lambda s, got: got == [s.session]),
     "Server.listen": (lambda s: s.new_server.listen(), lambda s, got: got is None and len(s.new_server.addresses) == 1),
+    "Server.inherit": (lambda s: s.new_server.inherit([99]), lambda s, got: s.new_server._inherited == (99,)),
+    "Server.stop_listening": (lambda s: s.server.stop_listening(), lambda s, got: got is None and s.server.addresses == []),
+    "Server.set_backplane": (
+        lambda s: s.new_server.set_backplane(MemoryBackplane()),
+        lambda s, got: got is None,
+    ),
+    "Server.use": (lambda s: s.new_server.use(pass_on), lambda s, got: got is pass_on),
+    "Server.before_send": (lambda s: s.new_server.before_send(print), lambda s, got: got is print),
+    "Client.use": (lambda s: s.new_client.use(pass_on), lambda s, got: got is pass_on),
+    "Client.before_send": (lambda s: s.new_client.before_send(print), lambda s, got: got is print),
     "Server.when_stopping": (
         lambda s: (s.server.stopService(), s.server.when_stopping())[1],
         lambda s, got: got is None and not s.server.running,
@@ -123,10 +141,24 @@ CALLS: dict[str, tuple[Call, Check]] = {
     ),
     "Server.reload_tls": (lambda s: s.server.reload_tls(), lambda s, got: got == 0),
     "Server.route": (lambda s: _decorated(s.server.route(s.other)), lambda s, got: s.server.unregister_route(s.other)),
+    "Server.set_limits": (lambda s: s.server.set_limits(Limits(pings=5)), lambda s, got: s.server.config.limits.pings == 5),
     "Server.set_authenticate": (
         lambda s: s.new_server.set_authenticate(str),
         lambda s, got: got is None and s.new_server.authenticates,
     ),
+    "Server.room": (lambda s: s.server.room("lobby"), lambda s, got: got.name == "lobby"),
+    "Server.rooms": (lambda s: s.server.rooms(), lambda s, got: got == {}),
+    "Server.rooms_of": (lambda s: s.server.rooms_of(s.session), lambda s, got: got == []),
+    "Server.nodes": (lambda s: s.server.nodes(), lambda s, got: [each.node for each in got] == [s.server.backplane.node_id]),
+    "Server.send_to": (lambda s: s.server.send_to(s.connection_id, s.other, b"!"), lambda s, got: got is None),
+    "Server.call_to": (lambda s: s.server.call_to(s.connection_id, "double", 2), lambda s, got: got == 4),
+    "Server.disconnect": (
+        lambda s: s.server.disconnect(s.connection_id),
+        lambda s, got: got is None and s.session.closed is not None,
+    ),
+    "Server.select_everywhere": (lambda s: s.server.select_everywhere(["old"]), lambda s, got: got == [s.session.id]),
+    "Server.on_backplane_state": (lambda s: s.server.on_backplane_state(print), lambda s, got: got is print),
+    "Client.on_gap": (lambda s: s.client.on_gap(print), lambda s, got: got is print),
     "Server.select": (lambda s: s.server.select(["old"]), lambda s, got: got == [s.session]),
     "Server.setName": (lambda s: s.new_server.setName("veltix"), lambda s, got: s.new_server.name == "veltix"),
     "Server.setServiceParent": (
@@ -226,6 +258,7 @@ CALLS: dict[str, tuple[Call, Check]] = {
     "Session.remove_tag": (lambda s: s.session.remove_tag("old"), lambda s, got: got and not s.session.has_tag("old")),
     "Session.send": (lambda s: s.session.send(s.other, b"!"), lambda s, got: got is not None),
     "Session.send_and_wait": (_answered, lambda s, got: got.content == b"the client's"),
+    "Session.validate": (lambda s: s.session.validate(), lambda s, r: r is None),
     "Session.unregister_producer": (
         lambda s: (s.session.register_producer(Producer()), s.session.unregister_producer()),
         lambda s, got: got == (None, None),
@@ -279,7 +312,7 @@ async def scene(loopback: Any) -> Scene:
     parent.startService()
     new_server, new_client = loopback.made_server(), loopback.client(server.port, credentials=Token("new"))
     loopback._ends += [parent.stopService, new_server.stopService]
-    return Scene(server, client, session, new_server, new_client, loopback.chat, loopback.news, other, parent)
+    return Scene(server, client, session, new_server, new_client, loopback.chat, loopback.news, other, parent, session.id)
 
 
 def test_every_public_method_is_in_the_table() -> None:

@@ -175,6 +175,9 @@ async def test_a_bad_endpoint_is_a_settings_error_and_can_be_mended(loopback: An
     client = loopback.client(endpoint="nonsense:1")
     with pytest.raises(SettingsError, match="nonsense"):
         client.connect()
+    client.configure(endpoint=["tcp:127.0.0.1:1", "tcp:127.0.0.1:2"])
+    with pytest.raises(SettingsError, match="one endpoint"):
+        client.connect()
     server = await loopback.server()
     client.configure(endpoint=f"tcp:127.0.0.1:{server.port}")
     await client.connect()

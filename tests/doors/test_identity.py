@@ -492,7 +492,7 @@ async def test_a_peer_that_leaves_while_it_waits_is_let_go(loopback: Any) -> Non
 
 
 @pytest.mark.deadline(60)
-async def test_a_thousand_wrong_tokens_cost_the_others_nothing(loopback: Any) -> None:
+async def test_hundreds_of_wrong_tokens_cost_the_others_nothing(loopback: Any) -> None:
     """While one source guesses, an open session is answered, a new client is let in, and nothing is left of the guesses."""
     from twisted.internet import reactor
 
@@ -500,7 +500,7 @@ async def test_a_thousand_wrong_tokens_cost_the_others_nothing(loopback: Any) ->
     ann = loopback.client(server.port, credentials=Token("s3cret"))
     await ann.connect()
     slowest, refused = 0.0, 0
-    for batch in range(40):
+    for batch in range(8):
         guesses = [loopback.client(server.port, credentials=Token(f"guess {batch} {number}")).connect() for number in range(25)]
         began = reactor.seconds()  # type: ignore[attr-defined]
         assert (await ann.send_and_wait(loopback.chat, b"x")).content == b"x"
@@ -512,7 +512,7 @@ async def test_a_thousand_wrong_tokens_cost_the_others_nothing(loopback: Any) ->
     bob = loopback.client(server.port, credentials=Token("t0ken"))
     await bob.connect()
     assert slowest < 1
-    assert (refused, server.counters["authentications_failed"]) == (1000, 1000)
+    assert (refused, server.counters["authentications_failed"]) == (200, 200)
     assert len(server.clients) == 2
     while len(list(server._connections)) > 2:
         await later(reactor, 0.01)  # type: ignore[arg-type]

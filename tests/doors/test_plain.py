@@ -538,7 +538,7 @@ def test_without_the_option_nothing_can_be_asked() -> None:
     network.stop()
 
 
-def test_ten_thousand_requests_with_random_timeouts_none_wrong() -> None:
+def test_two_thousand_requests_with_random_timeouts_none_wrong() -> None:
     """Whatever is late, cancelled or lost with its connection: a reply that arrives is the reply to its own request."""
     network, random = MemoryNetwork(), Random(15)
     server = Server(wire="lines", limits=Limits(log_lines=1, log_burst=1))
@@ -564,7 +564,7 @@ def test_ten_thousand_requests_with_random_timeouts_none_wrong() -> None:
         else:
             wrong += 1
 
-    for number in range(10_000):
+    for number in range(2_000):
         reply = client.send_and_wait(TEXT, str(number), timeout=random.choice((0.02, 0.2, 1.0)))
         reply.addBoth(settled, number)
         if random.random() < 0.02:
@@ -572,10 +572,10 @@ def test_ten_thousand_requests_with_random_timeouts_none_wrong() -> None:
         if random.random() < 0.2:
             network.advance(random.choice((0.005, 0.05, 0.3)))
     network.advance(60)
-    assert right + wrong + failed == 10_000
+    assert right + wrong + failed == 2_000
     assert wrong == 0
-    assert right > 1000
-    assert failed > 1000
+    assert right > 200
+    assert failed > 200
     network.stop()
 
 

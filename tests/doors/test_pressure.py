@@ -211,14 +211,14 @@ async def test_a_dead_peer_is_noticed_in_time(role: str, loopback: Any) -> None:
 
 @pytest.mark.parametrize("role", ["server", "client"])
 async def test_the_kernel_looks_for_dead_peers_too(role: str, loopback: Any) -> None:
-    """Where the system has them, TCP's own keep-alive and user timeout are set by the heartbeat's times."""
+    """Where the system has them, TCP's own keep-alive and user timeout are set by the heartbeat's times; nothing is held back."""
     times = Timeouts(ping_interval=3, ping_timeout=2)
     server = await loopback.server(timeouts=times if role == "server" else Timeouts())
     client = loopback.client(server.port, timeouts=times if role == "client" else Timeouts())
     session = await client.connect()
     await until(lambda: len(server.clients) == 1)
     handle = (server.clients[0] if role == "server" else session)._transport.transport.getHandle()
-    wanted = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 5000}
+    wanted = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 5000}
     known = {name: value for name, value in wanted.items() if hasattr(socket, name)}
     assert handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert {name: handle.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in known} == known

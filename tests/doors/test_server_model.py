@@ -28,7 +28,7 @@ from veltix_tx.wire.veltix.connection import VeltixConnection
 from veltix_tx.wire.veltix.releases import RELEASES
 from veltix_tx.wire.veltix.states import State
 
-EXAMPLES = int(os.environ.get("VELTIX_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("VELTIX_EXAMPLES", "150"))
 """How many runs of the state machine; more for a long run by hand."""
 
 MOST_PEERS = 4
@@ -58,7 +58,7 @@ class Line:
         self.reading = True
         self.full = self.paused = self.disconnecting = self.over = self.lost = False
 
-    def getPeer(self) -> IPv4Address:  # noqa: N802
+    def getPeer(self) -> IPv4Address:
         """Where the peer is."""
         return IPv4Address("TCP", "127.0.0.1", self.port)
 
@@ -98,7 +98,7 @@ class Line:
         self.paused = False
         self.machine.clock.callLater(0, self.hand_over)
 
-    def loseConnection(self) -> None:  # noqa: N802
+    def loseConnection(self) -> None:
         """Close once everything is read."""
         self.disconnecting = True
         self.try_to_close()
@@ -327,7 +327,7 @@ class ServerMachine(RuleBasedStateMachine):
         """A peer connects; it says its part of the handshake, not yet, or never."""
         peer = Peer(self, 10_000 + len(self.peers), self.release)
         greet = greet if self.harsh else "at once"
-        factory: Any = self.network._factory
+        factory: Any = self.network._place.factory
         protocol = factory.buildProtocol(peer.line.getPeer())
         if protocol is None:
             return

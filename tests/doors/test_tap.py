@@ -14,6 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 
 from veltix_tx import Events
+from veltix_tx.backplane.envelope import Envelopes, Message
 from veltix_tx.tap import Options, makeService
 
 
@@ -193,6 +194,53 @@ def test_a_password_of_the_environment_may_be_of_no_use(monkeypatch: pytest.Monk
     """VELTIX_PASSWORD without a listener that asks for it changes nothing."""
     monkeypatch.setenv("VELTIX_PASSWORD", "secret")
     assert started().tcpServers[0][1].config.wire.name == "auto"
+
+
+@pytest.mark.parametrize("given", ["file", "environment", "both"])
+def test_a_key_reaches_what_nodes_say(given: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--backplane-key-file, or without it VELTIX_BACKPLANE_KEY, authenticates what the server says to others."""
+    (folder / "key").write_bytes(b"0123456789abcdef\nand more\n")
+    if given != "file":
+        monkeypatch.setenv("VELTIX_BACKPLANE_KEY", "an other one that is long" if given == "both" else "0123456789abcdef")
+    service: Any = makeService(options(*(() if given == "environment" else ("--backplane-key-file", "key"))), MemoryReactorClock())
+    (server,) = list(service)
+    said = server._node._messages.seal(Message(1, "x", b""), "room:x")
+    assert Envelopes[Message](Message, b"0123456789abcdef").open(said, "room:x") == Message(1, "x", b"")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"too short", b"\xff" * 20])
+def test_a_mistake_with_a_key_is_one_line(content: bytes | None, folder: Path) -> None:
+    """A key that is too short or cannot be read ends in one line, which never has it in it."""
+    if content is not None:
+        (folder / "key").write_bytes(content)
+    with pytest.raises(SystemExit, match="twistd veltix: --backplane-key-file key: it must be a file with a key") as caught:
+        makeService(options("--backplane-key-file", "key"))
+    assert "too short" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis:/localhost", "tls_ca, tls_name, tls_cert, tls_key"),
+        ("redis://h?password_file=/nope", "one whose password_file, /nope, is a file with a password"),
+        ("veltix://h:1?password_file=/nope", "one whose password_file, /nope, is a file with a password"),
+        ("redis://h?prefix=a*b", "one whose prefix is up to 64"),
+    ],
+)
+def test_a_mistake_in_the_backplanes_url_is_one_line(url: str, said: str) -> None:
+    """What is wrong with a URL is told of --backplane, and its options are named as they are there."""
+    with pytest.raises(SystemExit) as caught:
+        makeService(options("--app", "relay", "--backplane", url))
+    assert str(caught.value).startswith(f"twistd veltix: --backplane {url}: it must be ")
+    assert said in str(caught.value)
+
+
+def test_a_key_without_a_backplane_is_warned_of(folder: Path, log_events: Any) -> None:
+    """--backplane-key-file alone has no effect, which is told."""
+    (folder / "key").write_bytes(b"0123456789abcdef\n")
+    makeService(options("--backplane-key-file", "key"), MemoryReactorClock())
+    makeService(options("--backplane-key-file", "key", "--backplane", "veltix+unix:b"), MemoryReactorClock())
+    assert len([event for event in log_events if "no effect" in event["log_format"]]) == 1
 
 
 def test_an_app_that_authenticates_needs_no_password(folder: Path) -> None:

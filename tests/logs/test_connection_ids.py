@@ -18,6 +18,12 @@ OF_NO_CONNECTION = {
     "server.py: anyone who reaches": "of a port",
     "app/signals.py: a second signal": "of the process",
     "app/plugins.py: plugin {name} sees": "of a registration",
+    "app/callbacks.py: a function given to {name}": "of rooms and nodes",
+    "app/node.py: ": "of nodes",
+    "app/rooms.py: a change in room": "of all members of a room",
+    "net/connection/datagram.py: reading a datagram": "of a port",
+    "net/connection/datagram.py: the session of {evicted}": "of a port",
+    "net/connection/datagram.py: taking datagrams of": "of a port, before there is a session",
 }
 """Module and beginning of the text -> what a line is about that is about no connection."""
 

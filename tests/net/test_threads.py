@@ -100,6 +100,26 @@ def test_home_is_where_the_reactor_runs() -> None:
         reader.connectionLost(None)
 
 
+def test_other_threads_are_looked_into_for_loops_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking at the locals of a thread that goes on can crash Python: those of a frame that is no reactor's loop are not."""
+
+    class Frame:
+        f_code = threading.Thread.run.__code__
+        f_back = None
+
+        @property
+        def f_locals(self) -> dict[str, Any]:
+            raise AssertionError
+
+    monkeypatch.setattr(threads.sys, "_current_frames", lambda: {1: Frame()})
+    monkeypatch.setattr(threads, "is_running", lambda reactor: True)
+    reactor = SelectReactor()
+    for each in (Clock(), reactor):
+        assert OwnerThread(each).thread == threading.get_ident()
+    for reader in list(reactor._internalReaders):
+        reader.connectionLost(None)
+
+
 async def test_errors_come_back_as_they_are(thing: Thing) -> None:
     """What a method raises in the reactor's thread is raised in the calling thread: the same exception."""
     error = RequestTimeout(3)

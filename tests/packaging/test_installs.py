@@ -32,6 +32,10 @@ def environment(**more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "UV_"))} | more
 
 
+def _pip(scripts: Path) -> list[str | Path]:
+    return [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", scripts / "python"]
+
+
 @pytest.fixture(scope="module", params=["wheel", "pip install -e", "uv pip install -e"])
 def install(
     request: pytest.FixtureRequest,
@@ -42,9 +46,10 @@ def install(
 ) -> Install:
     """The package, installed in one of the ways people do."""
     folder = tmp_path_factory.mktemp("install")
-    run(sys.executable, "-m", "venv", folder / "venv")
+    run(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
     scripts = folder / "venv" / "bin"
-    pip = [scripts / "python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    # Without bytecode: of what is installed a small part is imported.
+    pip = [*_pip(scripts), "install", "--quiet", "--no-compile"]
     if request.param == "wheel":
         run(*pip, wheel, cwd=folder, env=environment())
     else:
@@ -131,7 +136,7 @@ def test_twisted_stays_itself(install: Install, run: Run, tmp_path: Path) -> Non
 
 def test_uninstalling_leaves_twisted_whole(install: Install, run: Run, tmp_path: Path) -> None:
     """Without the package Twisted works on and the command is gone."""
-    run(install.bin / "python", "-m", "pip", "uninstall", "--quiet", "--yes", "veltix-tx", cwd=tmp_path, env=environment())
+    run(*_pip(install.bin), "uninstall", "--quiet", "--yes", "veltix-tx", cwd=tmp_path, env=environment())
     listed = run(install.bin / "twistd", "--help", cwd=tmp_path, env=environment())
     assert "veltix" not in listed
     assert "web" in listed

@@ -20,8 +20,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-SOURCES = ("veltix_tx/wire/veltix/_codec", "veltix_tx/net/session/_dispatch")
+SOURCES = ("veltix_tx/wire/veltix/_codec", "veltix_tx/wire/_messages", "veltix_tx/net/session/_dispatch")
 COMPILED = {f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}" for name in SOURCES}
+PAGE = {f"veltix_tx/ops/page/{name}" for name in ("index.html", "style.css", "app.js")}
 FLOOR = "veltix_tx/benchmark/peers/_floor.c"
 DIST_INFO = f"veltix_tx-{__version__}.dist-info"
 
@@ -65,11 +66,11 @@ def test_the_wheel_holds_the_package_and_the_plugin_and_nothing_else(wheel_files
 
 
 def test_the_package_holds_code_and_the_type_marker_only(tree: Path) -> None:
-    """Whatever lies in the package is a module, py.typed, the compiled codec's source and stub, or the floor's source."""
+    """Whatever lies in the package is a module, py.typed, the operator's page, the compiled codec's, or the floor's source."""
     found = {path.relative_to(tree).as_posix() for path in (tree / "veltix_tx").rglob("*") if path.is_file()}
     others = {name for name in found if not name.endswith(".py")}
     compiled = {f"{name}.{kind}" for name in SOURCES for kind in ("c", "pyi")}
-    assert others == {"veltix_tx/py.typed", FLOOR, "veltix_tx/wire/veltix/_crc32.h"} | compiled
+    assert others == {"veltix_tx/py.typed", FLOOR, "veltix_tx/wire/veltix/_crc32.h", "veltix_tx/wire/_slots.h"} | compiled | PAGE
 
 
 def test_the_wheel_is_of_this_python(wheel: Path) -> None:
@@ -111,7 +112,7 @@ def test_the_metadata_says_what_is_needed(wheel: Path) -> None:
     assert (metadata["Name"], metadata["Version"], metadata["License-Expression"]) == ("veltix-tx", __version__, "MIT")
     assert metadata["Requires-Python"] == ">=3.10"
     needed = {line.partition(">")[0] for line in metadata.get_all("Requires-Dist") or [] if "extra ==" not in line}
-    assert {name.strip() for name in needed} == {"Twisted", "zope.interface", "click", "msgspec"}
+    assert {name.strip() for name in needed} == {"Twisted", "zope.interface", "click", "msgspec", "tomli"}
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert "veltix = veltix_tx.cli:main" in scripts
 
@@ -126,10 +127,13 @@ def test_the_metadata_says_what_is_needed(wheel: Path) -> None:
         "setup.py",
         "MANIFEST.in",
         ".ci/run",
+        ".ci/release",
         "twisted/plugins/veltix_tx_plugin.py",
         "veltix_tx/py.typed",
         "veltix_tx/wire/veltix/_codec.c",
         "veltix_tx/net/session/_dispatch.c",
+        "veltix_tx/wire/_messages.c",
+        "veltix_tx/wire/_slots.h",
         "veltix_tx/wire/veltix/_crc32.h",
         "tests/conftest.py",
         "tests/wire/veltix/vectors.json",

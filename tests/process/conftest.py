@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
+
+from veltix_tx.cli import _veltix
 
 SCRIPTS = os.path.dirname(sys.executable)
 
@@ -60,7 +63,7 @@ class Process(ProcessProtocol):
         """Send it a signal."""
         self.transport.signalProcess(number)  # type: ignore[union-attr]
 
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802
+    def processEnded(self, reason: Failure) -> None:
         """Tell of the end."""
         assert isinstance(reason.value, (ProcessDone, ProcessTerminated))
         code, number = reason.value.exitCode, reason.value.signal
@@ -117,6 +120,13 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=20, check=False)
 
     return run
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run the ``veltix`` command in this process, in the test's folder: for what ends before anything is connected to."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(_veltix, arguments, prog_name="veltix", catch_exceptions=False)
 
 
 @pytest.fixture

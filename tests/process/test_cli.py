@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -64,6 +65,11 @@ async def test_ping_tells_each_round_trip(server: Any, veltix: Any) -> None:
     assert [line.split(":")[0] for line in lines] == ["1", "2", "3", "3 pings"]
     assert all(float(line.split()[1]) > 0 for line in lines[:3])
     assert process.err == b""
+    process = veltix("ping", server.where, "--count", "3", "-o", "json")
+    assert await process.exited == 0, process.err
+    shown = json.loads(process.out)
+    assert len(shown["milliseconds"]) == 3
+    assert shown["least"] == min(shown["milliseconds"])
 
 
 @pytest.mark.parametrize("wire", ["1.6.3", "1.6.10", "3.3.0"])
@@ -198,14 +204,20 @@ async def test_a_server_may_be_a_unix_socket(server: Any, veltix: Any, tmp_path:
 
 
 async def test_listen_prints_what_comes(server: Any, veltix: Any) -> None:
-    """Listen prints time, type and escaped content of each message until it is interrupted."""
-    arrived: Deferred[Session] = Deferred()
-    server.set_callback("on_connect", arrived.callback)
-    process = veltix("listen", server.where)
-    await (await arrived).ping()
+    """Listen prints time, type and escaped content of each message until it is interrupted; with -o json a map on a line."""
+    arrived = [Deferred[Session](), Deferred[Session]()]
+    waiting = iter(arrived)
+    server.set_callback("on_connect", lambda client: next(waiting).callback(client))
+    processes = [veltix("listen", server.where, *options) for options in ((), ("-o", "json"))]
+    for each in arrived:
+        await (await each).ping()
     server.broadcast(server.chat, b"one\n\xfftwo\x1b")
-    found = await process.says(rb"\d\d:\d\d:\d\d 200 (.*)\n")
+    server.broadcast(server.chat, b"three")
+    found = await processes[0].says(rb"\d\d:\d\d:\d\d 200 (.*)\n")
     assert found.group(1) == rb"one\n\xfftwo\x1b"
+    await processes[1].says(rb"three.*\n")
+    shown = [json.loads(line) for line in processes[1].out.splitlines()]
+    assert [[each["type"], each.get("text", each.get("hex"))] for each in shown] == [[200, "6f6e650aff74776f1b"], [200, "three"]]
 
 
 @pytest.mark.parametrize(
@@ -337,9 +349,7 @@ PRINTING = [
     "veltix ping {server} --count 100000",
     "veltix listen {server}",
     "veltix --help",
-    "veltix send --help",
     "veltix --version",
-    "veltix bench --help",
     "veltix bench --only memory --scale 0.01",
     "python -m veltix_tx.benchmark --help",
     "twistd veltix --list-plugins",
@@ -498,18 +508,18 @@ def unanswered(port: int) -> int:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("ping 127.0.0.1:{silent}", "the handshake was not complete after 0.5 s"),
-        ("ping --tls 127.0.0.1:{silent}", "the handshake was not complete after 0.5 s: TLS"),
-        ("send 127.0.0.1:{silent} 200 x", "the handshake was not complete after 0.5 s"),
-        ("listen 127.0.0.1:{silent}", "the handshake was not complete after 0.5 s"),
-        ("listen --retry 127.0.0.1:{silent}", "the handshake was not complete after 0.5 s"),
-        ("ping 127.0.0.1:{unreachable}", "no connection within 0.5 s"),
-        ("listen 127.0.0.1:{unreachable}", "no connection within 0.5 s"),
+        ("ping 127.0.0.1:{silent}", "the handshake was not complete after 1 s"),
+        ("ping --tls 127.0.0.1:{silent}", "the handshake was not complete after 1 s: TLS"),
+        ("send 127.0.0.1:{silent} 200 x", "the handshake was not complete after 1 s"),
+        ("listen 127.0.0.1:{silent}", "the handshake was not complete after 1 s"),
+        ("listen --retry 127.0.0.1:{silent}", "the handshake was not complete after 1 s"),
+        ("ping 127.0.0.1:{unreachable}", "no connection within 1 s"),
+        ("listen 127.0.0.1:{unreachable}", "no connection within 1 s"),
     ],
 )
 async def test_the_timeout_is_for_the_connection_too(line: str, said: str, silent: int, unreachable: int, veltix: Any) -> None:
     """--timeout bounds the connection and the handshake, and the error names it."""
-    process = veltix(*line.format(silent=silent, unreachable=unreachable).split(), "--timeout", "0.5")
+    process = veltix(*line.format(silent=silent, unreachable=unreachable).split(), "--timeout", "1")
     await process.says(rb"veltix: .*\n")
     told = time.monotonic()
     assert process.err.decode().startswith(f"veltix: 127.0.0.1:{silent if 'silent' in line else unreachable}: {said}")
@@ -559,32 +569,47 @@ async def test_a_server_that_hangs_is_not_waited_for(spawn: Any, scripts: str, t
         ("ping unix:", "unix needs a path: unix:veltix.sock"),
         ("ping 127.0.0.1:1 --timeout 0", "--timeout"),
         ("ping 127.0.0.1:1 --wire 9.9", "'9.9' is not 'auto' or a release: 1.0, 1.2.0"),
-        ("ping 127.0.0.1:1 --tls-ca absent.pem", "--tls-ca absent.pem: it must be a file that can be read"),
-        ("ping 127.0.0.1:1 --tls-key absent.pem", "--tls-cert: it must be given where --tls-key is"),
-        ("ping 127.0.0.1:1 --tls-name \u00fc..de", "--tls-name \u00fc..de: it must be a host name or an address"),
-        ("ping unix:s --tls", "--tls-name: it must be given where unix:PATH is"),
         ("send 127.0.0.1:1 5 x", "200<=x<=65535"),
         ("send 127.0.0.1:1 200", "Give one of TEXT, - (standard input), --file and --hex"),
         ("send 127.0.0.1:1 200 x --hex 00", "Give one of TEXT, - (standard input), --file and --hex"),
         ("send 127.0.0.1:1 200 --hex 0x", "--hex 0x: it must be hexadecimal digits in pairs"),
         ("send 127.0.0.1:1 200 --file absent.bin", "absent.bin"),
         ("send 127.0.0.1:1 200 --file .", "directory"),
+        ("call 127.0.0.1:1 add -1 2", "-1: it looks like an option: give values behind --"),
         ("fly", "fly"),
     ],
 )
-def test_wrong_usage_is_told(line: str, said: str, run: Any, scripts: str) -> None:
+def test_wrong_usage_is_told(line: str, said: str, command: Any) -> None:
     """Wrong arguments, and files that cannot be used, end with status 2, a line on usage and one on what is wrong."""
+    ended = command(*line.split())
+    assert ended.exit_code == 2
+    assert ended.output.startswith("Usage: veltix ")
+    assert said in ended.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("fly", "fly"),
+        ("ping 127.0.0.1:1 --tls-ca absent.pem", "--tls-ca absent.pem: it must be a file that can be read"),
+        ("ping 127.0.0.1:1 --tls-key absent.pem", "--tls-cert: it must be given where --tls-key is"),
+        ("ping 127.0.0.1:1 --tls-name \u00fc..de", "--tls-name \u00fc..de: it must be a host name or an address"),
+        ("ping unix:s --tls", "--tls-name: it must be given where unix:PATH is"),
+    ],
+)
+def test_wrong_usage_ends_the_process(line: str, said: str, run: Any, scripts: str) -> None:
+    """It is told on standard error, and status 2 is that of the process, also where only the client finds it."""
     ended = run(os.path.join(scripts, "veltix"), *line.split())
-    assert ended.returncode == 2
+    assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("Usage: veltix ")
     assert said in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["ping"], ["send"], ["listen"]])
-def test_the_help_says_what_a_status_means(command: list[str], run: Any, scripts: str) -> None:
+@pytest.mark.parametrize("words", [[], ["ping"], ["send"], ["listen"]])
+def test_the_help_says_what_a_status_means(words: list[str], command: Any) -> None:
     """--help has the table of exit statuses."""
-    shown = run(os.path.join(scripts, "veltix"), *command, "--help").stdout
+    shown = command(*words, "--help").output
     for status, meaning in STATUSES.items():
         assert f"  {status:<3}  {meaning}\n" in shown
 

@@ -77,6 +77,7 @@ def test_what_cannot_be_is_one_line(run: Any, scripts: str) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.deadline(60)  # it starts a dozen programs
 async def test_the_command_speaks_plain_wires(twistd: Any, run: Any, scripts: str) -> None:
     """``veltix send`` needs no type on them, waits for the next message, and sends each line of standard input; listen prints."""
     process = twistd("--listen", f"lines@tcp:0:{HERE}", "--listen", f"eof@tcp:0:{HERE}", "--app", "echo")
@@ -91,6 +92,7 @@ async def test_the_command_speaks_plain_wires(twistd: Any, run: Any, scripts: st
         (f"{veltix} send 127.0.0.1:{lines} --wire lines h\u00e9 --wait", "h\u00e9\n"),
         (f"{veltix} send 127.0.0.1:{eof} --wire eof 'one message' --wait", "one message\n"),
         (f"printf 'one\\ntwo\\n' | {veltix} send 127.0.0.1:{lines} --wire lines - --wait", "one\ntwo\n"),
+        (f"{veltix} send 127.0.0.1:{lines} --wire lines one --wait -o json", '{"type":"text","text":"one"}\n'),
         (f"{veltix} send 127.0.0.1:{lines} --wire lines --hex 6f6e65", ""),
     ):
         done = await deferToThread(shell, command)
@@ -98,6 +100,7 @@ async def test_the_command_speaks_plain_wires(twistd: Any, run: Any, scripts: st
     for command, status, said in (
         (f"{veltix} send 127.0.0.1:{lines} --wire lines 200 hello", 2, "the wire lines has no types: give TEXT alone"),
         (f"{veltix} send 127.0.0.1:{lines} --wire lines --hex 0a", 1, "a line has no LF"),
+        (f"printf 'caf\\351' | {veltix} send 127.0.0.1:{lines} --wire lines - --wait", 1, "is text in utf-8, not b'caf\\xe9'\n"),
         (f"{veltix} send 127.0.0.1:{lines}", 2, "Missing argument 'TYPE'"),
         (f"{veltix} ping 127.0.0.1:{lines} --wire lines", 1, "the wire lines has no pings"),
         (f"{veltix} ping 127.0.0.1:{lines} --wire liness", 2, "a plain wire: lines"),
@@ -105,6 +108,7 @@ async def test_the_command_speaks_plain_wires(twistd: Any, run: Any, scripts: st
         done = await deferToThread(shell, command)
         assert done.returncode == status
         assert said in done.stderr
+        assert "Traceback" not in done.stderr
     process.signal(signal.SIGTERM)
     await process.exited
 

@@ -44,14 +44,13 @@ def test_a_token_is_shown_once_and_its_line_can_be_kept(veltix: Any, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["a b", "a:b", "", "#ann", "\x1b[2J"])
-def test_a_name_that_cannot_be_is_told(veltix: Any, name: str) -> None:
+def test_a_name_that_cannot_be_is_told(command: Any, name: str) -> None:
     """A name that no line can have is wrong usage: no token is made."""
-    made = veltix("token", "new", name)
-    assert made.returncode == 2
-    assert made.stdout == ""
-    assert "NAME" in made.stderr
-    assert "\x1b" not in made.stderr
-    assert "vtx_" not in made.stderr
+    made = command("token", "new", name)
+    assert made.exit_code == 2
+    assert "NAME" in made.output
+    assert "\x1b" not in made.output
+    assert "vtx_" not in made.output
 
 
 def test_the_help_has_examples_that_work(veltix: Any, run: Any, scripts: str, tmp_path: Path) -> None:
@@ -114,13 +113,13 @@ async def test_twistd_lets_in_who_has_a_token(twistd: Any, start: Any, tmp_path:
         (b"x" * 5000, "hold a token"),
     ],
 )
-def test_a_token_that_cannot_be_read_is_wrong_usage(veltix: Any, tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_a_token_that_cannot_be_read_is_wrong_usage(command: Any, tmp_path: Path, content: bytes | None, said: str) -> None:
     """A file that is missing, empty, no text or too long is told before anything is connected to."""
     if content is not None:
         (tmp_path / "ann.token").write_bytes(content)
-    done = veltix("ping", "127.0.0.1:1", "--token-file", "ann.token")
-    assert done.returncode == 2
-    assert said in done.stderr
+    done = command("ping", "127.0.0.1:1", "--token-file", "ann.token")
+    assert done.exit_code == 2
+    assert said in done.output
 
 
 async def test_twistd_tells_of_a_bad_line(twistd: Any, tmp_path: Path) -> None:

@@ -98,11 +98,11 @@ class _Tun:
         """Return its descriptor."""
         return self._fd
 
-    def logPrefix(self) -> str:  # noqa: N802
+    def logPrefix(self) -> str:
         """Return its name in the log."""
         return "link"
 
-    def doRead(self) -> None:  # noqa: N802
+    def doRead(self) -> None:
         """Read all packets there are."""
         while True:
             try:

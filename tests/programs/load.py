@@ -82,35 +82,46 @@ def new_connection(release: str | None = "3.3.0") -> VeltixConnection:
 
 
 class ServerProcess:
-    """``twistd -n veltix --app server:server`` in a process of its own, on a port the system chooses.
+    """``twistd -n veltix --app server:server`` in a process of its own, on ports the system chooses.
+
+    Args:
+        plain: listen on the wire of lines as well, over TCP and UDP.
 
     Attributes:
         pid: its process id.
         port: where it listens.
+        lines: where it speaks lines.
+        udp: where it does so over UDP.
     """
 
-    def __init__(self) -> None:
+    lines = udp = 0
+
+    def __init__(self, *, plain: bool = False) -> None:
         self._log = tempfile.NamedTemporaryFile(prefix="server", suffix=".log")  # noqa: SIM115 (closed in stop)
         twistd = os.path.join(os.path.dirname(sys.executable), "twistd")
         command = [sys.executable, twistd, "-n", "--pidfile=", "veltix", "--app", "server:server"]
         paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+        places = ["tcp", *(["lines@tcp", "lines@udp"] if plain else [])]
         self._process = subprocess.Popen(
-            [*command, "--port", "0", "--interface", "127.0.0.1"],
+            [*command, *(option for place in places for option in ("--listen", f"{place}:0:interface=127.0.0.1"))],
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         )
         self.pid = self._process.pid
         try:
-            self.port = int(until(self._started)[1])
+            self.port = int(until(lambda: self._started(r"speaks Veltix .*"))[1])
+            if plain:
+                self.lines = int(until(lambda: self._started(r"speaks lines \(utf-8\)"))[1])
+                self.udp = int(until(lambda: self._started(r"speaks lines .* over UDP"))[1])
         except BaseException:
             self.stop()
             raise
 
-    def _started(self) -> re.Match[str] | None:
+    def _started(self, speaks: str) -> re.Match[str] | None:
         if self._process.poll() is not None:
             raise SystemExit(f"the server did not start:\n{self.said}")
-        return re.search(r"speaks .* on 127\.0\.0\.1:(\d+)", self.said)
+        return re.search(speaks + r" on 127\.0\.0\.1:(\d+)", self.said)
 
     @property
     def said(self) -> str:
@@ -227,13 +238,15 @@ class Crowd:
 
     Args:
         port: the server's.
+        lines: where it speaks lines.
+        udp: where it does so over UDP.
 
     Attributes:
         peers: those whose connection is open.
     """
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, lines: int = 0, udp: int = 0) -> None:
+        self.port, self.lines, self.udp = port, lines, udp
         self.peers: set[RawPeer] = set()
         self._epoll = select.epoll()
         self._by_number: dict[int, RawPeer] = {}
@@ -290,6 +303,7 @@ class RawPeer:
         crowd: whose epoll drives it.
         source: the address it comes from.
         quiet: say nothing at all.
+        port: where it connects; the crowd's port by default.
 
     Attributes:
         socket: its socket.
@@ -299,7 +313,7 @@ class RawPeer:
             next one, which it takes for a mistake as a real client of 3.x does.
     """
 
-    def __init__(self, crowd: Crowd, source: str = "127.0.0.1", *, quiet: bool = False) -> None:
+    def __init__(self, crowd: Crowd, source: str = "127.0.0.1", *, quiet: bool = False, port: int = 0) -> None:
         self.crowd = crowd
         self.connection = new_connection()
         self.lost = self.failed = False
@@ -310,7 +324,7 @@ class RawPeer:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setsockopt(socket.IPPROTO_IP, _BIND_LATE, 1)
         self.socket.bind((source, 0))
-        self.socket.connect_ex(("127.0.0.1", crowd.port))
+        self.socket.connect_ex(("127.0.0.1", port or crowd.port))
         self.connection.start()
         crowd.add(self)
 

@@ -92,7 +92,7 @@ class ServerProcess(ProcessProtocol):
 
     errReceived = outReceived  # noqa: N815
 
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802
+    def processEnded(self, reason: Failure) -> None:
         """Tell of the end."""
         ended: Any = reason.value
         if not self.listening.called:

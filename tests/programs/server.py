@@ -1,4 +1,4 @@
-"""The server under load: ``twistd veltix`` serves this module's ``server``, with every limit at its default.
+"""The server under load: ``twistd veltix`` serves this module's ``server``, with every limit at its default (UDP's idle end apart).
 
 It echoes, broadcasts on request, and reports what it holds. ``load.ServerProcess`` starts it.
 """
@@ -16,9 +16,9 @@ from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
-from veltix_tx import Response, Server, Session, VeltixProtocol
+from veltix_tx import TEXT, Response, Server, Session, Timeouts, VeltixProtocol
 
-server = Server(types=TYPES)
+server = Server(types=TYPES, timeouts=Timeouts(datagram_idle=3))
 _counts: Counter[str] = Counter()
 _last: dict[bytes, int] = {}
 _subscribers: dict[Session, int] = {}
@@ -41,6 +41,12 @@ def on_echo(client: Session, message: Response) -> bytes:
             _counts["repeated"] += number <= _last.get(who, 0)
             _last[who] = number
     return message.content
+
+
+@server.route(TEXT)
+def on_text(client: Session, message: Response) -> str:
+    """Return the line."""
+    return message.value  # type: ignore[no-any-return]
 
 
 @server.route(STORM)

@@ -18,6 +18,7 @@ from typing import Any
 from zlib import crc32
 
 from load import ECHO, STORM, Caller, Crowd, RawPeer, say, until
+from plain_storms import PLAIN_STORMS
 
 from veltix_tx.wire.messages import PING, Response
 from veltix_tx.wire.veltix.layouts import W15
@@ -302,6 +303,7 @@ STORMS: dict[str, Callable[[Crowd, float], Facts]] = {
     "resets": resets,
     "ping-flood": ping_flood,
     "non-reading": deaf,
+    **PLAIN_STORMS,
 }
 
 
@@ -325,9 +327,11 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seconds", type=float, default=60.0, help="for mixed")
+    parser.add_argument("--lines", type=int, default=0, help="the server's port of lines")
+    parser.add_argument("--udp", type=int, default=0, help="its port of lines over UDP")
     options = parser.parse_args()
     os.nice(NICE)
-    crowd = Crowd(options.port)
+    crowd = Crowd(options.port, options.lines, options.udp)
     began = time.monotonic()
     facts = mixed(crowd, options.seconds) if options.storm == "mixed" else STORMS[options.storm](crowd, options.scale)
     ended = time.monotonic()

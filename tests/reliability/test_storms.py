@@ -14,6 +14,13 @@ SCALES = {
     "resets": 0.2,
     "ping-flood": 0.1,
     "non-reading": 0.2,
+    "endless-lines": 0.2,
+    "bad-text": 0.2,
+    "half-closed": 0.2,
+    "split-lines": 0.2,
+    "udp-spoofed": 0.2,  # 20,000 addresses
+    "udp-sizes": 0.3,
+    "udp-icmp": 0.3,
 }
 
 
@@ -32,4 +39,4 @@ def test_storm_leaves_the_well_behaved_unharmed_and_nothing_behind(storm: str) -
 
 def test_a_short_soak_accounts_for_every_message() -> None:
     """Under churn, faults and slow readers each request ends once, each broadcast is heard or counted, nothing is left."""
-    assert "requests" in _run("soak.py", "--seconds", "40")
+    assert "requests" in _run("soak.py", "--seconds", "30")

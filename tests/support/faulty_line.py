@@ -170,7 +170,7 @@ class FaultyTransport(Connection):
         super().__init__(socket, protocol, reactor)  # type: ignore[arg-type]
         self.connected = 1
 
-    def getPeer(self) -> IPv4Address:  # noqa: N802
+    def getPeer(self) -> IPv4Address:
         """Return where the peer is."""
         return IPv4Address("TCP", "127.0.0.1", 54321)
 

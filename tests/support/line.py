@@ -50,7 +50,7 @@ class CountingTransport(StringTransport):
         self.writes += 1
         super().writeSequence(data)
 
-    def loseConnection(self) -> None:  # noqa: N802
+    def loseConnection(self) -> None:
         """Take note of the close."""
         self.lost += 1
         super().loseConnection()

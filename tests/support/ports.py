@@ -20,3 +20,9 @@ def free_port() -> int:
                 continue
             return port
     raise OSError(f"there is no free port from {_FIRST} to {_LAST}")
+
+
+def accepts(port: int) -> bool:
+    """Return True if somebody listens on a port of this machine."""
+    with socket.socket() as link:
+        return link.connect_ex(("127.0.0.1", port)) == 0

@@ -33,7 +33,7 @@ class Transport(StringTransport):
         super().__init__(lenient=True)
         self._clock, self._lost, self._ended = clock, lost, False
 
-    def loseConnection(self) -> None:  # noqa: N802
+    def loseConnection(self) -> None:
         """Take note of the close."""
         super().loseConnection()
         self.end(ConnectionDone())

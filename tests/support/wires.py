@@ -7,7 +7,7 @@ place of codes, maps as values, and a handshake that authenticates.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 
 from veltix_tx.errors import (
@@ -33,7 +33,7 @@ class _Connection:
     """Bookkeeping that both wires share; each begins, reads and writes in its own way."""
 
     name = ""
-    compiled = supports_requests = supports_ping = marks_requests = in_order_replies = half_closes = False
+    compiled = supports_requests = supports_ping = marks_requests = in_order_replies = half_closes = has_more = False
     rpc = None
     handshake_fault = None
     beginning = b""
@@ -113,6 +113,9 @@ class _Connection:
 
     def allocate_id(self, taken: Collection[int], wanted: int | None = None, given_up: GivenUpIds = NONE_GIVEN_UP) -> int:
         raise LocalProtocolError(f"the wire {self.name} has no request ids: only send() works on it")
+
+    def key_of(self, buffer: bytes) -> Hashable:
+        raise NotImplementedError
 
     def send_ping(self, request_id: int | None) -> None:
         raise LocalProtocolError(f"the wire {self.name} has no pings")
@@ -213,6 +216,9 @@ class _TextConnection(_Connection):
             raise TypeError(f"a message of this wire is a text, not {type(value).__name__}")
         return value.encode() + b"\n"
 
+    def key_of(self, buffer: bytes) -> Hashable:
+        return self._type.key
+
 
 class Map(Response):
     """A message whose value is a map."""
@@ -304,6 +310,10 @@ class _ObjectConnection(_Connection):
         if not isinstance(value, dict):
             raise TypeError(f"a message of this wire is a map, not {type(value).__name__}")
         return _pack(message_type.name, value)
+
+    def key_of(self, buffer: bytes) -> Hashable:
+        known = self._context.types.named(json.loads(buffer[4:])[0])
+        return None if known is None else known.key
 
 
 def _pack(name: str, content: object) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 
 from veltix_tx import (
+    ByConnection,
     Client,
     ClientConfig,
     Credentials,
@@ -14,6 +15,7 @@ from veltix_tx import (
     Events,
     Identity,
     MessageType,
+    Next,
     Password,
     Request,
     Response,
@@ -310,6 +312,78 @@ async def aio_results() -> None:
     MemoryNetwork().connect(aio_client).ip  # E: attr-defined
 
 
+# Kinds.
+
+
+def kind_of_nothing() -> str:
+    return "001"
+
+
+def kind_of_a_number(session: Session, message: Response) -> int:
+    return 1
+
+
+def kind_by_the_message(session: Session, message: Response) -> str:
+    return "001"
+
+
+Server(classifier=kind_of_nothing)  # E: arg-type
+Server(classifier=kind_of_a_number)  # E: arg-type
+Server(classifier=ByConnection(kind_by_the_message))  # E: arg-type
+aio.Server(classifier=kind_by_the_message)  # E: arg-type
+
+
+@server.use  # E: type-var
+async def without_next(session: Session, message: Response) -> bytes:
+    return b""
+
+
+@client.use  # E: type-var
+async def without_a_session(message: Response, next: Next) -> object:
+    return await next(message)
+
+
+@server.use  # E: type-var
+def with_a_text(session: Session, message: str, next: Next) -> object:
+    return None
+
+
+@aio_server.use  # E: type-var
+async def with_a_session_of_another_door(session: Session, message: Response, next: Next) -> object:
+    return None
+
+
+@server.before_send  # E: type-var
+async def sent_later(session: Session, message: Request) -> None: ...
+
+
+@server.before_send  # E: type-var
+def sent_as_bytes(session: Session, message: Request) -> bytes:
+    return b""
+
+
+@client.before_send  # E: type-var
+def sent_without_a_session(message: Request) -> None: ...
+
+
+@aio_client.before_send  # E: type-var
+def sent_by_another_door(session: Session, message: Request) -> None: ...
+
+
+async def passed_on_bytes(session: Session, message: Response, next: Next) -> object:
+    return await next(message.content)  # E: arg-type
+
+
+@server.route(CHAT, kind=1)  # E: call-overload untyped-decorator
+async def of_a_number(client: Session, message: Response) -> bytes:
+    return message.content
+
+
+@client.route(CHAT, kind="001")  # E: call-overload untyped-decorator
+async def of_a_kind(message: Response) -> bytes:
+    return message.content
+
+
 # Results.
 
 
@@ -318,7 +392,7 @@ async def results(session: Session) -> None:
     (await client.send_and_wait(CHAT, b"")).contents  # E: attr-defined
     client.blocking.ping_server().content  # E: attr-defined
     await client.blocking.connect()  # E: misc
-    server.broadcast(CHAT, b"", slow="wait")  # E: arg-type
+    server.broadcast(CHAT, b"", slow="wait")  # E: call-overload
     server.get_clients_by_tag(7)  # E: arg-type
     MemoryNetwork().result(client.connect()).contents  # E: attr-defined
 
@@ -340,3 +414,17 @@ async def sending(session: Session) -> None:
     client.blocking.send_and_wait(ORDER, Order("pen")).value.article  # E: attr-defined
     (await client.send_and_wait(CHAT, b"")).value.price  # E: attr-defined
     (await client.send_and_wait(NOTE, "")).value.decode()  # E: attr-defined
+
+
+# Calls.
+
+
+async def calling(session: Session, viewed: aio.Session) -> None:
+    (await client.call("add", 1, b=2, returns=int)).price  # E: attr-defined
+    (await session.call("add", 1, returns=Order, timeout=3)).price  # E: attr-defined
+    (await aio_client.call("add", 1, returns=list[int])).append("x")  # E: arg-type
+    (await viewed.call("add", returns=int, metadata={"t": "1"})).price  # E: attr-defined
+    client.blocking.call("add", 1, returns=int).price  # E: attr-defined
+    session.blocking.call("add", 1, returns=int).price  # E: attr-defined
+    await client.call("add", 1, timeout="3")  # E: call-overload
+    await aio_client.call(3)  # E: call-overload

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,20 +18,28 @@ from twisted.internet.task import deferLater
 from veltix_tx import (
     Auto,
     BufferSize,
+    ByConnection,
     Client,
     ClientConfig,
+    Consumed,
     Credentials,
+    Delivery,
     DisconnectReason,
     DisconnectState,
+    Dropped,
     Events,
+    Gap,
+    History,
     Identity,
     InvalidContent,
     Limits,
     MessageRegistry,
     MessageType,
     Netconduit,
+    Next,
     Password,
     Plugin,
+    PresenceChange,
     RemoteError,
     Request,
     RequestTimeout,
@@ -123,6 +132,40 @@ async def new_token() -> Token:
 for hook in (known, looked_up, in_a_deferred, TokenFile("tokens.txt"), lambda credentials: credentials.token):
     server = Server(authenticate=hook)
 server.set_authenticate(known)
+
+
+def by_line(session: Session, message: Response) -> str | None:
+    return message.content[:3].decode()
+
+
+async def by_account(session: Session, message: Response) -> str:
+    return Consumed("001")
+
+
+def by_account_later(session: Session, message: Response) -> Deferred[str | None]:
+    return succeed(None)
+
+
+def by_certificate(session: Session) -> str:
+    return session.certificate.subject.rfc4514_string() if session.certificate else session.ip
+
+
+async def aio_by_account(session: aio.Session, message: Response) -> str | None:
+    return session.kind
+
+
+for classifier in (by_line, by_account, by_account_later, ByConnection(by_certificate)):
+    Server(classifier=classifier)
+aio.Server(classifier=aio_by_account)
+aio.Server(classifier=ByConnection(lambda session: session.ip))
+
+
+@server.route(CHAT, kind="001")
+async def of_a_kind(client: Session, message: Response) -> bytes:
+    return message.content
+
+
+server.unregister_route(CHAT, kind="001")
 server.route(CHAT, allow=is_ann, concurrent=True)(lambda client, message: message.content)
 server.route(CHAT, allow=lambda client: client.identity == "ann", thread=True)(lambda client, message: message.content)
 server.broadcast(CHAT, b"x", to=server.select(["mobile"], identity="ann"))
@@ -131,6 +174,48 @@ client = Client(credentials=Password("ann", "s3cret"), retry=RetryPolicy(after_r
 client = Client(credentials=lambda: Token("s3cret"))
 client = Client(credentials=new_token)
 client.blocking.reauthenticate(timeout=3)
+
+
+@server.use
+async def log(session: Session, message: Response, next: Next) -> Any:
+    return await next(message)
+
+
+@client.use
+def passed_on(session: Session, message: Response, next: Next) -> object:
+    return next(message)
+
+
+@server.use
+def timed(session: Session, message: Response) -> Iterator[None]:
+    result: object = yield
+    print(result)
+
+
+@server.use
+async def timed_later(session: Session, message: Response) -> AsyncIterator[Response | None]:
+    yield message
+
+
+@server.before_send
+def looked_at(session: Session, message: Request) -> None:
+    if message.type is CHAT:
+        raise Dropped("not now")
+
+
+@client.before_send
+def changed(session: Session, message: Request) -> Request:
+    return Request(message.type, b"")
+
+
+@aio.Server().use
+async def aio_log(session: aio.Session, message: Response, next: Next) -> Any:
+    return await next(message)
+
+
+@aio.Client().before_send
+def aio_looked_at(session: aio.Session, message: Request) -> Request | None:
+    return None
 
 
 async def renewed() -> None:
@@ -506,3 +591,42 @@ async def calls(client: Client, session: Session) -> int:
     """Proxies are typed by a Protocol."""
     total: int = await client.service(Calculator).add(1, b=2)
     return total + await session.service(Calculator, prefix="calc.").add(1)
+
+
+async def called(client: Client, session: aio.Session) -> list[int]:
+    """A call returns what ``returns=`` says, and anything without it, or with a union."""
+    total: int = await client.call("add", a=1, b=2, timeout=3, returns=int)
+    found: list[int] = await session.call("find", "x", returns=list[int])
+    maybe: int | None = await session.call("maybe", returns=int | None)
+    untyped = await client.call("add", 1, 2)
+    return [total, *found, maybe or 0, untyped, client.blocking.call("add", 1, 2, returns=int) + 1]
+
+
+# Rooms.
+
+CHANGE = MessageType(220, "change", content=PresenceChange)
+lobby = server.room("lobby", history=History(size=10), presence=CHANGE)
+
+
+@lobby.on_presence
+def on_presence(change: PresenceChange) -> None:
+    print([member.state for member in change.joined])
+
+
+@client.on_gap
+async def on_gap(gap: Gap) -> None:
+    print(gap.room, gap.since.offset, gap.until, gap.reason)
+
+
+async def in_rooms(session: Session) -> None:
+    """What is sent to rooms, over all servers."""
+    await lobby.join(session, {"mood": "good"})
+    delivery: Delivery = await lobby.broadcast(CHAT, b"hello", exclude=[session])
+    print(delivery.sessions, delivery.position, [member.id for member in await lobby.members()], await lobby.count())
+    heard: int = server.broadcast(CHAT, b"here")
+    everywhere: Delivery = await server.broadcast(CHAT, b"everywhere", everywhere=True)
+    await server.send_to(session.id, CHAT, b"you")
+    print(heard, everywhere, await server.call_to(session.id, "add", 1, returns=int), await server.nodes(), await server.rooms())
+    aio_room = aio_server.room("lobby")
+    aio_room.broadcast(CHAT, b"begun")
+    print(await aio_room.broadcast(CHAT, b"awaited"), await aio_room.members())

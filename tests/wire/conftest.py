@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from random import Random
 from typing import Any
 
@@ -13,6 +14,9 @@ from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import MessageRegistry
 from veltix_tx.wire.veltix.connection import VeltixConnection
 from veltix_tx.wire.veltix.releases import RELEASES
+
+collect_ignore = [] if find_spec("veltix_tx.wire._messages") else ["test_compiled.py"]
+"""Tests of what is compiled are collected where it was built."""
 
 CALENDAR_MS = 1_795_000_000_000
 UPTIME_MS = 1_000_000

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from veltix_tx.aio.client import Client
 from veltix_tx.aio.messages import Messages
+from veltix_tx.aio.rooms import Room
 from veltix_tx.aio.server import Server
 from veltix_tx.aio.service import CallContext
 from veltix_tx.aio.session import Session
 
-__all__ = ["CallContext", "Client", "Messages", "Server", "Session"]
+__all__ = ["CallContext", "Client", "Messages", "Room", "Server", "Session"]

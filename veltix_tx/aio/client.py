@@ -17,11 +17,14 @@ from veltix_tx.aio.reactor import Lease
 from veltix_tx.aio.service import Service
 from veltix_tx.aio.session import Room, Session, ViewedApplication, ask, view_of
 from veltix_tx.app.plugins import Plugin
+from veltix_tx.app.room_follower import Gap
 from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv, ThreadAnswer
+from veltix_tx.backplane.interface import Position
 from veltix_tx.client import BlockingClient
 from veltix_tx.client import Client as NativeClient
 from veltix_tx.disconnect import DisconnectState
 from veltix_tx.interfaces import Events, IVeltixPlugin
+from veltix_tx.limits import check_seconds
 from veltix_tx.net.session.calls import proxy
 from veltix_tx.net.session.session import Session as NativeSession
 from veltix_tx.net.shared.application import Application
@@ -42,13 +45,15 @@ ClientHandler = Callable[[Response[T]], Answer[R]]
 ClientThreadHandler = Callable[[Response[T]], ThreadAnswer[R]]
 H = TypeVar("H", bound=Callable[[Response], object])
 C = TypeVar("C", bound=Callable[[], object])
+G = TypeVar("G", bound=Callable[[Gap], object])
 D = TypeVar("D", bound=Callable[[DisconnectState], object])
 
 
 class Client(Service):
     """A Veltix client on the running asyncio loop: :class:`veltix_tx.Client`, with methods that are awaited.
 
-    It can be made, and its handlers registered, before a loop runs. ``async with client:`` connects and, at the end, disconnects.
+    It can be made, and its handlers registered, before a loop runs. ``async with client:`` connects, for as long as
+    ``start_timeout``, and, at the end, disconnects.
 
     Coroutines that handle messages run as tasks, which the end of the session and ``timeouts.handler`` cancel; they may
     await Deferreds as well.
@@ -61,6 +66,8 @@ class Client(Service):
         types: the message types known; the process-wide registry by default.
         random: for ids.
         credentials: as for :class:`veltix_tx.Client`; a function that returns them may be a coroutine function.
+        start_timeout: seconds that ``async with`` waits for the first session, all tries of ``retry=`` together: it is given to
+            :meth:`connect`. ``math.inf`` for no end.
         settings: single fields of ClientConfig, such as ``retry=RetryPolicy()``.
 
     Raises:
@@ -79,8 +86,11 @@ class Client(Service):
         types: MessageRegistry | None = None,
         random: Random | None = None,
         credentials: CredentialsSource | None = None,
+        start_timeout: float = 30.0,
         **settings: Unpack[ClientSettings],
     ) -> None:
+        check_seconds("start_timeout", start_timeout, endless=True)
+        self._start_timeout = start_timeout
         viewed = None if application is None else ViewedApplication(application)
         self._native = NativeClient(
             server, port, application=viewed, endpoint=endpoint, types=types, random=random, credentials=credentials, **settings
@@ -89,7 +99,7 @@ class Client(Service):
         self._lease = Lease(self._native)
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        await self.connect(self._start_timeout)
         return self
 
     async def __aexit__(
@@ -216,18 +226,22 @@ class Client(Service):
         """Counts of events on all its connections by name."""
         return self._native.counters
 
-    async def connect(self) -> Session:
+    async def connect(self, timeout: float | None = None) -> Session:
         """Connect, unless that is done or under way; return the session, ready to use.
 
         Cancelling it gives up, for everyone who waits.
 
+        Args:
+            timeout: seconds for all tries together, after which no further one is made; as long as they take by default.
+
         Raises:
+            twisted.internet.error.TimeoutError: which is a ConnectError, after ``timeout``; its ``__cause__`` is the last try's.
             VeltixError: as :meth:`veltix_tx.Client.connect` errbacks with, once no further try will be made.
             twisted.internet.error.ConnectError: the same; DNSLookupError for a name that has no address.
             SettingsError: the endpoint is none, a file for TLS cannot be used, or TLS is not installed.
             RuntimeError: no loop runs.
         """
-        return await self._begin(self._native.connect)
+        return await self._begin(lambda: self._native.connect(timeout))
 
     async def retry(self, max_: int | None = None) -> Session:
         """Try at once, and count the tries from 0; see :meth:`veltix_tx.Client.retry`. Returns and raises as :meth:`connect`."""
@@ -276,6 +290,28 @@ class Client(Service):
             return await wait(self._native.send_and_wait(message, content, timeout=timeout))
         return await ask(session, message, content, timeout)
 
+    @overload
+    async def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        returns: type[T],
+        timeout: float | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        **kwargs: object,
+    ) -> T: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        returns: Any = ...,
+        timeout: float | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        **kwargs: object,
+    ) -> Any: ...
     async def call(
         self,
         method: str,
@@ -296,6 +332,15 @@ class Client(Service):
     async def methods(self, timeout: float | None = None) -> list[MethodInfo]:
         """Return which methods the server serves; see :meth:`veltix_tx.Client.methods`."""
         return await wait(self._native.methods(timeout))
+
+    def on_gap(self, callback: G) -> G:
+        """Call a function, or a coroutine function, with each :class:`veltix_tx.Gap` in the messages of rooms; a decorator."""
+        return self._native.on_gap(callback)
+
+    @property
+    def room_positions(self) -> dict[str, Position]:
+        """Places of the last messages that it has got of rooms with a history; see :attr:`veltix_tx.Client.room_positions`."""
+        return self._native.room_positions
 
     async def reauthenticate(self, credentials: Token | Password | None = None, *, timeout: float | None = None) -> None:
         """Present credentials on the open session anew; see :meth:`veltix_tx.Client.reauthenticate`, which it raises as.

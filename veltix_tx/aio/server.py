@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 
 from veltix_tx.aio.reactor import Lease
+from veltix_tx.aio.rooms import Begun, Room
 from veltix_tx.aio.service import Allow, Service, with_view
-from veltix_tx.aio.session import Session, ViewedApplication, view_of
+from veltix_tx.aio.session import Session, ViewedApplication, natives, view_of
+from veltix_tx.app.hub import Slow
+from veltix_tx.app.kinds import ByConnection, Classifier
 from veltix_tx.app.plugins import Plugin
+from veltix_tx.app.presence import PresenceChange
+from veltix_tx.app.rooms import Delivery
 from veltix_tx.app.router import Answer, OnConnect, OnDisconnect, OnRecv, ThreadAnswer
+from veltix_tx.backplane.interface import Backplane, BackplaneState, History, NodeInfo
 from veltix_tx.interfaces import Events, IVeltixPlugin
+from veltix_tx.limits import Limits
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.authentication import Authenticate
 from veltix_tx.net.tasks import wait
@@ -34,6 +41,7 @@ __all__ = ["Server"]
 ServerHandler = Callable[[Session, Response[T]], Answer[R]]
 ServerThreadHandler = Callable[[Session, Response[T]], ThreadAnswer[R]]
 H = TypeVar("H", bound=Callable[[Session, Response], object])
+B = TypeVar("B", bound=Callable[[BackplaneState], object])
 C = TypeVar("C", bound=Callable[[Session], object])
 
 
@@ -53,6 +61,9 @@ class Server(Service):
         types: the message types known; the process-wide registry by default.
         random: for ids.
         authenticate: as for :class:`veltix_tx.Server`; it may be a coroutine function.
+        classifier: as for :class:`veltix_tx.Server`; it may be a coroutine function.
+        backplane: as for :class:`veltix_tx.Server`.
+        backplane_key: as for :class:`veltix_tx.Server`.
         settings: single fields of ServerConfig, such as ``max_connections=100``.
 
     Raises:
@@ -71,6 +82,9 @@ class Server(Service):
         types: MessageRegistry | None = None,
         random: Random | None = None,
         authenticate: Authenticate | None = None,
+        classifier: Classifier[Session] | None = None,
+        backplane: Backplane | str | None = None,
+        backplane_key: bytes | None = None,
         **settings: Unpack[ServerSettings],
     ) -> None:
         viewed = None if application is None else ViewedApplication(application)
@@ -81,6 +95,9 @@ class Server(Service):
             types=types,
             random=random,
             authenticate=authenticate,
+            classifier=_with_view(classifier),
+            backplane=backplane,
+            backplane_key=backplane_key,
             **settings,
         )
         super().__init__(self._native)
@@ -124,6 +141,7 @@ class Server(Service):
         thread: Literal[False] = ...,
         timeout: float | None = ...,
         allow: Allow | None = ...,
+        kind: str | None = ...,
     ) -> Callable[[ServerHandler[T, R]], Callable[[Session, Response[T]], Any]]: ...
     @overload
     def route(
@@ -134,6 +152,7 @@ class Server(Service):
         thread: bool,
         timeout: float | None = ...,
         allow: Allow | None = ...,
+        kind: str | None = ...,
     ) -> Callable[[ServerThreadHandler[T, R]], Callable[[Session, Response[T]], Any]]: ...
     def route(
         self,
@@ -143,15 +162,17 @@ class Server(Service):
         thread: bool = False,
         timeout: float | None = None,
         allow: Allow | None = None,
+        kind: str | None = None,
     ) -> Callable[..., Any]:
         """Return a decorator: its function handles one type of message, and is called ``handler(client, message)``.
 
         It is a coroutine function or a plain one; for all else see :meth:`veltix_tx.Server.route`.
         """
-        self._native.router.check_type(message_type)
+        self._native.router.check_type(message_type, kind)
 
         def route(handler: ServerHandler) -> ServerHandler:
-            self.register_route(message_type, handler, concurrent=concurrent, thread=thread, timeout=timeout, allow=allow)
+            terms: dict[str, Any] = {"concurrent": concurrent, "thread": thread, "timeout": timeout, "allow": allow, "kind": kind}
+            self.register_route(message_type, handler, **terms)
             return handler
 
         return route
@@ -166,6 +187,7 @@ class Server(Service):
         thread: Literal[False] = ...,
         timeout: float | None = ...,
         allow: Allow | None = ...,
+        kind: str | None = ...,
     ) -> None: ...
     @overload
     def register_route(
@@ -177,6 +199,7 @@ class Server(Service):
         thread: bool,
         timeout: float | None = ...,
         allow: Allow | None = ...,
+        kind: str | None = ...,
     ) -> None: ...
     def register_route(
         self,
@@ -187,10 +210,12 @@ class Server(Service):
         thread: bool = False,
         timeout: float | None = None,
         allow: Allow | None = None,
+        kind: str | None = None,
     ) -> None:
         """Register a function that handles one type of message; see :meth:`route`."""
+        terms: dict[str, Any] = {"concurrent": concurrent, "thread": thread, "timeout": timeout, "kind": kind}
         viewed, allowed = with_view(handler, coroutine=not thread), with_view(allow, coroutine=False)
-        self._native.register_route(message_type, viewed, concurrent=concurrent, thread=thread, timeout=timeout, allow=allowed)
+        self._native.register_route(message_type, viewed, allow=allowed, **terms)
 
     @overload
     def set_callback(self, event: OnRecv) -> Callable[[H], H]: ...
@@ -246,11 +271,87 @@ class Server(Service):
         *,
         to: Iterable[Session] | None = None,
         exclude: Iterable[Session] = (),
-        slow: Literal["close", "drop"] = "close",
+        slow: Slow = "close",
     ) -> int:
         """Send a message to all clients, or to those given, but for those excluded; see :meth:`veltix_tx.Server.broadcast`."""
-        to = None if to is None else _natives(to)
-        return self._native.broadcast(message, content, to=to, exclude=_natives(exclude), slow=slow)
+        to = None if to is None else natives(to)
+        return self._native.broadcast(message, content, to=to, exclude=natives(exclude), slow=slow)
+
+    def broadcast_everywhere(
+        self,
+        message: MessageType[T, Any] | Request[T, Any],
+        content: T | BytesLike = b"",
+        *,
+        exclude: Iterable[Session] = (),
+        slow: Slow = "close",
+    ) -> Begun[Delivery]:
+        """Send a message to the clients of all nodes, at once; awaited, it tells what became of it.
+
+        See :meth:`veltix_tx.Server.broadcast` with ``everywhere=True``.
+        """
+        return Begun(self._native.broadcast(message, content, exclude=natives(exclude), slow=slow, everywhere=True))
+
+    def room(self, name: str, *, history: History | None = None, presence: MessageType[PresenceChange, Any] | None = None) -> Room:
+        """Return the room of a name; see :meth:`veltix_tx.Server.room`."""
+        return Room(self._native.room(name, history=history, presence=presence))
+
+    async def rooms(self, pattern: str = "*") -> dict[str, int]:
+        """List the rooms that have members; see :meth:`veltix_tx.Server.rooms`."""
+        return await wait(self._native.rooms(pattern))
+
+    @property
+    def local_rooms(self) -> dict[str, int]:
+        """Rooms that have members on this server; see :attr:`veltix_tx.Server.local_rooms`."""
+        return self._native.local_rooms
+
+    def rooms_of(self, client: Session) -> list[Room]:
+        """Return the rooms that a client of this server is in."""
+        (native,) = natives([client])
+        return list(map(Room, self._native.rooms_of(native)))
+
+    @property
+    def backplane(self) -> Backplane:
+        """Backplane that it shares with other servers, with its state and its counters."""
+        return self._native.backplane
+
+    def on_backplane_state(self, callback: B) -> B:
+        """Call a function with each new BackplaneState; a decorator. It may be a coroutine function."""
+        return self._native.on_backplane_state(callback)
+
+    async def nodes(self) -> list[NodeInfo]:
+        """Return the nodes that share the backplane; see :meth:`veltix_tx.Server.nodes`."""
+        return await wait(self._native.nodes())
+
+    async def send_to(
+        self, connection_id: str, message: MessageType[T, Any] | Request[T, Any], content: T | BytesLike = b""
+    ) -> None:
+        """Send a message to a client by its connection id; see :meth:`veltix_tx.Server.send_to`."""
+        await wait(self._native.send_to(connection_id, message, content))
+
+    async def call_to(
+        self,
+        connection_id: str,
+        method: str,
+        /,
+        *args: object,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        returns: Any = Any,
+        **kwargs: object,
+    ) -> Any:
+        """Call a method of a client by its connection id; see :meth:`veltix_tx.Server.call_to`."""
+        options: dict[str, Any] = {"timeout": timeout, "metadata": metadata, "returns": returns, **kwargs}
+        return await wait(self._native.call_to(connection_id, method, *args, **options))
+
+    async def disconnect(self, connection_id: str) -> None:
+        """Close a client by its connection id; see :meth:`veltix_tx.Server.disconnect`."""
+        await wait(self._native.disconnect(connection_id))
+
+    async def select_everywhere(
+        self, all_of: Iterable[str] = (), any_of: Iterable[str] = (), *, identity: object = None
+    ) -> list[str]:
+        """Find the clients of all nodes; see :meth:`veltix_tx.Server.select_everywhere`."""
+        return await wait(self._native.select_everywhere(all_of, any_of, identity=identity))
 
     async def ping_client(self, client: Session, timeout: float | None = None) -> float:
         """Return the round trip to a client in milliseconds."""
@@ -269,6 +370,10 @@ class Server(Service):
     def reload_tls(self) -> int:
         """Read the files of its certificates again; see :meth:`veltix_tx.Server.reload_tls`."""
         return self._native.reload_tls()
+
+    def set_limits(self, limits: Limits) -> None:
+        """Change the limits while it listens; see :meth:`veltix_tx.Server.set_limits`."""
+        self._native.set_limits(limits)
 
     async def listen(self) -> None:
         """Begin to listen.
@@ -303,6 +408,14 @@ class Server(Service):
         finally:
             self._lease.end()
 
+    async def stop_listening(self) -> None:
+        """Close the ports, and go on with the connections there are; see :meth:`veltix_tx.Server.stop_listening`."""
+        await wait(self._native.stop_listening())
+
+    def inherit(self, descriptors: Sequence[int]) -> None:
+        """Listen on sockets that another process made; see :meth:`veltix_tx.Server.inherit`."""
+        self._native.inherit(descriptors)
+
     async def when_stopping(self) -> None:
         """Wait until a stop begins."""
         await wait(self._native.when_stopping())
@@ -312,7 +425,8 @@ class Server(Service):
         self._native.abort()
 
 
-def _natives(sessions: Any) -> Any:
-    if isinstance(sessions, (str, bytes)) or not isinstance(sessions, Iterable):
-        return sessions  # which are refused
-    return [session._native for session in sessions]
+def _with_view(classifier: Classifier[Session] | None) -> Any:
+    """Return a classifier of sessions that calls another with their views."""
+    if isinstance(classifier, ByConnection):
+        return ByConnection(with_view(classifier.function))
+    return with_view(classifier)

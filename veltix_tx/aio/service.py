@@ -9,11 +9,13 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from veltix_tx.aio.session import Session, view_of
+from veltix_tx.app.middleware import Middleware, step_of
 from veltix_tx.app.rpc import context_of
 from veltix_tx.app.service import RoutedService
 from veltix_tx.interfaces import IVeltixPlugin
 from veltix_tx.net.session.session import Session as NativeSession
-from veltix_tx.wire.messages import MessageType
+from veltix_tx.net.tasks import wait
+from veltix_tx.wire.messages import MessageType, Request
 from veltix_tx.wire.rpc import Call
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Allow", "CallContext", "Service", "with_view"]
 
 F = TypeVar("F", bound=Callable[..., object])
+M = TypeVar("M", bound=Middleware[Session])
+B = TypeVar("B", bound=Callable[[Session, Request], Request | None])
 
 Allow = Callable[[Session], bool]
 """Decides whether a session's messages to a route, or its calls of a method, are handled."""
@@ -62,9 +66,30 @@ class Service:
     def __repr__(self) -> str:
         return repr(self._native)
 
-    def unregister_route(self, message_type: MessageType) -> bool:
-        """Take a route back; return whether there was one."""
-        return self._native.unregister_route(message_type)
+    def unregister_route(self, message_type: MessageType, kind: str | None = None) -> bool:
+        """Take a route back, that of all kinds or of one; return whether there was one."""
+        return self._native.unregister_route(message_type, kind)
+
+    def use(self, middleware: M) -> M:
+        """Call a function, or a coroutine or generator function, around all handlers; see :meth:`veltix_tx.Server.use`.
+
+        It gets :class:`veltix_tx.aio.Session`, and ``next`` returns an awaitable of asyncio's.
+
+        Raises:
+            SettingsError: as that does.
+        """
+        self._native.use(_with_view_and_wait(middleware))
+        return middleware
+
+    def before_send(self, hook: B) -> B:
+        """Call a plain function with each message before it is sent; see :meth:`veltix_tx.Server.before_send`.
+
+        Raises:
+            SettingsError: as that does.
+        """
+        viewed: Callable[[NativeSession, Request], Request | None] = with_view(hook, coroutine=False)
+        self._native.before_send(viewed)
+        return hook
 
     @overload
     def rpc(self, function: F, /) -> F: ...
@@ -138,6 +163,14 @@ class Service:
 def _context(session: NativeSession, call: Call) -> CallContext:
     known = context_of(session, call)
     return CallContext(view_of(session), known.method, known.timeout, known.metadata)
+
+
+def _with_view_and_wait(middleware: Any) -> Any:
+    """Return middleware that calls another one with the session's view, and with what is awaited in asyncio's loop."""
+    step = step_of(middleware)
+    if step is not middleware:  # a generator, which awaits nothing itself
+        return lambda session, message, pass_on: step(view_of(session), message, pass_on)
+    return lambda session, message, pass_on: step(view_of(session), message, lambda passed: wait(pass_on(passed)))
 
 
 def with_view(function: Any, *, coroutine: bool = True) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import CancelledError, Future, get_running_loop
 from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
@@ -26,7 +26,10 @@ from veltix_tx.wire.messages import PROCESS_TYPES, BytesLike, MessageType, R, Re
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.rpc import MethodInfo
 
-__all__ = ["Room", "Session", "ViewedApplication", "ask", "view_of"]
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+__all__ = ["Room", "Session", "ViewedApplication", "ask", "natives", "view_of"]
 
 
 class Room:
@@ -139,6 +142,16 @@ class Session:
         return self._native.identity
 
     @property
+    def kind(self) -> str | None:
+        """Kind that the server's classifier has named; None before, for none, and without a classifier."""
+        return self._native.kind
+
+    @property
+    def recovered(self) -> bool | None:
+        """True if a client that connected again got all that it missed in rooms; see :attr:`veltix_tx.Session.recovered`."""
+        return self._native.recovered
+
+    @property
     def closed(self) -> SessionClosed | None:
         """Reason for which nothing can be sent any more; None while the session is open."""
         return self._native.closed
@@ -157,6 +170,11 @@ class Session:
     def address(self) -> IAddress:
         """The other side's network address."""
         return self._native.address
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The peer's certificate, a ``cryptography.x509.Certificate`` that TLS has verified; None without one, and without TLS."""
+        return self._native.certificate
 
     @property
     def ip(self) -> str:
@@ -219,6 +237,28 @@ class Session:
         """Send a request and return its reply; see :meth:`veltix_tx.Session.send_and_wait`. Cancelling gives the request up."""
         return await ask(self._native, message, content, timeout, request_id)
 
+    @overload
+    async def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        returns: type[T],
+        timeout: float | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        **kwargs: object,
+    ) -> T: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        returns: Any = ...,
+        timeout: float | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        **kwargs: object,
+    ) -> Any: ...
     async def call(
         self,
         method: str,
@@ -251,6 +291,10 @@ class Session:
     async def when_writable(self) -> None:
         """Wait until there is room to send more, or the session has ended."""
         await wait(self._native.when_writable())
+
+    def validate(self) -> None:
+        """Vouch that the peer is where its address says; see :meth:`veltix_tx.Session.validate`."""
+        self._native.validate()
 
     async def disconnect(self) -> SessionClosed:
         """Close gracefully; return the reason once the connection is gone. Cancelling ends the waiting alone."""
@@ -317,6 +361,13 @@ def view_of(native: NativeSession) -> Session:
     return view if isinstance(view, Session) else Session(native)
 
 
+def natives(sessions: Any) -> Any:
+    """Return the sessions behind views; what is no iterable of views as it is, which is refused then."""
+    if isinstance(sessions, (str, bytes)) or not isinstance(sessions, Iterable):
+        return sessions
+    return [session._native for session in sessions]
+
+
 @implementer(IVeltixApplication, IHandlerTable)
 class ViewedApplication:
     """Application of the user's, which gets the views of sessions.
@@ -330,7 +381,7 @@ class ViewedApplication:
         self.direct: dict[Hashable, Callable[..., object]] = {}
         self._application = application
 
-    def handler_for(self, key: Hashable) -> object:
+    def handler_for(self, key: Hashable, kind: str | None = None) -> object:
         """Return what handles the messages of a type, for the log."""
         return self._application.received
 

@@ -71,7 +71,7 @@ class TokenFile:
     """A hook for ``Server(authenticate=...)`` that lets in who has a token of a file.
 
     Each line is ``name:hash``, as ``veltix token new`` prints it; empty ones and those that begin with ``#`` are passed over.
-    A name may have several tokens. A file without any lets nobody in. It is read once.
+    A name may have several tokens. A file without any lets nobody in. It is read once, and again by :meth:`use`.
 
     Args:
         path: the file.
@@ -85,16 +85,7 @@ class TokenFile:
 
     def __init__(self, path: str | PurePath) -> None:
         self._path = path
-        self._names: dict[str, str] = {}
-        try:
-            with Path(path).open("rb") as file:
-                content = file.read(_LONGEST + 1)
-        except OSError as error:
-            raise self._error(f"a file that can be read ({error.strerror})") from None
-        if len(content) > _LONGEST:
-            raise self._error(f"a file of at most {_LONGEST} bytes")
-        for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
-            self._add(number, line.strip())
+        self._names = self.read()
 
     def __repr__(self) -> str:
         return f"<TokenFile {fspath(self._path)}, {len(self._names)} tokens>"
@@ -113,15 +104,37 @@ class TokenFile:
         """The names that have tokens."""
         return set(self._names.values())
 
-    def _add(self, number: int, line: str) -> None:
+    def read(self) -> dict[str, str]:
+        """Return the names of the tokens that the file has now, by their hashes, for :meth:`use`.
+
+        Raises:
+            SettingsError: see the class.
+        """
+        try:
+            with Path(self._path).open("rb") as file:
+                content = file.read(_LONGEST + 1)
+        except OSError as error:
+            raise self._error(f"a file that can be read ({error.strerror})") from None
+        if len(content) > _LONGEST:
+            raise self._error(f"a file of at most {_LONGEST} bytes")
+        names: dict[str, str] = {}
+        for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+            self._add(names, number, line.strip())
+        return names
+
+    def use(self, names: dict[str, str]) -> None:
+        """Let in from now on who has one of the tokens that :meth:`read` returned; who is in stays."""
+        self._names = names
+
+    def _add(self, names: dict[str, str], number: int, line: str) -> None:
         if not line or line.startswith("#"):
             return
         name, _, digest = line.partition(":")
         if not _NAME.fullmatch(name) or not _HASH.fullmatch(digest):
             raise self._error(f"a file of lines name:hash, as 'veltix token new NAME' prints them; line {number} is none")
-        if digest in self._names:
+        if digest in names:
             raise self._error(f"a file in which each token stands once; that of line {number} stands there twice")
-        self._names[digest] = name
+        names[digest] = name
 
     def _error(self, rule: str) -> SettingsError:
         return SettingsError("tokens", fspath(self._path), rule)

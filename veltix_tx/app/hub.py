@@ -7,12 +7,15 @@ from typing import Any, Literal
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from veltix_tx.errors import QueueFull, SessionClosed, SettingsError, StreamEnded
-from veltix_tx.net.session.session import Session
+from veltix_tx.errors import QueueFull, SessionClosed, SettingsError, StreamEnded, UnvalidatedAddress
+from veltix_tx.net.session.session import Session, send_as_usual
 from veltix_tx.net.session.tags import Watcher, check_names
 from veltix_tx.wire.messages import BytesLike, MessageType, Request, T, parts_of
 
-__all__ = ["Hub"]
+__all__ = ["Hub", "Slow", "check_sessions", "check_slow", "grouped", "send_encoded"]
+
+Slow = Literal["close", "drop"]
+"""Policy of a broadcast for a session whose queue is full because its peer reads slowly: close it, or drop the message for it."""
 
 
 class Hub:
@@ -28,9 +31,13 @@ class Hub:
         self._keepers: tuple[Callable[[Session], None], ...] = (self._discard,)
         self._admitters: tuple[Callable[[Session], None], ...] = (self._admit,)
         self._tagged: dict[str, dict[Session, None]] = {}
+        self._by_id: dict[str, Session] | None = None  # from the first look-up on
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def __contains__(self, session: object) -> bool:
+        return session in self._sessions
 
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._sessions))
@@ -46,6 +53,15 @@ class Hub:
         for name in session._tag_names():
             self._index(session, name, True)
         session._tag_observers += self._watchers
+        if self._by_id is not None:
+            self._by_id[session.id] = session
+
+    def find(self, connection_id: str) -> Session | None:
+        """Return the open session with an id, None without one. The first look-up makes an index."""
+        if self._by_id is None:
+            self._by_id = {session.id: session for session in self._sessions}
+        found = self._by_id.get(connection_id)
+        return found if found is not None and found.admitted and found.closed is None else None
 
     def select(self, all_of: Iterable[str] = (), any_of: Iterable[str] = (), *, identity: object = None) -> list[Session]:
         """Return the open sessions with all of some tags, with any of some others, and with an identity.
@@ -89,16 +105,17 @@ class Hub:
         *,
         to: Iterable[Session] | None = None,
         exclude: Iterable[Session] = (),
-        slow: Literal["close", "drop"] = "close",
+        slow: Slow = "close",
     ) -> int:
-        """Send a message to many sessions, encoded once for each generation among them.
+        """Send a message to many sessions, encoded once for each generation among them, with a ``before_send`` for each session.
 
         Args:
             message: its type, or a whole Request.
             content: a value of the type's ``content=``, or its bytes; or a value that the sessions' wires carry.
             to: the sessions to send to; every one by default. Closed ones are left out, and so are
                 those whose ``on_connect`` is not done.
-            exclude: sessions to leave out.
+            exclude: sessions to leave out. So are those over UDP whose address is not validated and for which it would be too
+                much (counted in ``session.broadcasts_dropped``).
             slow: what becomes of a session whose peer reads so slowly that its queue is full: the
                 message is dropped for it (and counted in ``session.broadcasts_dropped``), or it is closed.
 
@@ -112,39 +129,25 @@ class Hub:
             SettingsError: ``slow`` is neither, or ``to`` or ``exclude`` is no iterable of sessions.
         """
         if to is not None:
-            _check_sessions("to", to)
-        _check_sessions("exclude", exclude)
-        if slow not in ("close", "drop"):
-            raise SettingsError("slow", slow, "'close' or 'drop'")
+            check_sessions("to", to)
+        check_sessions("exclude", exclude)
+        check_slow(slow)
         message_type, body, _ = parts_of(message, content)
         left_out = set(exclude)
         groups = [list(group) for group in self._groups.values()]
         if to is not None or left_out:
             wanted = self if to is None else to
-            groups = _grouped(session for session in wanted if session.admitted and session not in left_out)
-        encoded = [group[0]._encode(message_type, body) for group in groups]
-        sent = 0
-        for group, buffers in zip(groups, encoded, strict=True):
-            sent += len(group)
-            size = sum(map(len, buffers))
-            for session in group:
-                try:
-                    session._send_encoded(buffers, size)
-                except (SessionClosed, StreamEnded):  # noqa: PERF203 (some are, and others are closed while these were sent to)
-                    sent -= 1
-                except QueueFull:
-                    sent -= 1
-                    if slow == "close":
-                        session._abort_slow_reader()
-                    else:
-                        session._count_drop()
-        return sent
+            groups = grouped(session for session in wanted if session.admitted and session not in left_out)
+        encoded = [(group, group[0]._encode(message_type, body)) for group in groups]
+        return send_encoded(encoded, slow, (message_type, body))
 
     def _admit(self, session: Session) -> None:
         _keep(self._groups, session._encoding_key, session, True)
 
     def _discard(self, session: Session) -> None:
         del self._sessions[session]
+        if self._by_id is not None:
+            del self._by_id[session.id]
         if session.admitted:
             _keep(self._groups, session._encoding_key, session, False)
         session._tag_observers = tuple(each for each in session._tag_observers if each not in self._watchers)
@@ -166,7 +169,50 @@ class Hub:
         return finished.addCallback(lambda _: None)
 
 
-def _check_sessions(argument: str, sessions: object) -> None:
+def send_encoded(
+    groups: Iterable[tuple[Iterable[Session], list[bytes]]], slow: Slow, own: tuple[MessageType, object] | None = None
+) -> int:
+    """Send groups of sessions what was encoded for each; return how many sessions it was sent to.
+
+    Args:
+        groups: sessions, and what :meth:`Session._encode` of one of them returned.
+        slow: what becomes of a session whose queue is full.
+        own: type and content of the message, which a session with a ``before_send`` encodes anew; None for what none may change.
+    """
+    sent = 0
+    for group, buffers in groups:
+        size, sessions = sum(map(len, buffers)), iter(group)
+        while True:
+            taken, session = send_as_usual(sessions, buffers, size)
+            sent += taken
+            if session is None:
+                break
+            try:
+                if own is not None and session._hooked:
+                    sent += session._send_own(*own)
+                else:
+                    session._send_encoded(buffers, size)
+                    sent += 1
+            except (SessionClosed, StreamEnded):
+                continue
+            except UnvalidatedAddress:
+                session._count_drop()
+            except QueueFull:
+                if slow == "close":
+                    session._abort_slow_reader()
+                else:
+                    session._count_drop()
+    return sent
+
+
+def check_slow(slow: object) -> None:
+    """Raise SettingsError for what is none of :data:`Slow`."""
+    if slow not in ("close", "drop"):
+        raise SettingsError("slow", slow, "'close' or 'drop'")
+
+
+def check_sessions(argument: str, sessions: object) -> None:
+    """Raise SettingsError for an argument that is no iterable of sessions."""
     if isinstance(sessions, (str, bytes)) or not isinstance(sessions, Iterable):
         raise SettingsError(argument, sessions, "several sessions, such as [client]")
 
@@ -181,7 +227,8 @@ def _keep(index: dict[Any, dict[Session, None]], name: object, session: Session,
         del index[name]
 
 
-def _grouped(sessions: Iterable[Session]) -> list[list[Session]]:
+def grouped(sessions: Iterable[Session]) -> list[list[Session]]:
+    """Return sessions in groups that take the same bytes."""
     groups: dict[object, list[Session]] = {}
     for session in sessions:
         groups.setdefault(session._encoding_key, []).append(session)

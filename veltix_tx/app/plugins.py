@@ -263,18 +263,20 @@ class Plugins:
         for entry in self._seeing[Events.ON_RECV]:
             self._show(entry, session, message)
         entry_of_type = self._attached.get(message.type.key)
-        handler = self._application if entry_of_type is None else entry_of_type.plugin
-        return handler.received(session, message)
+        if entry_of_type is None:
+            return self._application.received(session, message)
+        received = entry_of_type.plugin.received
+        return received(session, message) if self._router is None else self._router.around(session, message, received)
 
     @property
     def direct(self) -> dict[Hashable, Callable[..., object]]:
         """The application's own table, that of a Router with the plugins' types; none where a plugin may see each message first."""
         return {} if self._seeing[Events.ON_RECV] else self._table.direct
 
-    def handler_for(self, key: Hashable) -> object:
-        """Return what handles the messages of a type."""
+    def handler_for(self, key: Hashable, kind: str | None = None) -> object:
+        """Return what handles the messages of a type, of sessions of a kind."""
         entry = self._attached.get(key)
-        return self._table.handler_for(key) if entry is None else entry.plugin.received
+        return self._table.handler_for(key, kind) if entry is None else entry.plugin.received
 
     def disconnected(self, session: Session, reason: SessionClosed) -> object:
         """Call ``disconnected`` of the application, then of the plugins that are granted it, the last one first."""
@@ -363,8 +365,7 @@ class Plugins:
     def _attach(self, message_type: MessageType, entry: _Entry) -> None:
         self._attached[message_type.key] = entry
         if self._router is not None:
-            self._router.taken[message_type.key] = f"plugin {entry.name!r}"
-            self._router.direct[message_type.key] = entry.plugin.received
+            self._router.take(message_type.key, f"plugin {entry.name!r}", entry.plugin.received)
 
     def _see(self) -> None:
         entries = self._entries.values()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from inspect import iscoroutinefunction
 from random import Random
 from threading import get_ident
 from typing import Any, TypeVar, overload
@@ -13,23 +14,27 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from veltix_tx.app.allow import Allow
+from veltix_tx.app.middleware import Chain, Middleware
 from veltix_tx.app.plugins import Plugin, Plugins, name_of
 from veltix_tx.app.router import Handler, Router
 from veltix_tx.app.rpc import Methods
 from veltix_tx.errors import SettingsError
 from veltix_tx.interfaces import Events, IVeltixApplication, IVeltixPlugin
 from veltix_tx.net.clock import Clocks, resolve_clocks
+from veltix_tx.net.session.outgoing import BeforeSend
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.session.signatures import methods_of
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.threads import OwnerThread, Workers, at_home, from_any_thread, is_running
 from veltix_tx.wire.interface import Role
-from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType
+from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry, MessageType, Request
 
 __all__ = ["RoutedService"]
 
 H = TypeVar("H", bound=Handler)
 F = TypeVar("F", bound=Callable[..., object])
+M = TypeVar("M", bound=Middleware[Session])
+B = TypeVar("B", bound=Callable[[Session, Request], Request | None])
 
 
 class RoutedService(Service):
@@ -60,11 +65,13 @@ class RoutedService(Service):
         self._home: OwnerThread | None = None
         self._made_in = get_ident()
         self._worker_pool: Workers | None = None
-        self._router = Router(role, lambda: self._workers) if application is None else None
+        middleware = Chain()
+        self._router = Router(role, lambda: self._workers, middleware) if application is None else None
         self._application: IVeltixApplication = self._router or application  # type: ignore[assignment]
         own_types: MessageRegistry = getattr(application, "types", PROCESS_TYPES)
         self._types = own_types if types is None else types
-        self._methods = Methods(lambda: self._workers)
+        self._methods = Methods(lambda: self._workers, middleware)
+        self._before_send: tuple[BeforeSend, ...] = ()
         self._random = random or Random()
         self._plugins = Plugins(self._application, self._types)  # stands in for the application once there is one
 
@@ -107,9 +114,58 @@ class RoutedService(Service):
         return self._router
 
     @from_any_thread
-    def unregister_route(self, message_type: MessageType) -> bool:
-        """Take a route back; return whether there was one."""
-        return self.router.unregister_route(message_type)
+    def unregister_route(self, message_type: MessageType, kind: str | None = None) -> bool:
+        """Take a route back, that of all kinds or of one; return whether there was one."""
+        return self.router.unregister_route(message_type, kind)
+
+    @from_any_thread
+    def use(self, middleware: M) -> M:
+        """Call a function around all handlers, before listening or connecting; a decorator.
+
+        It is called ``middleware(session, message, next)``, whatever the message's type, with a route or none, calls of methods
+        among them (whose ``message.value`` is a :class:`~veltix_tx.wire.rpc.Call`). ``await next(message)`` calls what is within,
+        in the end the handler, and returns the handler's result or raises its error. What the function returns, or what its
+        Deferred or coroutine comes to, answers the message as a handler's result does. So it may pass on another message
+        (``dataclasses.replace(message, content=...)``; a call goes on as it came), answer by itself, or raise
+        :class:`~veltix_tx.errors.Dropped` to drop the message, RpcError to refuse it, or any other error, as a handler may. The
+        time that the handler's route grants is for all of them together.
+
+        It may be a generator function of ``(session, message)``, asynchronous or not, that yields once: ``result = yield`` calls
+        what is within, ``yield message`` with another message. The handler's error is raised there. What a plain generator returns
+        answers the message, unless it is None.
+
+        The first function is around all others.
+
+        Raises:
+            SettingsError: it cannot be called, there is an application in place of routes, or the server listens or the client
+                connects already.
+        """
+        self._check_unused("use", middleware)
+        self.router.use(middleware)
+        return middleware
+
+    @from_any_thread
+    def before_send(self, hook: B) -> B:
+        """Call a function with each message before it is sent, before listening or connecting; a decorator.
+
+        It is called ``hook(session, message)`` with a Request for all that is sent, answered and broadcast, calls of methods and
+        their results apart; the value of an answer is encoded by then, where its type has a ``reply=``. It returns a Request
+        whose type and content are sent in place of the message's, or None for the message itself. It may raise
+        :class:`~veltix_tx.errors.Dropped` to drop the message, which only ``send_and_wait`` is told, or any other error to
+        refuse it: whoever sends gets it, and for an answer it is the handler's. A broadcast leaves that session out. It is a
+        plain function: sending waits for nothing. Messages of a room with a history are the same for all its members: they are not
+        shown to it.
+
+        Several are called in the order of their registration. With any, a broadcast is encoded for each session anew.
+
+        Raises:
+            SettingsError: it cannot be called, is a coroutine function, or the server listens or the client connects already.
+        """
+        self._check_unused("before_send", hook)
+        if not callable(hook) or iscoroutinefunction(hook):
+            raise SettingsError("before_send", hook, "a plain function of a session and a message")
+        self._before_send = (*self._before_send, hook)
+        return hook
 
     @overload
     def rpc(self, function: F, /) -> F: ...
@@ -223,9 +279,7 @@ class RoutedService(Service):
                 ask for, one of its types has a route, or the server listens or the client connects already.
             MessageTypeError: a code of it cannot be, or another type has it. Then, too, nothing has changed.
         """
-        if self._in_use:
-            name = name_of(plugin)
-            raise SettingsError("plugin", name, "registered before the server listens or the client connects, or after its end")
+        self._check_unused("plugin", name_of(plugin))
         types = self._plugins.register(plugin, grant)
         self._application = self._plugins
         return types
@@ -273,7 +327,7 @@ class RoutedService(Service):
 
     @from_any_thread
     def _route(self, message_type: MessageType, terms: dict[str, Any]) -> Callable[[H], H]:
-        self.router.check_type(message_type)
+        self.router.check_type(message_type, terms.get("kind"))
 
         def register(handler: H) -> H:
             self._register(message_type, handler, terms)
@@ -293,6 +347,10 @@ class RoutedService(Service):
             return self._set_callback(known, callback)
 
         return register
+
+    def _check_unused(self, setting: str, value: object) -> None:
+        if self._in_use:
+            raise SettingsError(setting, value, "registered before the server listens or the client connects, or after its end")
 
     def _settle(self) -> OwnerThread:
         """Return the thread it belongs to from now on."""

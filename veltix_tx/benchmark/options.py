@@ -43,7 +43,8 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "python -m veltix_
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Measure veltix_tx and its peers, server and client each in a process of its own.",
-        epilog=f"Workloads: {', '.join([*WORKLOADS])}. Several at once: {', '.join(GROUPS)}. Peers: {', '.join(PEERS)}.",
+        epilog=f"Examples: {prog} --only echo_64, {prog} --bars. Workloads: {', '.join([*WORKLOADS])}. "
+        f"Several at once: {', '.join(GROUPS)}. Peers: {', '.join(PEERS)}.",
     )
     add = parser.add_argument
     add("--only", nargs="+", metavar="WORKLOAD", help=f"only these workloads ({' '.join(_DEFAULT)})")
@@ -86,7 +87,7 @@ def _choose(options: argparse.Namespace) -> None:
     elif options.bars:
         here = [bar for bar in BARS if bar.peer != COMPILED or compiled]
         wanted = list(dict.fromkeys(name for bar in here for name in (bar.workload, bar.than_workload) if name))
-        peers = list(dict.fromkeys(name for bar in here for name in (bar.peer, bar.than)))
+        peers = list(dict.fromkeys(name for bar in here for name in (bar.peer, bar.than) if name))
     elif options.profile:
         wanted = list(_PROFILED)
     options.workloads = find_workloads(options.only or wanted)

@@ -95,10 +95,10 @@ def bars_table(results: Results) -> Iterator[str]:
     yield f"{'workload':<26}{'who':<12}{'compared with':<26}{'bar':>9}{'ratio':>{_RATIO}}{'by CPU':>{_RATIO}}  verdict"
     for verdict in judged(results):
         bar, ratio = verdict.bar, verdict.ratio
-        than = bar.than_workload or title(bar.than, verdict.case.header)
+        than = bar.than_workload or (title(bar.than, verdict.case.header) if bar.than else "")
         sign = "<=" if bar.falls else ">="
         name = str(verdict.case) if bar.figure == "value" else f"{verdict.case} {bar.figure.replace('_', ' ')}"
-        line = f"{name:<26}{verdict.peer:<12}{than:<26}{sign:>4}{bar.ratio:5.2f}"
+        line = f"{name:<26}{verdict.peer:<12}{than:<26}{sign:>4}{_ratio(bar.ratio):>5}"
         line += f"{shown_interval(ratio.wall):>{_RATIO}}{shown_interval(ratio.cpu):>{_RATIO}}  {verdict.word}"
         yield line + (", by CPU" if ratio.by_cpu else "")
 
@@ -137,7 +137,7 @@ def between_checkouts(results: Results) -> Iterator[str]:
             other = f"{peer}{OTHER}"
             if other not in results.outcomes[case]:
                 continue
-            figure = "cpu" if case.what.wants in ("own", "package") else "server_cpu"
+            figure = "cpu" if case.what.by_own_client or case.what.wants == "package" else "server_cpu"
             if not results.values(case, peer, figure):
                 figure = "value"
             old, new = results.rounds(case, other, figure), results.rounds(case, peer, figure)

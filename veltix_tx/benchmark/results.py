@@ -179,7 +179,7 @@ class Results:
         Else the server's.
         """
         server = self.rounds(case, peer, "server_cpu")
-        if case.what.wants != "own":
+        if not case.what.by_own_client:
             return server
         client = self.rounds(case, peer, "client_cpu")
         joined: list[float | None] = []
@@ -203,6 +203,10 @@ class Results:
         pair = self.busy(case, one), self.busy(other, than)
         cpu = ratios(*pair if case.what.falls else pair[::-1]) if figure == "value" and other == case else []
         return Ratio(interval(wall), interval(cpu), self.noisy(case, one) + self.noisy(other, than))
+
+    def alone(self, case: Case, peer: str, figure: str = "value") -> Ratio:
+        """Return a figure of a peer as its ratio to 1."""
+        return Ratio(interval(self.values(case, peer, figure)), None, self.noisy(case, peer))
 
     def pairs(self) -> Iterator[tuple[Case, str, str]]:
         """Return what is worth comparing: in each case each of this package's peers with all that stand behind it."""

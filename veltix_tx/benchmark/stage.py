@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from veltix_tx.benchmark.noise import Noise
 from veltix_tx.benchmark.peers import Peer
@@ -17,6 +17,8 @@ __all__ = ["Figures", "Sizes", "Stage"]
 
 Figures: TypeAlias = "dict[str, float]"
 """Figures of one measurement: ``value`` and what else there is, ``lost`` always."""
+
+T = TypeVar("T")
 
 _WARM = 0.2
 """The part of a window that is sent beforehand."""
@@ -109,7 +111,7 @@ class Stage:
             program: the module that is its server, the peer's own by default.
             more: of its task.
         """
-        self.server = self._start(program or self.peer.program, {"role": "server", "mode": mode, "raw": raw, **more})
+        self.server = self.start(program or self.peer.program, {"role": "server", "mode": mode, "raw": raw, **more})
         return self.server
 
     def own_client(self, connections: int = 1, program: str = "", **more: Any) -> Program:
@@ -120,13 +122,20 @@ class Stage:
             program: the module that is the client, the peer's own by default.
             more: of its task.
         """
-        client = self._start(program or self.peer.program, {"role": "client", **more})
+        client = self.start(program or self.peer.program, {"role": "client", **more})
         client.call("connect", self.server.port, connections)
         return client
 
-    def raw_client(self, connections: int = 1) -> Program:
-        """Start the raw client, connected to the server."""
-        client = self._enter(Program("raw", {"wire": self.peer.wires[self.peer.spoken(self.header)]}))
+    def raw_client(self, connections: int = 1, wire: str = "", program: str = "raw") -> Program:
+        """Start the raw client, connected to the server.
+
+        Args:
+            connections: how many.
+            wire: what it speaks, the peer's by default.
+            program: the module that it is.
+        """
+        spoken = wire or self.peer.wires[self.peer.spoken(self.header)]
+        client = self._enter(Program(program, {"role": "client", "wire": spoken}))
         client.call("connect", self.server.port, connections)
         return client
 
@@ -173,7 +182,8 @@ class Stage:
     def _used(self) -> float:
         return float(sum(each.call("usage") for each in self._watched))
 
-    def _start(self, program: str, task: dict[str, Any]) -> Program:
+    def start(self, program: str, task: dict[str, Any]) -> Program:
+        """Start a program of the peer, of which the time counts."""
         most = {"most": self.most} if self.most else {}
         task = {"header": self.peer.spoken(self.header), **task, **self.peer.task, **most, "profiled": self.profiled}
         started = self._enter(self._program(program, task))
@@ -182,6 +192,10 @@ class Stage:
 
     def _program(self, module: str, task: dict[str, Any]) -> Program:
         return Program(module, task, self.folder, self.peer.environment, self.root)
+
+    def enter(self, what: AbstractContextManager[T]) -> T:
+        """Have something that the measurement needs, until its end."""
+        return self._stack.enter_context(what)
 
     def _enter(self, program: Program) -> Program:
         self._watched.append(program)

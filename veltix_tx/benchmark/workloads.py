@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
+from time import sleep
 
+from veltix_tx.benchmark.engine import Redis
 from veltix_tx.benchmark.histogram import Histogram
 from veltix_tx.benchmark.peers import COSTS, Peer
 from veltix_tx.benchmark.processes import Program, run_python
@@ -17,6 +19,10 @@ _MESSAGE = 64
 
 _TYPED = 100
 """Bytes of a value of five fields in JSON, about."""
+
+_CROSSING = 100
+"""Bytes of a message to another node."""
+
 _MIB = 2**20
 _PATIENCE = 20.0
 
@@ -33,8 +39,9 @@ class Workload:
         unit: of its value.
         measure: does it once.
         falls: whether less is better.
-        wants: ``"raw"`` or ``"own"``: the client it needs, ``"calls"`` for one that calls methods; ``"codec"`` for none,
-            ``"package"`` for this package alone.
+        wants: ``"raw"`` or ``"own"``: the client it needs, ``"calls"`` for an own one that calls methods, ``"values"`` for one
+            that sends values, ``"conduit"`` for one on netconduit's wire; ``"codec"`` for none, ``"package"`` for this package
+            alone, ``"plain"`` and ``"nodes"`` for this package and the peers that are there for it.
         most: bytes of its largest message where that is over the usual limit.
         costs: measures what the benchmark itself costs in it, by the names of these rows.
         headers: True if it depends on the header.
@@ -50,13 +57,20 @@ class Workload:
     costs: Mapping[str, Measure] = field(default_factory=dict)
     headers: bool = True
 
+    @property
+    def by_own_client(self) -> bool:
+        """True if each peer's own client drives it."""
+        return self.wants in ("own", "calls", "values")
+
     def can(self, peer: Peer) -> bool:
         """Return True if a peer can do it."""
         if peer.name in COSTS:
             return peer.name in self.costs
-        has = {"raw": True, "own": peer.client, "calls": peer.calls, "codec": peer.codec, "package": peer.ours}
-        needs = has[self.wants]
-        return bool(needs) and self.name not in peer.lacks and (self.most or 0) <= peer.most
+        if peer.rows or self.wants in ("plain", "nodes"):
+            return self.name in peer.rows or (self.wants in ("plain", "nodes") and peer.ours)
+        has = {"raw": peer.raw, "own": peer.client, "calls": peer.calls, "values": peer.values}
+        has |= {"codec": bool(peer.codec), "package": peer.ours, "conduit": peer.ours or "conduit" in peer.wires.values()}
+        return has[self.wants] and self.name not in peer.lacks and (self.most or 0) <= peer.most
 
     def measuring(self, peer: Peer) -> Measure:
         """Return what measures a peer."""
@@ -104,13 +118,20 @@ def _delivered(
     }
 
 
-def _oneway(first: int, size: int, own: bool, least: int = 1) -> Measure:
+def _oneway(first: int, size: int, own: bool, least: int = 1, speaks: str = "") -> Measure:
     def measure(stage: Stage) -> Figures:
-        stage.serve("sink", raw=not own)
-        client = stage.own_client() if own else stage.raw_client()
+        stage.serve("sink", raw=not own, speaks=speaks)
+        client = stage.own_client(speaks=speaks) if own else stage.raw_client()
         return stage.window(lambda number: _delivered(stage, client, "oneway", (number, size), number, size), first, least)
 
     return measure
+
+
+def _lines(stage: Stage) -> Figures:
+    """Measure lines that arrive on one connection."""
+    stage.serve("sink", plain="lines")
+    client = stage.raw_client(wire="lines")
+    return stage.window(lambda number: _delivered(stage, client, "oneway", (number, _MESSAGE), number, _MESSAGE), 2000)
 
 
 def _again(laps: int, lap: Callable[[], Figures]) -> Figures:
@@ -187,7 +208,14 @@ def _answered(stage: Stage, client: Program, command: str, arguments: tuple[int,
 
 
 def _echo(
-    first: int, in_flight: int, size: int, own: bool, least: int = 1, content: str = "bytes", awaited: bool = False
+    first: int,
+    in_flight: int,
+    size: int,
+    own: bool,
+    least: int = 1,
+    content: str = "bytes",
+    awaited: bool = False,
+    speaks: str = "",
 ) -> Measure:
     """Measure messages that come back.
 
@@ -199,18 +227,35 @@ def _echo(
         least: the least number in a window.
         content: what this package's own client sends: ``"bytes"``, ``"json"`` or ``"msgpack"``, values of a type, or ``"call"``.
         awaited: whether this package is at its door for asyncio.
+        speaks: the wire of this package, where that is another than Veltix's.
     """
     command = "ask" if own else "echo"
 
     def measure(stage: Stage) -> Figures:
         program = "awaited" if awaited and stage.peer.ours else ""
-        stage.serve("echo", raw=not own, program=program, content=content)
-        client = stage.own_client(program=program, content=content) if own else stage.raw_client()
+        stage.serve("echo", raw=not own, program=program, content=content, speaks=speaks)
+        client = stage.own_client(program=program, content=content, speaks=speaks) if own else stage.raw_client()
 
         def run(number: int) -> Figures:
             return _answered(stage, client, command, (number, in_flight, size), number, size)
 
         return stage.window(run, max(first, in_flight), max(least, in_flight))
+
+    return measure
+
+
+def _plain(wire: str, program: str) -> Measure:
+    """Measure messages that come back on a plain wire, 64 in flight.
+
+    Args:
+        wire: ``"lines"`` or ``"udp"``.
+        program: the raw client's.
+    """
+
+    def measure(stage: Stage) -> Figures:
+        stage.serve("echo", plain=wire)
+        client = stage.raw_client(wire=wire, program=program)
+        return stage.window(lambda number: _answered(stage, client, "echo", (number, 64, _MESSAGE), number, _MESSAGE), 2000)
 
     return measure
 
@@ -275,13 +320,32 @@ def _clients(clients: int, each: int = 100) -> Measure:
     return measure
 
 
+def _workers(mode: str, workers: int, each: int) -> Measure:
+    """Measure messages that come back to 100 clients of several worker processes.
+
+    Args:
+        mode: ``"burn"``, of a handler that takes 50 µs of the processor, or ``"echo"``.
+        workers: how many processes.
+        each: messages in a row of one client.
+    """
+
+    def measure(stage: Stage) -> Figures:
+        stage.serve(mode, program="workers", workers=workers)
+        connections = stage.sizes.connections(100)
+        client = stage.raw_client(connections)
+        client.call("spread", max(1, each // 10), _MESSAGE)
+        return stage.window(lambda number: _spread(stage, client, connections, each, number), 1)
+
+    return measure
+
+
 # To all, coming and going, memory.
 
 
-def _broadcast(in_a_row: int) -> Measure:
+def _broadcast(in_a_row: int, mode: str = "broadcast") -> Measure:
     def measure(stage: Stage) -> Figures:
         clients = max(2, stage.sizes.connections(1000))
-        stage.serve("broadcast", in_a_row=in_a_row)
+        stage.serve(mode, in_a_row=in_a_row)
         client = stage.raw_client(clients)
 
         def run(rounds: int) -> Figures:
@@ -298,13 +362,15 @@ def _churn(stage: Stage) -> Figures:
     return stage.window(lambda number: _answered(stage, client, "churn", (number, 16), number), 50, 20)
 
 
-def _idle(clients: int) -> Measure:
+def _idle(clients: int, speaks: str = "", said: str = "") -> Measure:
     def measure(stage: Stage) -> Figures:
         number = stage.sizes.connections(clients)
-        server = stage.serve("sink")
-        client = stage.raw_client(max(1, number // 10))
+        server = stage.serve("sink", speaks=speaks)
+        client = stage.raw_client(number, said)  # as many again fill what the start has left free
         before = server.call("rss")
         client.call("connect", server.port, number)
+        if speaks:
+            sleep(1.0)  # a client that says nothing is let in after a while
         return {"value": max(0.0, (server.call("rss") - before) / number / 1024), "lost": 0, "server": before / _MIB}
 
     return measure
@@ -322,6 +388,67 @@ def _memory(stage: Stage) -> Figures:
         "connection": (server.call("rss") - idle) / 50 / 1024,
         "client": (client.call("rss") - alone) / 49 / 1024,
     }
+
+
+# Rooms over nodes.
+
+
+_STEADY = 25_000.0
+"""Messages per second between nodes at which times are taken, unless that is more than half of what can be reached."""
+
+
+def _cross_node(rooms: int) -> Measure:
+    """Measure messages from a node to the client of another: the rate, and the times at half of that, or at 25,000 a second."""
+
+    def measure(stage: Stage) -> Figures:
+        redis = stage.enter(Redis())
+        program = stage.peer.program if stage.peer.rows else "nodes"
+        there = stage.serve("rooms", program=program, backplane=redis.url, rooms=rooms)
+        client = stage.own_client(program=program)
+        here = stage.start(program, {"role": "publisher", "backplane": redis.url, "rooms": rooms})
+        there.call("members")
+
+        def crossed(command: str, number: int, *arguments: float) -> Figures:
+            client.call("expect", number)
+            before = there.call("usage")
+            sent = here.call(command, *arguments, number, rooms, _CROSSING)
+            came = client.call("wait", _PATIENCE)
+            seconds = came["at"] - sent["begun"]
+            times = Histogram(came["times"])
+            return {
+                "value": came["got"] / seconds,
+                "seconds": seconds,
+                "lost": max(0, number - came["got"]),
+                "wrong": came["wrong"],
+                "reordered": came["reordered"],
+                "of": number,
+                **_cpu(sent["cpu"] + there.call("usage") - before, came["cpu"], number),
+                **{f"p{percent:g}": times.percentile(percent) / 1000 for percent in (50, 99) if len(times)},
+            }
+
+        burst = stage.window(lambda number: crossed("publish", number), 500)
+        rate = min(_STEADY, burst["value"] / 2)
+        steady = crossed("paced", max(100, round(rate * stage.sizes.seconds)), rate)
+        lost = burst["lost"] + steady["lost"]
+        return burst | {"p50": steady.get("p50", 0.0), "p99": steady.get("p99", 0.0), "lost": lost}
+
+    return measure
+
+
+def _join_leave(redis: bool) -> Measure:
+    def measure(stage: Stage) -> Figures:
+        backplane = {"backplane": stage.enter(Redis()).url} if redis else {}
+        node = stage.start("nodes", {"role": "joins", **backplane})
+
+        def run(number: int) -> Figures:
+            number = -(-number // 100) * 100
+            told = node.call("join_leave", number)
+            figures = {"value": number / told["seconds"], "seconds": told["seconds"], "lost": 0, "of": number}
+            return figures | {"server_cpu": told["cpu"] / number * 1e6}
+
+        return stage.window(run, 200)
+
+    return measure
 
 
 # No network.
@@ -434,7 +561,12 @@ def _asking_once(name: str, title: str, own: bool) -> Workload:
 def _typed(form: str) -> Workload:
     """Values of five fields that come back as values."""
     measure = _echo(1000, 64, _TYPED, True, content=form)
-    return Workload(f"typed_{form}", f"values in {form}, 64 in flight", "msg/s", measure, wants="package")
+    return Workload(f"typed_{form}", f"values in {form}, 64 in flight", "msg/s", measure, wants="values")
+
+
+def _calls_on_conduit(in_flight: int) -> Measure:
+    """Calls of a method on netconduit's wire, so many in flight."""
+    return _echo(300 if in_flight == 1 else 1000, in_flight, _MESSAGE, True, content="call", speaks="netconduit")
 
 
 _ALL = (
@@ -479,9 +611,57 @@ _ALL = (
     Workload(
         "rpc_100", "call of a method, 100 in flight", "msg/s", _echo(1000, 100, _MESSAGE, True, content="call"), wants="calls"
     ),
+    # Plain wires.
+    Workload("lines", "lines, burst receive, one connection", "msg/s", _lines, wants="plain", headers=False),
+    Workload("lines_echo", "lines, echo, raw client, 64 in flight", "msg/s", _plain("lines", "raw"), wants="plain", headers=False),
+    Workload("udp", "datagrams, echo, raw client, 64 in flight", "msg/s", _plain("udp", "datagrams"), wants="plain", headers=False),
+    # On netconduit's wire.
+    Workload(
+        *("conduit_rpc_1", "call on netconduit's wire, one in flight, p50", "µs", _p50(_calls_on_conduit(1))),
+        falls=True,
+        wants="conduit",
+        headers=False,
+    ),
+    Workload(
+        *("conduit_rpc_100", "call on netconduit's wire, 100 in flight", "msg/s", _calls_on_conduit(100)),
+        wants="conduit",
+        headers=False,
+    ),
+    Workload(
+        *("conduit_oneway", "message on netconduit's wire, 100 bytes, one way", "msg/s"),
+        _oneway(2000, _TYPED, True, speaks="netconduit"),
+        wants="conduit",
+        headers=False,
+    ),
+    _large(
+        Workload(
+            *("conduit_1m", "1 MiB on netconduit's wire, one way", "", _oneway(4, _MIB, True, 20, speaks="netconduit")),
+            wants="conduit",
+            headers=False,
+        )
+    ),
+    Workload(
+        *("conduit_idle", "memory of an idle connection on netconduit's wire", "KiB", _idle(2000, "netconduit", "conduit")),
+        falls=True,
+        wants="conduit",
+        headers=False,
+    ),
     # Many connections.
     Workload("clients_100", "echo, 100 clients x 100 messages", "msg/s", _clients(100)),
     Workload("clients_1000", "echo, 1,000 clients x 100 messages", "msg/s", _clients(1000)),
+    # Several processes.
+    *(
+        Workload(
+            f"workers{suffix}_{count}",
+            f"{title}, 100 clients, {count} worker{'s' * (count > 1)}",
+            "msg/s",
+            _workers(mode, count, each),
+            wants="package",
+            headers=False,
+        )
+        for suffix, title, mode, each in (("", "handler of 50 µs", "burn", 20), ("_echo", "echo", "echo", 100))
+        for count in (1, 2)
+    ),
     # Large messages.
     _large(Workload("large_1", "1 MiB, one way", "", _oneway(4, _MIB, False, 20), costs=_handler(_MIB))),
     _large(
@@ -496,6 +676,23 @@ _ALL = (
     # The rest.
     Workload("broadcast_1", "broadcast to 1,000, one at a time", "msg/s", _broadcast(1)),
     Workload("broadcast_50", "broadcast to 1,000, 50 in a row", "msg/s", _broadcast(50)),
+    Workload("rooms_1000", "broadcast to a room of 1,000, one at a time", "msg/s", _broadcast(1, "room"), wants="package"),
+    *(
+        Workload(
+            *(f"cross_node_{rooms}", f"100 B to another node, {rooms:,} room{'s' * (rooms > 1)}", "msg/s", _cross_node(rooms)),
+            wants="nodes",
+            headers=False,
+        )
+        for rooms in (1, 1000)
+    ),
+    *(
+        Workload(
+            *(f"join_leave{name}", f"join a room and leave it, {title}", "1/s", _join_leave(bool(name))),
+            wants="package",
+            headers=False,
+        )
+        for name, title in (("", "in one process"), ("_redis", "on Redis"))
+    ),
     Workload("churn", "connect, handshake, close", "1/s", _churn),
     Workload("codec_encode", "messages to bytes, no network", "msg/s", _codec("encode"), wants="codec"),
     Workload("codec_decode", "bytes to messages, no network", "msg/s", _codec("decode"), wants="codec"),
@@ -523,6 +720,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "broadcast": _named("broadcast"),
     "codec": _named("codec"),
     "growth": _named("growth"),
+    "workers": tuple(name for name in WORKLOADS if name.startswith("workers")),
+    "rooms": tuple(name for name in WORKLOADS if name.startswith(("rooms", "cross_node", "join_leave"))),
+    "conduit": tuple(name for name in WORKLOADS if name.startswith("conduit")),
     "table": (
         *("receive", "oneway", "echo_1", "echo_64", "pipeline_1", "pipeline_64", "pipeline_256", "clients_100", "clients_1000"),
         *("large_1", "large_1_echo", "large_64", "broadcast_1", "broadcast_50", "churn", "idle"),

@@ -15,6 +15,7 @@ __all__ = [
     "is_local",
     "is_loopback",
     "is_this_machine",
+    "is_udp_address",
     "join_address",
     "port_of",
     "shown",
@@ -39,6 +40,11 @@ def host_of(address: object) -> str:
 def port_of(address: object) -> int:
     """Return the port of an address, 0 for a kind that has none."""
     return int(address.port) if isinstance(address, (IPv4Address, IPv6Address)) else 0
+
+
+def is_udp_address(address: object) -> bool:
+    """Return True for an address of UDP."""
+    return isinstance(address, (IPv4Address, IPv6Address)) and address.type == "UDP"
 
 
 def shown(address: IAddress) -> str:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -71,24 +72,20 @@ class Timers:
     def set(self, name: str, seconds: float, act: Callable[[], None]) -> None:
         """Call ``act`` in ``seconds`` unless cleared or set again before."""
         self.clear(name)
-        clock, uptime = self._clock, self._uptime
-        at, end = clock.seconds() + seconds, uptime() + seconds
+        clock = self._clock
+        due = partial(self._due, name, act, clock.seconds() + seconds, self._uptime() + seconds)
+        self._keep(name, clock.callLater(seconds, due))
 
-        def due() -> None:
-            nonlocal at
-            left = end - uptime()
-            if left > _LATE:
-                at = clock.seconds() + left
-                self._keep(name, clock.callLater(left, due))
-                return
-            if clock.seconds() - at > _LATE:
-                at = math.inf
-                self._keep(name, clock.callLater(0, due))
-                return
+    def _due(self, name: str, act: Callable[[], None], at: float, end: float) -> None:
+        """Call ``act``, unless the clock has come early, or late: then what is due with it goes first."""
+        clock, left = self._clock, end - self._uptime()
+        if left > _LATE:
+            self._keep(name, clock.callLater(left, partial(self._due, name, act, clock.seconds() + left, end)))
+        elif clock.seconds() - at > _LATE:
+            self._keep(name, clock.callLater(0, partial(self._due, name, act, math.inf, end)))
+        else:
             self._forget(name)
             act()
-
-        self._keep(name, clock.callLater(seconds, due))
 
     def clear(self, name: str) -> None:
         """Take a timer back."""
@@ -123,9 +120,12 @@ class SweepTimer:
         uptime: a clock that never jumps, in seconds.
         sweep: called with the time when the timer comes. It says with :meth:`continue_at` when the next deadline is.
         floor: seconds from one sweep to the next at least.
+
+    Attributes:
+        due: when the timer comes, in seconds of uptime; ``math.inf`` while it is not set.
     """
 
-    __slots__ = ("_due", "_floor", "_name", "_sweep", "_timers", "_uptime")
+    __slots__ = ("_floor", "_name", "_sweep", "_timers", "_uptime", "due")
 
     def __init__(
         self,
@@ -140,12 +140,12 @@ class SweepTimer:
         self._uptime = uptime
         self._sweep = sweep
         self._floor = floor
-        self._due = math.inf
+        self.due = math.inf
 
     def watch(self, deadline: float) -> None:
         """Sweep at a new deadline, in seconds of uptime, unless the timer comes before; ``math.inf`` is none."""
-        if deadline < self._due:
-            self._due = deadline
+        if deadline < self.due:
+            self.due = deadline
             self._timers.set(self._name, max(0.0, deadline - self._uptime()), self._come)
 
     def continue_at(self, deadline: float) -> None:
@@ -154,11 +154,11 @@ class SweepTimer:
 
     def clear(self) -> None:
         """Take the timer back: there are no more deadlines."""
-        self._due = math.inf
+        self.due = math.inf
         self._timers.clear(self._name)
 
     def _come(self) -> None:
-        self._due = math.inf
+        self.due = math.inf
         self._sweep(self._uptime())
 
 

@@ -9,7 +9,7 @@ from functools import wraps
 from inspect import iscoroutine
 from threading import Lock, get_ident, main_thread
 from time import monotonic
-from types import FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
@@ -103,11 +103,13 @@ def _thread_of(reactor: Any, otherwise: int) -> int:
     own = get_ident()
     if IReactorThread.providedBy(reactor):
         return int(reactor.io_thread)
-    if any(_runs(frame, reactor) for frame in _stack(sys._getframe())):
+    loops = _loops_of(type(reactor))
+    if any(_runs(frame, reactor, loops) for frame in _stack(sys._getframe())):
         return own
-    for thread, top in sys._current_frames().items():
-        if any(_runs(frame, reactor) for frame in _stack(top)):
-            return thread
+    if loops:
+        for thread, top in sys._current_frames().items():
+            if any(_runs(frame, reactor, loops) for frame in _stack(top)):
+                return thread
     if reactor is sys.modules.get("twisted.internet.reactor"):  # in a greenlet, as with pytest-twisted
         return own if threadable.isInIOThread() else main_thread().ident or own
     return otherwise
@@ -119,8 +121,15 @@ def _stack(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _runs(frame: FrameType, reactor: object) -> bool:
-    return frame.f_code.co_name in ("run", "mainLoop") and frame.f_locals.get("self") is reactor
+def _loops_of(kind: type) -> set[CodeType]:
+    """Return the code of a class's methods in which a reactor stays while it runs; none of a test's clock."""
+    found = [base.__dict__.get(name) for base in kind.__mro__ for name in ("run", "mainLoop")]
+    return {each.__code__ for each in found if isinstance(each, FunctionType)}
+
+
+def _runs(frame: FrameType, reactor: object, loops: set[CodeType]) -> bool:
+    # To look at the locals of any frame called run, while its thread goes on, has crashed Python 3.11: a loop's frame stays.
+    return frame.f_code in loops and frame.f_locals.get("self") is reactor
 
 
 class _Owned(Protocol):

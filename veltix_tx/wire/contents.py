@@ -18,12 +18,24 @@ import msgspec
 from msgspec import inspect
 
 from veltix_tx.errors import InvalidContent, MessageTypeError, excerpt
-from veltix_tx.wire.msgpack_structure import check_structure, has_few_containers
+from veltix_tx.wire.msgpack_structure import CONTAINERS, check_structure, has_few_containers
 
-__all__ = ["FORMATS", "MAX_DEPTH", "MAX_SIZE", "ContentCodec", "Format", "content_codec", "pack"]
+__all__ = [
+    "FORMATS",
+    "MAX_DEPTH",
+    "MAX_SIZE",
+    "ContentCodec",
+    "Format",
+    "content_codec",
+    "dump_model",
+    "not_packable",
+    "pack",
+    "pack_unchecked",
+]
 
 T = TypeVar("T")
 
+Buffer = bytes | msgspec.Raw
 Format = Literal["json", "msgpack"]
 
 FORMATS: tuple[Format, ...] = ("json", "msgpack")
@@ -43,6 +55,7 @@ _PATH = re.compile(r" - at `([^`]*)`(?: in `([^`]*)`)?")
 _JSON_STRING = re.compile(rb'"[^"]*"')
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level down, one level up
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
+_ANY_BYTE = frozenset(range(256))
 
 _PYDANTIC = "__pydantic_validator__"
 
@@ -56,12 +69,15 @@ class ContentCodec(Generic[T]):
         format: ``"json"`` or ``"msgpack"``.
         encode: value -> bytes. Raises InvalidContent for a value of another type, or that the format cannot hold.
         decode: bytes -> value. Raises InvalidContent, and nothing else, for bytes that are no such value.
+        decode_flat: the decoder behind ``decode``, for what is known to have no more than ``max_size`` bytes; None for a type
+            whose values can be nested too deep. Raises what msgspec or the type's own code does.
     """
 
     type_name: str
     format: Format
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
+    decode_flat: Callable[[Buffer], T] | None
 
 
 def content_codec(content_type: type[T], format: Format = "json", max_size: int = MAX_SIZE) -> ContentCodec[T]:
@@ -97,11 +113,12 @@ def _content_codec(content_type: Any, format: Format, max_size: int) -> ContentC
     coding = (_json if format == "json" else _msgpack)(content_type, bool(models))
     name = _name_of(content_type)
     said = f"{name} in {'JSON' if format == 'json' else 'msgpack'}"
-    decode = _decoder(coding, said, max_size, can_be_deep=_depth(info, {}) > MAX_DEPTH)
+    can_be_deep = _depth(info, {}) > MAX_DEPTH
+    decode = _decoder(coding, said, max_size, can_be_deep=can_be_deep)
     kinds = {type(node) for node in nodes}
     loses_nan = format == "json" and (inspect.AnyType in kinds or kinds >= {inspect.FloatType, inspect.NoneType})
     encode = _encoder(coding, said, max_size, info, decode, loses_nan=loses_nan)
-    return ContentCodec(name, format, encode, decode)
+    return ContentCodec(name, format, encode, decode, None if can_be_deep else coding.decode)
 
 
 def pack(value: object) -> bytes:
@@ -111,18 +128,25 @@ def pack(value: object) -> bytes:
         InvalidContent: msgpack cannot hold it.
     """
     try:
-        return _pack(value)
+        return pack_unchecked(value)
     except Exception as error:
-        raise _invalid(value, "a value for msgpack", error) from error
+        raise not_packable(value, error) from error
 
 
-def _dump_model(value: Any) -> object:
+def not_packable(value: object, error: Exception) -> InvalidContent:
+    """Return the error for a value that :data:`pack_unchecked` has failed with."""
+    return _invalid(value, "a value for msgpack", error)
+
+
+def dump_model(value: Any) -> object:
+    """Return a model of pydantic as builtin types, for msgspec's ``enc_hook``; raise TypeError for anything else."""
     if not hasattr(value, _PYDANTIC):
         raise TypeError(f"type {type(value).__name__} is not supported")
     return value.model_dump(by_alias=True)
 
 
-_pack = msgspec.msgpack.Encoder(enc_hook=_dump_model).encode
+pack_unchecked = msgspec.msgpack.Encoder(enc_hook=dump_model).encode
+"""Any value -> msgpack, as :func:`pack`, but raises what msgspec and models do: for who calls it for each message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +154,9 @@ class _Coding:
     """One format's part of a codec."""
 
     encode: Callable[[Any], bytes]
-    decode: Callable[[bytes], Any]
+    decode: Callable[[Buffer], Any]
     check_depth: Callable[[bytes], None]
+    containers: frozenset[int]  # first bytes of what can be deep; the rest is a text, bytes or a number, whatever follows
 
 
 class _TooDeep(ValueError):
@@ -146,7 +171,7 @@ class _TooLong(ValueError):
 
 def _json(content_type: Any, models: bool) -> _Coding:
     if not models:
-        return _Coding(msgspec.json.Encoder().encode, msgspec.json.Decoder(content_type).decode, _check_json_depth)
+        return _Coding(msgspec.json.Encoder().encode, msgspec.json.Decoder(content_type).decode, _check_json_depth, _ANY_BYTE)
 
     def dump(model: Any) -> object:
         return msgspec.Raw(model.model_dump_json(by_alias=True).encode())
@@ -155,7 +180,7 @@ def _json(content_type: Any, models: bool) -> _Coding:
         return _validated(model.model_validate_json, msgspec.json.encode(value))
 
     encode = msgspec.json.Encoder(enc_hook=dump).encode
-    return _Coding(encode, msgspec.json.Decoder(content_type, dec_hook=load).decode, _check_json_depth)
+    return _Coding(encode, msgspec.json.Decoder(content_type, dec_hook=load).decode, _check_json_depth, _ANY_BYTE)
 
 
 def _msgpack(content_type: Any, models: bool) -> _Coding:
@@ -165,20 +190,23 @@ def _msgpack(content_type: Any, models: bool) -> _Coding:
     def refuse(code: int, data: memoryview) -> NoReturn:
         raise ValueError(f"extension type {code} is not known")
 
-    encoder = msgspec.msgpack.Encoder(enc_hook=_dump_model if models else None)
+    encoder = msgspec.msgpack.Encoder(enc_hook=dump_model if models else None)
     decoder = msgspec.msgpack.Decoder(content_type, dec_hook=load if models else None, ext_hook=refuse)
-    return _Coding(encoder.encode, decoder.decode, _check_msgpack_depth)
+    return _Coding(encoder.encode, decoder.decode, _check_msgpack_depth, CONTAINERS)
 
 
 def _decoder(coding: _Coding, said: str, max_size: int, *, can_be_deep: bool) -> Callable[[bytes], Any]:
-    from_bytes, check_depth = coding.decode, coding.check_depth if can_be_deep else None
+    from_bytes, check_depth = coding.decode, coding.check_depth
+    containers = coding.containers if can_be_deep else frozenset()
+    unchecked_size = min(MAX_DEPTH, max_size) if can_be_deep else max_size  # so short a content cannot be deeper
 
     def decode(content: bytes) -> Any:
         try:
-            if len(content) > max_size:
-                raise _TooLong(len(content), max_size)
-            if check_depth is not None:
-                check_depth(content)
+            if len(content) > unchecked_size:
+                if len(content) > max_size:
+                    raise _TooLong(len(content), max_size)
+                if content[0] in containers:
+                    check_depth(content)
             return from_bytes(content)
         except Exception as error:  # of a type's own __post_init__ as well
             raise _invalid(content, said, error) from error

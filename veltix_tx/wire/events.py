@@ -85,9 +85,11 @@ class Pong:
 
     Attributes:
         request_id: the ping's; None for a ping that was sent without one.
+        timestamp: the peer's clock when it answered, ms since 1970; None where the wire carries none.
     """
 
     request_id: int | None
+    timestamp: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,12 +33,15 @@ _SIGNATURES: dict[str, tuple[bytes, ...]] = {
 """Signatures of other protocols. None is the beginning of a Veltix hello (a JSON hello's third byte is ``{``) or of another one."""
 
 _NAMES = {signature: name for name, signatures in _SIGNATURES.items() for signature in signatures}
+_ANY = tuple(_NAMES)
 _BEGINNINGS = frozenset(signature[:length] for signature in _NAMES for length in range(1, len(signature)))
 
 
 def signature_of(data: bytes) -> bytes:
     """Return the part of a peer's first bytes by which another protocol is known; empty where none is."""
-    return next((signature for signature in _NAMES if data.startswith(signature)), b"")
+    if not data.startswith(_ANY):  # one call for the usual case: it is asked in every handshake
+        return b""
+    return next(signature for signature in _NAMES if data.startswith(signature))
 
 
 def looks_like(data: bytes) -> str:

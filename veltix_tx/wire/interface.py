@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, runtime_checkable
@@ -16,7 +16,10 @@ from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
 from veltix_tx.wire.rpc import RpcCodec
 
-__all__ = ["PasswordWire", "Role", "Wire", "WireConnection", "WireContext"]
+__all__ = ["MAX_DATAGRAM", "DatagramWire", "PasswordWire", "Role", "Wire", "WireConnection", "WireContext"]
+
+MAX_DATAGRAM = 65_507
+"""Bytes of a datagram at most: IPv4 carries no more in one of UDP."""
 
 
 class Role(Enum):
@@ -41,6 +44,7 @@ class WireContext:
         max_message_size: maximum bytes of a message in either direction, header included.
         authenticates: True if the local side is a server that decides who is let in. A handshake that can ask for credentials
             does so then; of a wire whose handshake cannot, the floor above asks for the verdict itself.
+        features: returns the extensions, besides those of the wire's own, that the floors above want to agree on now.
     """
 
     calendar_ms: Callable[[], int]
@@ -50,6 +54,7 @@ class WireContext:
     limits: Limits
     max_message_size: int
     authenticates: bool = False
+    features: Callable[[], tuple[str, ...]] = tuple
 
 
 @runtime_checkable
@@ -104,6 +109,22 @@ class PasswordWire(Wire, Protocol):
 
     def with_password(self, password: str) -> Wire:
         """Return the wire with a password; raises SettingsError for what cannot be one."""
+
+
+@runtime_checkable
+class DatagramWire(Wire, Protocol):
+    """Wire that can be spoken in datagrams, too, each of which holds whole messages."""
+
+    def check_datagrams(self, max_message_size: int) -> None:
+        """Raise SettingsError where it cannot be spoken in datagrams with these settings; see :meth:`Wire.check`."""
+
+    def connect_datagrams(self, role: Role, context: WireContext) -> WireConnection:
+        """Return the protocol state for a new peer.
+
+        It is ready as soon as it starts. Its ``receive_data`` takes a whole datagram, and keeps nothing of it: what is wrong with
+        one is a FrameRejected, and never ends the connection, because anybody may have sent it in the peer's name. Each buffer
+        of ``data_to_send`` is a datagram.
+        """
 
 
 class WireConnection(Protocol):
@@ -179,6 +200,13 @@ class WireConnection(Protocol):
     @property
     def buffered_size(self) -> int:
         """Bytes kept of what has arrived in part, at most :attr:`max_message_size`; 0 after the end."""
+
+    @property
+    def has_more(self) -> bool:
+        """True if bytes that :meth:`receive_data` has taken cost too much to be decoded at once.
+
+        They are decoded by the next call, which may bring no bytes, in front of those it brings.
+        """
 
     @property
     def next_timeout(self) -> float | None:
@@ -290,6 +318,13 @@ class WireConnection(Protocol):
         Raises:
             NotReady: the handshake is not complete.
             LocalProtocolError: the connection is closed.
+        """
+
+    def key_of(self, buffer: bytes) -> Hashable:
+        """Return the key of the type of a message, by the first buffer that :meth:`encode` returned for it.
+
+        None for a message of the wire's own, such as a ping, and for the second buffer of one in two. It is asked of a sample of
+        what is sent, and not of every message.
         """
 
     def send_ping(self, request_id: int | None) -> None:

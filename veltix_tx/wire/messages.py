@@ -37,6 +37,10 @@ __all__ = [
     "PONG",
     "PROCESS_TYPES",
     "RESULT",
+    "RESUME",
+    "ROOM",
+    "ROOM_LEFT",
+    "ROOM_POSITION",
     "TEXT",
     "BytesLike",
     "CodeRange",
@@ -319,6 +323,10 @@ AUTHENTICATE = MessageType(
 CANCEL = MessageType(111, "CANCEL", "nobody waits for a call any more; between two of this package that agreed on it", _extensions)
 CALL = MessageType(112, "CALL", "calls a method; between two of this package that agreed on it", _extensions)
 RESULT = MessageType(113, "RESULT", "what a call returned; likewise", _extensions)
+ROOM = MessageType(120, "ROOM", "a message of a room with a history, and its place there; likewise", _extensions)
+ROOM_POSITION = MessageType(121, "ROOM_POSITION", "the place up to which a client has a room's messages; likewise", _extensions)
+ROOM_LEFT = MessageType(122, "ROOM_LEFT", "a client is in a room no more; likewise", _extensions)
+RESUME = MessageType(123, "RESUME", "the places that a client had in rooms; likewise", _extensions)
 EXTENSION_TYPES = {known.code: known for known in _extensions}
 """Known to a connection whose peers agreed on them, see :mod:`veltix_tx.wire.veltix.extensions`; to no registry."""
 

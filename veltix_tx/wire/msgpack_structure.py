@@ -6,7 +6,7 @@ arrays, which become tuples with hashes that anybody can make collide, takes the
 
 from __future__ import annotations
 
-__all__ = ["MAX_VALUES", "StructureError", "check_structure", "has_few_containers"]
+__all__ = ["CONTAINERS", "MAX_VALUES", "StructureError", "check_structure", "has_few_containers"]
 
 MAX_VALUES = 65_536
 """Maximum number of values, keys among them, in a content that may hold anything."""
@@ -14,8 +14,10 @@ MAX_VALUES = 65_536
 _FEW = 64
 """Arrays and maps that cost nothing, however they are made."""
 
-_CONTAINERS = frozenset([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
-_NO_CONTAINERS = bytes(set(range(256)) - _CONTAINERS)
+CONTAINERS = frozenset([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
+"""First bytes of arrays and maps."""
+
+_NO_CONTAINERS = bytes(set(range(256)) - CONTAINERS)
 _MAPS = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
 _LENGTHS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 """First byte of an array or a map -> bytes of its length behind that; the others have it in the first."""
@@ -48,7 +50,7 @@ def check_structure(packed: bytes, max_depth: int, max_values: int = MAX_VALUES)
         first = packed[position]
         is_key = in_map and not left & 1
         left -= 1
-        if first in _CONTAINERS:
+        if first in CONTAINERS:
             if is_key:
                 raise StructureError("a key of a map is an array or a map")
             told = _LENGTHS.get(first, 0)

@@ -7,10 +7,13 @@ from importlib import import_module
 from typing import cast
 
 from veltix_tx.errors import SettingsError
-from veltix_tx.wire.interface import PasswordWire, Wire
+from veltix_tx.wire.annotation import Piece
+from veltix_tx.wire.interface import DatagramWire, PasswordWire, Wire
 
 __all__ = [
+    "annotate_stream",
     "build_description",
+    "find_datagram_wire",
     "find_wire",
     "register_wire",
     "takes_password",
@@ -21,7 +24,7 @@ __all__ = [
 
 _FOLDERS = ("veltix_tx.wire.veltix.wire", "veltix_tx.wire.plain.wire", "veltix_tx.wire.netconduit.wire")
 """Modules with ``find(name) -> Wire | None``, ``NAMES`` (all it knows, an example of each kind where there is no end of them),
-``RULE`` (the same for people) and ``build_description()``."""
+``RULE`` (the same for people), ``annotate_stream(wire, data) -> list[Piece]`` and ``build_description()``."""
 
 _registered: dict[str, Callable[[], Wire]] = {}
 
@@ -72,6 +75,37 @@ def find_wire(wire: object) -> Wire:
         if found is not None:
             return found
     raise SettingsError("wire", wire, wire_rule())
+
+
+def annotate_stream(name: str, data: bytes) -> list[Piece]:
+    """Return the parts of a recorded stream of one direction, for people.
+
+    Args:
+        name: the wire's, one of the package's own.
+        data: the stream, from its begin or from the begin of a frame.
+
+    Raises:
+        SettingsError: none of the package's wires has the name.
+    """
+    for folder in _FOLDERS:
+        module = import_module(folder)
+        found = module.find(name)
+        if found is not None:
+            parts: list[Piece] = module.annotate_stream(found, data)
+            return parts
+    raise SettingsError("wire", name, wire_rule())
+
+
+def find_datagram_wire(wire: object) -> DatagramWire:
+    """Return the wire that :func:`find_wire` does.
+
+    Raises:
+        SettingsError: there is none, or it cannot be spoken in datagrams.
+    """
+    found = find_wire(wire)
+    if isinstance(found, DatagramWire):
+        return found
+    raise SettingsError("wire", found.name, "one that can be spoken in datagrams, such as 'lines' or 'raw'")
 
 
 def wire_names() -> list[str]:

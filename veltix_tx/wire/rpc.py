@@ -5,7 +5,7 @@ A call is a request whose reply is its result, or an error reply. Arguments and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -20,6 +20,7 @@ __all__ = [
     "MAX_VALUE_SIZE",
     "RESERVED",
     "Call",
+    "CallResult",
     "MethodInfo",
     "RpcCodec",
 ]
@@ -49,7 +50,7 @@ _Metadata = Annotated[
 ]
 
 
-class Call(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+class Call(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     """A call of a method, as received. Its own form in MessagePack is that of Veltix's wire.
 
     Attributes:
@@ -65,6 +66,16 @@ class Call(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     timeout_ms: Annotated[int, Meta(ge=0, le=1 << 53)] | None = None
     kwargs: Raw = EMPTY_MAP
     metadata: _Metadata = {}
+
+
+class CallResult(msgspec.Struct, frozen=True, gc=False):
+    """Answer to a CALL, for the dispatcher to send as a RESULT: made in a quarter of the time of a ``Request``.
+
+    Attributes:
+        content: the RESULT's.
+    """
+
+    content: bytes
 
 
 class MethodInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -86,9 +97,15 @@ class MethodInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 class RpcCodec(Protocol):
     """Calls and results as the contents of CALL and RESULT messages of one wire."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def cancels(self) -> bool:
         """True if a CANCEL with the call's request id ends a call."""
+
+    @property
+    def plain_results(self) -> bool:
+        """True if the content of a RESULT is the value, which :meth:`decode_result` returns as it is."""
 
     def encode_call(
         self,
@@ -118,16 +135,12 @@ class RpcCodec(Protocol):
             InvalidContent: it is malformed, or over a limit.
         """
 
-    def encode_result(self, method: str, result: object) -> bytes:
-        """Return the content of a RESULT.
+    @property
+    def encode_result(self) -> Callable[[object], bytes]:
+        """Function that makes the content of a RESULT of what was returned; raises anything where MessagePack cannot hold that."""
 
-        Args:
-            method: what was called.
-            result: what it returned; that of ``rpc.discover`` is a list of :class:`MethodInfo`.
-
-        Raises:
-            InvalidContent: MessagePack cannot hold the result.
-        """
+    def describe(self, methods: list[MethodInfo]) -> object:
+        """Return the result of ``rpc.discover`` as the wire has it."""
 
     def decode_result(self, method: str, content: bytes) -> bytes:
         """Return the value in a RESULT as MessagePack.

@@ -68,6 +68,20 @@ def test_the_handshake_deadline_is_absolute(role: str, server_line: Any, client_
     assert line.clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize("seconds", [0.25, 0.5, 1.0, 60.0])
+@pytest.mark.parametrize("role", ["server", "client"])
+def test_who_finds_out_has_no_longer_than_the_deadline(role: str, seconds: float, server_line: Any, client_line: Any) -> None:
+    """The deadline holds whether it comes before the wire's own next step, between two of them, or after the last."""
+    line = (server_line if role == "server" else client_line)(pinned=False, handshake_timeout=seconds)
+    line.connect()
+    while line.clock.seconds() < seconds - 0.01:
+        line.clock.advance(min(0.05, seconds - 0.01 - line.clock.seconds()))
+    assert line.transport.aborted == 0
+    line.clock.advance(0.01)
+    assert line.transport.aborted == 1
+    assert line.clock.getDelayedCalls() == []
+
+
 def test_the_handshake_deadline_is_lifted_when_it_is_complete(server_line: Any) -> None:
     """A ready connection whose peer may be silent is not closed."""
     line = server_line(timeouts=Timeouts(ping_interval=1_000_000))

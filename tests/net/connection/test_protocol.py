@@ -318,6 +318,7 @@ def test_a_long_read_is_handled_in_portions(server_line: Any) -> None:
     tracemalloc.start()
     try:
         line.protocol.dataReceived(read)
+        line.clock.advance(0)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

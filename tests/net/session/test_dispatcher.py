@@ -387,6 +387,7 @@ def test_a_long_queue_does_not_overflow_the_stack(server_line: Any) -> None:
     gate: Deferred[None] = Deferred()
     line.application.on_message = lambda session, message: gate if message.content == b"first" else succeed(b"y")
     line.say(b"first", *[b"x"] * 10_000)
+    line.clock.advance(0)
     assert len(line.application.contents) == 1
     gate.callback(None)
     assert len(line.application.contents) == 10_001

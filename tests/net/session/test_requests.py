@@ -48,6 +48,30 @@ def test_a_reply_settles_its_request(role: str, wire: str, either: Any) -> None:
     assert line.application.contents == []
 
 
+@pytest.mark.parametrize(("replies", "ahead"), [(64, 64), (65, 33), (200, 100)])
+def test_the_peer_has_the_next_requests_while_replies_are_settled(replies: int, ahead: int, client_line: Any) -> None:
+    """What over 64 replies of one read cause is written when half of these are settled, and with the last one; no write more."""
+    line = client_line()
+    session = line.shake()
+    written: list[int] = []
+
+    def ask_again(reply: Response) -> None:
+        written.append(line.transport.writes)
+        session.send_and_wait(line.chat, b"next")
+
+    for _ in range(replies):
+        session.send_and_wait(line.chat, b"first").addCallback(ask_again)
+    for question in asked(line):
+        line.far.send(line.chat, b"!", question.request_id)
+    line.transport.writes = 0
+
+    line.deliver()
+
+    assert written == [0] * ahead + [1] * (replies - ahead)
+    assert line.transport.writes == (1 if replies == ahead else 2)
+    assert len(asked(line)) == replies
+
+
 def test_a_second_reply_is_an_ordinary_message(server_line: Any) -> None:
     """A request is settled once: a second message with its id is no reply any more."""
     line = server_line()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import inf
 from typing import Any
 
@@ -130,6 +131,29 @@ def test_many_connections_are_looked_after_by_one_timer() -> None:
         assert asked + 10 - 1e-6 <= given_up <= began + 30
     assert len(heartbeat) == 0
     assert clock.getDelayedCalls() == []
+
+
+def test_a_turn_of_the_reactor_looks_at_some_of_many_connections() -> None:
+    """However many are due at once, a turn asks a bounded number, and all are asked one after the other; none twice."""
+    first = Patient()
+    clock, heartbeat = first.clock, first.heartbeat
+    others = [Patient() for _ in range(999)]
+    for each in others:
+        each.clock = clock
+        heartbeat.add(each)
+    asked: list[int] = []
+    turns = clock.callLater
+
+    def call_later(seconds: float, function: Any, *arguments: Any) -> Any:
+        asked.append(sum(map(len, (each.did for each in (first, *others)))))
+        return turns(seconds, function, *arguments)
+
+    clock.callLater = call_later  # type: ignore[method-assign]
+    clock.advance(20)
+    assert max(later - before for before, later in pairwise(asked)) <= 256
+    assert [each.did for each in (first, *others)] == [[(20.0, "ping")]] * 1000
+    clock.advance(10)
+    assert {each.did[-1] for each in (first, *others)} == {(30.0, "dead")}
 
 
 def test_a_peer_that_takes_what_waits_for_it_lives() -> None:

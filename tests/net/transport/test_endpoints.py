@@ -10,7 +10,6 @@ from twisted.internet.testing import MemoryReactorClock
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.net.clock import Clocks
-from veltix_tx.net.transport import endpoints
 from veltix_tx.net.transport.endpoints import ListenSpec, TlsFiles, listen_specs, open_client_endpoint, open_endpoint
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.registry import find_wire
@@ -40,8 +39,16 @@ from veltix_tx.wire.registry import find_wire
         ("tcp:8080:interfac=127.0.0.1", "tcp has no interfac="),
         ("tls:8443:cert=c:colour=red", "tls has no colour="),
         ("tcp:8080:::1:5", "it has too many parts for tcp: a colon in one is written "),
-        ("8080", "'8080' is none of tcp, tcp6, tls, ssl, unix, systemd, haproxy, nor of a plugin; a port is tcp:8080"),
-        ("nonsense:1", "'nonsense' is none of tcp, tcp6, tls, ssl, unix, systemd, haproxy, nor of a plugin"),
+        ("lines@udp", "udp needs a port: udp:8080"),
+        ("lines@udp:", "udp needs a port: udp:8080"),
+        ("lines@udp6:interface=127.0.0.1", "udp6 needs a port: udp6:8080"),
+        ("lines@udp:syslog", "'syslog' is no whole number"),
+        ("lines@udp:65536", "65536 is no port: they are from 0 to 65535"),
+        ("lines@udp:8080:backlog=5", "udp has no backlog="),
+        ("lines@udp:8080:interface=localhost", "'localhost' is no address of an interface"),
+        ("lines@udp:8080:::1:1", "it has too many parts for udp: a colon in one is written "),
+        ("8080", "'8080' is none of tcp, tcp6, tls, ssl, unix, systemd, haproxy, udp, udp6, nor of a plugin; a port is tcp:8080"),
+        ("nonsense:1", "'nonsense' is none of tcp, tcp6, tls, ssl, unix, systemd, haproxy, udp, udp6, nor of a plugin"),
     ],
 )
 def test_what_a_server_endpoint_lacks_is_said(description: str, said: str) -> None:
@@ -67,7 +74,12 @@ def test_what_a_server_endpoint_lacks_is_said(description: str, said: str) -> No
         ("tls:localhost:http", "'http' is no whole number"),
         ("tls:localhost:1:colour=red", "tls has no colour="),
         ("tls:localhost:1:trustRoots=absent", "[Errno 2] No such file or directory: 'absent'"),
-        ("localhost:8080", "'localhost' is none of tcp, tls, ssl, unix, nor of a plugin"),
+        ("udp", "udp needs a host and a port: udp:127.0.0.1:8080"),
+        ("udp:8080", "udp needs a host and a port: udp:127.0.0.1:8080"),
+        ("udp:localhost:syslog", "'syslog' is no whole number"),
+        ("udp:localhost:0", "0 is no port: they are from 1 to 65535"),
+        ("udp:localhost:1:timeout=5", "udp has no timeout="),
+        ("localhost:8080", "'localhost' is none of tcp, tls, ssl, unix, udp, nor of a plugin"),
     ],
 )
 def test_what_a_client_endpoint_lacks_is_said(description: str, said: str) -> None:
@@ -95,6 +107,8 @@ def test_what_a_client_endpoint_lacks_is_said(description: str, said: str) -> No
         ("tcp:1:localhost:7", ListenSpec("auto", "tcp:1:localhost:7", None)),
         ("tcp:1::7", ListenSpec("auto", "tcp:1::7", None)),
         ("unix:1", ListenSpec("auto", "unix:1", None)),
+        (r"lines@udp:1:interface=\:\:1", ListenSpec("lines", r"udp:1:interface=\:\:1", None)),
+        ("raw@udp6:1", ListenSpec("raw", "udp6:1", None)),
     ],
 )
 def test_where_a_description_leads(endpoint: str, place: ListenSpec) -> None:
@@ -128,7 +142,7 @@ def test_a_clients_tls_endpoint_uses_its_own_reactor(description: str, connects:
 def test_a_server_with_twisteds_own_tls_uses_its_own_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint ``tls:FOLDER`` of Twisted's (26.4 and later) would take the time from the global reactor."""
     made = SimpleNamespace(clock=None)
-    monkeypatch.setattr(endpoints, "serverFromString", lambda reactor, description: made)
+    monkeypatch.setattr("twisted.internet.endpoints.serverFromString", lambda reactor, description: made)
     reactor = MemoryReactorClock()
     (place,) = listen_specs(ServerConfig(endpoints=("tls:folder:port=1",)))
     assert open_endpoint(Clocks(reactor), place) is made

@@ -40,7 +40,7 @@ class Link:
         self.timeouts = Timeouts(write=30)
         self.timers = Timers(self.clock)
         self.shared = SharedState(Clocks(self.clock, self.clock.seconds, self.clock.seconds), limits, self.timeouts)
-        self.awaiting_replies, self.unwritten = False, 0
+        self.awaiting_replies, self.most_unread_replies, self.unwritten = False, 0, 0
         self.told: list[str] = []
 
     def _may_log(self) -> bool:

@@ -158,7 +158,7 @@ class Script(ProcessProtocol):
 
     # ProcessProtocol.
 
-    def childDataReceived(self, descriptor: int, data: bytes) -> None:  # noqa: N802 (Twisted's name)
+    def childDataReceived(self, descriptor: int, data: bytes) -> None:
         """Take what it prints, and what it tells on the channel."""
         if descriptor == 1:
             whole, self._half = _characters(self._half + data)
@@ -179,7 +179,7 @@ class Script(ProcessProtocol):
         elif what[0] in self._asked:
             self._asked[what[0]].callback(what[1:])
 
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802 (Twisted's name)
+    def processEnded(self, reason: Failure) -> None:
         """Fail what waits."""
         self.status = getattr(reason.value, "exitCode", None)
         if self.status is None:

@@ -1,11 +1,11 @@
-"""A real netconduit release as a client or a server, driven by lines of JSON. Run, never imported.
+"""A real netconduit release, or our drop-in, as a client or a server, driven by lines of JSON. Run, never imported.
 
-``PYTHONPATH=<the release>:<what it needs> python conduit_peer.py client`` (or ``server``). A line ``[number, method,
-*arguments]`` on stdin calls a method of the class below; ``[number, null, result]`` or ``[number, name of the exception, its
-text]`` comes back on stdout. ``["ready" | "connected" | "received" | "disconnected", ...]`` tells what happened by itself. Bytes
-travel as ``{"hex": digits}``.
+``PYTHONPATH=<the release>:<what it needs> python conduit_peer.py client conduit`` (or ``server``; or the drop-in's name). A line
+``[number, method, *arguments]`` on stdin calls a method of the class below; ``[number, null, result]`` or ``[number, name of the
+exception, its text]`` comes back on stdout. ``["ready" | "connected" | "received" | "disconnected", ...]`` tells what happened by
+itself. Bytes travel as ``{"hex": digits}``.
 
-Ends with stdin. It imports the release, what that needs and the standard library, nothing of veltix_tx.
+Ends with stdin. But for the package that it is given it imports pydantic and the standard library.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import logging
 import os
 import socket
 import sys
+from importlib import import_module
 from typing import Any
+
+from pydantic import BaseModel
 
 PASSWORD = "secret"
 TYPES = ("greeting", "greeting_response", "echo", "echo_response", "news", "welcome", "late")
@@ -38,6 +41,13 @@ def from_json(value: Any) -> Any:
     if isinstance(value, dict):
         return bytes.fromhex(value["hex"]) if list(value) == ["hex"] else {key: from_json(each) for key, each in value.items()}
     return [from_json(each) for each in value] if isinstance(value, list) else value
+
+
+class Order(BaseModel):
+    """Arguments of a method."""
+
+    item: str
+    count: int = 1
 
 
 class Client:
@@ -62,6 +72,10 @@ class Client:
         async def disconnected(client: Any) -> None:
             tell("disconnected")
 
+        @self.end.on_reconnect
+        async def reconnected(client: Any) -> None:
+            tell("reconnected")
+
         return bool(await self.end.connect())
 
     def listen_to(self, name: str) -> None:
@@ -82,6 +96,10 @@ class Client:
     async def discover(self) -> Any:
         """Ask which methods there are; return what the release makes of the answer."""
         return await self.end.rpc.discover()
+
+    async def call_no_wait(self, method: str, params: Any) -> Any:
+        """Call a procedure and wait for no answer."""
+        return await self.end.rpc.call_no_wait(method, args=params)
 
     async def connected(self) -> bool:
         """Return whether it is connected."""
@@ -130,12 +148,37 @@ class Server:
         async def refuse() -> Any:
             return self.conduit.Error()("not now", code=6000, details={"wait": 1})
 
+        @self.end.rpc
+        async def order(request: Order) -> str:
+            return f"{request.count} x {request.item}"
+
+        @self.end.rpc(name="fail")
+        def raises() -> None:
+            raise RuntimeError("secret of the house")
+
+        @self.end.rpc
+        async def repeat(text: str) -> str:
+            await asyncio.sleep(0)
+            return text
+
+        @self.end.rpc
+        def page() -> Any:
+            return self.conduit.Response().with_pagination([1, 2], total=3, page_size=2)
+
+        @self.end.on_client_disconnect
+        async def disconnected(connection: Any) -> None:
+            tell("disconnected")
+
         @self.end.on_client_connect
         async def connected(connection: Any) -> None:
             tell("connected")
 
         await self.end.start()
         return int(given["port"])
+
+    async def stop(self) -> None:
+        """Stop, which a real one does not while a client is connected."""
+        await self.end.stop()
 
     async def broadcast(self, name: str, data: Any) -> int:
         """Send a message to all."""
@@ -148,8 +191,7 @@ class Server:
 
 async def main() -> None:
     """Do what stdin says until it ends."""
-    import conduit
-
+    conduit = import_module(sys.argv[2])
     peer: Any = {"client": Client, "server": Server}[sys.argv[1]](conduit)
     reader = asyncio.StreamReader(limit=2**26)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)

@@ -30,14 +30,14 @@ async def install_conduits() -> tuple[dict[str, Path], Path]:
     folders = {release: cache / f"netconduit-{release}" for release in RELEASES}
     async with alone(cache / ".netconduit.lock"):
         if not needs.exists():
-            await _install(needs, *_NEEDS)
+            await install(needs, *_NEEDS)
         for release, folder in folders.items():
             if not folder.exists():
-                await _install(folder, "--no-deps", f"netconduit=={release}")
+                await install(folder, "--no-deps", f"netconduit=={release}")
     return folders, needs
 
 
-async def _install(folder: Path, *what: str) -> None:
+async def install(folder: Path, *what: str) -> None:
     """Install packages into a folder in one step, so that a run that is ended leaves no half of it."""
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as temporary:
         target = Path(temporary) / "installed"
@@ -62,7 +62,15 @@ class Conduits:
 
     def run(self, release: str, role: str) -> AbstractAsyncContextManager[Real]:
         """Run a release as ``client`` or ``server``; it is gone behind the block. See ``conduit_peer.py``."""
-        return running(self._folders[release], role, _PEER, self._needs)
+        return running(self._folders[release], role, _PEER, self._needs, arguments=["conduit"])
+
+    def path(self, release: str) -> list[Path]:
+        """Return the folders that a release and what it needs are in."""
+        return [self._folders[release], self._needs]
+
+    def run_dropin(self, role: str) -> AbstractAsyncContextManager[Real]:
+        """Run our drop-in likewise."""
+        return running(None, role, _PEER, arguments=["veltix_tx.dropin.conduit"])
 
 
 # Our own ends.

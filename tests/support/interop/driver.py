@@ -9,7 +9,7 @@ import sys
 import tempfile
 import zipfile
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ class Running(ProcessProtocol):
         """Take one line of stdout."""
         raise NotImplementedError
 
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802 (Twisted's name)
+    def processEnded(self, reason: Failure) -> None:
         """Take note of the exit status, None for a signal."""
         self.ended.callback(0 if reason.check(ProcessDone) else reason.value.exitCode)
 
@@ -185,7 +185,7 @@ class Real(Running):
         else:
             self._calls[kind].errback(RealError(*told))
 
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802 (Twisted's name)
+    def processEnded(self, reason: Failure) -> None:
         """Fail what waits."""
         waiting = [call for call in self._calls.values() if not call.called]
         waiting += [each for queue in self._events.values() for each in queue.waiting]
@@ -199,20 +199,23 @@ class RealError(Exception):
 
 
 @asynccontextmanager
-async def running(folder: Path, role: str, program: Path = _PEER, *needs: Path) -> AsyncIterator[Real]:
+async def running(
+    folder: Path | None, role: str, program: Path = _PEER, *needs: Path, arguments: Sequence[str] = ()
+) -> AsyncIterator[Real]:
     """Run a release as ``client`` or ``server``; it is gone behind the block.
 
     Args:
-        folder: where the release is.
+        folder: where the release is; None for what is installed.
         role: what it is to be.
         program: what drives it.
         needs: where packages are that it needs.
+        arguments: more arguments of the program.
     """
     from twisted.internet import reactor
 
     real = Real()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (folder, *needs)))}
-    reactor.spawnProcess(real, sys.executable, [sys.executable, str(program), role], environment)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (folder, *needs) if folder else needs))}
+    reactor.spawnProcess(real, sys.executable, [sys.executable, str(program), role, *arguments], environment)
     try:
         await real.next("ready")
         yield real

@@ -138,6 +138,8 @@ def test_a_client_is_ready_with_auth_success(feed: Feed) -> None:
     completed, message = feed(client, word + frame(MESSAGE, {"type": "news", "data": None}))
     assert isinstance(completed, HandshakeCompleted)
     assert (client.peer.name, client.peer.version, client.peer.features) == ("real", "3", ())
+    assert client.peer.session_token == "x"
+    assert "'x'" not in repr(client.peer)
     assert message.value is None  # type: ignore[union-attr]
 
 
@@ -408,6 +410,8 @@ def test_names_that_peers_make_up_are_bounded() -> None:
     assert len(types) == 1024
 
 
+RESULT_OF_A_REAL_SERVER = b"\x82\xa7success\xc3\xa6result\x82\xa7success\xc3\xa4data"
+
 BROKEN = [
     frame(MESSAGE, raw=b"\x82\xa4type\xa4chat\xa4data"),
     frame(MESSAGE, raw=b"\x82\xa4type\xa4chat\xa4data\xc1"),
@@ -418,8 +422,13 @@ BROKEN = [
     frame(MESSAGE, raw=b"\x82\xa4type\xa4chat\xa4data\xdd\x00\x00\x10\x00" + b"\x80" * 2**12),
     frame(MESSAGE, {"type": "chat", "data": bytes(3 * 2**20)}, flags=COMPRESSED),
     frame(REQUEST, {"method": "add", "params": {1: 2}}),
+    frame(REQUEST, {"method": "add", "params": {1: 2}}, correlation=1),
+    frame(REQUEST, raw=b"\x82\xa6method\xa3add\xa6params\x81\xa1a\xa1\xff", correlation=1),
+    frame(REQUEST, raw=b"\x82\xa6method\xa3add\xa6params\x81\xa1a\x01\x02", correlation=1),
     frame(ANSWER, {"success": True, "result": {"success": True, "data": {1: 2}}}),
     frame(ANSWER, raw=b"\x81"),
+    *(frame(ANSWER, raw=RESULT_OF_A_REAL_SERVER + data) for data in (b"", b"\x01\x02", b"\xc4\x02x", b"\xa1\xff")),
+    frame(ANSWER, raw=RESULT_OF_A_REAL_SERVER + b"\xdd\x00\x00\x10\x00" + b"\x80" * 2**12),
     frame(ERROR, raw=b"\xc1"),
     b"CNDX" + bytes(28),
 ]
@@ -440,6 +449,21 @@ def test_what_cannot_be_read_ends_the_connection(data: bytes, feed: Feed) -> Non
     made.connection_lost()
     with pytest.raises(LocalProtocolError):
         made.send(CHAT, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "values"),
+    [
+        (frame(REQUEST, {"method": "m", "params": {"a": 1}}, correlation=1), 7),
+        (frame(ANSWER, raw=RESULT_OF_A_REAL_SERVER + b"\x01"), 9),
+    ],
+)
+def test_the_number_of_values_is_bounded_in_short_payloads_too(data: bytes, values: int, feed: Feed) -> None:
+    """``limits.values`` holds for a call and an answer of any size, and takes those with just so many."""
+    assert not isinstance(feed(ready(Role.SERVER, limits=Limits(values=values)), data)[0], ConnectionFailed)
+    (failed,) = feed(ready(Role.SERVER, limits=Limits(values=values - 1)), data)
+    assert isinstance(failed, ConnectionFailed)
+    assert "limits.values" in str(failed.error)
 
 
 def test_a_size_over_the_limit_is_refused_both_ways(feed: Feed) -> None:
@@ -480,7 +504,7 @@ def test_what_a_real_peer_cannot_take_is_not_sent(value: object) -> None:
         with pytest.raises(InvalidContent):
             send(CHAT, value)
     with pytest.raises(InvalidContent):
-        made.rpc.encode_result("m", value)
+        made.rpc.encode_result(value)
     with pytest.raises(TypeError):
         made.send(CHAT, object())
     assert made.data_to_send() == []
@@ -569,7 +593,8 @@ def test_a_call_without_arguments_has_none(feed: Feed) -> None:
 def test_a_call_without_an_id_is_rejected(feed: Feed) -> None:
     """An RPC_REQUEST with the correlation id 0, which is that of messages, cannot be answered: it is dropped and counted."""
     made = ready(Role.SERVER)
-    assert feed(made, frame(REQUEST, {"method": "m"})) == [FrameRejected(RejectReason.MALFORMED, REQUEST)]
+    for payload in ({"method": "m"}, {"method": "m", "params": {"a": 1}}):
+        assert feed(made, frame(REQUEST, payload)) == [FrameRejected(RejectReason.MALFORMED, REQUEST)]
     assert made.data_to_send() == []
 
 
@@ -584,7 +609,7 @@ def test_a_call_with_arguments_that_cannot_be_ends_the_connection(feed: Feed) ->
 def test_a_real_peer_gets_results_as_from_a_real_server() -> None:
     """To a real peer a result has netconduit's two envelopes, and so has a failure, inside a success, with a number."""
     made = ready(Role.SERVER)
-    made.send(RESULT, made.rpc.encode_result("m", {"x": 1}), 1)
+    made.send(RESULT, made.rpc.encode_result({"x": 1}), 1)
     assert made.reply_error(2, "method_not_found", "there is no method 'x'", {"method": "x"})
     assert made.reply_error(3, "sold_out", "no more")
     assert made.reply_error(4, "netconduit_6000", "slower")
@@ -607,7 +632,7 @@ def test_between_two_of_this_package_results_are_bare() -> None:
     client.send(CALL, client.rpc.encode_call("add", (), {"a": 1}, 5.0, None), 5)
     (call,) = server.receive_data(b"".join(client.data_to_send()), RECEIVED_MS)
     assert called(call) == ("add", {"a": 1}, 5)
-    server.send(RESULT, server.rpc.encode_result("add", {"success": False, "data": 1}), 5)
+    server.send(RESULT, server.rpc.encode_result({"success": False, "data": 1}), 5)
     server.reply_error(6, "sold_out", "no more", {"left": 1})
     out = b"".join(server.data_to_send())
     assert frames_in(out) == [
@@ -762,3 +787,50 @@ def test_the_password_is_not_shown() -> None:
     assert "hunter2" not in repr(Netconduit("hunter2"))
     assert Netconduit("hunter2") == Netconduit("hunter2") != Netconduit("hunter3")
     assert Netconduit().with_password("hunter2") == Netconduit("hunter2")
+
+
+# Much from few bytes.
+
+
+@pytest.mark.parametrize("brings", [b"", frame(MESSAGE, {"type": "chat", "data": [9]})])
+def test_compressed_payloads_are_inflated_a_few_at_a_time(brings: bytes) -> None:
+    """Behind 64 KiB of them the rest waits for the next call, which may bring nothing or more; all come, in order."""
+    made = ready(Role.SERVER)
+    events = made.receive_data(
+        b"".join(frame(MESSAGE, {"type": "chat", "data": [number] + [0] * 50_000}, flags=COMPRESSED) for number in range(6)), 0
+    )
+    assert len(events) == 2
+    calls = 1
+    while made.has_more:
+        more = made.receive_data(brings if calls == 1 else b"", 0)
+        assert 0 < len(more) <= 3
+        events += more
+        calls += 1
+    assert [event.value[0] for event in events] == [0, 1, 2, 3, 4, 5, *([9] if brings else [])]
+
+
+def test_what_waits_to_be_inflated_goes_with_the_connection() -> None:
+    """Nothing of it is decoded after the end."""
+    made = ready(Role.SERVER)
+    made.receive_data(frame(MESSAGE, {"type": "chat", "data": [0] * 50_000}, flags=COMPRESSED) * 6, 0)
+    assert made.has_more
+    made.connection_lost()
+    assert not made.has_more
+    assert made.receive_data(b"", 0) == []
+
+
+# What is sent, by its type.
+
+
+@pytest.mark.parametrize("name", ["a", "x" * 40, "y" * 300, "\u00a4data", "type"])
+@pytest.mark.parametrize("value", [b"", {"data": 1}, b"z" * 200_000], ids=["empty", "nested", "in two buffers"])
+def test_the_type_of_what_is_sent_is_told_by_its_first_buffer(name: str, value: object) -> None:
+    """A message's and an answer's first buffer has the type's name, however long it is; a second buffer, and a ping, has none."""
+    server, _ = both()
+    message_type = MessageType(200, name, registry=MessageRegistry())
+    for request_id in (None, 7):
+        first, *rest = server.encode(message_type, value, request_id)
+        assert server.key_of(first) == name
+        assert [server.key_of(each) for each in rest] == [None] * len(rest)
+    server.send_ping(None)
+    assert [server.key_of(each) for each in server.data_to_send()] == [None]

@@ -5,13 +5,28 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pydantic
 import pytest
 from msgspec import UNSET, msgpack
 
+from tests.support.netconduit import frames_in, ready
 from veltix_tx.errors import InvalidContent
 from veltix_tx.wire.error_codes import ERROR_CODES, NO_ROUTE, UNKNOWN_TYPE
+from veltix_tx.wire.interface import Role
+from veltix_tx.wire.messages import RESULT, MessageType
 from veltix_tx.wire.netconduit.payloads import Answer
-from veltix_tx.wire.netconduit.rpc import CODES, LIST_METHOD, NUMBERS, NetconduitRpc, describe_failure, read_failure
+from veltix_tx.wire.netconduit.rpc import (
+    CODES,
+    LIST_METHOD,
+    NUMBERS,
+    Envelope,
+    NetconduitRpc,
+    describe_failure,
+    describe_method,
+    failure_number,
+    list_method,
+    read_failure,
+)
 from veltix_tx.wire.rpc import DISCOVER, MethodInfo
 
 REAL, OURS = NetconduitRpc(ours=False), NetconduitRpc(ours=True)
@@ -113,11 +128,11 @@ def test_a_failure_without_a_code_has_none(code: object) -> None:
 
 def test_a_real_peer_is_told_of_methods_in_its_own_form() -> None:
     """Types have their Python names; parameters that may be anything are left out, as a real server does."""
-    listed = payload(REAL.encode_result(DISCOVER, METHODS))
+    listed = payload(REAL.encode_result(REAL.describe(METHODS)))
     assert listed["count"] == 2
     assert [each["parameters"] for each in listed["methods"]] == [{"a": "int", "b": "int | None"}, {"what": "Order"}]
     assert [each["return_type"] for each in listed["methods"]] == ["int", "Any"]
-    assert payload(OURS.encode_result(DISCOVER, METHODS)) == payload(msgpack.encode(METHODS))
+    assert payload(OURS.encode_result(OURS.describe(METHODS))) == payload(msgpack.encode(METHODS))
 
 
 def test_a_real_peers_list_is_one_of_methods() -> None:
@@ -136,3 +151,64 @@ def test_a_real_peers_list_is_one_of_methods() -> None:
     for odd in (content, b"\xc0", msgpack.encode({"methods": [{"name": 1}]})):
         with pytest.raises(InvalidContent, match="a list of methods"):
             REAL.decode_result(DISCOVER, odd)
+
+
+def test_an_envelope_of_a_methods_own_is_the_real_peers_alone() -> None:
+    """A real peer gets the envelope as it is, without another one; one of this package the data in it, or all without any."""
+    page = Envelope({"success": True, "data": [1], "pagination": {"total": 1}})
+    made = ready(Role.SERVER)
+    made.send(RESULT, made.rpc.encode_result(page), 7)
+    ((kind, _, correlation, answer),) = frames_in(b"".join(made.data_to_send()))
+    assert (kind, correlation) == (3, 7)
+    assert answer == {"success": True, "result": {"success": True, "data": [1], "pagination": {"total": 1}}}
+    assert payload(OURS.encode_result(page)) == [1]
+    assert payload(OURS.encode_result(Envelope({"success": True, "message": "done"}))) == {
+        "success": True,
+        "message": "done",
+    }
+
+
+@pytest.mark.parametrize(
+    ("failed", "number"),
+    [
+        ({"success": True, "result": {"success": False, "error": "no", "code": 4001}}, 4001),
+        ({"success": False, "error": "no", "code": 2003}, 2003),
+        ({"success": False, "error": "no", "code": "netconduit_6000"}, 6000),
+        ({"success": False, "error": "no", "code": "invalid_arguments"}, 2000),
+        ({"success": False, "error": "no", "code": "sold_out"}, 4002),
+        ({"success": False, "error": "no"}, None),
+        ({"success": False, "code": 1.5}, None),
+        ([1], None),
+        ({"success": True, "result": 5}, None),
+    ],
+)
+def test_the_number_of_a_failure_is_found_whoever_sent_it(failed: object, number: int | None) -> None:
+    """In a real peer's envelope, in an RPC_ERROR, or from a code's name; None where there is none."""
+    assert failure_number(msgpack.encode(failed)) == number
+
+
+def test_a_number_in_what_is_no_payload_is_none() -> None:
+    """Whatever a peer sent."""
+    assert failure_number(b"\xc1") is None
+
+
+def test_methods_are_described_by_the_names_of_their_types() -> None:
+    """What is described so is listed so: builtin types, others, and what is anything."""
+    method = describe_method("buy", "Buy.", {"item": "str", "count": "int", "shop": "Shop"}, "Any")
+    assert method.params["properties"] == {"item": {"type": "string"}, "count": {"type": "integer"}, "shop": {"title": "Shop"}}
+    assert list_method(method) == {
+        "name": "buy",
+        "description": "Buy.",
+        "parameters": {"item": "str", "count": "int", "shop": "Shop"},
+        "return_type": "Any",
+        "requires_auth": True,
+    }
+
+
+def test_models_are_sent_as_maps() -> None:
+    """A model of pydantic, and one within other values, is its fields, in messages as in results."""
+    order = pydantic.create_model("Order", item=(str, ...))(item="tea")
+    made = ready(Role.SERVER)
+    made.send(MessageType(name="orders"), [order])
+    ((_, _, _, message),) = frames_in(b"".join(made.data_to_send()))
+    assert message == {"type": "orders", "data": [{"item": "tea"}]}

@@ -59,7 +59,7 @@ def _encoded(name: str) -> bytes:
         "message_data_none": lambda: made.send(MessageType(name="x"), None),
         "rpc_request_first": lambda: made.send(CALL, call("add", {"a": 10, "b": 20}), made.allocate_id(())),
         "rpc_request_second_no_params": lambda: made.send(CALL, call(DISCOVER, {}), 2),
-        "rpc_response_int": lambda: made.send(RESULT, made.rpc.encode_result("add", 30), 1),
+        "rpc_response_int": lambda: made.send(RESULT, made.rpc.encode_result(30), 1),
         "heartbeat_ping": lambda: made.send_ping(None),
         "heartbeat_pong": lambda: made.receive_data(bytes.fromhex(SYNTHETIC["heartbeat_ping"]["frame_hex"]), RECEIVED_MS),
     }

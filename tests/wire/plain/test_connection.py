@@ -169,6 +169,15 @@ def test_a_wire_carries_its_own_type_alone() -> None:
         connection.send(TEXT, "tea")
 
 
+def test_wires_alike_with_types_of_one_key_are_apart() -> None:
+    """Types of other registries may share a key and not what their contents are: each wire's messages are of its own type."""
+    types = [MessageType(205, "alike", registry=MessageRegistry(), content=content) for content in (str, int)]
+    for message_type, value in zip(types, ("5", 5), strict=True):
+        (message,) = begun(Lines(type=message_type)).receive_data(b"5\n" if value == 5 else b'"5"\n', 0)
+        assert isinstance(message, Response)
+        assert (message.type is message_type, message.value) == (True, value)
+
+
 # Limits
 
 ENDLESS = {

@@ -445,7 +445,7 @@ def test_the_longest_credentials_fit_into_a_message(make: Make) -> None:
 
 def test_what_a_server_says_before_it_has_the_credentials(make: Make) -> None:
     """What comes of it while the client's credentials are obtained counts when they are presented; too much of it ends it."""
-    for said, kind in ((REFUSED, AuthenticationFailed), (lengthed(b"nonsense"), MalformedHello), (b"\xff\xff", FrameTooLarge)):
+    for said, kind in ((REFUSED, AuthenticationFailed), (lengthed(b"nonsense"), MalformedHello), (b"\xfe\xff", FrameTooLarge)):
         far = client(make)
         far.receive_data(HELLO, 0)
         assert far.receive_data(said, 0) == []

@@ -4,16 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from veltix_tx.errors import LocalProtocolError
+from veltix_tx.errors import InvalidContent, LocalProtocolError
 from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, RejectReason, RequestFailed
 from veltix_tx.wire.interface import Role
-from veltix_tx.wire.messages import EXTENSION_TYPES, FAILED, SYSTEM_TYPES, MessageRegistry, MessageType, Response
+from veltix_tx.wire.messages import (
+    EXTENSION_TYPES,
+    FAILED,
+    RESUME,
+    ROOM,
+    ROOM_LEFT,
+    ROOM_POSITION,
+    SYSTEM_TYPES,
+    MessageRegistry,
+    MessageType,
+    Response,
+)
+from veltix_tx.wire.rooms import (
+    RESUMES,
+    ROOMS,
+    Presented,
+    decode_resume,
+    decode_room_content,
+    decode_room_left,
+    decode_room_position,
+    encode_room,
+)
 from veltix_tx.wire.veltix import codec
 from veltix_tx.wire.veltix.connection import State, VeltixConnection
 from veltix_tx.wire.veltix.extensions import ERRORS, MAX_DETAILS_SIZE, MAX_ERROR_SIZE, RPC, decode_error, encode_error
@@ -341,3 +363,59 @@ def test_many_malformed_ones_do_not_fail_the_wire(make: Make, converse: Converse
     assert events == [FrameRejected(RejectReason.MALFORMED, 100)] * 1000
     assert not any(isinstance(event, ConnectionFailed) for event in events)
     assert client.state is State.READY
+
+
+# Rooms
+
+
+def test_rooms_are_agreed_on_where_both_floors_above_want_them(make: Make, converse: Converse) -> None:
+    """A side offers and wants ``rooms`` and ``resume`` only where the floors above it do, and either may do without."""
+    both = (ROOMS, RESUMES)
+    for server, client, agreed in ((both, both, both), (both, (ROOMS,), (ROOMS,)), (both, (), ()), ((), both, ())):
+        pair = [make(SERVER, types=TYPES, wanted=server), make(CLIENT, types=TYPES, wanted=client)]
+        converse(*pair)
+        assert features(pair) == [(*OPEN, *agreed)] * 2
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_a_pinned_release_is_told_nothing_of_rooms(name: str, make: Make, converse: Converse) -> None:
+    """A real release sees upstream's bytes: nothing of rooms is agreed on with one that is pinned, in either role."""
+    for pinned in (SERVER, CLIENT):
+        releases = {SERVER: None, CLIENT: None} | {pinned: name}
+        pair = [make(role, releases[role], types=TYPES, wanted=(ROOMS, RESUMES)) for role in (SERVER, CLIENT)]
+        converse(*pair)
+        assert features(pair) == [()] * 2
+
+
+@pytest.mark.parametrize("message_type", [ROOM, ROOM_POSITION, ROOM_LEFT, RESUME])
+def test_messages_of_rooms_are_given_to_the_floor_above(message_type: MessageType, make: Make, converse: Converse) -> None:
+    """What is about rooms comes as a message where they were agreed on."""
+    pair = [make(role, types=TYPES, wanted=(ROOMS, RESUMES)) for role in (SERVER, CLIENT)]
+    converse(*pair)
+    pair[0].send(message_type, b"content")
+    events: list[Any] = pair[1].receive_data(taken(pair[0]), 0)
+    assert [(event.type, event.content) for event in events] == [(message_type, b"content")]
+
+
+@given(st.binary(max_size=64))
+def test_no_content_of_rooms_raises_anything_else(content: bytes) -> None:
+    """Whatever a peer sends about rooms is read, or is InvalidContent."""
+    for decode in (decode_room_content, decode_room_position, decode_room_left, decode_resume):
+        with suppress(InvalidContent):
+            decode(content)
+
+
+def test_fields_of_a_later_version_are_ignored() -> None:
+    """A field added behind those known changes nothing, and one with a default may be missing."""
+    assert decode_room_position(encode_room(["room", "e", 1, "m", "why", "more"])).gap == "why"
+    assert decode_room_position(encode_room(["room", "e", 1, "m"])).gap == ""
+    assert decode_resume(encode_room([["room", "e", 1, "m", 5]])) == [Presented("room", "e", 1, "m")]
+
+
+def test_names_and_places_of_rooms_are_bounded() -> None:
+    """What a peer may have the other side keep of a room is no longer than its rules say, and no offset is below 0."""
+    for wrong in (["r" * 257, "e", 1, "m"], ["r", "e" * 129, 1, "m"], ["r", "e", -1, "m"], ["r", "e", 1, "m" * 129]):
+        with pytest.raises(InvalidContent):
+            decode_room_position(encode_room(wrong))
+        with pytest.raises(InvalidContent):
+            decode_resume(encode_room([wrong]))

@@ -23,7 +23,7 @@ from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, Response
 from veltix_tx.wire.veltix.connection import State, VeltixConnection
 from veltix_tx.wire.veltix.extensions import ERRORS, RPC
-from veltix_tx.wire.veltix.handshake import _ACTIONS, Handshake
+from veltix_tx.wire.veltix.handshake import _ACTIONS, _MOST_ANSWERED, Handshake, _answered
 from veltix_tx.wire.veltix.layouts import W14, W15, W16, W22, W46, W62, Layout
 from veltix_tx.wire.veltix.releases import AUTO_HELLOS, PAD, RELEASES, HandshakeKind
 from veltix_tx.wire.veltix.states import DETECTION, ON_TIMEOUT, OTHERWISE, SCRIPTS, SIGNATURES, Step
@@ -226,6 +226,44 @@ def test_a_hello_that_comes_after_the_question_still_counts(make: Make, release:
     taken(client)
     client.receive_data(taken(server), 0)
     assert any(isinstance(event, HandshakeCompleted) for event in server.receive_data(taken(client), 0))
+
+
+@pytest.mark.parametrize("piece", [1, 61, 1000])
+@pytest.mark.parametrize("release", [None, "1.4.0", "1.6.3", "1.6.10", "1.7.5", "1.9.0", "3.3.0"])
+def test_a_server_that_comes_late_does_not_mind_the_question(make: Make, release: str | None, piece: int) -> None:
+    """A server whose client had to wait, and has asked already, drops the question: its hello is the answer."""
+    client, server = started(make(CLIENT)), make(SERVER, release)
+    client.handle_timeout()
+    question = taken(client)
+    server.start()
+    client.receive_data(taken(server), 0)
+    said = question + taken(client)
+    heard = [event for at in range(0, len(said), piece) for event in server.receive_data(said[at : at + piece], 0)]
+    assert any(isinstance(event, HandshakeCompleted) for event in heard)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+@pytest.mark.parametrize("late", range(1, len(AUTO_HELLOS) + 1))
+def test_a_client_that_comes_late_does_not_mind_the_other_hellos(make: Make, late: int, piece: int) -> None:
+    """A client that was held up while the server went on with hellos for others finds the result behind them."""
+    client, server = started(make(CLIENT)), started(make(SERVER))
+    said = taken(server)
+    for _ in range(late):
+        if server.next_timeout is not None:
+            server.handle_timeout()
+            said += taken(server)
+    for at in range(0, len(said), piece):
+        client.receive_data(said[at : at + piece], 0)
+    assert any(isinstance(event, HandshakeCompleted) for event in server.receive_data(taken(client), 0))
+    result = taken(server)
+    heard = [event for at in range(0, len(result), piece) for event in client.receive_data(result[at : at + piece], 0)]
+    assert any(isinstance(event, HandshakeCompleted) for event in heard)
+
+
+def test_a_ping_that_is_no_question_is_still_an_early_message(make: Make) -> None:
+    """A real client's PING has its time in it: it is told at once, as before."""
+    server = started(make(SERVER, "1.6.1"))
+    assert isinstance(failure(server.receive_data(W62.pack(PING.code, b"", 5, 1_795_000_000_000), 0)), EarlyMessage)
 
 
 def stand_in(make: Make, release: str, server: VeltixConnection) -> tuple[VeltixConnection, list[Event]]:
@@ -520,7 +558,6 @@ BAD_JSON: dict[str, bytes] = {
     "a number": b"7",
     "null": b"null",
     "a text": b'"3.3.0"',
-    "nothing": b"",
     "not JSON": b"GET / HTTP/1.1",
     "cut": b'{"v": "3.3.0", "pv": "1.0"',
     "trailing": b'{"v": "3.3.0", "pv": "1.0"} x',
@@ -550,6 +587,15 @@ def test_malformed_json_is_refused(make: Make, release: str | None, text: bytes)
         assert isinstance(error, MalformedHello)
         assert len(str(error)) < 300
         assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("release", ["1.9.0", "3.3.0", None])
+def test_an_empty_json_is_refused(make: Make, release: str | None) -> None:
+    """By a client at once; by a server once it cannot be the beginning of a client's question any more."""
+    client, server = started(make(CLIENT, release)), started(make(SERVER, release))
+    assert isinstance(failure(client.receive_data(lengthed(b""), 0)), MalformedHello)
+    assert server.receive_data(lengthed(b""), 0) == []
+    assert isinstance(failure(server.receive_data(b"x", 0)), MalformedHello)
 
 
 def test_the_reply_that_kills_a_real_server_is_refused(make: Make) -> None:
@@ -720,6 +766,25 @@ def test_an_oversize_hello_is_refused_on_its_header(make: Make, release: str) ->
                 assert error.size - 65 == error.limit - 64 == (layout.header_size if layout.magic or role is SERVER else 14)
             else:
                 assert events == []
+
+
+def test_a_hello_that_came_before_is_judged_the_same_and_few_are_remembered(make: Make) -> None:
+    """A client's hello has one outcome however often it comes, also behind hundreds of others; other limits judge anew."""
+    hellos = [lengthed({"v": "3.3.0", "pv": f"1.{minor}", "meta": {}}) for minor in range(200)]
+    said = []
+    for hello in [hellos[0], hellos[0], *hellos, hellos[0]]:
+        server = started(make(SERVER, None))
+        taken(server)
+        readied(server.receive_data(hello, 0))
+        assert server.peer is not None
+        said.append((taken(server), server.peer, server.next_timeout))
+    assert said[0] == said[1] == said[2] == said[-1]
+    assert len({peer.protocol for _, peer, _ in said}) == 200  # type: ignore[union-attr]
+    assert len(_answered) <= _MOST_ANSWERED
+    long = lengthed({"v": "3.3.0", "pv": "1.0", "meta": {}, "more": "x" * 1000})
+    for most, fits in [(4096, True), (4096, True), (512, False)]:
+        server = started(make(SERVER, None, limits=Limits(json_hello_size=most)))
+        assert isinstance(server.receive_data(long, 0)[0], HandshakeCompleted if fits else ConnectionFailed)
 
 
 @pytest.mark.parametrize("release", [*JSON, None])

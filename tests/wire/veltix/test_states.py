@@ -23,7 +23,7 @@ from veltix_tx.wire.veltix.layouts import W15, W16, W62, Layout
 from veltix_tx.wire.veltix.releases import RELEASES, HandshakeKind
 from veltix_tx.wire.veltix.states import DETECTION, ON_TIMEOUT, SCRIPTS, SIGNATURES, State, Step
 
-EXAMPLES = int(os.environ.get("VELTIX_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("VELTIX_EXAMPLES", "150"))
 """How many runs of a state machine; more for a long run by hand."""
 
 SERVER, CLIENT = Role.SERVER, Role.CLIENT

@@ -30,9 +30,12 @@ class Peer:
         task: more of its programs' task.
         environment: variables set for its programs.
         most: the bytes of the largest message it can carry, however configured.
-        client: whether it has a client of its own.
-        calls: whether that calls methods.
+        client: whether it has a client of its own for messages.
+        calls: whether it has one that calls methods.
+        values: whether it has one that sends values.
+        raw: whether the raw client can speak to it.
         lacks: workloads it cannot do.
+        rows: the workloads that it is there for, where it can do no others.
         codec: its codec, for what is measured of that alone; ``""`` where that cannot be had.
         ours: True if it is this package.
     """
@@ -48,7 +51,10 @@ class Peer:
     most: int = 2**31
     client: bool = True
     calls: bool = False
+    values: bool = False
+    raw: bool = True
     lacks: frozenset[str] = frozenset()
+    rows: frozenset[str] = frozenset()
     codec: str = ""
     ours: bool = False
 
@@ -71,7 +77,12 @@ def _release(version: str, header: int, lacks: tuple[str, ...] = ()) -> Peer:
 
 
 def _own(name: str, title: str, **environment: str) -> Peer:
-    return Peer(name, title, "own", _VELTIX, environment=environment, codec="own", calls=True, ours=True)
+    return Peer(name, title, "own", _VELTIX, environment=environment, codec="own", calls=True, values=True, ours=True)
+
+
+def _conduit(name: str, title: str, module: str, *needs: str) -> Peer:
+    task = {"module": module}
+    return Peer(name, title, "conduits", {0: "conduit"}, needs=needs, most=99 * 2**20, calls=True, task=task)
 
 
 def _floor(name: str, title: str, bare: bool) -> Peer:
@@ -107,11 +118,27 @@ _ALL = (
     Peer("asyncio", "asyncio, at its best", "minimal", _VELTIX, codec="minimal"),
     Peer("uvloop", "asyncio + uvloop", "minimal", _VELTIX, needs=("uvloop",), task={"uvloop": True}),
     Peer("streams", "asyncio streams", "streams", _VELTIX),
+    Peer("msgspec", "asyncio + msgspec", "handmade", {0: ""}, client=False, calls=True, values=True, raw=False),
     Peer("int32", "Twisted Int32StringReceiver", "int32", {0: "int32"}),
     Peer("amp", "Twisted AMP", "amp", {0: "amp"}, lacks=_LARGE),
     Peer("websockets", "websockets", "socketry", {0: "websocket"}, needs=("websockets",)),
     Peer("pyzmq", "pyzmq", "queues", {0: "zmtp"}, needs=("pyzmq",), lacks=frozenset({"fps_1", "fps_2"})),
-    Peer("netconduit", "netconduit 5.0.0", "conduits", {0: "conduit"}, needs=("netconduit==5.0.0",), most=99 * 2**20, calls=True),
+    _conduit("netconduit", "netconduit 5.0.0", "conduit", "netconduit==5.0.0"),
+    _conduit("dropin-conduit", "veltix_tx.dropin.conduit", "veltix_tx.dropin.conduit", "pydantic"),
+    *(
+        Peer(name, title, name, {0: ""}, client=False, rows=frozenset(rows))
+        for name, title, rows in (
+            ("readline", "asyncio streams' readline", ("lines", "lines_echo")),
+            ("linereceiver", "Twisted LineReceiver", ("lines", "lines_echo")),
+            ("datagrams", "Twisted DatagramProtocol", ("udp",)),
+        )
+    ),
+    Peer(
+        *("socketio", "python-socketio, Redis", "socketio_nodes", {0: ""}),
+        needs=("python-socketio==5.18.1", "aiohttp", "redis"),
+        client=False,
+        rows=frozenset({"cross_node_1", "cross_node_1000"}),
+    ),
     _floor("floor", "C floor, Python handler", False),
     _floor("floor-bare", "C floor, C handler", True),
 )

@@ -1,4 +1,4 @@
-"""netconduit: typed RPC in msgpack on asyncio, after a password."""
+"""netconduit: typed RPC in msgpack on asyncio, after a password; or this package's drop-in for it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class ClientEnd:
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        self._enveloped = type(client).__module__.startswith("conduit.")
 
     async def many(self, contents: Iterable[bytes]) -> None:
         """Send messages, one after another."""
@@ -26,10 +27,9 @@ class ClientEnd:
         for content in contents:
             await send("note", content)
 
-    async def ask(self, content: bytes) -> dict[str, Any]:
+    async def ask(self, content: bytes) -> Any:
         """Send a request, and wait for the reply."""
-        reply: dict[str, Any] = await self._client.rpc.call("echo", {"content": content})
-        return reply
+        return await self._client.rpc.call("echo", {"content": content})
 
     async def ping(self) -> None:
         """Send an empty request, and wait for the reply."""
@@ -43,16 +43,16 @@ class ClientEnd:
         """Not needed: sending waits."""
         raise NotImplementedError
 
-    def content(self, reply: dict[str, Any]) -> bytes:
-        """Return a reply's content."""
-        content: bytes = reply["data"]
+    def content(self, reply: Any) -> bytes:
+        """Return a reply's content, which netconduit itself has in an envelope."""
+        content: bytes = reply["data"] if self._enveloped else reply
         return content
 
 
 async def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Listen, and do what the task says with messages."""
     logging.disable(logging.WARNING)
-    conduit, tally = import_module("conduit"), Tally()
+    conduit, tally = import_module(task["module"]), Tally()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -79,7 +79,7 @@ async def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 async def connect(task: dict[str, Any]) -> ClientEnd:
     """Connect a client."""
     logging.disable(logging.WARNING)
-    conduit = import_module("conduit")
+    conduit = import_module(task["module"])
     client = conduit.Client(conduit.ClientDescriptor(server_host="127.0.0.1", server_port=task["port"], password=PASSWORD))
     if not await asyncio.wait_for(client.connect(), 10):
         raise ConnectionError("connect() returned False")

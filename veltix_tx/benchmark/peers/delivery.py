@@ -18,7 +18,7 @@ from struct import Struct
 from time import perf_counter
 from typing import Any
 
-__all__ = ["CYCLE", "SMALL", "Tally", "contents", "laps", "numbered"]
+__all__ = ["CYCLE", "SMALL", "Tally", "contents", "laps", "numbered", "unbroken"]
 
 CYCLE = 256
 """Contents that differ, one after another, before the first one comes again."""
@@ -33,6 +33,11 @@ _FILLERS = [b"x" * size for size in range(65)]
 def contents(size: int) -> list[bytes]:
     """Return the cycle of contents of a size."""
     return [(number.to_bytes(4, "big") + b"x" * size)[:size] for number in range(CYCLE if size <= SMALL else 2)]
+
+
+def unbroken(content: bytes) -> bytes:
+    """Return a content that can be a line: in place of the end of one it has another byte."""
+    return content.replace(b"\n", b"N")
 
 
 def numbered(stream: int, number: int, size: int) -> bytes:
@@ -54,9 +59,13 @@ class Tally:
 
     Four handlers do the same work: for messages with a ``content`` and for contents, of one connection (each content
     is compared with the next of the cycle) and of many (each carries its connection's number and its own).
+
+    Args:
+        lines: contents come as lines, :func:`unbroken`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, lines: bool = False) -> None:
+        self._lines = lines
         self._lock = threading.Lock()
         self._done = threading.Event()
         self.expect(0)
@@ -105,7 +114,7 @@ class Tally:
         self._to_come: Counter[bytes] = Counter()
         self._wanted: Iterator[object] = repeat(...)
         if self._comparing:
-            self._cycle = cycle = contents(size)
+            self._cycle = cycle = list(map(unbroken, contents(size))) if self._lines else contents(size)
             wanted: list[bytes | None] = [*cycle * (number // len(cycle)), *cycle[: number % len(cycle)]]
             self._last = wanted[-1]
             wanted[-1] = None  # no content is equal to it: what is compared with it is looked at more closely

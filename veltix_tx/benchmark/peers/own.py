@@ -6,28 +6,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-import msgspec
 from twisted.internet.defer import Deferred
 
-from veltix_tx import Client, Limits, MessageType, Response, Server
+from veltix_tx import TEXT, Client, Limits, Lines, MessageType, Netconduit, Raw, Response, Server
 from veltix_tx.benchmark.peers import twisting
-from veltix_tx.benchmark.peers.delivery import CYCLE, Tally, contents
+from veltix_tx.benchmark.peers.delivery import Tally
 from veltix_tx.benchmark.peers.program import CODE
+from veltix_tx.benchmark.peers.values import Fields, Values
+from veltix_tx.benchmark.peers.wires import PASSWORD
 from veltix_tx.wire.veltix.peer import VeltixPeer
 from veltix_tx.wire.veltix.wire import Auto
 
 MESSAGE = MessageType(CODE, "benchmark")
-
-
-class Fields(msgspec.Struct):
-    """A value of five fields, of about 100 bytes in JSON."""
-
-    number: int
-    name: str
-    price: float
-    tags: list[str]
-    there: bool
-
 
 TYPED = {
     form: MessageType(CODE + code, f"benchmark_{form}", content=Fields, format=form)  # type: ignore[call-overload]
@@ -41,7 +31,12 @@ PINNED = {22: "1.6.3", 62: "1.6.1"}
 def server_settings(task: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a server."""
     header = task["header"]
-    wire = PINNED[header] if header == 62 or (header == 22 and task["raw"]) else "auto"
+    if "plain" in task:
+        places = {"lines": (Lines(text=False), "tcp:0:interface=127.0.0.1"), "udp": (Raw(text=False), "udp:0:interface=127.0.0.1")}
+        return {"endpoints": (places[task["plain"]],)}
+    wire: Any = PINNED[header] if header == 62 or (header == 22 and task["raw"]) else "auto"
+    if task.get("speaks"):
+        wire = Netconduit(PASSWORD)
     return {"host": "127.0.0.1", "port": 0, "wire": wire, **_sizes(task)}
 
 
@@ -50,7 +45,7 @@ def handler(task: dict[str, Any], send_to_all: Callable[..., object], tally: Tal
 
     Args:
         task: the task.
-        send_to_all: the server's broadcast.
+        send_to_all: the broadcast of the server, or of a room.
         tally: counts what comes.
     """
 
@@ -61,18 +56,23 @@ def handler(task: dict[str, Any], send_to_all: Callable[..., object], tally: Tal
         for _ in range(task["in_a_row"]):
             send_to_all(MESSAGE, message.content)
 
+    def take_value(client: object, message: Response) -> None:
+        take_content(message.value)
+
+    take_content = tally.take_content
     handlers: dict[str, Callable[..., Any]] = {
-        "sink": tally.take,
+        "sink": take_value if task.get("speaks") else tally.take,
         "streams": tally.take_stream,
         "echo": echo,
         "broadcast": broadcast,
+        "room": broadcast,
     }
     return handlers[task["mode"]]
 
 
 def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Listen, and do what the task says with messages."""
-    server, tally = Server(**server_settings(task)), Tally()
+    server, tally = Server(**server_settings(task)), Tally(lines="plain" in task)
 
     def echo_value(client: object, message: Response[Fields]) -> Fields:
         return message.value
@@ -80,7 +80,12 @@ def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     def echo_call(content: bytes) -> bytes:
         return content
 
-    server.register_route(MESSAGE, handler(task, server.broadcast, tally))
+    send_to_all: Callable[..., object] = server.broadcast
+    if task["mode"] == "room":
+        room = server.room("all")
+        server.set_callback("on_connect", room.join)
+        send_to_all = room.broadcast
+    server.register_route(TEXT if "plain" in task else MESSAGE, handler(task, send_to_all, tally))
     for message_type in TYPED.values():
         server.register_route(message_type, echo_value)
     server.register_rpc(echo_call, "echo")
@@ -91,7 +96,9 @@ def serve(task: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 def client_settings(task: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a client."""
     header = task["header"]
-    wire = PINNED[62] if header == 62 else Auto(long_headers=header == 22)
+    wire: Any = PINNED[62] if header == 62 else Auto(long_headers=header == 22)
+    if task.get("speaks"):
+        wire = Netconduit(PASSWORD)
     return {"server_addr": "127.0.0.1", "port": task["port"], "wire": wire, **_sizes(task)}
 
 
@@ -105,7 +112,10 @@ async def connect(task: dict[str, Any]) -> Own:
     """Connect a client."""
     client = Client(**client_settings(task))
     session = await client.connect()
-    check_header(session.peer, task)
+    if not task.get("speaks"):
+        check_header(session.peer, task)
+    if task.get("speaks"):
+        return Calling(client, named=True) if task.get("content") == "call" else Own(client)
     return _ENDS[task.get("content", "bytes")](client)
 
 
@@ -125,11 +135,17 @@ class Own:
 
 
 class Calling(Own):
-    """A connected client that calls a method."""
+    """A connected client that calls a method.
 
-    def __init__(self, client: Client) -> None:
+    Args:
+        client: the client.
+        named: whether its argument has a name, as netconduit's always have.
+    """
+
+    def __init__(self, client: Client, named: bool = False) -> None:
         super().__init__(client)
-        self.ask = partial(client.call, "echo")
+        call = client.call
+        self.ask = lambda content: call("echo", content=content) if named else call("echo", content)
 
     def content(self, reply: Any) -> bytes:
         """Return a call's result."""
@@ -146,15 +162,13 @@ class Typed(Own):
 
     def __init__(self, form: str, client: Client) -> None:
         super().__init__(client)
-        self._contents = contents(100)
-        self._values = [Fields(number, f"item {number}", number / 4, ["red", "round"], True) for number in range(CYCLE)]
-        send_and_wait, message_type, values = client.send_and_wait, TYPED[form], self._values
-        self.ask = lambda content: send_and_wait(message_type, values[content[3]])
+        self._values = Values()
+        send_and_wait, message_type, value_of = client.send_and_wait, TYPED[form], self._values.of
+        self.ask = lambda content: send_and_wait(message_type, value_of(content))
 
     def content(self, reply: Any) -> bytes:
-        """Return the content that a value stands for, nothing for a value that is none of them."""
-        number = reply.value.number
-        return self._contents[number] if reply.value == self._values[number] else b""
+        """Return the content that a reply's value stands for."""
+        return self._values.content(reply.value)
 
 
 _ENDS: dict[str, Callable[[Client], Own]] = {

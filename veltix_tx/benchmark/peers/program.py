@@ -7,9 +7,11 @@ A program is started as ``python -m veltix_tx.benchmark.peers.NAME TASK``, the t
 
 - ``role``: ``"server"`` or ``"client"``;
 - ``mode``, of a server: ``"sink"`` (check what arrives on one connection), ``"streams"`` (on many), ``"echo"``,
-  ``"broadcast"`` (send each message to all, ``in_a_row`` times);
+  ``"broadcast"`` (send each message to all, ``in_a_row`` times), ``"room"`` (the same to a room that all are in);
 - ``header``: bytes of a message's header, 15, 22 or 62, for peers that have the choice;
 - ``raw``, of a server: whether the raw client comes, which says what one release says, or the peer's own client;
+- ``workers``, of a server: how many processes it is to be, of the mode ``"echo"`` or ``"burn"`` (50 µs for each message);
+- ``plain``, of a server: ``"lines"`` or ``"udp"``, for a plain wire in place of its own;
 - ``most``: bytes of the largest message, where that is over the usual limit;
 - ``profiled``: whether to note which function runs.
 
@@ -95,12 +97,17 @@ def _write(what: object) -> None:
             line = line[os.write(_answers, line) :]
 
 
-def obey(commands: Mapping[str, Callable[..., Any]], run: Callable[[Any], Any] = lambda result: result) -> None:
+def obey(
+    commands: Mapping[str, Callable[..., Any]],
+    run: Callable[[Any], Any] = lambda result: result,
+    at_end: Callable[[], object] = lambda: None,
+) -> None:
     """Carry out the commands on stdin until that ends, then end the process.
 
     Args:
         commands: what can be done, by name; ``usage`` and ``rss`` always can.
         run: makes the result of what a command returns, such as a coroutine.
+        at_end: ends what else there is to end.
     """
     known = {"usage": usage, "rss": resident, "samples": samples} | dict(commands)
     for line in sys.stdin:
@@ -109,6 +116,7 @@ def obey(commands: Mapping[str, Callable[..., Any]], run: Callable[[Any], Any] =
             say("ok", run(known[name](*arguments)))
         except Exception as error:
             say("error", f"{type(error).__name__}: {error}")
+    at_end()
     os._exit(0)
 
 

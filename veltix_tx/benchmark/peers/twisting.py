@@ -13,10 +13,11 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread
 from zope.interface import implementer
 
+from veltix_tx.benchmark.peers.delivery import Tally
 from veltix_tx.benchmark.peers.program import begin, ready, serve_commands
 from veltix_tx.benchmark.peers.working import Link, Work
 
-__all__ = ["Room", "dial", "listen", "reactor", "run"]
+__all__ = ["Room", "dial", "listen", "reactor", "run", "serve_alone"]
 
 P = TypeVar("P", bound=Protocol)
 
@@ -73,6 +74,17 @@ class Room:
     def wait(self) -> Deferred[None]:
         """Wait until there is some; one may wait at a time."""
         return succeed(None) if self._waiting is None else self._waiting
+
+
+def serve_alone(port: int, tally: Tally) -> None:
+    """Run a server that has no client of its own: say where it listens, and carry out commands."""
+
+    def started() -> None:
+        serve_commands(tally.commands)
+        ready(port)
+
+    reactor().callWhenRunning(started)
+    reactor().run()
 
 
 def run(serve: Callable[[dict[str, Any]], Any], connect: Callable[[dict[str, Any]], Coroutine[Any, Any, Link]]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeAlias
 
+from veltix_tx.benchmark.peers.delivery import unbroken
 from veltix_tx.benchmark.peers.headers import HEADERS, HELLO, HELLO_ACK, Header
 
 __all__ = ["PASSWORD", "WIRES", "Greeting", "Wire"]
@@ -157,8 +158,13 @@ def _int32_frame(content: bytes) -> bytes:
     return len(content).to_bytes(4, "big") + content
 
 
+def _line(content: bytes) -> bytes:
+    return unbroken(content) + b"\n"
+
+
 WIRES = {
     **{f"veltix{size}": _veltix(header) for size, header in HEADERS.items()},
+    "lines": Wire(_no_greeting, _line, _line),
     "int32": Wire(_no_greeting, _int32_frame, _int32_frame),
     "amp": Wire(
         _no_greeting,

@@ -13,8 +13,8 @@ from veltix_tx.benchmark.peers.program import clock, clock_ns, usage
 
 __all__ = ["MOVE", "SHOT", "Link", "Work", "from_each", "shares", "timed"]
 
-_AT_ONCE = 64
-"""Messages sent before there is a look at whether there is room for more."""
+_AT_ONCE, _BYTES_AT_ONCE = 64, 4 * 2**20
+"""Messages, and bytes of them, sent before there is a look at whether there is room for more."""
 
 MOVE, SHOT = 32, 16
 """Bytes that a player sends in every tick, and in one of ten."""
@@ -142,8 +142,9 @@ class Work:
             await many(following)
             return
         send = link.send
-        for first in range(0, number, _AT_ONCE):
-            for content in islice(following, min(_AT_ONCE, number - first)):
+        at_once = max(1, min(_AT_ONCE, _BYTES_AT_ONCE // max(1, len(messages[0]))))
+        for first in range(0, number, at_once):
+            for content in islice(following, min(at_once, number - first)):
                 send(content)
             await link.room()
 

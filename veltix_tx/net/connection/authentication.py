@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, ISSLTransport
@@ -22,6 +22,9 @@ from veltix_tx.sanitize import SanitizedFailure
 from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.events import AuthenticationRequested, Event, HandshakeCompleted
 from veltix_tx.wire.interface import WireConnection
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 __all__ = ["LOOK", "CredentialsPresenter", "PeerAuthentication"]
 
@@ -48,6 +51,9 @@ class _Link(Protocol):
 
     @property
     def address(self) -> IAddress: ...
+
+    @property
+    def certificate(self) -> Certificate | None: ...
 
     @property
     def is_closing(self) -> bool: ...
@@ -136,14 +142,12 @@ class PeerAuthentication:
 
     def _evidence(self, event: AuthenticationRequested) -> Credentials:
         link, presented, peer = self._link, event.credentials, event.peer
-        encrypted = ISSLTransport.providedBy(link.transport)
-        certificate = link.transport.getPeerCertificate() if encrypted else None
         token = presented.token if isinstance(presented, Token) else None
         password = presented if isinstance(presented, Password) else None
         return Credentials(
             address=link.address,
-            encrypted=encrypted,
-            certificate=None if certificate is None else certificate.to_cryptography(),
+            encrypted=ISSLTransport.providedBy(link.transport),
+            certificate=link.certificate,
             wire=link.context.wire.name if peer is None else peer.wire,
             version="" if peer is None else peer.version,
             token=token,

@@ -48,9 +48,9 @@ def classify_close(
             failed = TlsFailed("the server ended the connection before TLS was through: is that its TLS port?")
         if failed is not None:
             return SessionClosed(failed.reason, failed)
-    if reason.check(ConnectionDone):
+    if isinstance(reason.value, ConnectionDone):
         return SessionClosed(DisconnectReason.PEER_CLOSED, None if ready else fault or HandshakeError(_left(role, first)))
-    if reason.check(ConnectionLost):
+    if isinstance(reason.value, ConnectionLost):
         return SessionClosed(DisconnectReason.RESET, reason.value)
     return SessionClosed(DisconnectReason.ERROR, reason.value)
 

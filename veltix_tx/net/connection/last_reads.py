@@ -32,13 +32,23 @@ class LastReads:
         reactor: calls in its next turn.
         most: bytes after which reading need not go on, beyond what has arrived already.
         quiet: seconds without a byte after which nothing is left.
+        is_behind: returns True while something that was read waits for a later turn of the reactor.
         over: called once everything is read.
     """
 
-    def __init__(self, protocol: Any, reactor: IReactorTime, most: int, quiet: float, over: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        protocol: Any,
+        reactor: IReactorTime,
+        most: int,
+        quiet: float,
+        is_behind: Callable[[], bool],
+        over: Callable[[], None],
+    ) -> None:
         self._transport = protocol.transport
         self._reactor = reactor
         self._quiet = quiet
+        self._is_behind = is_behind
         self._over = over
         self._left = max(most, unread(self._transport))
         self._check_call: IDelayedCall | None = None
@@ -49,7 +59,7 @@ class LastReads:
         self._received = self._reader.dataReceived
         self._replaced = vars(self._reader).get("dataReceived")
         self._reader.dataReceived = self._count
-        self._check_soon()
+        self.check_soon()
 
     def wait(self) -> Deferred[None]:
         """Return a new Deferred that fires when everything is read, or the connection takes nothing more."""
@@ -72,21 +82,21 @@ class LastReads:
     def _count(self, data: bytes) -> None:
         self._left -= len(data)
         self._read, self._asked = True, False
-        self._check_soon()
+        self.check_soon()
         self._received(data)
 
-    def _check_soon(self, seconds: float = 0) -> None:
+    def check_soon(self, seconds: float = 0) -> None:
         """Look in the next turn of the reactor: this read is handled then, and its room in the kernel filled again."""
         if self._check_call is None:
             self._check_call = self._reactor.callLater(seconds, self._check)
 
     def _check(self) -> None:
         self._check_call = None
-        if self._left > 0 and unread(self._transport):
+        if self._is_behind() or (self._left > 0 and unread(self._transport)):
             return
         if self._left > 0 and self._read and not self._asked:
             self._asked = True
             acknowledge(self._transport)
-            self._check_soon(self._quiet)
+            self.check_soon(self._quiet)
             return
         self.end()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
@@ -13,7 +13,6 @@ from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IHandshakeListener,
     ISSLTransport,
-    ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -41,6 +40,7 @@ from veltix_tx.net.connection.closing import CloseWatch
 from veltix_tx.net.connection.connection_log import ConnectionLog
 from veltix_tx.net.connection.last_reads import QUIET, LastReads
 from veltix_tx.net.connection.policing import PeerPolicing
+from veltix_tx.net.connection.turns import MOST_EVENTS, Backlog
 from veltix_tx.net.session.interface import MOST_CORKED, OWN_REQUESTS_FACTOR
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.application import Application
@@ -52,10 +52,11 @@ from veltix_tx.net.transport.sockets import (
     has_socket,
     has_unwritten,
     listen_for_half_closes,
-    notice_dead_peers,
     read_at_once,
     reset,
     round_trip,
+    set_options,
+    share_attribute_names,
     unread,
     untaken,
 )
@@ -81,12 +82,18 @@ from veltix_tx.wire.foreign import QUOTED
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import Response
 
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
 __all__ = ["LINGER", "VeltixProtocol"]
 
 _log = Logger()
 
 _PORTION = 32 * 1024
 """Bytes handled at a time."""
+
+_EVENT_COST = 128
+"""Bytes that an event counts which waits for a later turn."""
 
 _MUCH = 256 * 1024
 """Bytes read at once while a message arrives that is longer than that."""
@@ -107,19 +114,23 @@ class VeltixProtocol(Protocol):
     Attributes:
         session: the session, from the completed handshake on; None before.
         context: as given.
+        flow_kind: class of its flow control.
         full: True to refuse the peer, because the server has as many connections as it may. Set before it is connected.
         on_trial: True from its session's admission until the first message from the peer, where the side asks for it.
         unwritten: bytes sent of this side's own accord that are to be written when the read or the turn is over.
     """
 
     transport: Any
+    flow_kind: ClassVar[type[FlowControl]] = FlowControl
     # None of an instance's own, until they are needed:
     full = False
     _number = 0
+    _backlog: Backlog | None = None
     _last_reads: LastReads | None = None
     _connection_log: ConnectionLog | None = None
     _authentication: PeerAuthentication | None = None
     _presenter: CredentialsPresenter | None = None
+    _handshake_end = 0.0
     _lingers = False
     _stream_ended = False
 
@@ -147,6 +158,7 @@ class VeltixProtocol(Protocol):
     def connectionMade(self) -> None:
         """Begin the handshake, with one absolute deadline, which holds for TLS, too."""
         self._prepare()
+        share_attribute_names(self.transport)
         if self.full:
             self.connection.refuse()
             self.close(SessionClosed(DisconnectReason.SERVER_FULL))
@@ -155,10 +167,13 @@ class VeltixProtocol(Protocol):
             error = PlaintextCredentials(shown(self.address))
             self.abort(SessionClosed(DisconnectReason.AUTHENTICATION_FAILED, error))
             return
-        self.timers.set("handshake", self.context.config.handshake_timeout, self._handshake_late)
+        seconds = self.context.config.handshake_timeout
+        self._handshake_end = self.clocks.uptime() + seconds
         self._secure = not tells_when_secure(self.transport)
         if self._secure:
             self.handshakeCompleted()
+        else:
+            self.timers.set("handshake", seconds, self._handshake_late)
 
     def handshakeCompleted(self) -> None:
         """Begin Veltix's part of the handshake: below it, TLS is through or there is none."""
@@ -167,20 +182,51 @@ class VeltixProtocol(Protocol):
             self.continue_handshake(self.connection.start())
 
     def dataReceived(self, data: bytes) -> None:
-        """Handle what arrived; everything it causes to be sent at once leaves in one write.
+        """Handle what arrived; everything it causes to be sent at once leaves in one write."""
+        if self._backlog is not None:  # below TLS more comes though reading is paused
+            self._defer(partial(self._read, data), len(data))
+        elif len(data) <= _PORTION:
+            self._process(data)
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes, begin: int = 0) -> int:
+        """Handle what was read; return how many events that was. What is too much for one turn of the reactor waits.
 
         A long read is handled in portions: messages that are gone before the next ones are made do not set the garbage
         collector going (0.52 instead of 0.72 µs for a message of 64 bytes), and a part of a large one stays in one piece.
         """
-        if len(data) <= _PORTION or self.session is None or self.connection.incoming_size >= _PORTION:
-            self._process(data)
-        else:
-            for start in range(0, len(data), _PORTION):
-                self._process(data[start : start + _PORTION])
+        whole = len(data) <= _PORTION or self.session is None or self.connection.incoming_size >= _PORTION
+        if whole and not begin:
+            return self._process(data)
+        handled = 0
+        for start in range(begin, len(data), _PORTION):
+            if handled >= MOST_EVENTS:
+                self._defer(partial(self._read, data, start), len(data) - start)
+                break
+            handled += self._process(data[start : start + _PORTION])
+        return handled
 
-    def _process(self, data: bytes) -> None:
+    def _defer(self, step: Callable[[], int], size: int = 0) -> None:
+        """Do something in a later turn of the reactor, behind all that waits for one; nothing more is read until then."""
+        if self._backlog is None:
+            self._backlog = Backlog(self.shared.turns, self._caught_up)
+            self.flow.pause("turn over")
+        self._backlog.add(step, size)
+        self.charge_buffers()
+
+    def _caught_up(self) -> None:
+        self._backlog = None
+        if not self._lost:
+            self.flow.resume("turn over")
+        self.charge_buffers()
+        if self._last_reads is not None:
+            self._last_reads.check_soon()
+
+    def _process(self, data: bytes) -> int:
+        """Handle the events that bytes make; return how many there were, :data:`MOST_EVENTS` where more wait."""
         if self._closed is not None:
-            return
+            return 0
         connection = self.connection
         events = connection.receive_data(data, self.context.calendar_ms.keep())  # until all that it causes is written
         uptime = self.context.clocks.uptime
@@ -189,7 +235,7 @@ class VeltixProtocol(Protocol):
             self._first = (self._first + data[:QUOTED])[:QUOTED]
             self.continue_handshake(events)
             self._check_slow(now, events)
-            return
+            return self._check_more()
         self.last_received = now
         unfinished = connection.incoming_size
         if unfinished or self._reading_large:
@@ -199,16 +245,53 @@ class VeltixProtocol(Protocol):
             policing.frame_begun = None
         elif events or policing.frame_begun is None:
             policing.begin_frame(now)
-        self.handle_events(events)
+        if len(events) <= MOST_EVENTS:
+            self.handle_events(events)
+        else:
+            self._handle_some(events)
+        handled = self._check_more() if connection.has_more else len(events)
         if connection.next_timeout is not None:
             self._update_wire_timer()
         if self._charged or policing.frame_begun is not None or self.session._inbox_bytes:
             self.charge_buffers()
         if uptime() - now > self.timeouts.slow_handler:
             self._check_slow(now, events)
+        return handled
+
+    def _handle_some(self, events: list[Event]) -> int:
+        """Handle as many events as one turn may have, and leave these in the list; return how many that was."""
+        left = events[MOST_EVENTS:]
+        if left:
+            del events[MOST_EVENTS:]
+            self._defer(partial(self._handle_left, left), len(left) * _EVENT_COST)
+        self.handle_events(events)
+        return len(events)
+
+    def _handle_left(self, events: list[Event]) -> int:
+        """Handle events that were too many for an earlier turn, unless the connection has been closed since."""
+        if self._closed is not None:
+            return 0
+        self.context.calendar_ms.keep()
+        began = self.context.clocks.uptime()
+        handled = self._handle_some(events)
+        self._check_slow(began, events)
+        return handled
+
+    def _check_more(self) -> int:
+        """Go on in a later turn with what the wire has taken and not decoded; return what counts for that in this one."""
+        if self._closed is not None or not self.connection.has_more:
+            return 0
+        self._defer(partial(self._process, b""))
+        return MOST_EVENTS
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Settle everything that waits."""
+        """Settle everything that waits, behind what has been read and not been handled yet."""
+        if self._backlog is not None and self._closed is None:
+            self._defer(partial(self._handle_loss, reason))
+        else:
+            self._handle_loss(reason)
+
+    def _handle_loss(self, reason: Failure) -> int:
         closed = self._closed
         if closed is None:
             fault = self.connection.handshake_fault
@@ -231,23 +314,31 @@ class VeltixProtocol(Protocol):
             when_lost.fire(closed)
         if self.session is not None:
             self.session._connection_lost()
+        return 0
 
     def readConnectionLost(self) -> None:
         """The peer sends nothing more, and may have closed altogether: so does this side, once what is queued is written.
 
         On a wire whose peers may end their streams and still be answered, what has come is handled before that.
         """
+        if self._backlog is not None and self._closed is None:
+            self._defer(self._handle_end_of_stream)
+        else:
+            self._handle_end_of_stream()
+
+    def _handle_end_of_stream(self) -> int:
         if self.session is not None and self._closed is None and self.connection.half_closes:
             self._half_closed = True
             self.handle_events(self.connection.receive_eof(self.context.calendar_ms.keep()))
             self._policing.frame_begun = None
             self.session._peer_ended()
-            return
+            return 0
         if self.session is None or not (self.unwritten or self.flow.queued or has_unwritten(self.transport)):
             self.transport.connectionLost(connectionDone)
-            return
+            return 0
         self._half_closed = True
         self.close(SessionClosed(DisconnectReason.PEER_CLOSED))
+        return 0
 
     def writeConnectionLost(self) -> None:
         """Everything is with the kernel; what the peer still sends is read until it has closed."""
@@ -288,11 +379,17 @@ class VeltixProtocol(Protocol):
         return peer
 
     @property
+    def certificate(self) -> Certificate | None:
+        """Certificate of the peer that TLS has verified; None without one, and without TLS."""
+        certificate: Any = self.transport.getPeerCertificate() if ISSLTransport.providedBy(self.transport) else None
+        return None if certificate is None else certificate.to_cryptography()
+
+    @property
     def connection_id(self) -> str:
         """Id of the connection, ``<node>-<counter>``; its number is drawn when it is first asked for."""
         if not self._number:
             vars(self).setdefault("_number", draw_number())  # once, though several threads ask
-        return connection_id(self._number)
+        return connection_id(self._number, self.shared.node)
 
     def log_fields(self) -> dict[str, Any]:
         """Return the fields that every line of the log about the connection has: its id and the peer's address."""
@@ -317,11 +414,12 @@ class VeltixProtocol(Protocol):
 
         It fires at once where there is neither, and when the connection closes.
         """
-        if self.transport is None or self._closed is not None or not (self.corked or unread(self.transport)):
+        waits = self.corked or self._backlog is not None
+        if self.transport is None or self._closed is not None or not (waits or unread(self.transport)):
             return succeed(None)
         if self._last_reads is None:
             most, quiet = self.context.config.max_message_size, min(QUIET, self.timeouts.drain / 4)
-            self._last_reads = LastReads(self, self.clocks.reactor, most, quiet, self._all_read)
+            self._last_reads = LastReads(self, self.clocks.reactor, most, quiet, lambda: self._backlog is not None, self._all_read)
         return self._last_reads.wait()
 
     def flush(self) -> None:
@@ -446,6 +544,8 @@ class VeltixProtocol(Protocol):
     def charge_buffers(self) -> None:
         """Charge the receive budget with the bytes of the peer that are kept, be it gone or not: they are handled all the same."""
         size = 0 if self.session is None else self.connection.buffered_size + self.session._inbox_bytes
+        if self._backlog is not None and self._closed is None:
+            size += self._backlog.size
         if size or self._charged:
             self._charged = size > 0
             self.shared.receive_budget.charge(self, size)
@@ -465,8 +565,12 @@ class VeltixProtocol(Protocol):
 
     def continue_handshake(self, events: list[Event]) -> None:
         """Handle events after which the wire may want to be called at another time."""
-        self.handle_events(events)
-        self._update_wire_timer()
+        try:
+            self.handle_events(events)
+        finally:
+            self._update_wire_timer()
+            if self.session is None and self._closed is None:
+                self._set_handshake_timer()
 
     def handle_events(self, events: list[Event]) -> None:
         """Handle events of the wire; everything they cause to be sent leaves in one write."""
@@ -476,8 +580,9 @@ class VeltixProtocol(Protocol):
             while self.session is None and first < len(events) and not self._hold(events[first:]):
                 self._on(events[first])
                 first += 1
-            if self.session is not None:
-                events = events[first:] if first else events
+            if first:
+                events = events[first:]
+            if events and self.session is not None:
                 if self.on_trial:
                     self.on_trial = not any(isinstance(event, (Response, RequestFailed)) for event in events)
                 # In a context of its own: what a handler sets with a ContextVar is seen by no other connection's.
@@ -500,6 +605,9 @@ class VeltixProtocol(Protocol):
     def abort_slow_reader(self) -> None:
         """Close at once a peer that does not read."""
         self._policing.terminate(DisconnectReason.WRITE_TIMEOUT)
+
+    def validate(self) -> None:
+        """Do nothing: only over datagrams may somebody else have written a peer's address."""
 
     def abort_dead_peer(self) -> None:
         """Close at once a peer that has not answered."""
@@ -569,24 +677,24 @@ class VeltixProtocol(Protocol):
         """True if this side waits for a reply itself."""
         return self.session is not None and self.session.pending_requests > 0
 
+    @property
+    def most_unread_replies(self) -> int:
+        """Bytes of unread replies that may pile up meanwhile."""
+        return OWN_REQUESTS_FACTOR * self.context.config.max_message_size
+
     # Inside.
 
     def _prepare(self) -> None:
         transport = self.transport
-        delay = 0.0
-        # Both, because UNIX transports of Twisted before 25 claim to be TCP and fail at it.
-        if ITCPTransport.providedBy(transport) and isinstance(self.address, (IPv4Address, IPv6Address)):
-            transport.setTcpNoDelay(True)
-            notice_dead_peers(transport, self.timeouts.ping_interval, self.timeouts.ping_timeout)
-            delay = round_trip(transport)
+        set_options(transport, self.timeouts.ping_interval, self.timeouts.ping_timeout)
         side, config = self.context, self.context.config
         read_at_once(transport, config.buffer_size)
-        self.connection = side.connect(round_trip=delay, encrypted=ISSLTransport.providedBy(transport))
+        self.connection = side.connect(round_trip=round_trip(transport), encrypted=ISSLTransport.providedBy(transport))
         if self.connection.half_closes:
             listen_for_half_closes(transport)
         if isinstance(self.connection, CountingConnection):
             self._connection_log = ConnectionLog(self.log_fields(), transport.getHost(), self.connection, self.clocks.uptime)
-        self.flow = FlowControl(self, OWN_REQUESTS_FACTOR * config.max_message_size, acknowledged)
+        self.flow = self.flow_kind(self, acknowledged)
 
     def _adapt_read_size(self, unfinished: int) -> None:
         """Read more at once while a long message arrives, unless asked for little: 0.38 instead of 0.57 ms for 1 MiB."""
@@ -657,6 +765,7 @@ class VeltixProtocol(Protocol):
             self._authentication.hold(event)
             return
         self.timers.clear("handshake")
+        self._handshake_end = 0.0
         self._first = b""
         session = self.session = Session(self, event.peer, cast(Application[Session], self.context.application))
         if authentication is not None:
@@ -743,6 +852,12 @@ class VeltixProtocol(Protocol):
             self.timers.clear("wire")
         else:
             self.timers.set("wire", wait, self._wire_timeout_due)
+
+    def _set_handshake_timer(self) -> None:
+        """Set the timer of the handshake's deadline, unless the wire's comes before: most handshakes need one timer."""
+        left, wait = self._handshake_end - self.clocks.uptime(), self.connection.next_timeout
+        if "handshake" not in self.timers and (wait is None or wait >= left):
+            self.timers.set("handshake", max(0.0, left), self._handshake_late)
 
     def _wire_timeout_due(self) -> None:
         # In the next turn of the reactor: where this process was held up, the answer to the last hello is there, and unread.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import copy_context
 from math import inf
 from random import Random
 from socket import gaierror
@@ -20,16 +19,18 @@ from zope.interface import implementer
 
 from veltix_tx.disconnect import DisconnectReason, DisconnectState
 from veltix_tx.errors import AuthenticationFailed, PlaintextCredentials, SessionClosed, VeltixError, VersionRefused
+from veltix_tx.net.addresses import is_udp_address
 from veltix_tx.net.clock import ROUNDING, Clocks, Timers, resolve_clocks
+from veltix_tx.net.connection.datagram import DatagramConnection
 from veltix_tx.net.connection.protocol import VeltixProtocol
+from veltix_tx.net.session.outgoing import BeforeSend
 from veltix_tx.net.session.session import Session
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.shared.authentication import CredentialsSource
-from veltix_tx.net.shared.context import Connection, ConnectionContext, ServeCall, SharedState
+from veltix_tx.net.shared.context import Connection, ConnectionContext, RoomHandlers, ServeCall, SharedState, context_maker
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.settings import ClientConfig, RetryPolicy
 from veltix_tx.wire.messages import PROCESS_TYPES, MessageRegistry
-from veltix_tx.wire.registry import find_wire
 
 __all__ = ["EndpointConnector", "VeltixClientFactory"]
 
@@ -56,6 +57,7 @@ class VeltixClientFactory(ReconnectingClientFactory):
         on_disconnect: called with each DisconnectState.
         shared: what counts; one of its own by default.
         serve_call: handles the CALL messages of a session, called with both; none by default.
+        rooms: handles messages about rooms; none by default.
         credentials: what to present to a server that asks: a Token, a Password, or a function that returns one for each
             connection, itself or by a Deferred or coroutine.
 
@@ -84,15 +86,19 @@ class VeltixClientFactory(ReconnectingClientFactory):
         on_disconnect: Callable[[DisconnectState], object] | None = None,
         shared: SharedState | None = None,
         serve_call: ServeCall | None = None,
+        rooms: RoomHandlers | None = None,
         credentials: CredentialsSource | None = None,
+        before_send: tuple[BeforeSend, ...] = (),
     ) -> None:
         self.config = config or ClientConfig()
-        find_wire(self.config.wire)
+        self._make_context = context_maker(
+            application, self.config, reactor=reactor, types=types, random=random, serve_call=serve_call, rooms=rooms
+        )
         self._set_policy(RetryPolicy() if retry is None else retry)
         self._on_disconnect = on_disconnect
         self._shared = shared
-        self._serve_call = serve_call
         self._credentials = credentials
+        self._before_send = before_send
         self._connection_context: ConnectionContext | None = None
         self._reason = DisconnectReason.ERROR
         self._failed_attempts = 0
@@ -104,12 +110,9 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._concluded = False
         self.session: Session | None = None
         self.setting_up: Session | None = None
-        self._application = application
         self._reactor = reactor
-        self._types = types
         self._random = random or Random()
-        self._variables = copy_context()
-        self._protocol: VeltixProtocol | None = None
+        self._protocol: VeltixProtocol | DatagramConnection | None = None
         self._closed: SessionClosed | None = None
         self._given_up: Failure | None = None
         self._stopped: SessionClosed | None = None
@@ -131,17 +134,18 @@ class VeltixClientFactory(ReconnectingClientFactory):
         return self._when_ready.wait()
 
     @property
+    def last_error(self) -> BaseException | None:
+        """Error of the latest try that failed, or of the latest connection that was lost; None without one."""
+        return self._last_error
+
+    @property
     def context(self) -> ConnectionContext:
         """State that its connections, one after another, share."""
         if self._connection_context is None:
-            self._connection_context = ConnectionContext(
-                *(self._application, self.config, resolve_clocks(self._reactor)),
-                types=self._types,
-                random=self._random,
-                variables=self._variables,
+            self._connection_context = self._make_context(
                 shared=self._shared,
-                serve_call=self._serve_call,
                 credentials=self._credentials,
+                before_send=self._before_send,
                 on_ready=self._session_ready,
                 on_admitted=self._session_admitted,
                 on_ended=self._session_ended,
@@ -233,14 +237,17 @@ class VeltixClientFactory(ReconnectingClientFactory):
         self._concluded = self._at_once = False
         self._lost_id = ""
 
-    def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
-        """Return the protocol of a new connection, None for one that comes after a stop."""
+    def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | DatagramConnection | None:  # type: ignore[override]
+        """Return what takes the bytes, or the datagrams, of a new connection; None for one that comes after a stop."""
         if self._given_up is not None and not self.continueTrying:
             return None
         self._closed = self._admitted_at = None
-        self._protocol = VeltixProtocol(self.context)
-        self._protocol.factory = self
-        return self._protocol
+        if is_udp_address(addr):
+            self._protocol = DatagramConnection(self.context)
+            return self._protocol
+        self._protocol = protocol = VeltixProtocol(self.context)
+        protocol.factory = self
+        return protocol
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """The transport could not connect."""
@@ -453,7 +460,7 @@ class _Attempt(Factory):
         self.over = False
         self._connector = connector
         self._factory = factory
-        self._protocol: VeltixProtocol | None = None
+        self._protocol: VeltixProtocol | DatagramConnection | None = None
         self._instead: BaseException | None = None
         self._deadlines = Timers(factory.context.clocks.reactor, factory.context.clocks.uptime)
         self._connecting: Deferred[Any] = Deferred()
@@ -471,7 +478,7 @@ class _Attempt(Factory):
         if not self.over:
             self._failed(Failure(error))
 
-    def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | None:
+    def buildProtocol(self, addr: IAddress | None) -> VeltixProtocol | DatagramConnection | None:  # type: ignore[override]
         """Return the factory's protocol, once, unless it is too late."""
         if self.over or self._protocol is not None:
             return None

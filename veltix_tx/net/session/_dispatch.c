@@ -64,7 +64,7 @@ call_handlers(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
     Py_ssize_t done = 0;
     while (done < PyList_GET_SIZE(events)) {
         PyObject *message = PyList_GET_ITEM(events, done);
-        int goes_on = Py_IS_TYPE(message, (PyTypeObject *)arguments[5]) ? in_mode(state, arguments[4], arguments[6]) : 0;
+        int goes_on = PyObject_TypeCheck(message, (PyTypeObject *)arguments[5]) ? in_mode(state, arguments[4], arguments[6]) : 0;
         if (goes_on <= 0) {
             return goes_on < 0 ? NULL : PyLong_FromSsize_t(done);
         }

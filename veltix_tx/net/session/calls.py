@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from veltix_tx.errors import (
@@ -18,77 +18,32 @@ from veltix_tx.errors import (
     RequestTimeout,
     RpcError,
     RpcTimeout,
-    RpcUnsupported,
 )
 from veltix_tx.net.session.reply_waiters import Reply
 from veltix_tx.net.session.requests import PendingRequests
-from veltix_tx.net.session.serial_requests import SerialRequests
 from veltix_tx.net.session.signatures import methods_of, return_type
 from veltix_tx.wire.contents import content_codec
 from veltix_tx.wire.error_codes import HANDLER_FAILED, INVALID_ARGUMENTS, METHOD_NOT_FOUND
-from veltix_tx.wire.messages import CALL, RESULT
+from veltix_tx.wire.messages import RESULT
 from veltix_tx.wire.rpc import RpcCodec
 
-__all__ = ["call", "proxy"]
+__all__ = ["CallReply", "proxy", "result_decoder"]
 
 T = TypeVar("T")
 
 
-def call(
-    requests: PendingRequests | SerialRequests,
-    codec: RpcCodec | None,
-    wire: str,
-    method: str,
-    args: tuple[object, ...],
-    kwargs: Mapping[str, object],
-    timeout: float | None,
-    metadata: Mapping[str, str] | None,
-    returns: Any,
-) -> Deferred[Any]:
-    """Call a method of the peer.
-
-    Args:
-        requests: the session's pending requests.
-        codec: the wire's, None where it has none.
-        wire: its name, for the error.
-        method: the method's name.
-        args: positional arguments.
-        kwargs: keyword arguments.
-        timeout: seconds to wait; ``timeouts.request`` by default.
-        metadata: small texts that travel with it.
-        returns: type of the result.
-
-    Returns:
-        a Deferred of the result, as :meth:`Session.call` says.
-
-    Raises:
-        ValueError: the timeout is no number above 0.
-    """
-    if codec is None or isinstance(requests, SerialRequests):
-        return fail(RpcUnsupported(wire))
-    reply = _Result(requests.requests.abandon)
-    reply.method, reply.codec, reply.pending, reply.decode = method, codec, requests, _decoder(returns)
-    try:
-        content = codec.encode_call(method, args, kwargs, requests.default_timeout if timeout is None else timeout, metadata)
-    except InvalidContent as error:
-        return fail(error)
-    return requests.send(CALL, content, timeout, None, reply)
-
-
-class _Result(Reply):
+class CallReply(Reply):
     """Deferred of a call's result: what comes as a message becomes a value, and what fails the error it stands for.
 
     Attributes:
         method: the method's name.
-        codec: the wire's codec.
         pending: what the call is one of.
-        decode: MessagePack -> the result.
+        decode: RESULT's content -> the result; a value of any type by default.
     """
 
     method: str
-    codec: RpcCodec
     pending: PendingRequests
-    decode: Callable[[bytes], Any]
+    decode: Callable[[bytes], Any] = staticmethod(content_codec(Any, "msgpack").decode)
 
     def callback(self, result: Any) -> None:
         """Fire with the value in a reply, or fail as :meth:`errback` does."""
@@ -97,23 +52,31 @@ class _Result(Reply):
             self.errback(odd)
             return
         try:
-            value = self.decode(self.codec.decode_result(self.method, result.content))
+            value = self.decode(result.content)
         except InvalidContent as error:
             super().errback(error)
-        else:
-            super().callback(value)
+            return
+        Deferred.callback(self, value)  # super() would cost as much as the decoder of a small result
 
     def errback(self, fail: Any = None) -> None:
         """Fail as a call does; tell the peer of one that has been given up."""
         failure = fail if isinstance(fail, Failure) else Failure(fail)
-        if self.codec.cancels and failure.check(CancelledError, RequestTimeout):
+        if failure.check(CancelledError, RequestTimeout):
             self.pending.cancel_remote(self.request_id)
         super().errback(_translated(failure, self.method))
 
 
 @lru_cache(maxsize=1024)
-def _decoder(returns: Any) -> Callable[[bytes], Any]:
-    return content_codec(returns, "msgpack").decode
+def result_decoder(codec: RpcCodec, method: str, returns: Any) -> Callable[[bytes], Any]:
+    """Return what decodes the content of a RESULT.
+
+    Args:
+        codec: the wire's.
+        method: what was called.
+        returns: type of the result.
+    """
+    decode = content_codec(returns, "msgpack").decode
+    return decode if codec.plain_results else lambda content: decode(codec.decode_result(method, content))
 
 
 def proxy(service: Callable[..., T], invoke: Callable[..., Awaitable[Any]], prefix: str, timeout: float | None) -> T:
@@ -121,7 +84,7 @@ def proxy(service: Callable[..., T], invoke: Callable[..., Awaitable[Any]], pref
 
     Args:
         service: a class or Protocol: its public methods and what they return.
-        invoke: calls a method: its name and all that follows it in :func:`call`.
+        invoke: calls a method: its name, positional and keyword arguments, timeout, metadata, and type of the result.
         prefix: put before each name.
         timeout: seconds for each call.
 
@@ -149,7 +112,7 @@ def _translated(failure: Failure, method: str) -> Failure:
     if error.code in ("", HANDLER_FAILED):
         return failure
     raised = _raised(error, method)
-    raised.remote = True
+    raised.remote, raised.__cause__ = True, error
     return Failure(raised)
 
 

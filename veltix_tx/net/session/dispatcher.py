@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
+from weakref import proxy
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import InvalidContent, Rejected, RpcError, SessionClosed
+from veltix_tx.errors import Dropped, InvalidContent, Rejected, RpcError, SessionClosed
 from veltix_tx.net.awaitables import as_deferred
 from veltix_tx.net.clock import ROUNDING
 from veltix_tx.net.rate import TokenBucket
 from veltix_tx.net.session.handler_log import HandlerLog, StepFailed
-from veltix_tx.net.session.handler_timeouts import HandlerTimeout, HandlerTimeouts, TimeLimited
+from veltix_tx.net.session.handler_timeouts import Classifying, HandlerTimeout, HandlerTimeouts, TimeLimited
 from veltix_tx.net.session.interface import MOST_CORKED, OWN_REQUESTS_FACTOR, SessionTransport
+from veltix_tx.net.session.reply_waiters import Reply
 from veltix_tx.net.session.setting_up import begin_set_up
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.waiters import Waiters
 from veltix_tx.wire.error_codes import CANCELLED, INVALID_CONTENT
 from veltix_tx.wire.events import Event
+from veltix_tx.wire.interface import WireConnection
 from veltix_tx.wire.messages import CALL, RESULT, MessageType, Request, Response
+from veltix_tx.wire.rpc import CallResult
 
 try:
     from veltix_tx.net.session._dispatch import call_handlers as _compiled_calls
@@ -70,12 +75,42 @@ _MESSAGE_COST = 128
 """Bytes that a message in the inbox counts beside its content: on a wire of lines an empty one is a byte to send."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Decision before a session's first message is handled, which refuses the session where it fails or comes too late.
+
+    Attributes:
+        name: for the log.
+        title: for people.
+        setting: the timeout.
+        counter: counts the sessions that are refused.
+        reason: of their end.
+    """
+
+    name: str
+    title: str
+    setting: str
+    counter: str
+    reason: DisconnectReason
+
+
+_CONNECTED = _Entry("connected", "on_connect", "timeouts.handler", "sessions_rejected", DisconnectReason.REJECTED)
+_CLASSIFIER = _Entry(
+    "the classifier", "the classifier", "timeouts.classifier", "sessions_unclassified", DisconnectReason.UNCLASSIFIED
+)
+
 _WELCOME = object()
 """Outcome of a ``connected`` that ends well: neither None, which stands for what was cut off, too, nor a Failure."""
 
 
 class Replies(Protocol):
-    """The session's own requests, as its dispatcher sees them."""
+    """The session's own requests, as its dispatcher sees them.
+
+    Attributes:
+        entries: those that wait, by the ids of their replies; empty where replies have none. Stays the same dict.
+    """
+
+    entries: dict[int, tuple[Reply, float]]
 
     def settle(self, message: Response) -> bool:
         """Give a reply to whoever waits for it; return False for a message that is none."""
@@ -85,6 +120,8 @@ class DispatchedSession(Protocol):
     """A session as its dispatcher sees it."""
 
     closed: SessionClosed | None
+    kind: str | None
+    _connection: WireConnection
 
     @property
     def _requests(self) -> Replies | None:
@@ -96,6 +133,9 @@ class DispatchedSession(Protocol):
 
     def _admit(self) -> None:
         """Admit the session to others: ``connected`` came to a good end."""
+
+    def _drop(self, error: Dropped, message_type: MessageType) -> None:
+        """Count and log a message that was dropped on purpose."""
 
 
 S = TypeVar("S", bound=DispatchedSession)
@@ -136,9 +176,9 @@ class Dispatcher(Generic[S]):
         "_direct",
         "_draining",
         "_flow",
-        "_handler_log",
         "_handler_timeouts",
         "_inbox",
+        "_made_handler_log",
         "_rate",
         "_received",
         "_replies_due",
@@ -156,10 +196,9 @@ class Dispatcher(Generic[S]):
         self._session = session
         self._transport = link
         self._application = application
-        self._handler_log = HandlerLog(session, link)
         self._received = application.received
         self._direct = link.context.direct
-        self._connection = link.connection
+        self._connection = session._connection
         self._flow = link.flow
         most = link.limits.messages
         self._rate = None if most is None else TokenBucket(link.clocks.uptime, most, most)
@@ -171,13 +210,21 @@ class Dispatcher(Generic[S]):
         self._draining = False
         self._welcome = False
         # An idle session has none of these.
-        self._inbox: deque[Response | SessionClosed] | None = None
+        self._inbox: OrderedDict[object, Response | SessionClosed] | None = None  # a call under its id, to be found by a CANCEL
         self._handler_timeouts: HandlerTimeouts | None = None
+        self._made_handler_log: HandlerLog | None = None
         self._when_idle: Waiters[None] | None = None
         self._cancellable: dict[int, Deferred[object]] | None = None
         self.inbox_bytes = 0
         self._replies_due = 0
         self._corked_bytes = 0
+
+    @property
+    def _handler_log(self) -> HandlerLog:
+        """Log of the session's handlers, made for its first line."""
+        if self._made_handler_log is None:
+            self._made_handler_log = HandlerLog(self._session, self._transport)
+        return self._made_handler_log
 
     def opened(self) -> None:
         """Call ``connected`` of the application, before any message; its outcome admits the session or closes it."""
@@ -185,7 +232,7 @@ class Dispatcher(Generic[S]):
 
     def _connect(self) -> object:
         result = begin_set_up(self._application.connected, self._session, self._transport.clocks.reactor)
-        return result.addCallback(lambda _: _WELCOME) if isinstance(result, Deferred) else _WELCOME
+        return result.addCallback(lambda _: _WELCOME) if result is not None and isinstance(result, Deferred) else _WELCOME
 
     def _admit(self, result: object) -> None:
         """Admit the session or close it, by what ``connected`` has come to. The one place where that is decided.
@@ -198,25 +245,30 @@ class Dispatcher(Generic[S]):
             if session.closed is None:
                 session._admit()
             return
-        self.discard_queued()
         if isinstance(result, Failure):
-            self._reject(result)
+            self._reject(result, _CONNECTED)
         else:
+            self.discard_queued()
             self._transport.close(SessionClosed(DisconnectReason.MANUAL))  # cut off: the server stops
 
-    def _reject(self, failure: Failure) -> None:
+    def reject_unclassified(self, failure: Failure) -> None:
+        """Close the session, and drop what its peer has sent: its classifier failed, was too late, or refused it."""
+        self._reject(failure, _CLASSIFIER)
+
+    def _reject(self, failure: Failure, entry: _Entry) -> None:
+        self.discard_queued()
         error = failure.value.failure.value if isinstance(failure.value, StepFailed) else failure.value
         if self._session.closed is None:
-            self._transport.shared.counters["sessions_rejected"] += 1
+            self._transport.shared.counters[entry.counter] += 1
             if isinstance(error, Rejected):
                 self._handler_log.log_rejected(error)
             else:
-                self._handler_log.log_failure(failure, "connected", ": it is closed", step="connected")
+                self._handler_log.log_failure(failure, entry.name, ": it is closed", step=entry.name)
             if isinstance(error, HandlerTimeout):
-                error = Rejected(f"on_connect was not done after {error.seconds:g} s (timeouts.handler)")
-            self._transport.close(SessionClosed(DisconnectReason.REJECTED, error))
+                error = Rejected(f"{entry.title} was not done after {error.seconds:g} s ({entry.setting})")
+            self._transport.close(SessionClosed(entry.reason, error))
         elif not isinstance(error, (SessionClosed, CancelledError, Rejected)):
-            self._handler_log.log_failure(failure, "connected", step="connected")
+            self._handler_log.log_failure(failure, entry.name, step=entry.name)
 
     def dispatch(self, events: list[Event], other: Callable[[Event], None]) -> None:
         """Take what one read brought: messages are handled in their turn, replies are settled, the rest is passed on.
@@ -226,6 +278,8 @@ class Dispatcher(Generic[S]):
         """
         session, flow, received, find = self._session, self._flow, self._received, self._direct.get
         send, answered = self._connection.send, 0
+        requests = session._requests
+        waiting = {} if requests is None else requests.entries
         if self._call_handlers is not None and self.mode is _FAST and not (self._busy or flow.backlogged):
             events = events[self._call_compiled(self._call_handlers, events) :]
         for event in events:
@@ -233,7 +287,11 @@ class Dispatcher(Generic[S]):
                 other(event)
                 continue
             if self.mode is not _FAST:
-                if session._requests is not None and session._requests.settle(event):
+                waits = waiting.pop(event.request_id, None)  # as settle() does, without a call for each reply
+                if waits is not None:
+                    waits[0].callback(event)
+                    continue
+                if requests is not None and requests.settle(event):
                     continue
                 if self.mode is not _CHECKED:
                     self._dispatch_slowly(event)
@@ -247,7 +305,7 @@ class Dispatcher(Generic[S]):
                     continue
                 if type(result) is bytes or (type(result) is str and event.type.reply_codec is None):
                     reply_type = event.type
-                elif type(result) is Request and result.type is RESULT:
+                elif type(result) is CallResult:
                     reply_type, result = RESULT, result.content
                 else:
                     reply_type = None
@@ -319,7 +377,20 @@ class Dispatcher(Generic[S]):
 
     def _await_result(self, message: Response, result: object) -> None:
         self._busy = True
-        self._reply_later(message, result, self._next)
+        if isinstance(result, Classifying):
+            self._watch(result.seconds, result.decision, partial(self._classified, message), self._transport.timeouts.close)
+        else:
+            self._reply_later(message, result, self._next)
+
+    def _classified(self, message: Response, outcome: object) -> None:
+        """Go on with the first message of a session, whose kind has been decided, or with none: it was refused, or cut off."""
+        self._busy = False
+        if isinstance(outcome, Failure):
+            self.reject_unclassified(outcome)
+        elif outcome is True:
+            self._handle(message)
+        if not self._busy:
+            self._next()
 
     def _handle(self, message: Response) -> None:
         """Handle one message whose turn it is, in a context of its own."""
@@ -341,8 +412,11 @@ class Dispatcher(Generic[S]):
 
     def _enqueue(self, item: Response | SessionClosed) -> None:
         if self._inbox is None:
-            self._inbox = deque()
-        self._inbox.append(item)
+            self._inbox = OrderedDict()
+        key: object = item
+        if isinstance(item, Response) and item.type is CALL and item.request_id not in self._inbox:
+            key = item.request_id
+        self._inbox[key] = item
 
     def record_duration(self, seconds: float, events: Iterable[object]) -> None:
         """Record how long a read took to handle.
@@ -364,9 +438,13 @@ class Dispatcher(Generic[S]):
         self._enter(Mode.GONE)
         if self._handler_timeouts is not None:
             self._handler_timeouts.connection_lost()
-        self._enqueue(closed)
-        if not self._busy:
-            self._next()
+        if self._busy or self._inbox or self._replies_due or self._draining:
+            self._enqueue(closed)
+            if not self._busy:
+                self._next()
+        else:
+            self._say_goodbye(closed)
+            self._check_idle()
 
     def stop_accepting(self) -> None:
         """Take no further messages; those taken already are handled, without a limit to their rate."""
@@ -375,10 +453,19 @@ class Dispatcher(Generic[S]):
         if self._throttled:
             self._transport.clocks.reactor.callLater(0, self._end_throttling)
 
+    def let_go(self) -> None:
+        """Keep the session, which keeps this, alive no longer: it is gone, and need not wait for the garbage collector."""
+        self._session = proxy(self._session)
+        self._made_handler_log = None
+        timeouts, self._handler_timeouts = self._handler_timeouts, None
+        if timeouts is not None:
+            timeouts.let_go()
+
     def discard_queued(self) -> None:
         """Drop what waits for its turn, and take no more."""
         self.stop_accepting()
-        self._inbox = deque(item for item in self._inbox or () if isinstance(item, SessionClosed))
+        kept = [item for item in (self._inbox or {}).values() if isinstance(item, SessionClosed)]
+        self._inbox = OrderedDict(zip(kept, kept, strict=True))
         self.inbox_bytes = 0
 
     def cancel_all(self) -> None:
@@ -414,13 +501,10 @@ class Dispatcher(Generic[S]):
         if running is not None:
             running.cancel()
             return
-        for message in self._inbox or ():
-            if isinstance(message, Response) and message.type is CALL and message.request_id == request_id:
-                assert self._inbox is not None
-                self._inbox.remove(message)
-                self.inbox_bytes -= len(message.content) + _MESSAGE_COST
-                self._handler_failed(Failure(RpcError(CANCELLED, "the call was cancelled")), message)
-                return
+        message = None if self._inbox is None else self._inbox.pop(request_id, None)
+        if isinstance(message, Response):
+            self.inbox_bytes -= len(message.content) + _MESSAGE_COST
+            self._handler_failed(Failure(RpcError(CANCELLED, "the call was cancelled")), message)
 
     def _let_cancel(self, request_id: int, running: Deferred[object], then: Callable[[], None]) -> Callable[[], None]:
         """Let the peer cancel what runs, until it is settled; return what to do then."""
@@ -446,6 +530,16 @@ class Dispatcher(Generic[S]):
             self._flow.pause("handlers busy")
         elif messages <= most // 2 and size <= most_bytes // 2:
             self._flow.resume("handlers busy")
+
+    @property
+    def waiting(self) -> int:
+        """Number of messages that wait for their turn."""
+        return len(self._inbox or ())
+
+    @property
+    def busy(self) -> bool:
+        """True while a message is being handled, and later ones wait for it."""
+        return self._busy
 
     def held_up(self) -> int:
         """Return how many messages wait for a handler that is not done."""
@@ -484,10 +578,15 @@ class Dispatcher(Generic[S]):
         seconds = self._transport.clocks.uptime() - began
         if seconds > self._transport.timeouts.slow_handler:
             self._handler_log.warn_slow(seconds, name, step=name)
-        if result is None or isinstance(result, Failure):
+        if result is None or result is _WELCOME or isinstance(result, Failure):
             settle(result)
         else:
             self._watch(self._transport.timeouts.handler, as_deferred(result, self._transport.clocks.reactor), settle, after_end)
+
+    def _say_goodbye(self, closed: SessionClosed) -> None:
+        if self._welcome:
+            application = self._application
+            self._call_application("disconnected", application.disconnected, self._session, closed, then=self._said_goodbye)
 
     def _said_goodbye(self, result: object) -> None:
         if isinstance(result, Failure) and not self._cancelled(result):
@@ -503,15 +602,12 @@ class Dispatcher(Generic[S]):
             return
         self._draining = True
         while self._inbox and not (self._busy or self._flow.backlogged):
-            is_end = isinstance(self._inbox[0], SessionClosed)
+            is_end = isinstance(next(iter(self._inbox.values())), SessionClosed)
             if (self._replies_due and is_end) or (not is_end and self._is_throttled()):
                 break  # the end comes after the last of concurrent handlers
-            item = self._inbox.popleft()
+            _, item = self._inbox.popitem(last=False)
             if isinstance(item, SessionClosed):
-                if self._welcome:
-                    self._call_application(
-                        "disconnected", self._application.disconnected, self._session, item, then=self._said_goodbye
-                    )
+                self._say_goodbye(item)
             else:
                 self.inbox_bytes -= len(item.content) + _MESSAGE_COST
                 self._handle(item)
@@ -577,10 +673,11 @@ class Dispatcher(Generic[S]):
     def _send_reply(self, result: object, message: Response) -> None:
         if type(result) is bytes:
             self._send(message.type, result, message.request_id)
+        elif isinstance(result, CallResult):
+            self._send(RESULT, result.content, message.request_id)
         elif isinstance(result, Request):
             content = result.content if result.type.key != message.type.key else message._encode_reply(result.content)
-            told_by_id = result.type is RESULT or self._connection.supports_requests
-            self._send(result.type, content, message.request_id if told_by_id else None)
+            self._send(result.type, content, message.request_id if self._connection.supports_requests else None)
         elif result is not None:
             self._send(message.type, message._encode_reply(result), message.request_id)
 
@@ -600,18 +697,24 @@ class Dispatcher(Generic[S]):
     def _handler_failed(self, failure: Failure, message: Response) -> None:
         if self._cancelled(failure):
             return
-        error, counters = failure.value, self._transport.shared.counters
+        error, shared = failure.value, self._transport.shared
+        counters = shared.counters
         if isinstance(error, RpcError) and not error.remote:
             counters["handlers_refused"] += 1
             if not self._reply_error(message, error.code, error.message, error.details):
                 self._handler_log.log_untold(error, **self._handler_log.handler_fields(message))
+        elif isinstance(error, Dropped):
+            self._session._drop(error, message.type)
         elif isinstance(error, InvalidContent) and error.value is message.content:
             counters["contents_invalid"] += 1
             self._handler_log.log_invalid_content(error, message)
             if self._session.closed is None:
                 self._transport.decline(message.request_id, INVALID_CONTENT, error.summary)
         else:
-            counters["handlers_failed"] += 1
+            who = f"route {message.type.name}"
+            if message.type.key == CALL.key and isinstance(error, StepFailed):
+                who = error.who.removeprefix("the ")
+            shared.count_failure(who)
             self._handler_log.log_failure(failure, **self._handler_log.handler_fields(message))
             self._reply_error(message)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -34,6 +36,12 @@ class StepFailed(Exception):
         self.failure = failure
 
 
+class LoggedSession(Protocol):
+    """A session as the log of its handlers sees it."""
+
+    kind: str | None
+
+
 class HandlerLog:
     """Log and counters of one session's handlers: failures, slow ones, results that come too late.
 
@@ -48,7 +56,7 @@ class HandlerLog:
 
     __slots__ = ("_session", "_transport", "late_results", "warned_seconds")
 
-    def __init__(self, session: object, link: SessionTransport) -> None:
+    def __init__(self, session: LoggedSession, link: SessionTransport) -> None:
         self._session = session
         self._transport = link
         self.warned_seconds = 0.0
@@ -87,7 +95,7 @@ class HandlerLog:
         _log.failure(text, SanitizedFailure(failure), LogLevel.critical, who=who, end=end, **fields, **self._fields)
 
     def log_rejected(self, error: Rejected) -> None:
-        """Log that ``on_connect`` refused the session on purpose."""
+        """Log that ``on_connect`` or a classifier refused the session on purpose."""
         if self._transport._may_log():
             _log.info("rejecting {session}: {why}", **self._fields, why=one_line(str(error)))
 
@@ -121,7 +129,7 @@ class HandlerLog:
         """Return what handles a message, as fields of a log event."""
         find = self._transport.context.handlers.handler_for
         try:
-            handler = find(message.type.key)
+            handler = find(message.type.key, self._session.kind)
         except Exception:  # of the user's
             handler = find
         name = getattr(handler, "__qualname__", None) or type(handler).__qualname__

@@ -14,7 +14,7 @@ from veltix_tx.errors import RpcError
 from veltix_tx.net.clock import ROUNDING, Clocks, SweepTimer, Timers
 from veltix_tx.wire.error_codes import CANCELLED
 
-__all__ = ["HandlerTimeout", "HandlerTimeouts", "TimeLimited"]
+__all__ = ["Classifying", "HandlerTimeout", "HandlerTimeouts", "TimeLimited"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,19 @@ class TimeLimited:
     result: object
     cancellable: bool = False
     deadline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Classifying:
+    """Kind of a session that is being decided, by its first message, which is handled after that.
+
+    Attributes:
+        seconds: how long it may take.
+        decision: fires once the session has its kind, with True where the message is to be handled, and False where not.
+    """
+
+    seconds: float
+    decision: Deferred[object]
 
 
 class HandlerTimeout(Exception):
@@ -133,6 +146,11 @@ class HandlerTimeouts:
         for handler in handlers:
             self._cancel_handler(handler)
             handler.settle(None)
+
+    def let_go(self) -> None:
+        """Break the circle with its timer: nothing is watched any more, and nothing will be."""
+        self._clear_timers()
+        del self._sweep_timer
 
     def _done(self, result: object, handler: _Handler) -> None:
         if handler.cancelling:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
@@ -11,20 +12,71 @@ from veltix_tx.errors import SessionClosed
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.clock import Clocks, Timers
 from veltix_tx.net.shared.context import ConnectionContext, SharedState
-from veltix_tx.net.transport.flow_control import FlowControl
 from veltix_tx.wire.interface import WireConnection
 
-__all__ = ["MOST_CORKED", "OWN_REQUESTS_FACTOR", "SessionTransport"]
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+__all__ = ["MOST_CORKED", "OWN_REQUESTS_FACTOR", "REPLIES_AHEAD", "Flow", "SessionTransport"]
+
+
+class Flow(Protocol):
+    """Flow control of a connection, as its session and the dispatcher see it."""
+
+    queued: int
+    shared_bytes: int
+    pause_reasons: tuple[str, ...]
+
+    @property
+    def blocked(self) -> bool:
+        """True if :meth:`check_can_send` is to be asked before something is sent."""
+
+    @property
+    def paused(self) -> bool:
+        """True if nothing is taken from the peer."""
+
+    @property
+    def backlogged(self) -> bool:
+        """True if so many replies are unread that no request should be handled."""
+
+    def check_can_send(self, size: int) -> None:
+        """Raise QueueFull, or another LocalProtocolError, where a message of so many bytes would not be taken."""
+
+    def can_send(self, size: int) -> bool:
+        """Return True if it would be."""
+
+    def when_low(self) -> Deferred[None]:
+        """Return a new Deferred that fires when there is room to send more, or the connection has ended."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait for that."""
+
+    def set_producer(self, source: Any) -> None:
+        """Pause and resume a producer, which sends to the peer; None for none."""
+
+    def pause(self, reason: str) -> None:
+        """Take nothing more from the peer until every reason is gone."""
+
+    def resume(self, reason: str) -> None:
+        """Take one reason back."""
 
 
 class SessionTransport(Protocol):
     """Protocol below a session, as the session and its dispatcher see it."""
 
-    timers: Timers
-    flow: FlowControl
     context: ConnectionContext
     corked: bool
     unwritten: int
+    last_received: float
+    pinged_at: float | None
+
+    @property
+    def timers(self) -> Timers:
+        """Its timers."""
+
+    @property
+    def flow(self) -> Flow:
+        """Its flow control."""
 
     @property
     def clocks(self) -> Clocks:
@@ -49,6 +101,10 @@ class SessionTransport(Protocol):
     @property
     def address(self) -> IAddress:
         """The peer's network address."""
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """Certificate of the peer that TLS has verified."""
 
     @property
     def connection_id(self) -> str:
@@ -90,9 +146,20 @@ class SessionTransport(Protocol):
     def abort_slow_reader(self) -> None:
         """Close at once, because the peer does not read."""
 
+    def validate(self) -> None:
+        """Take the application's word that the peer's address is its own."""
+
 
 MOST_CORKED = 64 * 1024
 """Bytes sent while a read is handled that may wait for its end to be written."""
+
+
+REPLIES_AHEAD = 64
+"""Events of one read over which it is handled in two halves while this side waits for replies.
+
+What the first half has caused is written before the second is handled, so that the peer works on it meanwhile. Written at the end
+alone, it has the two sides take turns, each idle while the other works.
+"""
 
 
 OWN_REQUESTS_FACTOR = 16

@@ -77,8 +77,9 @@ class ReplyWaiters:
             reply = Reply(self.abandon)
         reply.request_id, reply.seconds = request_id, seconds
         deadline = self._uptime() + seconds
-        self._table.add(request_id, reply, deadline)
-        self._sweep_timer.watch(deadline)
+        self.entries[request_id] = (reply, deadline)
+        if deadline < self._sweep_timer.due:
+            self._sweep_timer.watch(deadline)
         return reply
 
     def settle(self, request_id: int, result: object) -> bool:

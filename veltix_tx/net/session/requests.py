@@ -8,10 +8,11 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from veltix_tx.errors import LocalProtocolError, RemoteError, SessionClosed, TooManyRequests, excerpt
+from veltix_tx.errors import Dropped, LocalProtocolError, RemoteError, SessionClosed, TooManyRequests, excerpt
 from veltix_tx.net.session.interface import SessionTransport
 from veltix_tx.net.session.reply_waiters import Reply, ReplyWaiters
 from veltix_tx.wire.credentials import Password, Token
+from veltix_tx.wire.interface import WireConnection
 from veltix_tx.wire.messages import CALL, CANCEL, MessageType, Response
 
 __all__ = ["PendingRequests", "checked_seconds"]
@@ -40,13 +41,16 @@ class PendingRequests:
 
     Args:
         link: the protocol below.
+        connection: what messages are sent on.
         late: called for each reply to a request that was given up.
         asked: called after each question while reading is paused: far more may wait for its turn while a reply is due.
         held_up: returns how many of the peer's messages wait for a handler.
 
     Attributes:
+        abandon: the canceller of a request's Deferred.
         default_timeout: seconds to wait for a reply where a request does not say.
         requests: those answered by a message.
+        entries: the same, by request id.
         pings: those answered by a PONG. Their ids are apart.
     """
 
@@ -61,8 +65,9 @@ class PendingRequests:
         "_on_request",
         "_transport",
         "_waiting_pings",
-        "_waiting_requests",
+        "abandon",
         "default_timeout",
+        "entries",
         "pings",
         "requests",
     )
@@ -70,25 +75,27 @@ class PendingRequests:
     def __init__(
         self,
         link: SessionTransport,
+        connection: WireConnection,
         late: Callable[[], None],
         asked: Callable[[], None],
         held_up: Callable[[], int] = lambda: 0,
     ) -> None:
         self._transport = link
-        self._connection = link.connection
+        self._connection = connection
         self._flow = link.flow
         self._limit, self.default_timeout = link.limits.pending, link.timeouts.request
-        self._answerable = link.connection.supports_requests
+        self._answerable = connection.supports_requests
         self.requests = ReplyWaiters(link.clocks.uptime, link.timers, "requests", link.shared.counters, held_up)
         self.pings = ReplyWaiters(link.clocks.uptime, link.timers, "pings", link.shared.counters)
-        self._waiting_requests, self._given_up = self.requests.entries, self.requests.given_up.ids
+        self.abandon = self.requests.abandon
+        self.entries, self._given_up = self.requests.entries, self.requests.given_up.ids
         self._waiting_pings = self.pings.entries
         self._closed: SessionClosed | None = None
         self._on_late_reply = late
         self._on_request = asked
 
     def __len__(self) -> int:
-        return len(self._waiting_requests) + len(self._waiting_pings)
+        return len(self.entries) + len(self._waiting_pings)
 
     def send(
         self,
@@ -105,7 +112,7 @@ class PendingRequests:
             value: its content, as :meth:`WireConnection.send` takes it.
             timeout: seconds to wait for the reply; ``timeouts.request`` by default.
             wanted: its id, where that can be had.
-            reply: the Deferred to fire, made with the canceller of :attr:`requests`; a plain one by default.
+            reply: the Deferred to fire, made with :attr:`abandon`; a plain one by default.
 
         Returns:
             a Deferred of the reply. It fails at once, nothing having been sent, with SessionClosed,
@@ -117,8 +124,9 @@ class PendingRequests:
         flow, connection = self._flow, self._connection
         seconds = self.default_timeout if timeout is None else checked_seconds(timeout)
         try:
-            self._check_admitted()
-            request_id = connection.allocate_id(self._waiting_requests, wanted, self.requests.given_up)
+            if self._closed is not None or len(self.entries) + len(self._waiting_pings) >= self._limit:
+                self._check_admitted()
+            request_id = connection.allocate_id(self.entries, wanted, self.requests.given_up)
             if not (self._answerable or message_type is CALL):
                 raise LocalProtocolError(_NO_IDS)
             if flow.blocked:
@@ -133,7 +141,14 @@ class PendingRequests:
             return fail(error)
         except (SessionClosed, LocalProtocolError) as error:
             return fail(error)
-        return self._sent(self.requests.add(request_id, seconds, reply), size)
+        except Dropped as error:
+            self._transport.shared.counters["messages_dropped"] += 1
+            return fail(error)
+        answer = self.requests.add(request_id, seconds, reply)
+        self._transport.sent(size)
+        if flow.pause_reasons:
+            self._on_request()
+        return answer
 
     def ping(self, timeout: float | None) -> Deferred[Any]:
         """Send a ping; returns, fails and raises as :meth:`send`."""
@@ -160,15 +175,15 @@ class PendingRequests:
         seconds = self.default_timeout if timeout is None else checked_seconds(timeout)
         try:
             self._check_admitted()
-            request_id = connection.allocate_id(self._waiting_requests, None, self.requests.given_up)
+            request_id = connection.allocate_id(self.entries, None, self.requests.given_up)
             size = connection.reauthenticate(credentials, request_id)
         except (SessionClosed, LocalProtocolError, TooManyRequests) as error:
             return fail(error)
-        return self._sent(self.requests.add(request_id, seconds, _Verdict(self.requests.abandon)), size)
+        return self._sent(self.requests.add(request_id, seconds, _Verdict(self.abandon)), size)
 
     def accepted(self, request_id: int) -> bool:
         """Take word that credentials were accepted; return False where nobody waits for that."""
-        waits = self._waiting_requests.get(request_id)
+        waits = self.entries.get(request_id)
         if waits is not None and isinstance(waits[0], _Verdict):
             return self.requests.settle(request_id, None)
         self.requests.came_late(request_id)
@@ -177,7 +192,7 @@ class PendingRequests:
     def _check_admitted(self) -> None:
         if self._closed is not None:
             raise SessionClosed(self._closed.reason, self._closed.cause)
-        if len(self._waiting_requests) + len(self._waiting_pings) >= self._limit:
+        if len(self.entries) + len(self._waiting_pings) >= self._limit:
             raise TooManyRequests(self._limit)
 
     def _sent(self, reply: Deferred[Any], size: int) -> Deferred[Any]:
@@ -188,15 +203,14 @@ class PendingRequests:
 
     def cancel_remote(self, request_id: int) -> None:
         """Tell the peer that a call has been given up; nothing where that cannot be told any more."""
-        if self._closed is None:
+        codec = self._connection.rpc
+        if self._closed is None and codec is not None and codec.cancels:
             self._transport.sent(self._connection.send(CANCEL, b"", request_id))
 
     def settle(self, message: Response) -> bool:
         """Give a reply to who waits, or waited, for it; return False for a message that is none."""
         request_id = message.request_id
-        waits = self._waiting_requests.pop(request_id, None)  # as settle() does, without two calls for each reply
-        if waits is not None:
-            waits[0].callback(message)
+        if self.requests.settle(request_id, message):
             return True
         if request_id not in self._given_up:
             return False

@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import LocalProtocolError, QueueFull, RemoteError, SessionClosed, TooManyRequests
+from veltix_tx.errors import Dropped, LocalProtocolError, QueueFull, RemoteError, SessionClosed, TooManyRequests
 from veltix_tx.net.session.interface import SessionTransport
-from veltix_tx.net.session.reply_waiters import ReplyWaiters
+from veltix_tx.net.session.reply_waiters import Reply, ReplyWaiters
 from veltix_tx.net.session.requests import checked_seconds
 from veltix_tx.wire.credentials import Password, Token
+from veltix_tx.wire.interface import WireConnection
 from veltix_tx.wire.messages import MessageType, Response
 
 __all__ = ["SerialRequests"]
@@ -29,8 +30,12 @@ class SerialRequests:
 
     Args:
         link: the protocol below.
+        connection: what messages are sent on.
         asked: called after each request while reading is paused.
         held_up: returns how many of the peer's messages wait for a handler.
+
+    Attributes:
+        entries: empty, because replies have no ids.
     """
 
     __slots__ = (
@@ -44,16 +49,20 @@ class SerialRequests:
         "_queued_bytes",
         "_transport",
         "_waiters",
+        "entries",
     )
 
     pings: ReplyWaiters | None = None
 
-    def __init__(self, link: SessionTransport, asked: Callable[[], None], held_up: Callable[[], int]) -> None:
+    def __init__(
+        self, link: SessionTransport, connection: WireConnection, asked: Callable[[], None], held_up: Callable[[], int]
+    ) -> None:
         self._transport = link
-        self._connection = link.connection
+        self._connection = connection
         self._flow = link.flow
         self._on_request = asked
         self._waiters = ReplyWaiters(link.clocks.uptime, link.timers, "requests", link.shared.counters, held_up, self._given_up)
+        self.entries: dict[int, tuple[Reply, float]] = {}
         self._ids = count(1)
         self._current: int | None = None  # the one on the wire
         self._queue: OrderedDict[int, list[bytes]] = OrderedDict()
@@ -100,6 +109,9 @@ class SerialRequests:
             self._transport.shared.counters["requests_refused"] += 1
             return fail(error)
         except (SessionClosed, LocalProtocolError) as error:
+            return fail(error)
+        except Dropped as error:
+            self._transport.shared.counters["messages_dropped"] += 1
             return fail(error)
         reply = self._waiters.add(request_id, seconds)
         if self._flow.pause_reasons:

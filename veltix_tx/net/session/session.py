@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from threading import get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from veltix_tx.disconnect import DisconnectReason
-from veltix_tx.errors import AuthenticationFailed, RemoteError, SessionClosed, excerpt
+from veltix_tx.errors import (
+    AuthenticationFailed,
+    Dropped,
+    InvalidContent,
+    RemoteError,
+    RpcUnsupported,
+    SessionClosed,
+    StreamEnded,
+    excerpt,
+)
 from veltix_tx.limits import Limits
 from veltix_tx.net.addresses import host_of, port_of, shown
-from veltix_tx.net.session.calls import call, proxy
+from veltix_tx.net.session.calls import CallReply, proxy, result_decoder
 from veltix_tx.net.session.dispatcher import Dispatcher
-from veltix_tx.net.session.interface import SessionTransport
+from veltix_tx.net.session.interface import MOST_CORKED, REPLIES_AHEAD, SessionTransport
+from veltix_tx.net.session.outgoing import hooked
 from veltix_tx.net.session.requests import PendingRequests
 from veltix_tx.net.session.serial_requests import SerialRequests
+from veltix_tx.net.session.status import SessionStatus
 from veltix_tx.net.session.tags import Taggable
 from veltix_tx.net.shared.application import Application
 from veltix_tx.net.threads import BlockingView, from_any_thread, in_thread_of
 from veltix_tx.net.waiters import Waiters
+from veltix_tx.sanitize import SanitizedFailure, one_line
 from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.error_codes import FORBIDDEN, NO_ROUTE
 from veltix_tx.wire.events import Event
-from veltix_tx.wire.messages import BytesLike, MessageType, R, Request, Response, T, parts_of
+from veltix_tx.wire.messages import CALL, BytesLike, MessageType, R, Request, Response, T, parts_of
 from veltix_tx.wire.peer import Peer
 from veltix_tx.wire.rpc import DISCOVER, MethodInfo
 
-__all__ = ["BlockingSession", "Session"]
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+__all__ = ["BlockingSession", "Session", "send_as_usual"]
 
 _log = Logger()
 
@@ -58,10 +73,18 @@ class Session(Taggable):
         late_replies: replies dropped because their request had been given up.
         frames_rejected: frames refused and dropped (bad checksum, unknown type, garbage).
         broadcasts_dropped: broadcasts left out because too much was queued.
+        kind: what the server's classifier has named, which is a tag, too; None before, for none, and without a classifier.
+        _classified: True once the classifier has named a kind, or none.
+        _hooked: True if its side has a ``before_send``.
+        recovered: True if a client that connected again got all that it missed in rooms with a history, as far as it is in them
+            again; False if something is missing; None where it had nothing to get. Of a server's session as of the client's own.
         _view: what another door hands out in its place; None until that has.
     """
 
+    kind: str | None = None
+    _classified = _hooked = False
     _view: object = None
+    recovered: bool | None = None  # of the class, until there is something to recover
 
     def __init__(self, link: SessionTransport, peer: Peer, application: Application[Session]) -> None:
         super().__init__()
@@ -77,6 +100,9 @@ class Session(Taggable):
         self._admitters: tuple[Callable[[Session], None], ...] = ()
         self._transport = link
         self._connection = link.connection
+        if link.context.before_send:
+            self._connection = hooked(link.connection, self, link.context.before_send)
+            self._hooked = True
         self._rpc = link.connection.rpc
         self._encoding_key = link.connection.encoding_key
         self._flow = link.flow
@@ -109,6 +135,11 @@ class Session(Taggable):
         return self._transport.address
 
     @property
+    def certificate(self) -> Certificate | None:
+        """The peer's certificate, a ``cryptography.x509.Certificate`` that TLS has verified; None without one, and without TLS."""
+        return self._transport.certificate
+
+    @property
     def _reactor(self) -> object:
         """The reactor it lives in."""
         return self._transport.clocks.reactor
@@ -122,6 +153,25 @@ class Session(Taggable):
     def _inbox_bytes(self) -> int:
         """Bytes of its messages that wait for their turn."""
         return self._dispatcher.inbox_bytes
+
+    def status(self) -> SessionStatus:
+        """Return where its messages and bytes are held up at this moment; called in its reactor's thread."""
+        flow, dispatcher, link = self._flow, self._dispatcher, self._transport
+        heard, pinged = link.last_received, link.pinged_at
+        return SessionStatus(
+            self.closed is not None,
+            flow.blocked,
+            flow.pause_reasons,
+            flow.queued,
+            dispatcher.waiting,
+            dispatcher.inbox_bytes,
+            self.pending_requests,
+            max(0.0, link.clocks.uptime() - heard),
+            pinged is not None and pinged > heard,
+            dispatcher.busy,
+            dispatcher.mode.name,
+            link.connection.buffered_size,
+        )
 
     @property
     def ip(self) -> str:
@@ -165,8 +215,10 @@ class Session(Taggable):
             SessionClosed: the session is closed; nothing was sent.
             MessageTooLarge: it is over ``max_message_size``; nothing was sent.
             QueueFull: the peer reads too slowly; nothing was sent.
+            UnvalidatedAddress: over UDP, it is too much for what has come from the peer, see :meth:`validate`; nothing was sent.
             InvalidContent: the content is not of the type's ``content=``; nothing was sent.
             TypeError: the content is none this wire carries: bytes on a Veltix wire, where the type has no ``content=``.
+            Exception: what a ``before_send`` refuses it with; nothing was sent. One that raises Dropped is not told.
         """
         if get_ident() != self._owner_thread.thread:
             return in_thread_of(self._owner_thread, self.send, message, content, request_id=request_id)
@@ -175,13 +227,22 @@ class Session(Taggable):
         if self.closed is not None:
             self._check_open()
         flow = self._flow
-        if flow.blocked:
-            buffers = self._connection.encode(message, content, request_id)
-            flow.check_can_send(sum(map(len, buffers)))
-            self._connection.send_encoded(buffers)
-            self._transport.sent(sum(map(len, buffers)))
-            return flow
-        self._transport.sent(self._connection.send(message, content, request_id))
+        try:
+            if flow.blocked:
+                buffers = self._connection.encode(message, content, request_id)
+                flow.check_can_send(sum(map(len, buffers)))
+                self._connection.send_encoded(buffers)
+                self._transport.sent(sum(map(len, buffers)))
+                return flow
+            size = self._connection.send(message, content, request_id)
+            transport = self._transport
+            waiting = transport.unwritten
+            if waiting and waiting + size <= MOST_CORKED:  # it leaves with what waits already
+                transport.unwritten = waiting + size
+            else:
+                transport.sent(size)
+        except Dropped as error:
+            self._drop(error, message)
         return flow
 
     def send_and_wait(
@@ -213,6 +274,7 @@ class Session(Taggable):
         Raises:
             InvalidContent: the content is not of the type's ``content=``; nothing was sent.
             TypeError: the content is none this wire carries; see :meth:`send`.
+            Exception: what a ``before_send`` refuses it with; nothing was sent. Where one raises Dropped the Deferred errbacks.
             ValueError: the timeout is no number above 0.
         """
         if get_ident() != self._owner_thread.thread:
@@ -225,6 +287,28 @@ class Session(Taggable):
         reply = questions.send(message, content, timeout, request_id)
         return reply if message.reply_codec is None else reply.addCallback(_decode_reply, message)
 
+    @overload
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        returns: type[T],
+        timeout: float | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        **kwargs: object,
+    ) -> Deferred[T]: ...
+    @overload
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        returns: Any = ...,
+        timeout: float | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        **kwargs: object,
+    ) -> Deferred[Any]: ...
     def call(
         self,
         method: str,
@@ -283,7 +367,18 @@ class Session(Taggable):
         if get_ident() != self._owner_thread.thread:
             return in_thread_of(self._owner_thread, self._invoke, method, args, kwargs, timeout, metadata, returns)
         requests = self._start_requests() if self._requests is None else self._requests
-        return call(requests, self._rpc, self.peer.wire, method, args, kwargs, timeout, metadata, returns)
+        codec = self._rpc
+        if codec is None or type(requests) is not PendingRequests:
+            return fail(RpcUnsupported(self.peer.wire))
+        reply = CallReply(requests.abandon)
+        reply.method, reply.pending = method, requests
+        if returns is not Any or not codec.plain_results:
+            reply.decode = result_decoder(codec, method, returns)
+        try:
+            content = codec.encode_call(method, args, kwargs, requests.default_timeout if timeout is None else timeout, metadata)
+        except InvalidContent as error:
+            return fail(error)
+        return requests.send(CALL, content, timeout, None, reply)
 
     @from_any_thread
     def methods(self, timeout: float | None = None) -> Deferred[list[MethodInfo]]:
@@ -354,6 +449,16 @@ class Session(Taggable):
         self._flow.set_producer(None)
 
     @from_any_thread
+    def validate(self) -> None:
+        """Vouch that the peer is where its address says, as it has shown by repeating a secret that was sent there.
+
+        Over UDP anybody can write anybody's address. Until this is called an address is sent at most three times the bytes,
+        and the datagrams, that have come from it, and its session gives way to a new peer's where there is no room. On a
+        connection it has no effect.
+        """
+        self._transport.validate()
+
+    @from_any_thread
     def disconnect(self) -> Deferred[SessionClosed]:
         """Close politely: what is queued is written first, for as long as the peer reads on.
 
@@ -417,9 +522,9 @@ class Session(Taggable):
     def _encode(self, message_type: MessageType, content: object, request_id: int | None = None) -> list[bytes]:
         """Return a message as bytes for every session with the same :attr:`_encoding_key`; raises as :meth:`send` does.
 
-        May be called in any thread.
+        May be called in any thread. No ``before_send`` is asked.
         """
-        return self._connection.encode(message_type, content, request_id)
+        return self._transport.connection.encode(message_type, content, request_id)
 
     def _send_encoded(self, buffers: list[bytes], size: int = 0) -> None:
         """Send what :meth:`_encode` returned.
@@ -441,6 +546,29 @@ class Session(Taggable):
         flow.shared_bytes += size
         self._connection.send_encoded(buffers)
         self._transport.sent(size)
+
+    def _send_own(self, message_type: MessageType, content: object) -> bool:
+        """Send what ``before_send`` makes of a broadcast for this session; return False where it drops or refuses it.
+
+        Raises:
+            SessionClosed: the session is closed; nothing was sent.
+            QueueFull: the peer reads too slowly; nothing was sent.
+        """
+        if self.closed is not None:
+            self._check_open()
+        try:
+            buffers = self._connection.encode(message_type, content)
+        except Dropped as error:
+            self._drop(error, message_type)
+            return False
+        except Exception:  # for one session alone
+            self._transport.shared.counters["handlers_failed"] += 1
+            if self._may_log():
+                fields = {"session": self, **self._transport.log_fields()}
+                _log.failure("before_send failed for {session}, which is left out", SanitizedFailure(Failure()), **fields)
+            return False
+        self._send_encoded(buffers)
+        return True
 
     def _reject(self, message: Response, text: str, *, reply: bool = True) -> None:
         """Reject a message that nothing handles: count it, name its type once in the log, and tell a peer that asks.
@@ -471,6 +599,13 @@ class Session(Taggable):
         if self.closed is None:
             self._transport.decline(message.request_id, FORBIDDEN, f"{what} is not allowed to this session")
 
+    def _drop(self, error: Dropped, message_type: MessageType) -> None:
+        """Count and log a message that middleware or ``before_send`` dropped on purpose."""
+        self._transport.shared.counters["messages_dropped"] += 1
+        if self._may_log():
+            fields = {"name": message_type.name, "why": one_line(str(error)), "session": self, **self._transport.log_fields()}
+            _log.info("a message of type {name} was dropped, for {session}: {why}", **fields)
+
     def _may_log(self) -> bool:
         """Return True if the log may have one more line that the peer causes; may be called in any thread."""
         return self._transport._may_log()
@@ -494,6 +629,19 @@ class Session(Taggable):
         self._connection.send_ping(None)
         self._transport.sent(self._overhead)
 
+    # From the classifier.
+
+    def _name_kind(self, kind: str | None) -> None:
+        """Set the kind, and the tag of its name."""
+        self._classified = True
+        if kind is not None:
+            self.kind = str(kind)
+            self.tags.add(self.kind)
+
+    def _reject_unclassified(self, failure: Failure) -> None:
+        """Close because the classifier failed; see :meth:`Dispatcher.reject_unclassified`."""
+        self._dispatcher.reject_unclassified(failure)
+
     # From the protocol and the turns.
 
     def _opened(self) -> None:
@@ -510,7 +658,13 @@ class Session(Taggable):
 
     def _events_received(self, events: list[Event], other: Callable[[Event], None]) -> None:
         """Take what one read brought: replies, messages to handle in their turn, and what is passed on to ``other``."""
-        self._dispatcher.dispatch(events, other)
+        dispatch = self._dispatcher.dispatch
+        if len(events) > REPLIES_AHEAD and self.pending_requests:
+            half = (len(events) + 1) // 2
+            dispatch(events[:half], other)
+            self._transport.write_out()
+            events = events[half:]
+        dispatch(events, other)
 
     def _request_failed(self, request_id: int, error: RemoteError) -> None:
         """Fail a request, as the peer says."""
@@ -584,12 +738,12 @@ class Session(Taggable):
 
     def _start_requests(self) -> PendingRequests | SerialRequests:
         self._dispatcher.expect_replies()
-        turns = self._dispatcher
+        turns, link, connection = self._dispatcher, self._transport, self._connection
         questions: PendingRequests | SerialRequests
-        if self._connection.in_order_replies:
-            questions = SerialRequests(self._transport, turns.update_read_pause, turns.held_up)
+        if connection.in_order_replies:
+            questions = SerialRequests(link, connection, turns.update_read_pause, turns.held_up)
         else:
-            questions = PendingRequests(self._transport, self._count_late_reply, turns.update_read_pause, turns.held_up)
+            questions = PendingRequests(link, connection, self._count_late_reply, turns.update_read_pause, turns.held_up)
         self._requests = questions
         if self.closed is not None:
             questions.fail_all(self.closed)
@@ -599,6 +753,39 @@ class Session(Taggable):
         """Count an answer that nobody waits for."""
         self.late_replies += 1
         self._transport.shared.counters["late_replies"] += 1
+
+
+def send_as_usual(sessions: Iterator[Session], buffers: list[bytes], size: int) -> tuple[int, Session | None]:
+    """Do what :meth:`Session._send_encoded` does for one session after another, as long as they are open, read, and have no hooks.
+
+    There is no call for each, because there may be thousands.
+
+    Args:
+        sessions: the sessions, all with the same :attr:`Session._encoding_key`.
+        buffers: what :meth:`Session._encode` of one of them returned.
+        size: how many bytes that is.
+
+    Returns:
+        how many it was sent to, and the first that is not so, to which nothing was sent; None where all were.
+    """
+    sent = 0
+    for session in sessions:
+        flow = session._flow
+        if flow.blocked or session._hooked or session.closed is not None:
+            return sent, session
+        try:
+            session._connection.send_encoded(buffers)
+        except StreamEnded:
+            continue
+        flow.shared_bytes += size
+        transport = session._transport
+        waiting = transport.unwritten
+        if waiting and waiting + size <= MOST_CORKED:
+            transport.unwritten = waiting + size
+        else:
+            transport.sent(size)
+        sent += 1
+    return sent, None
 
 
 def _decode_reply(reply: Response[R], request_type: MessageType[Any, R]) -> Response[R]:
@@ -641,6 +828,28 @@ class BlockingSession(BlockingView):
         """Send a request and return its reply."""
         return self._wait(self._session.send_and_wait, message, content, timeout=timeout, request_id=request_id)
 
+    @overload
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        returns: type[T],
+        timeout: float | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        **kwargs: object,
+    ) -> T: ...
+    @overload
+    def call(
+        self,
+        method: str,
+        /,
+        *args: object,
+        returns: Any = ...,
+        timeout: float | None = ...,
+        metadata: Mapping[str, str] | None = ...,
+        **kwargs: object,
+    ) -> Any: ...
     def call(
         self,
         method: str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from math import inf
 
@@ -65,12 +65,23 @@ class AdmissionControl:
         self._half_open_of: dict[str, dict[Connection, None]] = {}
         self._being_refused: set[Connection] = set()
         self._leaving: set[Connection] = set()
+        self._datagram_peers: set[Connection] = set()
 
     def __len__(self) -> int:
         return len(self._connections)
 
     def __iter__(self) -> Iterator[Connection]:
-        return iter([*self._connections, *self._being_refused, *self._leaving])
+        return iter([*self._connections, *self._being_refused, *self._leaving, *self._datagram_peers])
+
+    def add_datagram_peer(self, peer: Connection) -> None:
+        """Keep a peer of a UDP port until it is lost: its port has a limit of its own for them, and it needs no file descriptor."""
+        self.shared.counters["accepted"] += 1
+        self._datagram_peers.add(peer)
+
+    def use_limits(self, limits: Limits) -> None:
+        """Go on with other limits; nobody who is in has to leave for them."""
+        self._limits = limits
+        self.shared.use_limits(limits)
 
     def try_admit(self, protocol: Connection, source: str) -> Admission:
         """Judge a new connection, and keep it until it is lost unless it is dropped.
@@ -133,6 +144,11 @@ class AdmissionControl:
         """Return those still in their handshake, the oldest first."""
         return [*self._half_open, *self._being_refused]
 
+    @property
+    def half_open_since(self) -> Mapping[Connection, float]:
+        """Those still in their handshake that are not being refused, the oldest first, with the uptime at which each came."""
+        return self._half_open
+
     def _heaviest(self, other: str) -> Iterable[Connection]:
         """Return the half-open connections of the source that has the most, if that is too many and another source."""
         of = self._half_open_of
@@ -158,6 +174,7 @@ class AdmissionControl:
         """Record that a connection is gone."""
         self._leaving.discard(protocol)
         self._being_refused.discard(protocol)
+        self._datagram_peers.discard(protocol)
         self._remove(protocol)
 
     def _remove(self, protocol: Connection) -> None:

@@ -152,13 +152,16 @@ class SourceBackoff:
     Args:
         uptime: a clock that never jumps, in seconds.
         failures: refusals of one source in a minute that are forgiven.
+
+    Attributes:
+        failures: as given; may be changed, for sources that are refused for the first time from then on.
     """
 
-    __slots__ = ("_failures", "_sources", "_uptime")
+    __slots__ = ("_sources", "_uptime", "failures")
 
     def __init__(self, uptime: Callable[[], float], failures: int) -> None:
         self._uptime = uptime
-        self._failures = failures
+        self.failures = failures
         self._sources: OrderedDict[str, _Refusals] = OrderedDict()
 
     def remaining(self, source: str) -> float:
@@ -177,7 +180,7 @@ class SourceBackoff:
         now = self._uptime()
         refusals = self._sources.get(source)
         if refusals is None or now - refusals.until > LONGEST_WAIT:
-            refusals = self._sources[source] = _Refusals(TokenBucket(self._uptime, self._failures / 60, self._failures), now)
+            refusals = self._sources[source] = _Refusals(TokenBucket(self._uptime, self.failures / 60, self.failures), now)
         self._sources.move_to_end(source)
         if not refusals.bucket.take(1):
             refusals.until = now + refusals.wait

@@ -19,16 +19,17 @@ class MemoryBudget:
         tight: called with True when less than half is free, and with False when at least half is again.
 
     Attributes:
+        limit: bytes that may be kept; may be changed, and holds from the next charge on.
         used: bytes kept now.
         is_tight: True if less than half is free.
     """
 
-    __slots__ = ("_charges", "_limit", "_on_exceeded", "_tight", "is_tight", "used")
+    __slots__ = ("_charges", "_on_exceeded", "_tight", "is_tight", "limit", "used")
 
     def __init__(self, most: int, over: Callable[[Any], None], tight: Callable[[bool], None] = lambda _: None) -> None:
         self.used = 0
         self.is_tight = False
-        self._limit = most
+        self.limit = most
         self._on_exceeded = over
         self._tight = tight
         self._charges: dict[Any, int] = {}
@@ -39,7 +40,7 @@ class MemoryBudget:
     @property
     def free(self) -> float:
         """The part of it that is free, from 0 to 1."""
-        return max(0.0, 1 - self.used / self._limit)
+        return max(0.0, 1 - self.used / self.limit)
 
     def charge(self, connection: Any, size: int) -> None:
         """Record that a connection keeps so many bytes now; 0 for one that has ended."""
@@ -49,10 +50,10 @@ class MemoryBudget:
             keepers[connection] = size
         else:
             keepers.pop(connection, None)
-        while self.used > self._limit:
+        while self.used > self.limit:
             heaviest = max(keepers, key=keepers.__getitem__)
             self.used -= keepers.pop(heaviest)
             self._on_exceeded(heaviest)
-        if (self.used > self._limit / 2) is not self.is_tight:
+        if (self.used > self.limit / 2) is not self.is_tight:
             self.is_tight = not self.is_tight
             self._tight(self.is_tight)

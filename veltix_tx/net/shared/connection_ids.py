@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from os import getpid
 
-__all__ = ["connection_id", "draw_number"]
+__all__ = ["connection_id", "draw_number", "this_process"]
 
 _numbers = count(1)
 
@@ -15,6 +15,11 @@ def draw_number() -> int:
     return next(_numbers)
 
 
-def connection_id(number: int) -> str:
-    """Return the id of the connection with a number. The node is the process."""
-    return f"{getpid()}-{number}"
+def this_process() -> str:
+    """Return the node of what has joined no other nodes: the process."""
+    return str(getpid())
+
+
+def connection_id(number: int, node: str) -> str:
+    """Return the id of the connection with a number on a node."""
+    return f"{node}-{number}"

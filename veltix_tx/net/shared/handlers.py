@@ -25,8 +25,8 @@ class IHandlerTable(Interface):
         returning what that does. A type that is not in it goes to ``received``. It may change, but stays the same dict."""
     )
 
-    def handler_for(key: Hashable) -> object:
-        """Return the function that handles the messages of a type, given by its key, for the log to name."""
+    def handler_for(key: Hashable, kind: str | None = None) -> object:
+        """Return the function that handles the messages of a type, given by its key, of sessions of a kind, for the log to name."""
 
 
 def handler_table(application: Application[NoReturn]) -> IHandlerTable:
@@ -53,5 +53,5 @@ class _NoTable:
         self.direct: dict[Hashable, Callable[..., object]] = {}
         self._application = application
 
-    def handler_for(self, key: Hashable) -> object:
+    def handler_for(self, key: Hashable, kind: str | None = None) -> object:
         return self._application.received

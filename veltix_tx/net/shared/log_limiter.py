@@ -57,6 +57,18 @@ class LogLimiter:
         self._sources: OrderedDict[str, _Source] = OrderedDict()
         self._suppressed: dict[str, None] = {}
         self._lock = RLock()
+        self._silent = False
+
+    def silence(self) -> None:
+        """Allow no line any more, and count none: somebody else tells what there is to tell."""
+        self._silent = True
+
+    def set_rate(self, per_second: float, burst: float) -> None:
+        """Change the budget of each source, which begins anew."""
+        with self._lock:
+            self._per_second, self._burst = per_second, burst
+            for known in self._sources.values():
+                known.budget = TokenBucket(self._uptime, per_second, burst)
 
     def allow(self, source: str) -> bool:
         """Return whether one more line may be logged that this source causes; that line must follow.
@@ -64,6 +76,8 @@ class LogLimiter:
         Args:
             source: as :func:`veltix_tx.net.addresses.source_of` gives it.
         """
+        if self._silent:
+            return False
         with self._lock:
             now, known = self._uptime(), self._look_up(source)
             known.seen = now

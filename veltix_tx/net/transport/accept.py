@@ -30,7 +30,7 @@ def limit_accepts(port: Any) -> None:
         return  # not one of Twisted's own
     accept = port.doRead
 
-    def doRead() -> None:  # noqa: N802
+    def doRead() -> None:
         port.numberAccepts = min(port.numberAccepts, ACCEPTS_PER_TURN)
         accept()
 

@@ -11,7 +11,6 @@ from typing import Any
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail, maybeDeferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
@@ -27,7 +26,7 @@ from zope.interface import implementer
 
 from veltix_tx.errors import excerpt
 
-__all__ = ["HostEndpoint", "tcp_endpoint"]
+__all__ = ["HostEndpoint", "is_name", "tcp_endpoint"]
 
 _HEAD_START = 0.25
 """Seconds that an address has before the next one is tried beside it: RFC 8305's Connection Attempt Delay."""
@@ -47,12 +46,19 @@ def tcp_endpoint(reactor: Any, host: str, port: int, timeout: float, own_address
         own_address: the address to connect from; the system's choice by default.
     """
     source = None if own_address is None else (own_address, 0)
-    if isIPAddress(host):
-        return TCP4ClientEndpoint(reactor, host, port, timeout, source)
-    if isIPv6Address(host):
-        kind = _ZonedEndpoint if "%" in host else TCP6ClientEndpoint
-        return kind(reactor, host, port, timeout, source)
+    if isIPv6Address(host) and "%" in host:
+        return _ZonedEndpoint(reactor, host, port, timeout, source)
+    if isIPAddress(host) or isIPv6Address(host):
+        return _address_endpoint(reactor, host, port, timeout, source)
     return HostEndpoint(reactor, host, port, timeout, source)
+
+
+def _address_endpoint(reactor: Any, host: str, *arguments: Any) -> IStreamClientEndpoint:
+    # Twisted's endpoints import all of its TLS, which takes as long as the rest of Twisted: not before one is needed.
+    from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint  # noqa: PLC0415
+
+    endpoint: IStreamClientEndpoint = (TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint)(reactor, host, *arguments)
+    return endpoint
 
 
 @implementer(IStreamClientEndpoint)
@@ -69,7 +75,7 @@ class _ZonedEndpoint:
             numbered = _with_number(host)
         except ConnectError:
             return fail()
-        connected: Deferred[IProtocol] = TCP6ClientEndpoint(reactor, numbered, *rest).connect(protocolFactory)
+        connected: Deferred[IProtocol] = _address_endpoint(reactor, numbered, *rest).connect(protocolFactory)
         return connected
 
 
@@ -101,7 +107,7 @@ class HostEndpoint:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect; errbacks with DNSLookupError, or with the last address's ConnectError. Can be cancelled at any time."""
-        if not _is_name(self.host):
+        if not is_name(self.host):
             return fail(DNSLookupError(f"{excerpt(self.host)} is no host name"))
         race = _Race(self, protocolFactory)
         self.reactor.nameResolver.resolveHostName(race, self.host, portNumber=self.port)
@@ -151,14 +157,12 @@ class _Race:
         self._stop_timer()
         endpoint = self._endpoint
         address: Any = self._waiting.popleft()
-        kind: Any = TCP4ClientEndpoint
         host = address.host
-        if isinstance(address, IPv6Address):
-            kind = TCP6ClientEndpoint
-            host = f"{host}%{address.scopeID}" if address.scopeID and "%" not in host else host
+        if isinstance(address, IPv6Address) and address.scopeID and "%" not in host:
+            host = f"{host}%{address.scopeID}"
         if self._waiting:
             self._timer = endpoint.reactor.callLater(_HEAD_START, self._start_next)
-        chosen = kind(endpoint.reactor, host, address.port, endpoint.timeout, endpoint.source)
+        chosen = _address_endpoint(endpoint.reactor, host, address.port, endpoint.timeout, endpoint.source)
         attempt = maybeDeferred(chosen.connect, self._factory)
         self._running.append(attempt)
         attempt.addCallbacks(self._connected, self._failed, callbackArgs=(attempt,), errbackArgs=(attempt,))
@@ -191,7 +195,7 @@ class _Race:
             timer.cancel()
 
 
-def _is_name(host: str) -> bool:
+def is_name(host: str) -> bool:
     """Return True if a name can be looked up: Python's look-up raises UnicodeError for others, which no resolver expects."""
     try:
         host.encode("idna")

@@ -1,21 +1,23 @@
-"""Endpoints of a server: Twisted's, with a wire in front of their descriptions and TLS in them."""
+"""Endpoints: Twisted's, with a wire in front of a server's descriptions and TLS in them, and UDP."""
 
 from __future__ import annotations
 
 import re
 from pathlib import PurePath
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.net.clock import Clocks
 from veltix_tx.net.transport.connecting import tcp_endpoint
 from veltix_tx.net.transport.tls_errors import not_installed
+from veltix_tx.net.transport.udp import DatagramEndpoint, UdpClientEndpoint, UdpServerEndpoint
+from veltix_tx.net.transport.unix_socket import UnixServerEndpoint
 from veltix_tx.settings import ServerConfig
 from veltix_tx.wire.interface import Wire
-from veltix_tx.wire.registry import find_wire
+from veltix_tx.wire.registry import find_datagram_wire, find_wire
 
 __all__ = [
     "BACKLOG",
@@ -23,6 +25,8 @@ __all__ = [
     "ListenSpec",
     "ServerEndpoint",
     "TlsFiles",
+    "description_parts",
+    "is_udp",
     "listen_specs",
     "open_client_endpoint",
     "open_endpoint",
@@ -38,6 +42,8 @@ _OWN_TLS = re.compile(r"tls:\d+(?::|$)")
 """``tls:`` and a port. Twisted's own ``tls:`` begins with a folder."""
 
 
+_UDP = re.compile("udp6?:")
+
 _TLS_SETTING = re.compile(r"\btls_(cert|key|client_ca)\b")
 
 
@@ -51,12 +57,15 @@ _SERVERS: Kinds = {
     "unix": ("a path", "unix:veltix.sock"),
     "systemd": ("a domain and an index or a name", "systemd:domain=INET:index=0"),
     "haproxy": ("an endpoint behind it", "haproxy:tcp:8080"),
+    "udp": ("a port", "udp:8080"),
+    "udp6": ("a port", "udp6:8080"),
 }
 _CLIENTS: Kinds = {
     "tcp": ("a host and a port", "tcp:127.0.0.1:8080"),
     "tls": ("a host and a port", "tls:localhost:8443"),
     "ssl": ("a host and a port", "ssl:localhost:8443"),
     "unix": ("a path", "unix:veltix.sock"),
+    "udp": ("a host and a port", "udp:127.0.0.1:8080"),
 }
 """Kind of endpoint -> what its description needs, and an example of one."""
 
@@ -68,6 +77,7 @@ class ServerEndpoint(Protocol):
         """Listen."""
 
 
+@runtime_checkable
 class ClientEndpoint(Protocol):
     """IStreamClientEndpoint for type checkers that do not know zope's interfaces."""
 
@@ -95,7 +105,7 @@ class ListenSpec(NamedTuple):
     """
 
     wire: Wire
-    endpoint: str | IStreamServerEndpoint
+    endpoint: str | IStreamServerEndpoint | DatagramEndpoint
     tls: TlsFiles | None
     given: str = ""
     own_files: bool = False
@@ -105,10 +115,18 @@ class ListenSpec(NamedTuple):
         """True if it is known to have TLS, ours or its own."""
         return self.tls is not None or (isinstance(self.endpoint, str) and self.endpoint.startswith(("ssl:", "tls:")))
 
+    @property
+    def in_datagrams(self) -> bool:
+        """True if it is UDP."""
+        return is_udp(self.endpoint) or isinstance(self.endpoint, DatagramEndpoint)
+
     def check_wire(self, max_message_size: int) -> None:
         """Raise SettingsError where its wire cannot be spoken there, named after the endpoint that was given."""
         try:
-            self.wire.check(encrypted=self.encrypted, max_message_size=max_message_size)
+            if self.in_datagrams:
+                find_datagram_wire(self.wire).check_datagrams(max_message_size)
+            else:
+                self.wire.check(encrypted=self.encrypted, max_message_size=max_message_size)
         except SettingsError as error:
             if not self.given:
                 raise
@@ -144,7 +162,12 @@ def listen_specs(config: ServerConfig) -> list[ListenSpec]:
     return found
 
 
-def open_endpoint(clocks: Clocks, place: ListenSpec) -> IStreamServerEndpoint:
+def is_udp(endpoint: object) -> bool:
+    """Return True for the description of an endpoint in datagrams."""
+    return isinstance(endpoint, str) and _UDP.match(endpoint) is not None
+
+
+def open_endpoint(clocks: Clocks, place: ListenSpec) -> IStreamServerEndpoint | DatagramEndpoint:
     """Return the endpoint that a description describes.
 
     Raises:
@@ -152,12 +175,19 @@ def open_endpoint(clocks: Clocks, place: ListenSpec) -> IStreamServerEndpoint:
     """
     if not isinstance(place.endpoint, str):
         return place.endpoint
+    from twisted.internet.endpoints import serverFromString  # noqa: PLC0415 (imports TLS; see connecting.py)
+
     given = place.given or place.endpoint
     try:
         _check_parts(given, _SERVERS)
+        if place.in_datagrams:
+            places, named = description_parts(place.endpoint)
+            return _udp_server(clocks, *places, **named)
         endpoint: Any = serverFromString(clocks.reactor, place.endpoint)
     except Exception as error:
         raise SettingsError("endpoint", given, f"a Twisted server endpoint ({_explain(given, error, _SERVERS)})") from error
+    if place.endpoint.startswith("unix:"):
+        return UnixServerEndpoint(endpoint, endpoint._address, clocks.calendar)
     if place.endpoint.startswith("tls:"):
         endpoint.clock = clocks.reactor  # else it imports the global reactor
     return endpoint  # type: ignore[no-any-return]
@@ -169,17 +199,34 @@ def open_client_endpoint(clocks: Clocks, where: str) -> IStreamClientEndpoint:
     Raises:
         SettingsError: it describes none.
     """
+    from twisted.internet.endpoints import clientFromString  # noqa: PLC0415 (imports TLS; see connecting.py)
+
     try:
         _check_parts(where, _CLIENTS)
         if where.startswith("tls:"):
-            places, named = _parts(where)
+            places, named = description_parts(where)
             return _tls_endpoint(clocks, *places[1:], **named)
+        if is_udp(where):
+            places, named = description_parts(where)
+            return _udp_client(clocks, *places[1:], **named)
         endpoint: IStreamClientEndpoint = clientFromString(clocks.reactor, where)
     except SettingsError:
         raise
     except Exception as error:
         raise SettingsError("endpoint", where, f"a Twisted client endpoint ({_explain(where, error, _CLIENTS)})") from error
     return endpoint
+
+
+def _udp_server(clocks: Clocks, kind: str, port: str, interface: str = "") -> UdpServerEndpoint:
+    if interface and not (isIPAddress(interface) or isIPv6Address(interface)):
+        raise ValueError(f"{interface!r} is no address of an interface; a colon in one is written \\:")
+    return UdpServerEndpoint(clocks.reactor, int(port), interface or ("::" if kind == "udp6" else ""))
+
+
+def _udp_client(clocks: Clocks, host: str, port: str, bindAddress: str = "") -> UdpClientEndpoint:
+    if not 0 < int(port) < 65536:
+        raise ValueError(f"{port} is no port: they are from 1 to 65535")
+    return UdpClientEndpoint(clocks.reactor, host, int(port), bindAddress)
 
 
 def _tls_endpoint(
@@ -206,7 +253,7 @@ def _tls_endpoint(
     return TlsEndpoint(lambda: verifying, plain, clocks.reactor)
 
 
-def _parts(description: str) -> tuple[list[str], dict[str, str]]:
+def description_parts(description: str) -> tuple[list[str], dict[str, str]]:
     """Split a description at its colons; return what has no name, the kind first, and what has."""
     places, named = list[str](), dict[str, str]()
     for part in re.findall(r"(?:\\.|[^\\:])+", description):
@@ -231,7 +278,7 @@ def _check_parts(description: str, kinds: Kinds) -> None:
     if kind in kinds and not rest.strip(":"):
         raise ValueError("missing: all of it")
     port = re.match(r"(?:port=)?(\d+)(?::|$)", rest)
-    if kind in ("tcp", "tcp6", "ssl", "tls") and port and int(port[1]) > 65535:
+    if kind in ("tcp", "tcp6", "ssl", "tls", "udp", "udp6") and port and int(port[1]) > 65535:
         raise ValueError(f"{port[1]} is no port: they are from 0 to 65535")
 
 

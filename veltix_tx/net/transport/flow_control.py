@@ -55,6 +55,9 @@ class _Link(Protocol):
     @property
     def awaiting_replies(self) -> bool: ...
 
+    @property
+    def most_unread_replies(self) -> int: ...
+
     def write_out(self) -> None: ...
 
     def _may_log(self) -> bool: ...
@@ -83,10 +86,10 @@ class FlowControl:
     A peer that reads slower than it may, or not at all, is given up.
 
     Args:
-        link: the connection. Its ``asking`` tells whether this side waits for a reply, its ``unwritten``
-            how many bytes more are about to be written. It is told ``give_up()`` when its peer is,
-            ``resumed()`` when reading goes on, and ``room()`` when messages can be handled again.
-        most: bytes of unread replies that may pile up while this side waits for a reply itself.
+        link: the connection. Its ``awaiting_replies`` tells whether this side waits for a reply, and its
+            ``most_unread_replies`` how many bytes of replies may be unread then; its ``unwritten`` how many bytes are about to be
+            written. ``abort_slow_reader()`` is called when its peer is given up, ``reading_resumed()`` when reading goes on, and
+            ``resume_handling()`` when messages can be handled again.
         acknowledged: how many bytes the peer behind a transport has taken since the connection began,
             None where that is not known.
 
@@ -103,7 +106,6 @@ class FlowControl:
         "_acknowledged",
         "_closing",
         "_ending",
-        "_max_unread_replies",
         "_plain",
         "_producer",
         "_queue",
@@ -122,12 +124,11 @@ class FlowControl:
         "shared_bytes",
     )
 
-    def __init__(self, link: _Link, most: int = 0, acknowledged: Callable[[Any], int | None] = lambda _: None) -> None:
+    def __init__(self, link: _Link, acknowledged: Callable[[Any], int | None] = lambda _: None) -> None:
         self.queued = 0
         self.backlogged = False
         self.shared_bytes = 0
         self._side = link
-        self._max_unread_replies = max(most, MOST_UNREAD_REPLIES)
         self._acknowledged = acknowledged
         self._queue: deque[bytes | memoryview] | None = None
         self.pause_reasons: tuple[str, ...] = ()
@@ -176,9 +177,10 @@ class FlowControl:
         """Drop what waits: nothing can be written any more."""
         self._closing = True
         self.backlogged = self.blocked = False
-        self._queue = None
-        self.queued = 0
-        self._charge()
+        if self._queue is not None:
+            self._queue = None
+            self.queued = 0
+            self._charge()
         self._release_producer()
         self._leave_high_water()
 
@@ -223,7 +225,9 @@ class FlowControl:
         if owed:
             self._unread_replies += owed
             self._replies_end = self._written + self.queued
-            most = self._max_unread_replies if self._side.awaiting_replies else MOST_UNREAD_REPLIES
+            most = MOST_UNREAD_REPLIES
+            if self._side.awaiting_replies:
+                most = max(most, self._side.most_unread_replies)
             if self._unread_replies > most and not self._closing:
                 self.backlogged = True
                 self.pause("replies unread")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -41,6 +41,7 @@ from veltix_tx.wire.events import (
     RequestFailed,
 )
 from veltix_tx.wire.foreign import looks_like
+from veltix_tx.wire.freed_memory import keep_freed_memory
 from veltix_tx.wire.interface import Role, WireContext
 from veltix_tx.wire.messages import CALL, RESULT, MessageType, Response
 from veltix_tx.wire.netconduit.frames import (
@@ -57,15 +58,19 @@ from veltix_tx.wire.netconduit.frames import (
 from veltix_tx.wire.netconduit.messages import PackedMessage, pack_data
 from veltix_tx.wire.netconduit.payloads import (
     COMPRESSION_THRESHOLD,
+    FLAT_SIZE,
+    INFLATED_AT_ONCE,
     Answer,
     AuthFailure,
     AuthRequest,
     AuthSuccess,
     Call,
     Message,
+    check_object,
     check_packed,
     deflate,
     inflate,
+    is_flat_call,
     pack,
     read,
 )
@@ -77,7 +82,7 @@ from veltix_tx.wire.netconduit.peer import (
     describe_self,
     read_info,
 )
-from veltix_tx.wire.netconduit.rpc import NetconduitRpc, describe_failure, read_failure
+from veltix_tx.wire.netconduit.rpc import NetconduitRpc, PackedEnvelope, describe_failure, read_failure
 from veltix_tx.wire.netconduit.states import STATES, State, Trigger
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
 from veltix_tx.wire.rpc import RpcCodec
@@ -95,14 +100,18 @@ _UNCOPIED = 65536
 
 _COMPRESSED = int(FrameFlags.COMPRESSED)
 
-_READ = frozenset([FrameType.MESSAGE, FrameType.RPC_REQUEST, FrameType.RPC_RESPONSE, FrameType.RPC_ERROR])
 _MESSAGE, _RPC_REQUEST = int(FrameType.MESSAGE), int(FrameType.RPC_REQUEST)
+_RPC_RESPONSE, _RPC_ERROR = int(FrameType.RPC_RESPONSE), int(FrameType.RPC_ERROR)
 _PING, _PONG = int(FrameType.HEARTBEAT_PING), int(FrameType.HEARTBEAT_PONG)
-_AUTH = frozenset([FrameType.AUTH_REQUEST, FrameType.AUTH_SUCCESS, FrameType.AUTH_FAILURE])
+_READ = frozenset([_MESSAGE, _RPC_REQUEST, _RPC_RESPONSE, _RPC_ERROR])
+_AUTH = frozenset(map(int, (FrameType.AUTH_REQUEST, FrameType.AUTH_SUCCESS, FrameType.AUTH_FAILURE)))
 
 _SUCCESS = b"\x82\xa7success\xc3\xa6result"
-_ENVELOPE = b"\x82\xa7success\xc3\xa4data"
-"""What is in front of a result: of every peer, and, behind that, of netconduit's own dispatcher."""
+_ENVELOPED = _SUCCESS + b"\x82\xa7success\xc3\xa4data"
+"""What is in front of a result: between two of this package, and of a real server, with the envelope of its dispatcher."""
+
+_ENCODING_KEYS = (("netconduit", False), ("netconduit", True))
+"""For connections that do not compress, and for those that do."""
 
 _CODECS = (NetconduitRpc(ours=False), NetconduitRpc(ours=True))
 """For a real peer, and for one of this package."""
@@ -160,11 +169,13 @@ class NetconduitConnection:
         "_compress",
         "_context",
         "_decoder",
+        "_held",
         "_last_id",
         "_max_payload",
         "_opening",
         "_out",
         "_pings",
+        "_plain_size",
         "_stamp",
         "encoding_key",
         "max_message_size",
@@ -178,14 +189,15 @@ class NetconduitConnection:
         self.state = State.NEW
         self.peer: NetconduitPeer | None = None
         self.max_message_size = min(context.max_message_size, MAX_PAYLOAD + HEADER_SIZE)
-        self.encoding_key: object = ("netconduit", compress)
+        self.encoding_key: object = _ENCODING_KEYS[compress]
         self._context = context
         self._compress = compress
         self._stamp: Callable[[], int] | None = None
         self._max_payload = self.max_message_size - HEADER_SIZE
+        self._plain_size = min(self._max_payload, COMPRESSION_THRESHOLD if compress else _UNCOPIED)
         self._decoder = FrameDecoder(context.limits.json_hello_size)
-        password_hash = None if password is None else sha256(password.encode()).hexdigest().encode()
-        self._opening: _Opening | None = _Opening(role, password_hash, name, version, settle)
+        self._held: Iterator[Frame] | None = None
+        self._opening: _Opening | None = _Opening(role, None if password is None else _hash_of(password), name, version, settle)
         self._bare_results = False
         self._last_id = 0
         self._pings: deque[int | None] | None = None
@@ -205,6 +217,11 @@ class NetconduitConnection:
     def buffered_size(self) -> int:
         """Bytes kept of the frame that has arrived in part."""
         return self._decoder.buffered_size
+
+    @property
+    def has_more(self) -> bool:
+        """True if frames wait that came behind many compressed bytes."""
+        return self._held is not None
 
     @property
     def handshake_fault(self) -> HandshakeError | None:
@@ -295,6 +312,8 @@ class NetconduitConnection:
             return []
         events: list[Event] = []
         frames = self._decoder.receive_data(data)
+        if self._held is not None:
+            frames, self._held = chain(self._held, frames), None
         try:
             if self.state is not State.READY:
                 frames = self._open(frames, events)
@@ -314,7 +333,7 @@ class NetconduitConnection:
     def connection_lost(self) -> None:
         """Mark the connection closed. Later input is ignored; later sends raise LocalProtocolError."""
         self._move(Trigger.END)
-        self._stamp = self._pings = None
+        self._stamp = self._pings = self._held = None
         self._decoder = FrameDecoder(0)  # and with the other one the part of a frame
 
     def data_to_send(self) -> list[bytes]:
@@ -357,9 +376,17 @@ class NetconduitConnection:
 
     def send(self, message_type: MessageType, value: object, request_id: int | None = None) -> int:
         """Queue a message and return its bytes on the wire; raises as :meth:`encode`."""
-        if self._stamp is None:
+        stamp = self._stamp
+        if stamp is None:
             raise self._not_sendable()
-        return self._send(*self._framed(message_type, value, request_id))
+        kind, prefix, packed, correlation = self._framed(message_type, value, request_id)
+        size = len(prefix) + len(packed)
+        if size <= self._plain_size:  # as most are, and as _encode() does
+            self._out.append(HEADER.pack(MAGIC, VERSION, kind, 0, 0, size, correlation, stamp()) + prefix + packed)
+            return HEADER_SIZE + size
+        buffers = self._encode(kind, prefix, packed, correlation, stamp())
+        self._out += buffers
+        return sum(map(len, buffers))
 
     def send_encoded(self, buffers: list[bytes]) -> None:
         """Queue what :meth:`encode` of a connection with an equal :attr:`encoding_key` returned.
@@ -371,6 +398,16 @@ class NetconduitConnection:
         if self._stamp is None:
             raise self._not_sendable()
         self._out += buffers
+
+    def key_of(self, buffer: bytes) -> Hashable:
+        """Return the name of a MESSAGE's type, of an answer that of what it answers; or the key of a call or a result.
+
+        None for other frames, for what is compressed, and for what is behind the first buffer.
+        """
+        if len(buffer) < HEADER_SIZE or not buffer.startswith(MAGIC):
+            return None
+        _, _, kind, flags, *_ = HEADER.unpack_from(buffer)
+        return _name_in(buffer[HEADER_SIZE:]) if kind == _MESSAGE and not flags & _COMPRESSED else _KEYS.get(kind)
 
     def send_ping(self, request_id: int | None) -> None:
         """Queue a HEARTBEAT_PING. Pings carry no ids: the peer answers them in their order.
@@ -415,10 +452,8 @@ class NetconduitConnection:
         if not request_id:
             return False
         packed = pack(describe_failure(code, message, details, ours=self._bare_results))
-        if self._bare_results:
-            self._send(FrameType.RPC_ERROR, b"", packed, request_id)
-        else:
-            self._send(FrameType.RPC_RESPONSE, _SUCCESS, packed, request_id)
+        kind, prefix = (_RPC_ERROR, b"") if self._bare_results else (_RPC_RESPONSE, _SUCCESS)
+        self._out += self._encode(kind, prefix, packed, request_id, self._stamp())
         return True
 
     # Inside: frames to send.
@@ -429,15 +464,10 @@ class NetconduitConnection:
             assert isinstance(value, bytes)
             assert request_id is not None
             if message_type is CALL:
-                return FrameType.RPC_REQUEST, b"", value, request_id
-            return FrameType.RPC_RESPONSE, _SUCCESS if self._bare_results else _SUCCESS + _ENVELOPE, value, request_id
+                return _RPC_REQUEST, b"", value, request_id
+            is_whole = self._bare_results or type(value) is PackedEnvelope
+            return _RPC_RESPONSE, _SUCCESS if is_whole else _ENVELOPED, value, request_id
         return _MESSAGE, _message_prefix(message_type.name, request_id is not None), pack_data(message_type, value), 0
-
-    def _send(self, kind: int, prefix: bytes, packed: bytes, correlation: int) -> int:
-        assert self._stamp is not None
-        buffers = self._encode(kind, prefix, packed, correlation, self._stamp())
-        self._out += buffers
-        return len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
 
     def _encode(self, kind: int, prefix: bytes, packed: bytes, correlation: int, sent_at: int) -> list[bytes]:
         size, flags = len(prefix) + len(packed), 0
@@ -448,6 +478,7 @@ class NetconduitConnection:
             flags, prefix, size = _COMPRESSED * (len(packed) < size), b"", len(packed)
         header = HEADER.pack(MAGIC, VERSION, kind, flags, 0, size, correlation, sent_at)
         if size > _UNCOPIED:
+            keep_freed_memory()
             return [header + prefix, packed]
         return [b"".join((header, prefix, packed))]
 
@@ -484,7 +515,8 @@ class NetconduitConnection:
             if kind == FrameType.AUTH_REQUEST and opening.role is Role.SERVER:
                 return self._judge(opening, _read_handshake(AuthRequest, payload))
             if kind == FrameType.AUTH_SUCCESS and opening.role is Role.CLIENT:
-                opening.peer = read_info(_read_handshake(AuthSuccess, payload).server_info)
+                success = _read_handshake(AuthSuccess, payload)
+                opening.peer = read_info(success.server_info, success.session_token)
                 return [self._complete()]
             if kind == FrameType.AUTH_FAILURE and opening.role is Role.CLIENT:
                 raise _refusal(_read_handshake(AuthFailure, payload).reason)
@@ -552,12 +584,26 @@ class NetconduitConnection:
 
     def _receive(self, frames: Iterator[Frame], received_at: int, events: list[Event]) -> None:
         """Add what frames come to, pings first."""
-        named, most, before, pings = self._context.types.named, self._context.limits.values, len(events), 0
+        named, most, before, pings, inflated = self._context.types.named, self._context.limits.values, len(events), 0, 0
+        head, flat = _SUCCESS if self._bare_results else _ENVELOPED, min(FLAT_SIZE, most)
         try:
-            for kind, flags, correlation, sent_at, payload in frames:
+            for frame in frames:
+                kind, flags, correlation, sent_at, payload = frame
                 if flags & _COMPRESSED and kind in _READ:
-                    payload = inflate(payload, self._max_payload)  # noqa: PLW2901 (of the same frame)
-                if kind == _MESSAGE:
+                    if inflated > INFLATED_AT_ONCE:
+                        self._held = chain([frame], frames)
+                        break
+                    payload = inflate(payload, self._max_payload)
+                    inflated += len(payload)
+                if kind == _RPC_RESPONSE and len(payload) <= flat and payload.startswith(head):
+                    packed = payload[len(head) :]
+                    check_object(packed)
+                    events.append(Response(RESULT, packed, correlation, 0, received_at, sent_at or None))
+                elif kind == _RPC_REQUEST and correlation and len(payload) <= flat and is_flat_call(payload):
+                    events.append(Response(CALL, payload, correlation, 0, received_at, sent_at or None))
+                elif kind == _RPC_REQUEST:
+                    events.append(_take_call(payload, most, correlation, received_at, sent_at or None))
+                elif kind == _MESSAGE:
                     found = read(Message, payload, most)
                     if found is None:
                         events.append(FrameRejected(RejectReason.MALFORMED, kind))
@@ -573,9 +619,7 @@ class NetconduitConnection:
                     self._queue(_PONG)
                     pings += 1
                 elif kind == _PONG:
-                    events.append(Pong(self._pings.popleft() if self._pings else None))
-                elif kind == _RPC_REQUEST:
-                    events.append(_take_call(payload, most, correlation, received_at, sent_at or None))
+                    events.append(Pong(self._pings.popleft() if self._pings else None, sent_at or None))
                 elif kind in _READ:
                     events.append(self._take_answer(payload, most, correlation, received_at, sent_at or None))
                 elif kind in _AUTH:
@@ -631,10 +675,36 @@ def _refusal(reason: object) -> RemoteProtocolError:
     )
 
 
+@lru_cache(maxsize=16)
+def _hash_of(password: str) -> bytes:
+    """Return a password's hash as clients send it; the connections of one side share it."""
+    return sha256(password.encode()).hexdigest().encode()
+
+
 @lru_cache(maxsize=1024)
 def _message_prefix(name: str, answers: bool) -> bytes:
     """Return what is in front of the ``data`` of a MESSAGE."""
-    return b"\x82\xa4type" + pack(f"{name}_response" if answers else name) + b"\xa4data"
+    return _TYPE + pack(f"{name}{_ANSWER}" if answers else name) + _DATA
+
+
+def _name_in(payload: bytes) -> str | None:
+    """Return the name in a payload that begins with :func:`_message_prefix`, without the end of an answer's."""
+    if not payload.startswith(_TYPE):
+        return None
+    start = len(_TYPE)
+    width = _LENGTHS.get(payload[start], 0)
+    size = int.from_bytes(payload[start + 1 : start + 1 + width], "big") if width else payload[start] & 0x1F
+    start += 1 + width
+    return payload[start : start + size].decode().removesuffix(_ANSWER)
+
+
+_TYPE, _DATA, _ANSWER = b"\x82\xa4type", b"\xa4data", "_response"
+
+_LENGTHS = {0xD9: 1, 0xDA: 2, 0xDB: 4}
+"""Bytes of the length of a text, by its first byte; a shorter one has it in that."""
+
+_KEYS = {FrameType.RPC_REQUEST: CALL.key, FrameType.RPC_RESPONSE: RESULT.key}
+"""Keys of types that have frames of their own."""
 
 
 @lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ from enum import IntEnum, IntFlag
 from io import BytesIO
 
 from veltix_tx.errors import FrameTooLarge, MalformedFrame, RemoteProtocolError
+from veltix_tx.wire.freed_memory import keep_freed_memory
 
 __all__ = [
     "HEADER",
@@ -142,6 +143,7 @@ class FrameDecoder:
             start = position + HEADER_SIZE
             if start + size > end:
                 if size > _LONG:
+                    keep_freed_memory()
                     self._header, self._missing, self._payload = (kind, flags, correlation, sent_at), size, BytesIO()
                     position = start + self._collect(memoryview(data)[start:])
                 break

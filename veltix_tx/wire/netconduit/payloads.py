@@ -12,23 +12,29 @@ from typing import Any, TypeVar
 from msgspec import UNSET, MsgspecError, Raw, Struct, UnsetType, ValidationError, msgpack
 
 from veltix_tx.errors import InvalidContent, MalformedFrame
+from veltix_tx.wire.contents import dump_model
 from veltix_tx.wire.msgpack_structure import StructureError, check_structure, has_few_containers
 
 __all__ = [
     "COMPRESSION_THRESHOLD",
+    "FLAT_SIZE",
     "FREE_INFLATE",
+    "INFLATED_AT_ONCE",
     "INFLATE_RATIO",
     "MAX_NESTING",
+    "SCALARS",
     "Answer",
     "AuthFailure",
     "AuthRequest",
     "AuthSuccess",
     "Call",
     "Message",
+    "check_object",
     "check_packed",
     "check_sendable",
     "deflate",
     "inflate",
+    "is_flat_call",
     "is_map",
     "pack",
     "read",
@@ -43,6 +49,12 @@ COMPRESSION_THRESHOLD = 1024
 
 FREE_INFLATE, INFLATE_RATIO = 1024 * 1024, 100
 """Bytes that any compressed payload may inflate to, and how many times its own size a larger one may have."""
+
+INFLATED_AT_ONCE = 64 * 1024
+"""Bytes of inflated payloads after which a connection's next compressed one waits for a later turn: each may be full of values."""
+
+FLAT_SIZE = MAX_NESTING
+"""Bytes of a payload that cannot be nested too deep, whatever they are."""
 
 _LEVEL = 6
 
@@ -75,6 +87,13 @@ class Call(Struct, gc=False):
         return _NO_ARGUMENTS if found == _NIL else found
 
 
+class _NamedCall(Struct, gc=False):
+    """The same with its arguments unpacked, whose names are text."""
+
+    method: str
+    params: dict[str, Any]
+
+
 class Answer(Struct, gc=False):
     """Payload of an RPC_RESPONSE or RPC_ERROR frame, or the result in it, which repeats this shape."""
 
@@ -102,6 +121,7 @@ class AuthRequest(Struct):
 class AuthSuccess(Struct):
     """Payload of an AUTH_SUCCESS frame; its session token is of no use to anybody."""
 
+    session_token: Any = None
     server_info: Any = None
 
 
@@ -116,7 +136,8 @@ S = TypeVar("S", Message, Call, Answer, AuthRequest, AuthSuccess, AuthFailure)
 _DECODERS: dict[type, Any] = {
     kind: msgpack.Decoder(kind).decode for kind in (Message, Call, Answer, AuthRequest, AuthSuccess, AuthFailure)
 }
-_decode, _encode = msgpack.Decoder().decode, msgpack.Encoder().encode
+_decode_call = msgpack.Decoder(_NamedCall).decode
+_decode, _encode = msgpack.Decoder().decode, msgpack.Encoder(enc_hook=dump_model).encode
 
 unpack = _decode
 """Packed object that :func:`check_packed` has passed -> the object."""
@@ -133,7 +154,8 @@ def read(kind: type[S], payload: bytes, max_values: int) -> S | None:
     Raises:
         MalformedFrame: it is not one msgpack object, has too many values, or a map with a key that is an array or a map.
     """
-    if len(payload) > max_values or not has_few_containers(payload):
+    size = len(payload)
+    if size > max_values or (size > FLAT_SIZE and not has_few_containers(payload)):  # fewer bytes are no deeper
         try:
             check_structure(payload, MAX_NESTING + 1, max_values)
         except StructureError as error:
@@ -151,14 +173,34 @@ def read(kind: type[S], payload: bytes, max_values: int) -> S | None:
 
 def check_packed(packed: bytes) -> None:
     """Raise MalformedFrame unless a packed object is one that :func:`unpack` can unpack, within the rules of :func:`pack`."""
-    if packed[0] in _SOUND:
-        return
+    if packed[0] not in _SOUND:
+        check_object(packed)
+
+
+def check_object(packed: bytes) -> None:
+    """Raise MalformedFrame unless bytes are one packed object as :func:`check_packed` asks for."""
     try:
         decoded = _decode(packed)
         if type(decoded) is dict or type(decoded) is list:
             _check(decoded)
     except _UNREADABLE as error:
         raise _malformed(packed, error) from None
+
+
+def is_flat_call(payload: bytes) -> bool:
+    """Return True if the payload of an RPC_REQUEST is one without arrays and maps among its arguments, as most are.
+
+    Args:
+        payload: the payload, of at most :data:`FLAT_SIZE` bytes.
+    """
+    try:
+        arguments = _decode_call(payload).params.values()
+    except _UNREADABLE:
+        return False
+    for argument in arguments:  # noqa: SIM110 (a generator would cost as much as the decoder)
+        if type(argument) in _CONTAINERS:
+            return False
+    return True
 
 
 def is_map(packed: bytes) -> bool:
@@ -176,7 +218,7 @@ def pack(value: object) -> bytes:
     """
     try:
         packed = _encode(value)
-        if type(value) not in _SCALARS:
+        if type(value) not in SCALARS:
             check_sendable(packed)
     except (UnicodeEncodeError, OverflowError, RecursionError) as error:
         raise InvalidContent(value, f"what msgpack can carry ({error})") from error
@@ -230,6 +272,8 @@ def _malformed(payload: bytes, error: object, what: str = "msgpack object") -> M
 
 def _check(value: object) -> None:
     """Raise InvalidContent for keys and nesting that netconduit's releases cannot take."""
+    if type(value) is dict and _KEYS.issuperset(map(type, value)) and _CONTAINERS.isdisjoint(map(type, value.values())):
+        return  # a flat map, as most are: 0.3 instead of 0.8 µs
     level, depth = [value], 0
     while level:
         depth += 1
@@ -248,9 +292,12 @@ def _check(value: object) -> None:
         level = inner
 
 
+_KEYS, _CONTAINERS = frozenset([str, bytes]), frozenset([dict, list])
+
 _MAPS = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
 
-_SCALARS = frozenset([str, bytes, bool, int, float, type(None)])
+SCALARS = frozenset([str, bytes, bool, int, float, type(None)])
+"""Types whose values every peer takes, where they can be packed."""
 
 _SOUND = frozenset([*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3, *range(0xC4, 0xC7), *range(0xCA, 0xD4)])
 """First bytes of values that need no look inside: nil, booleans, numbers, bytes."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from veltix_tx.wire.peer import Peer
 
@@ -26,9 +27,11 @@ class NetconduitPeer(Peer):
 
     Attributes:
         name: what it calls itself, empty where it says nothing.
+        session_token: what a server gave this client, which is of no use to anybody; empty where it gave nothing.
     """
 
     name: str = ""
+    session_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,18 @@ def describe_self(name: str, version: str, features: tuple[str, ...]) -> dict[st
     return {**info, "features": features} if features else info
 
 
-def read_info(info: object) -> NetconduitPeer:
+def read_info(info: object, token: object = None) -> NetconduitPeer:
     """Return the peer that ``client_info`` or ``server_info`` tells of, which may be anything; features are those known here."""
     said = info if isinstance(info, dict) else {}
     features = said.get("features")
     agreed = tuple(each for each in FEATURES if isinstance(features, list) and each in features)
-    return NetconduitPeer(wire="netconduit", version=_text(said.get("version")), name=_text(said.get("name")), features=agreed)
+    return _peer(_text(said.get("name")), _text(said.get("version")), agreed, _text(token))
+
+
+@lru_cache(maxsize=256)
+def _peer(name: str, version: str, features: tuple[str, ...], session_token: str) -> NetconduitPeer:
+    """Return a peer, one for all connections to clients that say the same of themselves."""
+    return NetconduitPeer(wire="netconduit", version=version, name=name, features=features, session_token=session_token)
 
 
 def _text(said: object) -> str:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from veltix_tx._version import __version__
 from veltix_tx.errors import SettingsError
+from veltix_tx.wire.annotation import Piece
 from veltix_tx.wire.interface import Role, WireConnection, WireContext
+from veltix_tx.wire.netconduit.annotate import annotate
 from veltix_tx.wire.netconduit.connection import NetconduitConnection
 
-__all__ = ["NAMES", "RULE", "SETTLE", "Netconduit", "build_description", "find"]
+__all__ = ["NAMES", "RULE", "SETTLE", "Netconduit", "annotate_stream", "build_description", "find"]
 
 _NAME = "netconduit"
 
@@ -97,6 +99,11 @@ class Netconduit:
 def find(name: str) -> Netconduit | None:
     """Return the wire called ``"netconduit"``, None for another name."""
     return Netconduit() if name == _NAME else None
+
+
+def annotate_stream(wire: Netconduit, data: bytes) -> list[Piece]:
+    """Return the parts of a recorded stream of one direction."""
+    return list(annotate(data))
 
 
 def build_description() -> str:

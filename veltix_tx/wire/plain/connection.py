@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from veltix_tx.errors import (
     HandshakeError,
@@ -15,6 +15,7 @@ from veltix_tx.errors import (
     TooManyProtocolErrors,
     excerpt,
 )
+from veltix_tx.wire.compiled import MakeMessages, are_used
 from veltix_tx.wire.credentials import Password, Token
 from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, RejectReason
 from veltix_tx.wire.interface import Role
@@ -43,6 +44,7 @@ class Format:
         in_order_replies: True if the next message is the reply to a request.
         key: equal for wires that send the same bytes for the same value.
         peer: what is known of every peer.
+        make: makes the messages of a read in one call, where it is compiled.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Format:
     in_order_replies: bool
     key: object
     peer: Peer
+    make: MakeMessages | None
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +97,7 @@ class PlainConnection:
         "_framing",
         "_garbage",
         "_lost",
+        "_make",
         "_most_garbage",
         "_out",
         "_refuses",
@@ -103,7 +107,7 @@ class PlainConnection:
         "peer",
     )
 
-    compiled = supports_requests = supports_ping = marks_requests = False
+    supports_requests = supports_ping = marks_requests = has_more = False
     half_closes = True
     handshake_fault: HandshakeError | None = None
     rpc: RpcCodec | None = None
@@ -117,6 +121,7 @@ class PlainConnection:
         self._framing = framing
         self._garbage, self._most_garbage = 0, most_garbage
         self._refuses = encrypted and framing.ends_stream
+        self._make = wire.make if are_used() else None
         self._out: list[bytes] = []
         self._begun = self._deaf = self._ended = self._lost = False
 
@@ -124,6 +129,11 @@ class PlainConnection:
     def overhead(self) -> int:
         """Bytes that the framing adds, escapes apart."""
         return self._framing.overhead
+
+    @property
+    def compiled(self) -> bool:
+        """True if compiled code makes the messages."""
+        return self._make is not None
 
     @property
     def encoding_key(self) -> object:
@@ -215,8 +225,13 @@ class PlainConnection:
         return self._events(contents, received_at)
 
     def _events(self, contents: list[bytes | None], received_at: int) -> list[Event]:
+        made = None if self._make is None else self._make(contents, received_at)
+        if made is not None:
+            return made
         wire, events = self._wire, list[Event]()
         message_type, encoding, errors, ascii_is_text = wire.type, wire.encoding, wire.errors, wire.ascii_is_text
+        if encoding is None and None not in contents:
+            return [Response(message_type, content, 0, 0, received_at) for content in cast(list[bytes], contents)]
         for content in contents:
             if content is None:
                 events.append(FrameRejected(RejectReason.GARBAGE))
@@ -272,8 +287,12 @@ class PlainConnection:
             raise LocalProtocolError(
                 f"the wire {wire.name} carries messages of type {wire.type.name} alone, not {message_type.name}"
             )
-        framed = self._framing.frame(self._content(value if message_type.codec is None else encode_content(message_type, value)))
-        return [framed, b""] if self._framing.ends_stream else [framed]
+        if message_type.codec is not None:
+            value = encode_content(message_type, value)
+        content = value if wire.encoding is None and type(value) is bytes else self._content(value)
+        framing = self._framing
+        framed = framing.frame(content)
+        return [framed, b""] if framing.ends_stream else [framed]
 
     def _content(self, value: object) -> bytes:
         encoding, errors = self._wire.encoding, self._wire.errors
@@ -294,9 +313,11 @@ class PlainConnection:
 
     def send(self, message_type: MessageType, value: object, request_id: int | None = None) -> int:
         """Queue a message and return its bytes on the wire; raises as :meth:`encode` and :meth:`send_encoded`."""
-        self._check_open()
+        if self._lost or self._ended:
+            self._check_open()
         buffers = self.encode(message_type, value)
-        self._queue(buffers)
+        self._out += buffers
+        self._ended = self._framing.ends_stream
         return len(buffers[0])
 
     def send_encoded(self, buffers: list[bytes]) -> None:
@@ -321,6 +342,10 @@ class PlainConnection:
     def _queue(self, buffers: list[bytes]) -> None:
         self._out += buffers
         self._ended = self._framing.ends_stream
+
+    def key_of(self, buffer: bytes) -> Hashable:
+        """Return the key of the wire's one type."""
+        return self._wire.type.key if buffer else None
 
     def send_ping(self, request_id: int | None) -> None:
         """Raise LocalProtocolError: there are no pings."""

@@ -13,6 +13,7 @@ from typing import Literal
 from veltix_tx.errors import EndlessMessage, FrameTooLarge, LocalProtocolError, MessageTooLarge, excerpt
 
 __all__ = [
+    "MAX_MESSAGES",
     "DelimitedFraming",
     "EndOfStreamFraming",
     "FixedFraming",
@@ -21,6 +22,13 @@ __all__ = [
     "PrefixFraming",
     "RawFraming",
 ]
+
+
+MAX_MESSAGES = 1024
+"""Messages in one datagram; one with more, such as 65,507 empty lines, is rejected."""
+
+_PIECE = 4096
+"""Bytes of a datagram that are looked at before its messages are counted."""
 
 
 class Framing(ABC):
@@ -62,6 +70,21 @@ class Framing(ABC):
         if self.partial:
             self.partial.clear()
             contents.append(None)
+
+    def cut(self, datagram: bytes, contents: list[bytes | None]) -> None:
+        """Append the contents of the messages of a datagram, of which nothing is kept, and None for bytes that belong to none.
+
+        It need not go on behind :data:`MAX_MESSAGES`.
+        """
+        try:
+            for at in range(0, len(datagram), _PIECE):
+                self.feed(datagram[at : at + _PIECE], contents)
+                if len(contents) > MAX_MESSAGES:
+                    break
+        except FrameTooLarge:
+            self.partial.clear()
+            contents.append(None)
+        self.end(contents)
 
     @abstractmethod
     def frame(self, content: bytes) -> bytes:
@@ -119,8 +142,33 @@ class LineFraming(Framing):
                 if len(line) > most:
                     self._append(lines[:at], contents)
                     raise EndlessMessage(len(line), self.max_size)
-        self._append(lines, contents)
+        if self._bare and b"\r" not in data:
+            contents += lines
+        else:
+            self._append(lines, contents)
         self._check_unfinished()
+
+    def cut(self, datagram: bytes, contents: list[bytes | None]) -> None:
+        """Split at the separators; the end of a datagram ends its last line, too."""
+        separator = self._separator
+        most = self.max_size - len(separator)
+        end = datagram.find(separator)
+        if 0 <= end <= most and end + len(separator) == len(datagram):
+            line = datagram if self._keep else datagram[:end]  # most are one line: 0.3 instead of 0.8 µs
+            contents.append(line[:-1] if self._bare and line.endswith(b"\r") else line)
+            return
+        lines = datagram.split(separator, MAX_MESSAGES + 1)
+        last = lines.pop()
+        if len(datagram) <= most:
+            self._append(lines, contents)
+        else:
+            for line in lines:
+                if len(line) <= most:
+                    self._append([line], contents)
+                else:
+                    contents.append(None)
+        if last:
+            contents.append(None if len(last) > most else last[:-1] if self._bare and last.endswith(b"\r") else last)
 
     def _append(self, lines: list[bytes], contents: list[bytes | None]) -> None:
         if self._keep:
@@ -134,7 +182,8 @@ class LineFraming(Framing):
         """Append the separator."""
         separator = self._separator
         framed = content if self._keep and content.endswith(separator) else content + separator
-        self._check_size(len(framed))
+        if len(framed) > self.max_size:
+            self._check_size(len(framed))
         if framed.find(separator) != len(framed) - len(separator) or (self._bare and content.endswith(b"\r")):
             raise LocalProtocolError(f"a line has no {_shown(self)} in it: {excerpt(content)}")
         return framed
@@ -327,6 +376,11 @@ class DelimitedFraming(Framing):
                 begin = self._next_start(data, at + 1, contents)
             searched = begin + 1
 
+    def cut(self, datagram: bytes, contents: list[bytes | None]) -> None:
+        """Find delimiters, as if nothing had come before."""
+        self._in_garbage = False
+        super().cut(datagram, contents)
+
     def _scan(self, data: bytes | bytearray, at: int) -> tuple[int, int]:
         """Return where the next delimiter is that no escape precedes, -1 for none, and where to go on searching."""
         while found := self._special.search(data, at):
@@ -384,6 +438,10 @@ class RawFraming(Framing):
             end = at + self.max_size - len(self.partial)
             self._append(bytes(self.partial) + data[at:end], contents)
             at = end
+
+    def cut(self, datagram: bytes, contents: list[bytes | None]) -> None:
+        """Take the datagram as it is."""
+        contents.append(datagram if len(datagram) <= self.max_size else None)
 
     def _append(self, data: bytes, contents: list[bytes | None]) -> None:
         self.partial.clear()

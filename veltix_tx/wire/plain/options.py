@@ -10,10 +10,12 @@ from typing import Literal
 
 from veltix_tx.errors import SettingsError
 from veltix_tx.limits import check_whole
-from veltix_tx.wire.interface import Role, WireContext
-from veltix_tx.wire.messages import TEXT, MessageType
+from veltix_tx.wire.compiled import message_maker
+from veltix_tx.wire.interface import MAX_DATAGRAM, Role, WireContext
+from veltix_tx.wire.messages import TEXT, MessageType, Response
 from veltix_tx.wire.peer import Peer
-from veltix_tx.wire.plain.connection import Format, PlainConnection
+from veltix_tx.wire.plain.connection import Format, PlainConnection, TextMessage
+from veltix_tx.wire.plain.datagrams import PlainDatagrams
 from veltix_tx.wire.plain.framing import (
     DelimitedFraming,
     EndOfStreamFraming,
@@ -88,8 +90,16 @@ class PlainWire(ABC):
 
     def connect(self, role: Role, context: WireContext, *, round_trip: float, encrypted: bool) -> PlainConnection:
         """Return a connection, which is ready as soon as it begins."""
-        framing = self._framing(context.max_message_size)
-        return PlainConnection(role, _format(self), framing, most_garbage=context.limits.protocol_errors, encrypted=encrypted)
+        shared, framing = _format(self, id(self.type)), self._framing(context.max_message_size)
+        return PlainConnection(role, shared, framing, most_garbage=context.limits.protocol_errors, encrypted=encrypted)
+
+    def check_datagrams(self, max_message_size: int) -> None:
+        """Raise SettingsError where the wire cannot be spoken in datagrams."""
+        self.check(encrypted=False, max_message_size=min(max_message_size, MAX_DATAGRAM))
+
+    def connect_datagrams(self, role: Role, context: WireContext) -> PlainDatagrams:
+        """Return a connection of whole datagrams, which is ready as soon as it begins."""
+        return PlainDatagrams(role, _format(self, id(self.type)), self._framing(min(context.max_message_size, MAX_DATAGRAM)))
 
     @abstractmethod
     def _framing(self, max_size: int) -> Framing:
@@ -117,6 +127,12 @@ class ReplyingWire(PlainWire):
     def in_order_replies(self) -> bool:
         """True as ``replies`` says."""
         return self.replies is not None
+
+    def check_datagrams(self, max_message_size: int) -> None:
+        """Raise SettingsError for replies in order, of which the network may lose one, and for a length that is too much."""
+        if self.replies is not None:
+            raise SettingsError("replies", self.replies, "None in datagrams, which may be lost")
+        PlainWire.check_datagrams(self, max_message_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +192,10 @@ class EndOfStream(PlainWire):
         if encrypted:
             raise SettingsError("wire", self.name, "one that works over TLS, such as 'lines' or 'prefixed-4': 'eof' does not")
 
+    def check_datagrams(self, max_message_size: int) -> None:
+        """Raise SettingsError: a datagram is no stream."""
+        raise SettingsError("wire", self.name, "one for datagrams, such as 'raw', where each is a message")
+
     def _framing(self, max_size: int) -> Framing:
         return EndOfStreamFraming(max_size)
 
@@ -207,6 +227,12 @@ class Fixed(ReplyingWire):
         """Raise SettingsError for a ``max_message_size`` that is less than the length."""
         if self.length > max_message_size:
             raise SettingsError("max_message_size", max_message_size, f"{self.length} or more with the wire {self.name}")
+
+    def check_datagrams(self, max_message_size: int) -> None:
+        """Raise SettingsError for a length that no datagram has, too."""
+        if self.length > MAX_DATAGRAM:
+            raise SettingsError("length", self.length, f"at most {MAX_DATAGRAM} in datagrams")
+        ReplyingWire.check_datagrams(self, max_message_size)
 
     def _framing(self, max_size: int) -> Framing:
         return FixedFraming(self.length, self.pad)
@@ -287,11 +313,18 @@ class Raw(PlainWire):
 
 
 @lru_cache(maxsize=64)
-def _format(wire: PlainWire) -> Format:
+def _format(wire: PlainWire, type_identity: int) -> Format:
+    """Return what the connections of equal wires share, with the very type: another one of its key may have other contents."""
     encoding = wire.encoding if wire.text else None
     ascii_is_text = wire.text and codecs.lookup(wire.encoding).name in ("ascii", "utf-8")
     peer = Peer(wire=wire.name)
-    return Format(wire.name, wire.type, encoding, wire.errors, ascii_is_text, wire.in_order_replies, wire, peer)
+    fixed = {"type": wire.type, "request_id": 0, "digest": 0, "timestamp": None}
+    make = None
+    if encoding is None:
+        make = message_maker(Response, fixed, ascii_only=False)
+    elif ascii_is_text:
+        make = message_maker(TextMessage, {**fixed, "encoding": encoding, "errors": wire.errors}, ascii_only=True)
+    return Format(wire.name, wire.type, encoding, wire.errors, ascii_is_text, wire.in_order_replies, wire, peer, make)
 
 
 def _check_byte(name: str, value: object) -> None:

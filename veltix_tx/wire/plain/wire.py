@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 from veltix_tx.errors import SettingsError
+from veltix_tx.wire.annotation import Piece
+from veltix_tx.wire.plain.annotate import annotate
 from veltix_tx.wire.plain.options import Delimited, EndOfStream, Fixed, Lines, PlainWire, Prefixed, Raw
 
-__all__ = ["NAMES", "RULE", "build_description", "find"]
+__all__ = ["NAMES", "RULE", "annotate_stream", "build_description", "find"]
 
 _WIRES: dict[str, PlainWire] = {wire.name: wire for wire in (Lines(), EndOfStream(), Delimited(), Raw())}
 
@@ -29,6 +31,11 @@ def find(name: str) -> PlainWire | None:
         return Fixed(int(sized[2])) if sized[1] == "fixed" else Prefixed(int(sized[2]))
     except SettingsError:
         return None
+
+
+def annotate_stream(wire: PlainWire, data: bytes) -> list[Piece]:
+    """Return the parts of a recorded stream of one direction."""
+    return list(annotate(wire, data))
 
 
 def build_description() -> str:

@@ -7,9 +7,7 @@
    A header, whatever its layout:  [VX [flags]]  code u16  size u32  CRC-32 u32  [clock u64]  request id u16 or u32 */
 
 #define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <structmember.h>
-
+#include "../_slots.h"
 #include "_crc32.h"
 
 #define MAGIC_0 'V'
@@ -107,7 +105,7 @@ known_type(const Decoder *self, Known *known, uint32_t code)
     return place->type;
 }
 
-#define SLOT(message, self, name) (*(PyObject **)((char *)(message) + (self)->slots[name]))
+#define SLOT(message, self, name) SLOT_AT(message, (self)->slots[name])
 
 /* A new reference; NULL with an error. */
 static PyObject *
@@ -212,33 +210,12 @@ decoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObj
     return position < 0 ? NULL : PyLong_FromSsize_t(position);
 }
 
-/* Where instances of a class keep a slot: 0 for what is not surely an object reference of their own, -1 with an error. */
-static Py_ssize_t
-find_slot(PyTypeObject *type, const char *name)
-{
-    PyObject *found = PyObject_GetAttrString((PyObject *)type, name);
-    if (found == NULL) {
-        return -1;
-    }
-    PyMemberDef *member = Py_IS_TYPE(found, &PyMemberDescr_Type) ? ((PyMemberDescrObject *)found)->d_member : NULL;
-    int fits = member != NULL && ((PyMemberDescrObject *)found)->d_common.d_type == type && member->type == T_OBJECT_EX
-               && member->offset >= (Py_ssize_t)sizeof(PyObject)
-               && member->offset <= type->tp_basicsize - (Py_ssize_t)sizeof(PyObject *);
-    Py_ssize_t offset = fits ? member->offset : 0;
-    Py_DECREF(found);
-    return offset;
-}
-
 static int
 find_slots(Decoder *self)
 {
     for (int slot = 0; slot < SLOTS; slot++) {
-        self->slots[slot] = find_slot(self->message, slot_names[slot]);
+        self->slots[slot] = need_slot(self->message, slot_names[slot]);
         if (self->slots[slot] < 0) {
-            return -1;
-        }
-        if (self->slots[slot] == 0) {
-            PyErr_Format(PyExc_TypeError, "%s of a message is no slot", slot_names[slot]);
             return -1;
         }
     }
@@ -332,6 +309,7 @@ typedef struct {
     PyObject *clock; /* NULL for a layout without one */
     Py_ssize_t kept; /* where a clock that is read once a turn keeps the ms, 0 for one that is called for each frame */
     Time last;       /* those of the last frame */
+    int64_t most;    /* bytes of a content that queue() is for */
 } Encoder;
 
 /* A whole number up to a limit. Whatever else it is, the error is the one for a number that does not fit. */
@@ -373,15 +351,10 @@ clock_ms(Encoder *self, uint64_t *ms)
     return 0;
 }
 
+/* The frame of a type code, a content, which is bytes, and a request id: a new reference. */
 static PyObject *
-encoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObject *names)
+frame_of(Encoder *self, PyObject *code_number, PyObject *content, PyObject *id_number)
 {
-    Encoder *self = (Encoder *)callable;
-    if (PyVectorcall_NARGS(flags) != 3 || names != NULL || !PyBytes_Check(arguments[1])) {
-        PyErr_SetString(PyExc_TypeError, "an encoder takes a type code, bytes and a request id");
-        return NULL;
-    }
-    PyObject *content = arguments[1];
     const unsigned char *bytes = (const unsigned char *)PyBytes_AS_STRING(content);
     const Py_ssize_t size = PyBytes_GET_SIZE(content);
     uint64_t code, request_id, ms = 0;
@@ -389,8 +362,8 @@ encoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObj
         PyErr_SetString(PyExc_OverflowError, "the content does not fit into a frame");
         return NULL;
     }
-    if (as_unsigned(arguments[0], UINT16_MAX, &code) < 0
-        || as_unsigned(arguments[2], self->layout.id_size == 2 ? UINT16_MAX : UINT32_MAX, &request_id) < 0) {
+    if (as_unsigned(code_number, UINT16_MAX, &code) < 0
+        || as_unsigned(id_number, self->layout.id_size == 2 ? UINT16_MAX : UINT32_MAX, &request_id) < 0) {
         return NULL;
     }
     if (self->clock != NULL && clock_ms(self, &ms) < 0) {
@@ -416,12 +389,45 @@ encoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObj
 }
 
 static PyObject *
+encoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObject *names)
+{
+    if (PyVectorcall_NARGS(flags) != 3 || names != NULL || !PyBytes_Check(arguments[1])) {
+        PyErr_SetString(PyExc_TypeError, "an encoder takes a type code, bytes and a request id");
+        return NULL;
+    }
+    return frame_of((Encoder *)callable, arguments[0], arguments[1], arguments[2]);
+}
+
+static PyObject *
+encoder_queue(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+{
+    Encoder *self = (Encoder *)object;
+    if (count != 4 || !PyList_Check(arguments[0]) || !PyBytes_Check(arguments[2])) {
+        PyErr_SetString(PyExc_TypeError, "queue() takes a list, a type code, bytes and a request id");
+        return NULL;
+    }
+    if ((int64_t)PyBytes_GET_SIZE(arguments[2]) > self->most) {
+        return PyLong_FromLong(0);
+    }
+    PyObject *frame = frame_of(self, arguments[1], arguments[2], arguments[3]);
+    if (frame == NULL && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+        PyErr_Clear();
+        return PyLong_FromLong(0);
+    }
+    int failed = frame == NULL || PyList_Append(arguments[0], frame) < 0;
+    Py_ssize_t size = failed ? 0 : PyBytes_GET_SIZE(frame);
+    Py_XDECREF(frame);
+    return failed ? NULL : PyLong_FromSsize_t(size);
+}
+
+static PyObject *
 encoder_new(PyTypeObject *type, PyObject *arguments, PyObject *Py_UNUSED(names))
 {
     Layout layout;
     PyObject *clock;
     int turned = 0;
-    if (!PyArg_ParseTuple(arguments, "iiO|p:Encoder", &layout.header_size, &layout.id_size, &clock, &turned)) {
+    long long most = UINT32_MAX;
+    if (!PyArg_ParseTuple(arguments, "iiO|pL:Encoder", &layout.header_size, &layout.id_size, &clock, &turned, &most)) {
         return NULL;
     }
     layout.clock = clock != Py_None;
@@ -440,6 +446,7 @@ encoder_new(PyTypeObject *type, PyObject *arguments, PyObject *Py_UNUSED(names))
     self->layout = layout;
     self->clock = layout.clock ? Py_NewRef(clock) : NULL;
     self->kept = kept;
+    self->most = most;
     return (PyObject *)self;
 }
 
@@ -471,7 +478,17 @@ static PyMemberDef encoder_members[] = {
 
 PyDoc_STRVAR(encoder_doc,
              "Makes frames: type code, content, request id -> frame.\n\n"
-             "Made of: header size, id size, clock or None, and whether that keeps its ms for a turn (a TurnClock).");
+             "Made of: header size, id size, clock or None, whether that keeps its ms for a turn (a TurnClock), and the most bytes of\n"
+             "a content that queue() is for.");
+
+PyDoc_STRVAR(queue_doc,
+             "queue(out, code, content, request_id)\n\nAdds a frame to a list and returns its size; 0, nothing having been added, "
+             "for one that is too long or fits no header.");
+
+static PyMethodDef encoder_methods[] = {
+    {"queue", (PyCFunction)(void (*)(void))encoder_queue, METH_FASTCALL, queue_doc},
+    {NULL, NULL, 0, NULL},
+};
 
 static PyType_Slot encoder_slots[] = {
     {Py_tp_new, encoder_new},
@@ -479,6 +496,7 @@ static PyType_Slot encoder_slots[] = {
     {Py_tp_traverse, encoder_traverse},
     {Py_tp_dealloc, encoder_dealloc},
     {Py_tp_members, encoder_members},
+    {Py_tp_methods, encoder_methods},
     {Py_tp_doc, (void *)encoder_doc},
     {0, NULL},
 };
@@ -488,6 +506,36 @@ static PyType_Spec encoder_spec = {
     .basicsize = sizeof(Encoder),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = encoder_slots,
+};
+
+/* Checksums. */
+
+#define CRC32_UNLOCKED (64 * 1024) /* bytes from which other threads may run meanwhile */
+
+static PyObject *
+codec_crc32(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    Py_buffer data;
+    unsigned int before = 0;
+    if (!PyArg_ParseTuple(args, "y*|I:crc32", &data, &before)) {
+        return NULL;
+    }
+    uint32_t crc;
+    if (data.len < CRC32_UNLOCKED) {
+        crc = crc32_after(before, data.buf, (size_t)data.len);
+    }
+    else {
+        Py_BEGIN_ALLOW_THREADS
+        crc = crc32_after(before, data.buf, (size_t)data.len);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&data);
+    return PyLong_FromUnsignedLong(crc);
+}
+
+static PyMethodDef codec_functions[] = {
+    {"crc32", codec_crc32, METH_VARARGS, "crc32(data, value=0)\n\nAs zlib's, in a third of its time."},
+    {NULL, NULL, 0, NULL},
 };
 
 /* Module. */
@@ -505,7 +553,7 @@ codec_exec(PyObject *module)
             return -1;
         }
     }
-    PyObject *names = Py_BuildValue("[ss]", "Decoder", "Encoder");
+    PyObject *names = Py_BuildValue("[sss]", "Decoder", "Encoder", "crc32");
     int failed = names == NULL || PyModule_AddObjectRef(module, "__all__", names) < 0;
     Py_XDECREF(names);
     return failed ? -1 : 0;
@@ -521,6 +569,7 @@ static PyModuleDef codec_module = {
     .m_name = "veltix_tx.wire.veltix._codec",
     .m_doc = "The compiled codec; see veltix_tx.wire.veltix.codec.",
     .m_size = 0,
+    .m_methods = codec_functions,
     .m_slots = codec_slots,
 };
 

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Protocol
 
-try:
-    from isal.isal_zlib import crc32
-except ImportError:
-    from zlib import crc32
+from veltix_tx.wire.compiled import WANTED
 
 __all__ = ["RunningChecksum", "crc32", "running_checksum", "sha256_digest"]
+
+
+def _fastest_crc32() -> Callable[..., int]:
+    try:
+        from isal.isal_zlib import crc32  # noqa: PLC0415 (an extra)
+    except ImportError:
+        pass
+    else:
+        return crc32  # type: ignore[no-any-return]
+    if WANTED == "python":
+        return zlib.crc32
+    try:
+        from veltix_tx.wire.veltix._codec import crc32 as compiled  # noqa: PLC0415 (not always built)
+    except ImportError:
+        return zlib.crc32
+    return compiled
+
+
+crc32 = _fastest_crc32()
+"""CRC-32 of bytes, and of bytes after others of which it is given."""
 
 
 def sha256_digest(content: bytes) -> bytes:

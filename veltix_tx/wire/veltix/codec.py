@@ -6,17 +6,18 @@ is what the other makes.
 
 ``VELTIX_TX_CODEC=python`` in the environment leaves the compiled codec out, ``VELTIX_TX_CODEC=c`` insists
 on it; :func:`use` chooses while the program runs. The CRC-32 is that of the ``isal`` package where it is
-installed, else zlib's; the compiled codec brings its own for contents up to 64 KiB.
+installed, else the compiled codec's, else zlib's.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from veltix_tx.errors import SettingsError
+from veltix_tx.wire import compiled
+from veltix_tx.wire.compiled import CODEC_VARIABLE, WANTED
 from veltix_tx.wire.turn_clock import TurnClock
 from veltix_tx.wire.veltix.checksums import crc32
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from veltix_tx.wire.veltix.layouts import Layout
 
 __all__ = [
-    "ENVIRONMENT",
     "Decode",
     "available",
     "compiled_decoder",
@@ -35,36 +35,38 @@ __all__ = [
     "use",
 ]
 
-ENVIRONMENT = "VELTIX_TX_CODEC"
-"""The environment variable that chooses the codec of a process."""
-
 _MOST_CONTENT = 0xFFFF_FFFF
 """Bytes of the largest content that a header can declare."""
 
 Decode = Callable[[bytes, int, int, list[Any]], int]
 """Data, position, time of arrival, events to add to -> the position behind the last ordinary frame."""
 
-Encode = Callable[[int, bytes, int], bytes]
-"""Type code, content, request id -> the frame."""
+
+class Encode(Protocol):
+    """Compiled encoder of frames."""
+
+    def __call__(self, code: int, content: bytes, request_id: int, /) -> bytes:
+        """Return the frame."""
+
+    def queue(self, out: list[bytes], code: int, content: bytes, request_id: int, /) -> int:
+        """Add the frame to a list; return its bytes, 0 where it is longer than usual, or none."""
 
 
 def _built() -> tuple[Callable[..., Decode], Callable[..., Encode]] | None:
-    wanted = os.environ.get(ENVIRONMENT, "")
-    if wanted == "python":
+    if WANTED == "python":
         return None
     try:
         from veltix_tx.wire.veltix._codec import Decoder, Encoder  # noqa: PLC0415
     except ImportError:
-        if wanted:
-            raise SettingsError(ENVIRONMENT, wanted, "python, or not set: the compiled codec was not built here") from None
+        if WANTED:
+            raise SettingsError(CODEC_VARIABLE, WANTED, "python, or not set: the compiled codec was not built here") from None
         return None
-    if wanted not in ("", "c"):
-        raise SettingsError(ENVIRONMENT, wanted, "c, python, or not set")
+    if WANTED not in ("", "c"):
+        raise SettingsError(CODEC_VARIABLE, WANTED, "c, python, or not set")
     return lru_cache(maxsize=64)(Decoder), lru_cache(maxsize=64)(Encoder)  # all connections that are alike share one
 
 
 _compiled = _built()
-_chosen = _compiled
 
 
 def available() -> tuple[str, ...]:
@@ -74,7 +76,7 @@ def available() -> tuple[str, ...]:
 
 def in_use() -> str:
     """Return the name of the codec of new connections."""
-    return "python" if _chosen is None else "c"
+    return "c" if _chosen() is not None else "python"
 
 
 def use(name: str) -> None:
@@ -86,15 +88,18 @@ def use(name: str) -> None:
     Raises:
         SettingsError: there is no such codec, or it was not built here.
     """
-    global _chosen  # noqa: PLW0603
     if name not in available():
         raise SettingsError("codec", name, " or ".join(available()))
-    _chosen = _compiled if name == "c" else None
+    compiled.use(name == "c")
+
+
+def _chosen() -> tuple[Callable[..., Decode], Callable[..., Encode]] | None:
+    return _compiled if compiled.are_used() else None
 
 
 def description() -> str:
     """Return what is in use in words for people."""
-    owner = "isal" if crc32.__module__.startswith("isal") else "zlib"
+    owner = "own" if crc32.__module__.startswith("veltix_tx") else crc32.__module__.partition(".")[0]
     return f"codec: {in_use()}, CRC-32: {owner}"
 
 
@@ -114,21 +119,24 @@ def compiled_decoder(
         first_code: a frame with a code below it is none of the ordinary ones.
         message_class: the class of what it makes, with its fields in slots.
     """
-    if _chosen is None or layout.checksum is not crc32:
+    chosen = _chosen()
+    if chosen is None or layout.checksum is not crc32:
         return None
-    decoder, _ = _chosen
+    decoder, _ = chosen
     most = min(max_content, _MOST_CONTENT)
     return decoder(layout.header_size, layout.id_size, layout.clock, most, first_code, lookup, message_class)
 
 
-def compiled_encoder(layout: Layout, clock: Callable[[], int]) -> Encode | None:
+def compiled_encoder(layout: Layout, clock: Callable[[], int], most: int = _MOST_CONTENT) -> Encode | None:
     """Return what encodes frames of a layout, None where Python does.
 
     Args:
         layout: the layout.
         clock: gives the ms for a layout that carries them; a TurnClock those that it keeps.
+        most: maximum bytes of a content that its ``queue`` is for.
     """
-    if _chosen is None or layout.checksum is not crc32:
+    chosen = _chosen()
+    if chosen is None or layout.checksum is not crc32:
         return None
-    _, encoder = _chosen
-    return encoder(layout.header_size, layout.id_size, clock if layout.clock else None, isinstance(clock, TurnClock))
+    _, encoder = chosen
+    return encoder(layout.header_size, layout.id_size, clock if layout.clock else None, isinstance(clock, TurnClock), most)

@@ -14,9 +14,8 @@ peer stays silent. :class:`VeltixConnection` is the wire of Veltix.
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable, Collection
-from functools import partial
+from functools import cache, partial
 
 from veltix_tx.errors import (
     FrameTooLarge,
@@ -61,8 +60,8 @@ from veltix_tx.wire.messages import (
 from veltix_tx.wire.pending import NONE_GIVEN_UP, GivenUpIds
 from veltix_tx.wire.rpc import RpcCodec
 from veltix_tx.wire.veltix.authentication import ACCEPTED, REFUSED, Reauthentication, encode_credentials
-from veltix_tx.wire.veltix.encoder import NO_ENCODER, encoder_for, unencodable
-from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, IDENTITY, RPC, decode_error, encode_error
+from veltix_tx.wire.veltix.encoder import NO_ENCODER, encoder_for
+from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, IDENTITY, OPTIONAL, RPC, decode_error, encode_error
 from veltix_tx.wire.veltix.frames import FrameDecoder
 from veltix_tx.wire.veltix.handshake import Handshake
 from veltix_tx.wire.veltix.peer import VeltixPeer
@@ -82,7 +81,16 @@ _LIMITS = Limits()
 _READY, _CLOSED = State.READY, State.CLOSED
 """As globals of their own, because a class attribute of an Enum costs five times as much for each message."""
 
+_PINGS = (PING.code, PONG.code)
+
 _TOO_LATE = "the connection is closed: nothing can be sent any more"
+
+
+@cache
+def _features(wanted: tuple[str, ...], identity: bool) -> tuple[str, ...]:
+    """Return the extensions to offer: those that are always, those that are wanted, and the identity's."""
+    left_out = {each for each in OPTIONAL if each not in wanted} | (set() if identity else {IDENTITY})
+    return tuple(each for each in FEATURES if each not in left_out)
 
 
 class VeltixConnection:
@@ -100,12 +108,15 @@ class VeltixConnection:
         gap: seconds between the hellos of a server that finds out.
         long_headers: as a client, ask a server that offers it for headers of 22 bytes.
         authenticates: as a server with a JSON handshake, ask for the verdict on each client.
+        wanted: extensions that the floors above want to agree on, of those in OPTIONAL.
 
     Attributes:
         state: a :class:`State`.
         peer: the other side, from READY on.
         max_message_size: as given.
     """
+
+    has_more = False
 
     __slots__ = ("_out", "_phase", "max_message_size", "peer", "state")
 
@@ -123,14 +134,14 @@ class VeltixConnection:
         gap: float = 0.15,
         long_headers: bool = False,
         authenticates: bool = False,
+        wanted: tuple[str, ...] = (),
     ) -> None:
         self.state = State.NEW
         self.peer: VeltixPeer | None = None
         self.max_message_size = max_message_size
         asks = authenticates and role is Role.SERVER
-        features = FEATURES if asks or role is Role.CLIENT else tuple(each for each in FEATURES if each != IDENTITY)
-        if types.holds_system_codes:
-            features = ()  # there 100 may be a type of the program's
+        # With system codes of the program's, 100 may be a type of it.
+        features = () if types.holds_system_codes else _features(wanted, asks or role is Role.CLIENT)
         handshake = Handshake(role, release, getrandbits, limits, gap, long_headers, features, asks)
         self._phase: Phase = Opening(role, handshake, calendar_ms, uptime_ms, getrandbits, types, limits.protocol_errors)
         self._out: list[bytes] = []
@@ -326,18 +337,18 @@ class VeltixConnection:
             LocalProtocolError: the wire has no request ids (W46).
             TooManyRequests: no other id is left.
         """
-        phase = self._phase
-        ids = phase.ids
-        if not ids.available:
-            if phase.encoder is NO_ENCODER:
-                raise NotReady()
-            raise LocalProtocolError("the wire W46 has no request ids: only send() works on it")
-        if wanted is not None and ids.takes(wanted) and wanted not in taken and wanted not in given_up.ids:
-            return wanted
-        request_id = ids.allocate(taken, given_up)
+        request_id = self._phase.ids.allocate(taken, given_up, wanted)
         if request_id is None:
-            raise TooManyRequests(len(taken) + len(given_up), len(given_up))
+            raise self._no_id(taken, given_up)
         return request_id
+
+    def _no_id(self, taken: Collection[int], given_up: GivenUpIds) -> LocalProtocolError | TooManyRequests:
+        """Return the error for a request that gets no id."""
+        if self._phase.ids.available:
+            return TooManyRequests(len(taken) + len(given_up), len(given_up))
+        if self._phase.encoder is NO_ENCODER:
+            return NotReady()
+        return LocalProtocolError("the wire W46 has no request ids: only send() works on it")
 
     def encode(self, message_type: MessageType, value: object, request_id: int | None = None) -> list[bytes]:
         """Return a message as the buffers to write.
@@ -356,19 +367,18 @@ class VeltixConnection:
         """Queue a message and return how many bytes that is; raises as :meth:`encode`, and LocalProtocolError once it is closed."""
         content = value if type(value) is bytes else encode_content(message_type, value)
         phase = self._phase
-        if len(content) > phase.max_joined:  # so is every content before READY, and after the end
-            if self.state is State.CLOSED:
-                raise LocalProtocolError(_TOO_LATE)
-            self._out += self.encode(message_type, content, request_id)
-            return self.overhead + len(content)
         if request_id is None:
             request_id = phase.ids.unsolicited()
-        try:  # the common case, without encode()'s list: 0.1 of 0.6 µs
-            frame = phase.frame(message_type.code, content, request_id)
-        except (struct.error, OverflowError):
-            raise unencodable(message_type, request_id) from None
-        self._out.append(frame)
-        return len(frame)
+        return phase.queue(self._out, message_type.code, content, request_id) or self._send_unusual(
+            message_type, content, request_id
+        )
+
+    def _send_unusual(self, message_type: MessageType, content: bytes, request_id: int) -> int:
+        """Queue a long message, or say why there is none."""
+        if self.state is _CLOSED:
+            raise LocalProtocolError(_TOO_LATE)
+        self._out += self.encode(message_type, content, request_id)
+        return self.overhead + len(content)
 
     def send_encoded(self, buffers: list[bytes]) -> None:
         """Queue what :meth:`encode` of a connection with an equal ``encoding`` returned.
@@ -380,6 +390,15 @@ class VeltixConnection:
         if type(self._phase) is not Established:
             raise self._cannot_send()
         self._out += buffers
+
+    def key_of(self, buffer: bytes) -> int | None:
+        """Return the type code of a frame, or of a header alone; None for the content behind one, and for pings and pongs."""
+        if self.peer is None or len(buffer) < self.peer.layout.header_size:
+            return None
+        layout = self.peer.layout
+        header = layout.unpack(buffer)
+        whole = header.sound and len(buffer) - layout.header_size in (0, header.size)
+        return header.code if whole and header.code not in _PINGS else None
 
     def send_ping(self, request_id: int | None) -> None:
         """Queue a PING; without an id, one whose PONG carries none either."""
@@ -498,7 +517,7 @@ class VeltixConnection:
                 pings += 1
             elif event.type is PONG:
                 probe = event.request_id == self._phase.ids.probe
-                passed.append(Pong(None if probe else event.request_id))
+                passed.append(Pong(None if probe else event.request_id, event.timestamp))
             elif event.type is ERROR:
                 passed.append(RequestFailed(event.request_id, event.content))
             elif event.type is FAILED:

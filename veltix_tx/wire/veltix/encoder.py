@@ -11,9 +11,9 @@ from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import NO_CODE, MessageType
 from veltix_tx.wire.turn_clock import TurnClock
 from veltix_tx.wire.veltix import codec
-from veltix_tx.wire.veltix.layouts import Layout
+from veltix_tx.wire.veltix.layouts import Layout, Queue
 
-__all__ = ["NO_ENCODER", "Encoder", "NoEncoder", "encoder_for", "framer", "unencodable"]
+__all__ = ["NO_ENCODER", "Encoder", "NoEncoder", "encoder_for", "framer"]
 
 _UNCOPIED = 65536
 """Content longer than this (bytes) is sent as it is, behind its header, instead of joined to it."""
@@ -29,6 +29,12 @@ def framer(layout: Layout, clock: Callable[[], int]) -> Callable[[int, bytes, in
     return codec.compiled_encoder(layout, clock) or layout.framer(clock)
 
 
+def _queuer(layout: Layout, clock: Callable[[], int], most: int) -> Queue:
+    """Return what adds frames with contents up to so many bytes to a list."""
+    compiled = codec.compiled_encoder(layout, clock, most)
+    return layout.queuer(clock, most) if compiled is None else compiled.queue
+
+
 class Encoder:
     """Makes messages for one kind of peer.
 
@@ -41,17 +47,16 @@ class Encoder:
     Attributes:
         key: as given.
         overhead: bytes of a header.
-        max_joined: maximum bytes of a content that is joined to its header.
-        frame: type code, content, request id -> the frame. Raises struct.error or OverflowError for what does not fit.
+        queue: adds the frame of a message of the usual size to a list.
     """
 
-    __slots__ = ("_frame_now", "_max_message_size", "_pack", "frame", "key", "max_joined", "overhead")
+    __slots__ = ("_frame_now", "_max_joined", "_max_message_size", "_pack", "key", "overhead", "queue")
 
     def __init__(self, layout: Layout, clock: Callable[[], int], max_message_size: int, key: object) -> None:
         self.key = key
         self.overhead = layout.header_size
-        self.max_joined = min(max_message_size - layout.header_size, _UNCOPIED)
-        self.frame = framer(layout, clock)
+        self._max_joined = min(max_message_size - layout.header_size, _UNCOPIED)
+        self.queue = _queuer(layout, clock, self._max_joined)
         # encode() may be called in any thread, and no turn need end behind it: no time is kept for it.
         now = clock.read if isinstance(clock, TurnClock) else clock
         self._pack, self._frame_now = layout.packer(now), framer(layout, now)
@@ -68,11 +73,11 @@ class Encoder:
         if size > self._max_message_size:
             raise MessageTooLarge(size, self._max_message_size)
         try:
-            if len(content) <= self.max_joined:
+            if len(content) <= self._max_joined:
                 return [self._frame_now(message_type.code, content, request_id)]
             return [self._pack(message_type.code, content, request_id), content]
         except (struct.error, OverflowError):
-            raise unencodable(message_type, request_id) from None
+            raise _unencodable(message_type, request_id) from None
 
 
 class NoEncoder:
@@ -80,10 +85,6 @@ class NoEncoder:
 
     key = None
     overhead = 0
-
-    def frame(self, code: int, content: bytes, request_id: int) -> bytes:
-        """Raise NotReady."""
-        raise NotReady()
 
     def encode(self, message_type: MessageType, content: bytes, request_id: int) -> list[bytes]:
         """Raise NotReady."""
@@ -113,7 +114,7 @@ def _shared_encoder(
     return Encoder(layout, clock, max_message_size, f"{role.name} {layout.name} {monotonic}")
 
 
-def unencodable(message_type: MessageType, request_id: int) -> LocalProtocolError:
+def _unencodable(message_type: MessageType, request_id: int) -> LocalProtocolError:
     """Return the error for a message that no header can carry."""
     if message_type.code == NO_CODE:
         return LocalProtocolError(f"the message type {message_type.name!r} has no code, which every Veltix wire needs")

@@ -9,6 +9,9 @@ with ``code``, ``message`` and, where there are some, ``details``.
 
 ``rpc``: methods are called with CALL, RESULT and CANCEL frames (codes 111 to 113), see :mod:`veltix_tx.wire.veltix.rpc`.
 
+``rooms`` and ``resume``: messages of rooms with a history have their places there with them (codes 120 to 123), see
+:mod:`veltix_tx.wire.rooms`. A client that has places to present agrees on ``resume``, too, and begins with them.
+
 ``identity``: the server decides who is let in, and offers this only then; see :mod:`veltix_tx.wire.veltix.authentication`.
 """
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 import json
 
 from veltix_tx.errors import ERROR_CODE
+from veltix_tx.wire.rooms import RESUMES, ROOMS
 
 __all__ = [
     "ERRORS",
@@ -24,6 +28,7 @@ __all__ = [
     "IDENTITY",
     "MAX_DETAILS_SIZE",
     "MAX_ERROR_SIZE",
+    "OPTIONAL",
     "PARAMETER",
     "RPC",
     "agreed_features",
@@ -38,7 +43,10 @@ ERRORS, IDENTITY = "errors", "identity"
 
 RPC = "rpc"
 
-FEATURES = (ERRORS, RPC, IDENTITY)
+OPTIONAL = (ROOMS, RESUMES)
+"""Features that this side offers and wants where the floors above do."""
+
+FEATURES = (ERRORS, RPC, IDENTITY, *OPTIONAL)
 """Features that this side offers and wants."""
 
 MAX_ERROR_SIZE = 4096

@@ -81,7 +81,7 @@ class FrameDecoder:
         "_in_garbage",
         "_layout",
         "_lookup",
-        "_max_content",
+        "_max_message_size",
         "_max_violations",
         "_repeats",
         "_run",
@@ -103,10 +103,11 @@ class FrameDecoder:
         self._layout = layout
         self._lookup = lookup
         self._first_plain = first_plain
-        self._max_content = max_message_size - layout.header_size
-        compiled = codec.compiled_decoder(layout, lookup, self._max_content, first_plain, Response)
+        self._max_message_size = max_message_size
+        max_content = max_message_size - layout.header_size
+        compiled = codec.compiled_decoder(layout, lookup, max_content, first_plain, Response)
         self.compiled = compiled is not None
-        self._run = compiled or batch_decoder(layout, lookup, self._max_content, first_plain)
+        self._run = compiled or batch_decoder(layout, lookup, max_content, first_plain)
         self._tail = b""
         self._content: ContentBuffer | None = None
         self._in_garbage = False
@@ -159,7 +160,7 @@ class FrameDecoder:
         layout = self._layout
         magic, header_size, checksum, wide_id = layout.magic, layout.header_size, layout.checksum, layout.wide_id
         unpack, pack, lookup = layout.header.unpack_from, layout.header.pack, self._lookup
-        max_content = self._max_content
+        max_content = self._max_message_size - header_size
         content: bytes | None = None
         message_type: MessageType | None = None
         timestamp: int | None = None
@@ -265,7 +266,7 @@ class FrameDecoder:
         due = not self._in_garbage
         self._garbage = next_position - position + (0 if due else self._garbage)
         self._in_garbage = True
-        most = self._max_content + self._layout.header_size
+        most = self._max_message_size
         while due or self._garbage > most:
             if not due:
                 self._garbage -= most

@@ -47,6 +47,7 @@ from veltix_tx.wire.events import AuthenticationRequested, CredentialsRequested
 from veltix_tx.wire.foreign import QUOTED, looks_like, may_look_like, signature_of
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import HELLO, HELLO_ACK, PING, PONG, MessageType
+from veltix_tx.wire.rooms import RESUMES, ROOMS
 from veltix_tx.wire.veltix.authentication import (
     ACCEPTED,
     CREDENTIALS,
@@ -55,8 +56,8 @@ from veltix_tx.wire.veltix.authentication import (
     decode_credentials,
     encode_credentials,
 )
-from veltix_tx.wire.veltix.extensions import ERRORS, FEATURES, IDENTITY, PARAMETER, RPC, agreed_features
-from veltix_tx.wire.veltix.layouts import W14, W22, W62, Header, Layout
+from veltix_tx.wire.veltix.extensions import ERRORS, IDENTITY, PARAMETER, RPC, agreed_features
+from veltix_tx.wire.veltix.layouts import W14, W16, W22, W62, Header, Layout
 from veltix_tx.wire.veltix.peer import VeltixPeer
 from veltix_tx.wire.veltix.releases import AUTO_HELLOS, SUPERSET, HandshakeKind, Release, is_version, json_layout
 from veltix_tx.wire.veltix.states import DETECTION, ON_TIMEOUT, OTHERWISE, SCRIPTS, SIGNATURES, Step
@@ -70,6 +71,10 @@ _PAD_BYTES = b"\xff" * 128
 SILENCE = 1.5
 """Seconds without a hello after which a client asks whether the server has no handshake."""
 
+_QUESTION = W62.pack(PING.code, b"", 0, 0)
+_QUESTION_SAME = _QUESTION[: len(_QUESTION) - W62.id_size]
+"""A client's question, and the part of it that is the same each time: no other PING has the time 0."""
+
 _LAYOUTS, _LAYOUT = "layouts", "layout"
 """In the JSON hellos' ``meta``, between two of this package: what a server offers, what its client chose."""
 
@@ -80,12 +85,16 @@ _BARE_LAYOUTS = (W14, W22, W62)
 _SHOWN = 14
 """Bytes shown of what a peer says that is not understood."""
 
+_OF_ROOMS: tuple[tuple[str, ...], ...] = ((), (ROOMS,), (ROOMS, RESUMES))
+
+_USUAL_FEATURES = tuple((ERRORS, RPC, *identity, *rooms) for identity in ((), (IDENTITY,)) for rooms in _OF_ROOMS)
+
 _USUAL_METAS: tuple[Mapping[str, object], ...] = (
     {},
-    *({PARAMETER: list(features), **layout} for features in ((ERRORS, RPC), FEATURES) for layout in ({}, {_LAYOUT: W22.name})),
+    *({PARAMETER: list(features), **layout} for features in _USUAL_FEATURES for layout in ({}, {_LAYOUT: W22.name})),
     {_LAYOUT: W22.name},
     SUPERSET.meta,
-    {**SUPERSET.meta, PARAMETER: [ERRORS, RPC]},
+    *({**SUPERSET.meta, PARAMETER: list(features)} for features in _USUAL_FEATURES),
 )
 """``meta`` of real clients, and of clients and servers of this package."""
 
@@ -109,6 +118,13 @@ def _same_peer(
 ) -> VeltixPeer:
     """Return the peer of these; most peers of a server are alike, and share one."""
     return _peer(version, layout, kind, protocol, features, _USUAL_METAS[usual])
+
+
+_MOST_ANSWERED = 64
+
+_answered: dict[tuple[str, tuple[str, ...], int, bytes], VeltixPeer] = {}
+"""Clients whose JSON hellos have been answered before, by what decides over them: most clients of a server say the same bytes.
+At most :data:`_MOST_ANSWERED` hellos of ``json_hello_size`` bytes, each of a usual ``meta``; then it begins anew."""
 
 
 class Handshake:
@@ -228,8 +244,30 @@ class Handshake:
             FrameTooLarge: it declares more than the limits allow.
         """
         self.next_timeout = None
+        offer = self._offered_json
+        if offer is None or self._met or self._buffer or self._authenticates:
+            return self._read(data)
+        key = (offer.name, self._features, self._limits.json_hello_size, data)
+        known = _answered.get(key)
+        if known is not None:
+            self._send_result()
+            self._steps.clear()
+            self.peer = known
+            return b""
+        rest = self._read(data)
+        peer = self.peer
+        if peer is not None and not rest and peer.handshake is HandshakeKind.JSON and peer.meta in _USUAL_METAS:
+            if len(_answered) >= _MOST_ANSWERED:
+                _answered.clear()
+            _answered[key] = peer
+        return rest
+
+    def _read(self, data: bytes) -> bytes:
+        """Take the peer's bytes, and return as :meth:`receive_data` does, whose errors it raises, too."""
         self._buffer += data
         if not self._met:
+            if self._role is Role.SERVER and self._is_question():
+                return b""
             self._check_first()
             if may_look_like(bytes(self._buffer)):
                 return b""
@@ -267,6 +305,18 @@ class Handshake:
         """Instead of :meth:`start`: tell the client that the server is full, where its release has words for it."""
         if self._release is None or self._release.refuses_with_words:
             self._send_json({"error": "server_full"})
+
+    def _is_question(self) -> bool:
+        """Return True if all that has come is a client's question, which is dropped, or its beginning.
+
+        A client that finds out asks a silent server: this one, where it accepted late. Its first hello is the answer.
+        """
+        buffer = self._buffer
+        if buffer[: len(_QUESTION_SAME)] == _QUESTION_SAME[: len(buffer)]:
+            if len(buffer) < len(_QUESTION):
+                return True
+            del buffer[: len(_QUESTION)]
+        return not buffer
 
     def _check_first(self) -> None:
         """Refuse a peer whose first bytes are another protocol's. It is told by as few of them as it takes."""
@@ -473,6 +523,8 @@ class Handshake:
         return True
 
     def _read_result(self) -> bool:
+        if self._release is None and _LAYOUTS in self._meta and not self._skip_late_hellos():
+            return False
         message = self._take_json()
         if message is None:
             return False
@@ -483,6 +535,35 @@ class Handshake:
         if message.get("result") != "ok":
             raise MalformedHello(f"the server's result is {excerpt(message.get('result'))}, not 'ok'")
         return True
+
+    def _skip_late_hellos(self) -> bool:
+        """Drop hellos that an auto server has for other clients; return False while one of them has come in part.
+
+        They are on the way where this client was held up for longer than the server waits between two.
+        """
+        buffer = self._buffer
+        while True:
+            if not any(each[: len(buffer)] == buffer[: len(each)] for each in _LATE_BEGINNINGS):
+                return True
+            size = len(_PAD_BYTES) if buffer[:1] == _PAD_BYTES[:1] else self._late_hello_size()
+            if size is None:
+                return True
+            if len(buffer) < size:
+                return False
+            del buffer[:size]
+
+    def _late_hello_size(self) -> int | None:
+        """Return the bytes of the HELLO frame that has begun, or those needed to tell; None for none."""
+        for layout in (W16,) if self._buffer[:1] == W16.magic[:1] else _BARE_LAYOUTS:
+            if len(self._buffer) < layout.header_size:
+                return layout.header_size
+            header = layout.unpack(self._buffer)
+            stop = layout.header_size + header.size
+            if header.size > self._limits.hello_size:
+                return None
+            if len(self._buffer) < stop or layout.checksum(bytes(self._buffer[layout.header_size : stop])) == header.digest:
+                return stop
+        return None
 
     def _check_json(self, message: Mapping[str, object], release: Release | None) -> None:
         version, protocol, meta = message.get("v"), message.get("pv"), message.get("meta")
@@ -574,6 +655,8 @@ def _json_hello(release: Release, features: tuple[str, ...]) -> bytes:
 
 
 _RESULT = _framed(ACCEPTED)
+_LATE_BEGINNINGS = (_PAD_BYTES[:1], HELLO.code.to_bytes(2, "big"), W16.magic + HELLO.code.to_bytes(2, "big"))
+"""Beginnings of an auto server's hellos behind its JSON hello."""
 
 _REFUSED = "the server refused the credentials"
 _NONE_PRESENTED = "the server lets nobody in without credentials, and this client has none: give it credentials="

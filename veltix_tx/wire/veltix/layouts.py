@@ -20,12 +20,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from struct import Struct
+from struct import error as StructError  # noqa: N812 (a class)
 from typing import NamedTuple
 
 from veltix_tx.wire.turn_clock import TurnClock
 from veltix_tx.wire.veltix.checksums import RunningChecksum, crc32, running_checksum, sha256_digest
 
-__all__ = ["ALL_LAYOUTS", "W14", "W15", "W16", "W22", "W46", "W62", "Header", "Layout"]
+__all__ = ["ALL_LAYOUTS", "W14", "W15", "W16", "W22", "W46", "W62", "Header", "Layout", "Queue"]
+
+
+Queue = Callable[[list[bytes], int, bytes, int], int]
+"""List, type code, content, request id -> bytes of the frame that was added to the list: 0 for one longer than usual, or none."""
 
 
 class Header(NamedTuple):
@@ -90,38 +95,76 @@ class Layout:
         Args:
             clock: gives the ms for a layout that carries them; a TurnClock those that it keeps.
         """
-        return self._writer(clock, joined=False)
-
-    def framer(self, clock: Callable[[], int]) -> Callable[[int, bytes, int], bytes]:
-        """Return a function as :meth:`packer` does, but of the whole frame: header and content in one."""
-        return self._writer(clock, joined=True)
-
-    def _writer(self, clock: Callable[[], int], *, joined: bool) -> Callable[[int, bytes, int], bytes]:
         pack, checksum, magic, has_clock = self.header.pack, self.checksum, self.magic, self.clock
         wide_id, id_size = self.wide_id, self.id_size
 
         def with_magic(code: int, content: bytes, request_id: int) -> bytes:
-            header = pack(magic, code, len(content), checksum(content), request_id)
-            return header + content if joined else header
+            return pack(magic, code, len(content), checksum(content), request_id)
 
         def bare(code: int, content: bytes, request_id: int) -> bytes:
             wire_id = request_id.to_bytes(id_size, "big") if wide_id else request_id
-            header = pack(code, len(content), checksum(content), clock() if has_clock else b"", wire_id)
-            return header + content if joined else header
+            return pack(code, len(content), checksum(content), clock() if has_clock else b"", wire_id)
 
         def turned(code: int, content: bytes, request_id: int) -> bytes:
-            header = pack(code, len(content), checksum(content), turn.ms or turn.keep(), request_id)
-            return header + content if joined else header
+            return pack(code, len(content), checksum(content), turn.ms or turn.keep(), request_id)
 
         def turned_wide(code: int, content: bytes, request_id: int) -> bytes:
-            wire_id = request_id.to_bytes(id_size, "big")
-            header = pack(code, len(content), checksum(content), turn.ms or turn.keep(), wire_id)
-            return header + content if joined else header
+            return pack(code, len(content), checksum(content), turn.ms or turn.keep(), request_id.to_bytes(id_size, "big"))
 
         if has_clock and isinstance(clock, TurnClock):
             turn = clock
             return turned_wide if wide_id else turned
         return with_magic if magic else bare
+
+    def framer(self, clock: Callable[[], int]) -> Callable[[int, bytes, int], bytes]:
+        """Return a function as :meth:`packer` does, but of the whole frame: header and content in one."""
+        pack = self.packer(clock)
+        return lambda code, content, request_id: pack(code, content, request_id) + content
+
+    def queuer(self, clock: Callable[[], int], most: int) -> Queue:
+        """Return a function that adds frames to a list.
+
+        Args:
+            clock: as for :meth:`packer`.
+            most: maximum bytes of a content: none is added of a longer one.
+        """
+        pack_message, pack, checksum = self.packer(clock), self.header.pack, self.checksum
+        magic, header_size = self.magic, self.header_size
+
+        def queue(out: list[bytes], code: int, content: bytes, request_id: int) -> int:
+            size = len(content)
+            if size > most:
+                return 0
+            try:
+                out.append(pack_message(code, content, request_id) + content)
+            except (StructError, OverflowError):
+                return 0
+            return header_size + size
+
+        def queue_with_magic(out: list[bytes], code: int, content: bytes, request_id: int) -> int:
+            size = len(content)
+            if size > most:
+                return 0
+            try:  # as pack_message() does, without its call, as for the next one
+                out.append(pack(magic, code, size, checksum(content), request_id) + content)
+            except StructError:
+                return 0
+            return header_size + size
+
+        def queue_turned(out: list[bytes], code: int, content: bytes, request_id: int) -> int:
+            size = len(content)
+            if size > most:
+                return 0
+            try:
+                out.append(pack(code, size, checksum(content), turn.ms or turn.keep(), request_id) + content)
+            except StructError:
+                return 0
+            return header_size + size
+
+        if self.clock and isinstance(clock, TurnClock) and not self.wide_id:
+            turn = clock
+            return queue_turned
+        return queue_with_magic if magic else queue
 
     def pack(self, code: int, content: bytes, request_id: int, timestamp: int) -> bytes:
         """Return one header.

@@ -16,14 +16,17 @@ from veltix_tx.wire.veltix.authentication import Reauthentication
 from veltix_tx.wire.veltix.encoder import NO_ENCODER, Encoder, NoEncoder
 from veltix_tx.wire.veltix.frames import FrameDecoder
 from veltix_tx.wire.veltix.handshake import Handshake
-from veltix_tx.wire.veltix.layouts import W46
+from veltix_tx.wire.veltix.layouts import W46, Queue
 from veltix_tx.wire.veltix.request_ids import RequestIds
 
 __all__ = ["Closed", "Established", "Opening", "Phase"]
 
 _NO_IDS = RequestIds(W46, range(0), lambda _: 0)
 _NO_FRAMES = FrameDecoder(W46, lambda _: None, W46.header_size)
-_NOTHING_JOINED = -1
+
+
+def _queue_nothing(out: list[bytes], code: int, content: bytes, request_id: int) -> int:
+    return 0
 
 
 class Phase(Protocol):
@@ -34,12 +37,8 @@ class Phase(Protocol):
         """Encoder of messages to the peer."""
 
     @property
-    def frame(self) -> Callable[[int, bytes, int], bytes]:
-        """The encoder's, for messages of the usual size."""
-
-    @property
-    def max_joined(self) -> int:
-        """Maximum bytes of a content that ``frame`` is for. Where nothing can be sent, every content is longer."""
+    def queue(self) -> Queue:
+        """The encoder's, for messages of the usual size; where nothing can be sent, what adds none."""
 
     @property
     def ids(self) -> RequestIds:
@@ -86,9 +85,8 @@ class Opening:
     __slots__ = ("calendar_ms", "getrandbits", "handshake", "max_violations", "role", "types", "uptime_ms")
 
     encoder = NO_ENCODER
-    frame = staticmethod(NO_ENCODER.frame)
+    queue = staticmethod(_queue_nothing)
     ids = _NO_IDS
-    max_joined = _NOTHING_JOINED
     decoder = _NO_FRAMES
     reauthentication = None
 
@@ -141,7 +139,7 @@ class Established:
         reauthentication: of a connection that agreed on it.
     """
 
-    __slots__ = ("decoder", "encoder", "frame", "ids", "max_joined", "reauthentication")
+    __slots__ = ("decoder", "encoder", "ids", "queue", "reauthentication")
 
     next_timeout = None
     fault = None
@@ -151,8 +149,7 @@ class Established:
         self.decoder = decoder
         self.ids = ids
         self.reauthentication = reauthentication
-        self.frame = encoder.frame
-        self.max_joined = encoder.max_joined
+        self.queue = encoder.queue
 
     @property
     def beginning(self) -> bytes:
@@ -172,9 +169,9 @@ class Closed:
         before: the phase before; a message can still be encoded where it could then, for other connections.
     """
 
-    __slots__ = ("encoder", "frame", "ids")
+    __slots__ = ("encoder", "ids")
 
-    max_joined = _NOTHING_JOINED
+    queue = staticmethod(_queue_nothing)
     decoder = _NO_FRAMES
     reauthentication = None
     beginning = b""
@@ -184,5 +181,4 @@ class Closed:
 
     def __init__(self, before: Phase) -> None:
         self.encoder = before.encoder
-        self.frame = before.frame
         self.ids = before.ids

@@ -79,6 +79,10 @@ class Release:
     ids_from_zero: bool = False
     refuses_with_words: bool = False
 
+    def __hash__(self) -> int:
+        """Return a hash of the name, which is enough: each handshake of a server looks something up."""
+        return hash(self.name)
+
     def accepts(self, version: str, protocol: object = None) -> bool:
         """Return True if this release talks to a peer that announces ``version`` and sends this ``pv``."""
         if self.protocol is None or protocol is None:

@@ -36,6 +36,9 @@ a plain message is never taken for a reply (a real 2.x client waits for ids from
 PLAIN_IDS = (CLIENT_IDS.stop, SERVER_IDS.stop)
 """On the layout with 16-bit ids, those of messages that ask nothing."""
 
+_PLAIN_ID = {stop: repeat(stop).__next__ for stop in PLAIN_IDS}
+"""Each of these for ever: what draws it has no state, and serves all connections."""
+
 
 def _wide_half(size: int, role: Role) -> range:
     """Return which ids of ``size`` bytes are those of a side: a server's have the first bit set. The last one asks nothing."""
@@ -86,7 +89,12 @@ class RequestIds:
         self._getrandbits = getrandbits
         self._counted = layout.id_size == 2
         self.available = layout.id_size > 0
-        self.unsolicited = (repeat(half.stop) if self._counted else self._plain_ids()).__next__
+        self.unsolicited: Callable[[], int] = _PLAIN_ID[half.stop] if self._counted else self._first_plain_id
+
+    def _first_plain_id(self) -> int:
+        # Not before it is needed: what counts is most of what an idle connection would keep here.
+        self.unsolicited = self._plain_ids().__next__
+        return self.unsolicited()
 
     def _plain_ids(self) -> Iterator[int]:
         """Count through the upper half of this side's half, again and again."""
@@ -107,15 +115,20 @@ class RequestIds:
         """True if a program may choose this id for a request: one of this side's, where they are not counted."""
         return not self._counted and self._half.start <= wanted < self._half.stop
 
-    def allocate(self, taken: Collection[int], given_up: GivenUpIds = NONE_GIVEN_UP) -> int | None:
-        """Return an id that is neither taken nor given up; None when there is no other."""
-        half, ids, request_id = self._half, given_up.ids, self._next
+    def allocate(self, taken: Collection[int], given_up: GivenUpIds = NONE_GIVEN_UP, wanted: int | None = None) -> int | None:
+        """Return an id that is neither taken nor given up; None when there is no other.
+
+        Args:
+            taken: ids that cannot be had.
+            given_up: others.
+            wanted: the one to return where a program may choose it and it can be had.
+        """
+        half, ids = self._half, given_up.ids
         if not self._counted:
-            for _ in range(64):
-                request_id = half.start + self._getrandbits(self._bits)
-                if request_id not in taken and request_id not in ids:
-                    return request_id
-            return None
+            if wanted is not None and self.takes(wanted) and wanted not in taken and wanted not in ids:
+                return wanted
+            return self._draw(taken, ids)
+        request_id = self._next
         if request_id in taken or request_id in ids:
             if len(taken) + len(ids) >= len(half):
                 return None
@@ -131,3 +144,11 @@ class RequestIds:
         following = request_id + 1
         self._next = half.start if following == half.stop else following
         return request_id
+
+    def _draw(self, taken: Collection[int], ids: Collection[int]) -> int | None:
+        if self.available:
+            for _ in range(64):
+                request_id = self._half.start + self._getrandbits(self._bits)
+                if request_id not in taken and request_id not in ids:
+                    return request_id
+        return None

@@ -9,14 +9,15 @@ that its id can be used again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from functools import lru_cache
+from math import ceil, inf
 
 import msgspec
 
 from veltix_tx.errors import InvalidContent
-from veltix_tx.wire.contents import pack
-from veltix_tx.wire.rpc import MAX_METADATA, MAX_METHOD_SIZE, MAX_VALUE_SIZE, Call
+from veltix_tx.wire.contents import not_packable, pack_unchecked
+from veltix_tx.wire.rpc import MAX_METADATA, MAX_METHOD_SIZE, MAX_VALUE_SIZE, Call, MethodInfo
 
 __all__ = ["VELTIX_RPC", "VeltixRpc"]
 
@@ -24,7 +25,8 @@ __all__ = ["VELTIX_RPC", "VeltixRpc"]
 class VeltixRpc:
     """Codec of calls and results; see the module, and :class:`~veltix_tx.wire.rpc.RpcCodec`."""
 
-    cancels = True
+    cancels = plain_results = True
+    encode_result = staticmethod(pack_unchecked)
 
     def encode_call(
         self,
@@ -35,14 +37,16 @@ class VeltixRpc:
         metadata: Mapping[str, str] | None,
     ) -> bytes:
         """Return the content of a CALL."""
-        if not 0 < len(method) <= MAX_METHOD_SIZE:
-            raise InvalidContent(method, f"a method's name of 1 to {MAX_METHOD_SIZE} characters")
-        milliseconds = None if timeout == math.inf else math.ceil(timeout * 1000)
+        milliseconds = _milliseconds(method, timeout)
+        said: tuple[object, ...] = (method, args, milliseconds)
         if metadata:
-            return pack((method, args, milliseconds, kwargs, _checked(metadata)))
-        if kwargs:
-            return pack((method, args, milliseconds, kwargs))
-        return pack((method, args, milliseconds))
+            said = (method, args, milliseconds, kwargs, _checked(metadata))
+        elif kwargs:
+            said = (method, args, milliseconds, kwargs)
+        try:
+            return pack_unchecked(said)
+        except Exception as error:
+            raise not_packable(said, error) from error
 
     def decode_call(self, content: bytes) -> Call:
         """Return what a CALL says."""
@@ -51,9 +55,9 @@ class VeltixRpc:
         except (msgspec.MsgspecError, ValueError, RecursionError):
             raise InvalidContent(content, "a call: an array of a method, arguments, ms, keyword arguments and metadata") from None
 
-    def encode_result(self, method: str, result: object) -> bytes:
-        """Return a result packed."""
-        return pack(result)
+    def describe(self, methods: list[MethodInfo]) -> object:
+        """Return the methods as they are."""
+        return methods
 
     def decode_result(self, method: str, content: bytes) -> bytes:
         """Return the content as it is."""
@@ -64,6 +68,18 @@ VELTIX_RPC = VeltixRpc()
 
 _decode_call = msgspec.msgpack.Decoder(Call).decode
 """Without a look at the depth of the arguments, which the codec of the method's arguments takes."""
+
+
+@lru_cache(maxsize=1024)
+def _milliseconds(method: str, timeout: float) -> int | None:
+    """Return the timeout of calls of a method in ms, None for no end; the same for each call, as a rule.
+
+    Raises:
+        InvalidContent: the name is over its limit.
+    """
+    if not 0 < len(method) <= MAX_METHOD_SIZE:
+        raise InvalidContent(method, f"a method's name of 1 to {MAX_METHOD_SIZE} characters")
+    return None if timeout == inf else ceil(timeout * 1000)
 
 
 def _checked(metadata: Mapping[str, str]) -> Mapping[str, str]:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from veltix_tx.errors import SettingsError
+from veltix_tx.wire.annotation import Piece
 from veltix_tx.wire.interface import Role, WireContext
 from veltix_tx.wire.veltix import codec
+from veltix_tx.wire.veltix.annotate import annotate
 from veltix_tx.wire.veltix.connection import VeltixConnection
 from veltix_tx.wire.veltix.releases import AUTO, AUTO_RELEASES, RELEASES, SUPERSET, Release, find_release
 
-__all__ = ["HELLO_GAP", "NAMES", "RULE", "Auto", "Pinned", "build_description", "find"]
+__all__ = ["HELLO_GAP", "NAMES", "RULE", "Auto", "Pinned", "annotate_stream", "build_description", "find"]
 
 NAMES = (AUTO, *RELEASES)
 """Names of Veltix's wires."""
@@ -114,6 +116,7 @@ def _connection(role: Role, context: WireContext, release: Release | None, **opt
         max_message_size=context.max_message_size,
         limits=context.limits,
         authenticates=context.authenticates,
+        wanted=context.features(),
         **options,
     )
 
@@ -126,6 +129,11 @@ def find(name: str) -> Auto | Pinned | None:
         return Pinned(find_release(name))
     except SettingsError:
         return None
+
+
+def annotate_stream(wire: Auto | Pinned, data: bytes) -> list[Piece]:
+    """Return the parts of a recorded stream of one direction."""
+    return list(annotate(data, wire.release.layout if isinstance(wire, Pinned) else None))
 
 
 def build_description() -> str:

@@ -1,0 +1,1 @@
+from flexi_socket import FlexiSocket, Connection, Protocol, Mode

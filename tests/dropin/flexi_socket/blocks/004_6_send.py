@@ -1,0 +1,1 @@
+await socket.send("Your message here")

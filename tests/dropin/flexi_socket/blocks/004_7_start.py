@@ -1,0 +1,3 @@
+socket.start()
+# or 
+await socket.start_async()

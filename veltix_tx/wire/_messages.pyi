@@ -1,0 +1,6 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+class Maker:
+    def __new__(cls, message_class: type, fixed: Mapping[str, object], ascii_only: bool, /) -> Maker: ...
+    def __call__(self, contents: Sequence[bytes | None], received_at: int, /) -> list[Any] | None: ...
