@@ -18,7 +18,9 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
-DEADLINE = 5.0
+DEADLINE = 90.0
+"""Seconds that a coroutine test may take. It ends what hangs, and no test is judged by it: a machine may be busy."""
+
 LONGEST = ("reliability", "packaging")
 """Folders of the longest tests: a worker that came to them at the end would keep everybody waiting."""
 
@@ -41,8 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: item.path.parent.name not in LONGEST)
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
-            marker = item.get_closest_marker("deadline")
-            item.obj = _with_deadline(item.obj, marker.args[0] if marker else DEADLINE)
+            item.obj = _with_deadline(item.obj)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -57,12 +58,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
             handle.inner_test = inner
 
 
-def _with_deadline(function: Callable[..., Any], seconds: float) -> Callable[..., Deferred[Any]]:
+def _with_deadline(function: Callable[..., Any]) -> Callable[..., Deferred[Any]]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Deferred[Any]:
         from twisted.internet import reactor
 
-        return Deferred.fromCoroutine(function(*args, **kwargs)).addTimeout(seconds, reactor)
+        return Deferred.fromCoroutine(function(*args, **kwargs)).addTimeout(DEADLINE, reactor)
 
     return run
 
@@ -96,7 +97,7 @@ def unhurried() -> None:
 def finish() -> Callable[..., Any]:
     """Return a function that runs the reactor until a Deferred has fired: for fixtures, which a test's deadline does not reach."""
 
-    def finish(deferred: Deferred[Any], seconds: float = 30.0) -> Any:
+    def finish(deferred: Deferred[Any], seconds: float = DEADLINE) -> Any:
         from twisted.internet import reactor
 
         return pytest_twisted.blockon(deferred.addTimeout(seconds, reactor))
@@ -164,7 +165,7 @@ def clean_reactor() -> Iterator[None]:
 
     before = _inventory(reactor)
     yield
-    for _ in range(20):
+    for _ in range(200):
         left = [each for each in _inventory(reactor) if each not in before]
         if not left:
             return

@@ -114,7 +114,7 @@ import pytest
 def test_it(name):
     os.kill(os.getpid(), getattr(signal, name))
     show = f"import signal; print(signal.getsignal(signal.{name}) == signal.SIG_IGN)"
-    assert subprocess.run([sys.executable, "-c", show], capture_output=True, timeout=20).stdout == b"False\\n"
+    assert subprocess.run([sys.executable, "-c", show], capture_output=True, timeout=60).stdout == b"False\\n"
 """,
         "--numprocesses=1",
         ignored=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),

@@ -118,7 +118,7 @@ def test_a_loop_whose_users_never_left_is_forgotten() -> None:
     before = threads()
     forgotten = asyncio.run(forget())
     asyncio.run(go_on())
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while threads() - before:
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -213,7 +213,6 @@ def test_an_endpoint_of_twisteds_can_be_given(run: Run) -> None:
     run(main())
 
 
-@pytest.mark.deadline(60)
 @pytest.mark.parametrize("loop", LOOPS)
 def test_ten_runs_end_as_one_does(loop: str, authority: Authority) -> None:
     """Ten ``asyncio.run`` with TLS by name and by endpoint strings leave the threads and descriptors of one, and no warning.

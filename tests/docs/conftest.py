@@ -29,7 +29,7 @@ from .not_run import NOT_RUN
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(sys.executable).parent
-PATIENCE = 40.0
+PATIENCE = 100.0
 """Seconds until what is waited for is given up; nothing waits that long unless it is broken."""
 
 _SIMPLE = re.compile(r"((?:\w+=\S+ +)*)(?!ulimit |kill )([^;&|<>()$`]+)")

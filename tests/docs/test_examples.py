@@ -28,7 +28,7 @@ def runner(runner):
 
 def _get(page: str, form: dict[str, str] | None = None) -> str:
     data = urllib.parse.urlencode(form).encode() if form else None
-    with urllib.request.urlopen(page, data, timeout=5) as answer:
+    with urllib.request.urlopen(page, data, timeout=60) as answer:
         return answer.read().decode()
 
 
@@ -228,7 +228,7 @@ def test_a_line_whose_handler_fails_is_answered_in_its_turn(runner):
     (runner.folder / "alarms.db").mkdir()  # nothing can be stored
     server = runner.start("exec python 14_lines.py 0 0 2>failures.txt")
     devices = server.wait_for(rf"devices: {LISTENING}")[1]
-    with socket.create_connection(("127.0.0.1", int(devices)), timeout=10) as device, device.makefile("rb") as answers:
+    with socket.create_connection(("127.0.0.1", int(devices)), timeout=60) as device, device.makefile("rb") as answers:
         device.sendall(b"PANEL 4711\nALARM kitchen\nBEAT\n\xff\xfe\nBEAT\n")
         device.shutdown(socket.SHUT_WR)
         heard = answers.read().split()

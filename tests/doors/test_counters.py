@@ -253,7 +253,6 @@ def test_what_a_stop_cuts_off_is_counted(pair: Pair, log_events: list[LogEvent],
     logged_failures.flush(CancelledError)
 
 
-@pytest.mark.deadline(15)
 async def test_a_close_that_the_peer_does_not_finish_is_counted(loopback: Any) -> None:
     """A peer that does not read what waits for it is aborted in the end."""
     server = await loopback.server(timeouts=Timeouts(close=0.2), wire="3.3.0")

@@ -118,7 +118,6 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.deadline(20)
 @pytest.mark.parametrize(("handler", "kind"), HOSTILE)
 async def test_a_hostile_handler_harms_nobody(handler: Any, kind: type[BaseException], loopback: Any, logged_failures: Any) -> None:
     """One log entry with a traceback; the asker gets an error without words; its next request and the others are served."""
@@ -273,7 +272,6 @@ async def test_a_handler_that_blocks_is_named(loopback: Any, log_events: Any) ->
     assert "dawdles of news blocked everything for 0.1" in said
 
 
-@pytest.mark.deadline(30)
 async def test_peers_that_come_again_have_no_new_budget(loopback: Any) -> None:
     """Hundreds of connections with rubbish from one address cost a few KiB of log; the others are served meanwhile."""
     file = io.StringIO()

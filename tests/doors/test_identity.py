@@ -491,7 +491,6 @@ async def test_a_peer_that_leaves_while_it_waits_is_let_go(loopback: Any) -> Non
     assert server.counters["ready"] == 0
 
 
-@pytest.mark.deadline(60)
 async def test_hundreds_of_wrong_tokens_cost_the_others_nothing(loopback: Any) -> None:
     """While one source guesses, an open session is answered, a new client is let in, and nothing is left of the guesses."""
     from twisted.internet import reactor

@@ -57,7 +57,6 @@ async def crowd(loopback: Any, server: Server, count: int) -> list[Client]:
     return clients
 
 
-@pytest.mark.deadline(30)
 @pytest.mark.parametrize("slow", ["close", "drop"])
 async def test_a_broadcast_storm_over_deaf_peers(slow: Any, loopback: Any) -> None:
     """Readers hear everything, memory is one queue's and not one for each deaf peer, who is closed or misses what is counted."""
@@ -99,7 +98,6 @@ async def test_a_broadcast_storm_over_deaf_peers(slow: Any, loopback: Any) -> No
         await until(lambda: len(heard.heard) + min(missed) >= rounds - 1)
 
 
-@pytest.mark.deadline(20)
 async def test_a_peer_that_asks_and_does_not_read_is_closed(loopback: Any) -> None:
     """Its requests are not read any more, its replies are bounded, and it is given up after the stall time; others are served."""
     server = loopback.made_server(timeouts=Timeouts(write=0.5))
@@ -123,7 +121,6 @@ async def test_a_peer_that_asks_and_does_not_read_is_closed(loopback: Any) -> No
     assert session.write_buffer_size == 0
 
 
-@pytest.mark.deadline(20)
 async def test_a_slow_but_steady_reader_is_kept(loopback: Any) -> None:
     """A peer that reads a little now and then, far less than it is sent, is not closed, and gets everything in order."""
     server = loopback.made_server(timeouts=Timeouts(write=0.4), limits=Limits(write_high=100_000, write_low=50_000))
@@ -270,7 +267,6 @@ async def test_a_ping_flood_ends_and_steady_pings_do_not(loopback: Any) -> None:
     assert [type(closed.cause) for _, closed in ends] == [TooManyPings]
 
 
-@pytest.mark.deadline(30)
 async def test_half_open_peers_do_not_keep_clients_out(loopback: Any) -> None:
     """With 300 peers that never finish their handshake, and room for fewer, new clients are served at once."""
     limits = Limits(half_open=50, half_open_per_source=40)

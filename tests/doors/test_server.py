@@ -45,7 +45,6 @@ async def echoes(client: Client, message_type: MessageType) -> bool:
     return (await client.send_and_wait(message_type, b"hello")).content == b"hello"
 
 
-@pytest.mark.deadline(15)
 async def test_every_generation_is_served_on_one_port(loopback: Any) -> None:
     """A server on auto answers clients that find out, over real sockets, both ways."""
     server = await loopback.server()
@@ -277,7 +276,6 @@ async def test_a_server_can_be_started_again(loopback: Any) -> None:
     assert await echoes(loopback.client(server.port), loopback.chat)
 
 
-@pytest.mark.deadline(20)
 async def test_two_peers_that_ask_much_of_each_other_at_once_both_get_it(loopback: Any) -> None:
     """Large requests in flight both ways, more than every buffer holds, do not stop each other."""
     limits = Limits(write_hard=64 * 1024 * 1024)

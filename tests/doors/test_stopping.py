@@ -51,7 +51,6 @@ def handle(how: str, server: Any, loopback: Any) -> None:
     server.register_route(loopback.chat, later if how == "later" else lambda client, message: message.content)
 
 
-@pytest.mark.deadline(30)
 @pytest.mark.parametrize("how", ["at once", "later"])
 @pytest.mark.parametrize("kind", ["tcp", "unix", "tls"])
 async def test_what_had_arrived_is_answered(
@@ -104,7 +103,6 @@ async def test_what_comes_after_the_stop_is_not_taken(loopback: Any) -> None:
     assert handled == [b"1"]
 
 
-@pytest.mark.deadline(30)
 async def test_a_peer_that_never_stops_sending_does_not_keep_a_server(loopback: Any, dial: Dial) -> None:
     """Reading ends after as many bytes as one message may have, however much more comes all the time."""
     server = loopback.made_server(timeouts=Timeouts(drain=60), max_message_size=100_000)
@@ -210,7 +208,6 @@ async def sent_much(kind: str, loopback: Any, dial: Dial, authority: Authority, 
     return server, burst
 
 
-@pytest.mark.deadline(40)
 @pytest.mark.parametrize("how", ["stop", "disconnect"])
 @pytest.mark.parametrize("kind", ["tcp", "tls"])
 async def test_a_slow_reader_gets_everything(
@@ -225,7 +222,6 @@ async def test_a_slow_reader_gets_everything(
     assert server.counters["closes_aborted"] == server.counters["cut_off"] == 0
 
 
-@pytest.mark.deadline(40)
 @pytest.mark.parametrize("kind", ["tcp", "tls"])
 async def test_a_peer_that_stops_reading_is_cut_and_told_of(
     kind: str, loopback: Any, dial: Dial, authority: Authority, log_events: Any
@@ -240,7 +236,6 @@ async def test_a_peer_that_stops_reading_is_cut_and_told_of(
     assert len(await deferToThread(burst.answers)) < MESSAGES
 
 
-@pytest.mark.deadline(40)
 async def test_the_end_of_a_drain_cuts_a_slow_reader(loopback: Any, dial: Dial, authority: Authority, log_events: Any) -> None:
     """Under a stop the outer bound is timeouts.drain, whatever the peer still takes: that, too, is logged and counted."""
     server, burst = await sent_much("tcp", loopback, dial, authority, drain=0.5, close=0.4)

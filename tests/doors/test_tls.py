@@ -282,7 +282,6 @@ async def test_older_versions_are_refused(loopback: Any, files: Files, logged: C
 # One side without TLS.
 
 
-@pytest.mark.deadline(10)
 @pytest.mark.parametrize("wire", ["auto", "3.3.0", "1.2.0"])
 async def test_a_plain_client_at_a_tls_port(wire: str, loopback: Any, files: Files, logged: Callable[[str], bool]) -> None:
     """It fails within the handshake timeout with the cause; the server serves the next client."""
@@ -365,7 +364,6 @@ async def test_a_server_that_does_not_get_on_with_tls_is_given_up(loopback: Any,
         await client.connect()
 
 
-@pytest.mark.deadline(15)
 async def test_peers_in_their_tls_handshake_are_half_open(loopback: Any, authority: Authority, files: Files) -> None:
     """They count for the limits of half-open connections, and the oldest give way to new clients, who are served."""
     limits = Limits(half_open=10, half_open_per_source=10)
@@ -489,7 +487,6 @@ def deaf(client: Client) -> None:
     client.session._transport.transport.pauseProducing()  # type: ignore[union-attr]
 
 
-@pytest.mark.deadline(20)
 async def test_a_peer_that_does_not_read_is_bounded_and_given_up(loopback: Any, authority: Authority, files: Files) -> None:
     """What is queued for it stays within write_hard, and after the stall time it is closed; others are served."""
     limits = Limits(write_high=MIB, write_hard=2 * MIB)
@@ -517,7 +514,6 @@ async def test_a_peer_that_does_not_read_is_bounded_and_given_up(loopback: Any, 
     assert (await good.send_and_wait(loopback.chat, b"and you?")).content == b"and you?"
 
 
-@pytest.mark.deadline(20)
 async def test_reading_is_paused_for_a_peer_that_asks_and_does_not_read(loopback: Any, authority: Authority, files: Files) -> None:
     """Its requests are not read any more until it reads, and then every reply comes, in order."""
     server = loopback.made_server(tls_cert=files.both)

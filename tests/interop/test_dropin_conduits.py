@@ -11,8 +11,6 @@ from twisted.internet.task import deferLater
 from tests.support.interop.conduits import RELEASES, Conduits
 from tests.support.interop.driver import Real, RealError
 
-pytestmark = pytest.mark.deadline(30)
-
 each_release = pytest.mark.parametrize("release", RELEASES)
 first_and_last = pytest.mark.parametrize("release", [RELEASES[0], RELEASES[-1]])
 """For what does not depend on the bytes of a release."""

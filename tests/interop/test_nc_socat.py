@@ -18,7 +18,6 @@ from ..support.ports import free_port
 HERE = "interface=127.0.0.1"
 
 pytestmark = [
-    pytest.mark.deadline(20),
     pytest.mark.skipif(
         not (shutil.which("nc") and shutil.which("socat")), reason="needs nc and socat: apt-get install netcat-openbsd socat"
     ),
@@ -27,7 +26,7 @@ pytestmark = [
 
 def shell(command: str) -> bytes:
     """Run a line of the shell to its end; return what it prints."""
-    return subprocess.run(["sh", "-c", command], capture_output=True, timeout=15, check=True).stdout
+    return subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=True).stdout
 
 
 @pytest.fixture

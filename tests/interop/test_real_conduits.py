@@ -17,8 +17,6 @@ from tests.support.interop.driver import Running
 from veltix_tx import DisconnectReason, MethodNotFound, Netconduit, RetryPolicy, RpcError, Server, Session, Timeouts
 from veltix_tx.errors import AuthenticationFailed, LocalProtocolError
 
-pytestmark = pytest.mark.deadline(20)
-
 each_release = pytest.mark.parametrize("release", RELEASES)
 first_and_last = pytest.mark.parametrize("release", [RELEASES[0], RELEASES[-1]])
 """For what does not depend on the bytes of a release."""

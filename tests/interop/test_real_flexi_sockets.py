@@ -11,8 +11,6 @@ import pytest
 
 from tests.support.interop.flexi_sockets import OURS, FlexiSockets
 
-pytestmark = pytest.mark.deadline(20)
-
 LAST, OLD = "0.0.10", "0.0.6"
 
 PAIRS = [(OURS, LAST), (LAST, OURS), (OURS, OURS)]

@@ -23,9 +23,6 @@ from tests.support.interop.driver import (
 from veltix_tx import Credentials, DisconnectReason, Response, Session, Timeouts, Token
 from veltix_tx.errors import LocalProtocolError
 
-pytestmark = pytest.mark.deadline(10)
-
-
 GENERATIONS = ("1.6.1", "1.6.3", "1.6.9", "1.6.10", "1.7.5", "1.9.0", "2.0.2", "2.0.3", "3.0.0", "3.3.0")
 """A release of each kind in ``wire/veltix/releases.py``, for what does not depend on its number."""
 

@@ -27,7 +27,6 @@ class Twistd(Running):
             self.listens.callback(int(port[1]))
 
 
-@pytest.mark.deadline(30)
 @pytest.mark.parametrize("new", each_release("3.3.0"))
 async def test_twistd_serves_a_new_and_an_old_client_on_one_port(new: str, folders: dict[str, Path], tmp_path: Path) -> None:
     """``twistd -n veltix`` without a wire answers clients of the newest and of an old release on its one port, and ends cleanly."""

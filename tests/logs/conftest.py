@@ -56,7 +56,7 @@ def run(tmp_path: Path) -> Callable[[str], str]:
 
     def run(program: str) -> str:
         command = [sys.executable, "-W", "error", "-c", program]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 

@@ -28,8 +28,6 @@ from veltix_tx.ops.administration import Administration
 from veltix_tx.ops.doctor import Finding, compare_clocks, examine
 from veltix_tx.ops.log_levels import LogLevels
 
-pytestmark = pytest.mark.deadline(20)
-
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)
 
@@ -405,7 +403,6 @@ def _examined(port: int, context: ssl.SSLContext, now: float) -> list[Finding]:
 # Calls.
 
 
-@pytest.mark.deadline(60)  # it starts seven programs
 async def test_methods_tell_defaults_and_calls_take_what_begins_with_a_dash(clean_reactor: None) -> None:
     """A parameter's default is shown as JSON; a negative number goes behind --, or with a name, and the error says so."""
     server = Server("127.0.0.1", port=0, types=TYPES)
@@ -434,7 +431,7 @@ async def test_methods_tell_defaults_and_calls_take_what_begins_with_a_dash(clea
 def _veltix_process(*arguments: str) -> Any:
     """Run a command as a process: it runs a reactor of its own."""
     command = [sys.executable, "-m", "veltix_tx", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 # Recorded bytes.

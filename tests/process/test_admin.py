@@ -9,7 +9,6 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-import pytest
 from twisted.internet.threads import deferToThread
 
 from veltix_tx import Client, MessageRegistry, MessageType
@@ -17,12 +16,10 @@ from veltix_tx import Client, MessageRegistry, MessageType
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)
 
-pytestmark = pytest.mark.deadline(20)
-
 
 def asked(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
     """Return the status and the body of an answer."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, body="{}" if method == "POST" else None, headers={"Content-Type": "application/json"})
         answer = connection.getresponse()

@@ -13,8 +13,6 @@ from twisted.internet.task import deferLater
 from tests.support.ports import free_port
 from veltix_tx import BackplaneState, Client, MessageRegistry, Server, SettingsError
 
-pytestmark = pytest.mark.deadline(20)
-
 
 @pytest.fixture
 def veltix(spawn: Any, scripts: str) -> Callable[..., Any]:

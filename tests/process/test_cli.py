@@ -27,8 +27,6 @@ from veltix_tx._version import __version__
 from veltix_tx.cli import STATUSES
 from veltix_tx.wire.veltix import codec
 
-pytestmark = pytest.mark.deadline(20)
-
 
 @pytest.fixture
 def veltix(spawn: Any, scripts: str) -> Any:

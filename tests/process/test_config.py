@@ -16,8 +16,6 @@ import pytest
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-pytestmark = pytest.mark.deadline(20)
-
 
 @pytest.fixture
 def config(run: Callable[..., Any], scripts: str) -> Callable[..., Any]:

@@ -83,7 +83,7 @@ class Process:
 
     def connect(self, *lines: str) -> socket.socket:
         """Connect a client that sends lines, and reads what comes for them."""
-        client = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         self.clients.append(client)
         for line in lines:
             client.sendall(line.encode() + b"\n")
@@ -107,7 +107,7 @@ class Process:
 
     def ask(self, path: str) -> Any:
         """Return what the API shows."""
-        with urlopen(f"{self.url}api/v1/{path}", timeout=10) as answer:
+        with urlopen(f"{self.url}api/v1/{path}", timeout=60) as answer:
             return json.load(answer)
 
     def stop(self) -> None:

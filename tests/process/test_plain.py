@@ -14,12 +14,11 @@ from twisted.internet.threads import deferToThread
 from veltix_tx import TEXT, Client, DisconnectReason, Lines
 
 HERE = "interface=127.0.0.1"
-pytestmark = pytest.mark.deadline(20)
 
 
 def exchange(port: int, pieces: Iterable[bytes], *, shut: bool = True) -> bytes:
     """Send pieces as a bare program does, end the stream, and return all that comes until the other side ends, too."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for piece in pieces:
             plain.sendall(piece)
@@ -77,7 +76,6 @@ def test_what_cannot_be_is_one_line(run: Any, scripts: str) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.deadline(60)  # it starts a dozen programs
 async def test_the_command_speaks_plain_wires(twistd: Any, run: Any, scripts: str) -> None:
     """``veltix send`` needs no type on them, waits for the next message, and sends each line of standard input; listen prints."""
     process = twistd("--listen", f"lines@tcp:0:{HERE}", "--listen", f"eof@tcp:0:{HERE}", "--app", "echo")

@@ -13,7 +13,6 @@ from veltix_tx import Client, MessageRegistry, MessageType
 from veltix_tx.app.plugins import plugin_code
 
 HERE = ("--port", "0", "--interface", "127.0.0.1")
-pytestmark = pytest.mark.deadline(20)
 
 DROPIN = """
 from veltix_tx.app.plugins import Plugin

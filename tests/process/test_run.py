@@ -12,8 +12,6 @@ import pytest
 from veltix_tx import Client, MessageRegistry, MessageType, Server, SettingsError
 from veltix_tx.testing import MemoryNetwork
 
-pytestmark = pytest.mark.deadline(20)
-
 TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)
 

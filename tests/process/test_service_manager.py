@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 
 Told = Callable[[str], Deferred[str]]
 
-pytestmark = [pytest.mark.deadline(30), pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="it needs UNIX sockets")]
+pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="it needs UNIX sockets")
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ TYPES = MessageRegistry()
 CHAT = MessageType(200, "chat", registry=TYPES)
 
 HERE = ("--port", "0", "--interface", "127.0.0.1")
-pytestmark = pytest.mark.deadline(20)
 
 
 # What it serves.

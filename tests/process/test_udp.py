@@ -13,7 +13,6 @@ from twisted.internet.threads import deferToThread
 from ..support.ports import free_port
 
 HERE = "interface=127.0.0.1"
-pytestmark = pytest.mark.deadline(20)
 
 
 def ask(port: int, *datagrams: bytes, host: str = "127.0.0.1") -> list[bytes]:
@@ -75,7 +74,6 @@ def test_what_cannot_be_is_one_line(run: Any, scripts: str, tmp_path: Any) -> No
         assert done.stderr.startswith(f"twistd veltix: {said}")
 
 
-@pytest.mark.deadline(60)
 async def test_the_command_speaks_udp(twistd: Any, run: Any, scripts: str) -> None:
     """``veltix send udp:HOST:PORT`` sends each line of standard input as a datagram, and prints what comes, over IPv6, too."""
     process = twistd("--listen", f"lines@udp:0:{HERE}", "--listen", r"lines@udp:0:interface=\:\:1", "--app", "echo")

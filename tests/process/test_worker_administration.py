@@ -36,7 +36,7 @@ def much(client, message):
         client.send(CHAT, bytes(200_000))
 """
 
-pytestmark = [pytest.mark.deadline(40), pytest.mark.skipif(not hasattr(os, "fork"), reason="workers need a POSIX system")]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="workers need a POSIX system")
 
 
 class Operator:
@@ -62,7 +62,7 @@ class Operator:
         return await deferToThread(self._read_snapshot, show)
 
     def _connect(self) -> HTTPConnection:
-        return HTTPConnection("127.0.0.1", self.admin, timeout=10)
+        return HTTPConnection("127.0.0.1", self.admin, timeout=60)
 
     def _ask(self, path: str, method: str) -> tuple[int, bytes]:
         connection = self._connect()

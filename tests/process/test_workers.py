@@ -42,7 +42,7 @@ async def slow(client, message):
     return b"done"
 """
 
-pytestmark = [pytest.mark.deadline(30), pytest.mark.skipif(not hasattr(os, "fork"), reason="workers need a POSIX system")]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="workers need a POSIX system")
 
 Start = Callable[..., Awaitable[tuple[Any, int]]]
 

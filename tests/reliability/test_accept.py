@@ -18,8 +18,6 @@ from tests.programs.processes import ASK, TYPES, Ledger, ServerProcess
 from tests.programs.processes import sleep as sleep_on
 from veltix_tx import Client, ServerFull
 
-pytestmark = pytest.mark.deadline(30)
-
 
 async def sleep(seconds: float) -> None:
     """Wait."""

@@ -28,7 +28,7 @@ _KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Escape": "\ue00c", "Space": " "}
 _T = TypeVar("_T")
 
 
-def wait(look: Callable[[], _T], seconds: float = 10.0) -> _T:
+def wait(look: Callable[[], _T], seconds: float = 30.0) -> _T:
     """Return what a function returns, once that is true; fail after some seconds."""
     end = time.monotonic() + seconds
     while True:
@@ -56,7 +56,7 @@ class Browser:
                 if found:
                     break
             assert found is not None
-            self._http = HTTPConnection("127.0.0.1", int(found[1]), timeout=30)
+            self._http = HTTPConnection("127.0.0.1", int(found[1]), timeout=60)
             arguments = [
                 "--headless=new",
                 "--no-sandbox",

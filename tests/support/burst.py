@@ -16,7 +16,7 @@ from veltix_tx.wire.messages import MessageRegistry, MessageType, Response
 from veltix_tx.wire.veltix.connection import VeltixConnection
 from veltix_tx.wire.veltix.releases import find_release
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds after which a socket gives up."""
 
 

@@ -64,7 +64,7 @@ class RedisServer:
             *("--dir", str(self._folder), "--save", "", "--appendonly", "no", "--logfile", "redis.log", *self._options),
         ]
         self._process = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self._answers():
             assert self._process.poll() is None, (self._folder / "redis.log").read_text()
             assert time.monotonic() < deadline, "redis-server does not answer"

@@ -38,7 +38,6 @@ def up(*nodes: Any) -> bool:
     return all(node.state is BackplaneState.UP for node in nodes)
 
 
-@pytest.mark.deadline(20)
 async def test_a_killed_redis_is_noticed_at_once_and_joined_again_when_it_is_back(redis: Any, nodes: Any) -> None:
     """A kill -9 of Redis fails what is under way and what follows; at its return subscriptions, members and states are right."""
     (a, at_a), (b, at_b) = [await nodes.start() for _ in range(2)]
@@ -65,7 +64,6 @@ async def test_a_killed_redis_is_noticed_at_once_and_joined_again_when_it_is_bac
     assert [payload for _, payload, _, _ in at_b.messages] == [b"old", b"new"]
 
 
-@pytest.mark.deadline(20)
 async def test_a_redis_that_hangs_is_noticed_and_nothing_arrives_twice(redis: Any, nodes: Any) -> None:
     """A Redis that stops answering, for longer than a lease, fails what it does not answer; nothing is sent a second time."""
     (a, _), (b, at_b) = [await nodes.start() for _ in range(2)]
@@ -91,7 +89,6 @@ async def test_a_redis_that_hangs_is_noticed_and_nothing_arrives_twice(redis: An
     assert len(await a.nodes()) == 2
 
 
-@pytest.mark.deadline(20)
 async def test_a_short_hang_loses_nothing(redis: Any, nodes: Any) -> None:
     """What is published while Redis does not answer for less than the maximum arrives, in its order, and the state says so."""
     (a, at_a), (b, at_b) = [await nodes.start() for _ in range(2)]
@@ -108,7 +105,6 @@ async def test_a_short_hang_loses_nothing(redis: Any, nodes: Any) -> None:
     assert BackplaneState.DOWN not in at_a.states
 
 
-@pytest.mark.deadline(20)
 async def test_a_flush_is_repaired_by_the_nodes(redis: Any, nodes: Any) -> None:
     """After FLUSHALL every node enters its members again within a part of its lease, and histories begin anew."""
     (a, at_a), (b, at_b) = [await nodes.start() for _ in range(2)]
@@ -124,7 +120,6 @@ async def test_a_flush_is_repaired_by_the_nodes(redis: Any, nodes: Any) -> None:
     assert page.epoch != before.epoch
 
 
-@pytest.mark.deadline(20)
 async def test_a_repair_tells_no_change_twice(redis: Any, nodes: Any) -> None:
     """A room's ``on_presence`` is told of another node's member once, though that is entered again after a flush."""
     node, _ = await nodes.start()
@@ -145,7 +140,6 @@ async def test_a_repair_tells_no_change_twice(redis: Any, nodes: Any) -> None:
     await server.stopService()
 
 
-@pytest.mark.deadline(20)
 async def test_histories_begin_anew_with_a_redis_that_kept_a_part(tmp_path: Any, redis: Any, nodes: Any) -> None:
     """A Redis that is back with older data, as from a snapshot, gives no offset twice within an epoch."""
     a, _ = await nodes.start()
@@ -165,7 +159,6 @@ async def test_histories_begin_anew_with_a_redis_that_kept_a_part(tmp_path: Any,
     assert (await a.history("x", second, 10)).recovered is False
 
 
-@pytest.mark.deadline(20)
 async def test_a_redis_that_takes_no_writes_is_no_backplane(redis: Any, nodes: Any) -> None:
     """A master that a failover makes a replica is left for what the address leads to then; one that takes writes is joined."""
     a, _ = await nodes.start()
@@ -185,7 +178,6 @@ async def test_a_redis_that_takes_no_writes_is_no_backplane(redis: Any, nodes: A
     assert await a.count("x") == 1
 
 
-@pytest.mark.deadline(20)
 async def test_both_connections_lead_to_the_same_server(redis: Any, other_redis: Any, nodes: Any) -> None:
     """Where an address leads to another server, as after a failover, a node that lost one connection moves the other, too."""
     cable = Cable(redis.port)
@@ -204,7 +196,6 @@ async def test_both_connections_lead_to_the_same_server(redis: Any, other_redis:
     cable.cut()
 
 
-@pytest.mark.deadline(20)
 async def test_a_node_that_reads_too_slowly_is_dropped_back_at_once_and_told(redis: Any, nodes: Any) -> None:
     """A node that takes too little is dropped by Redis, subscribes again at once, and is told what it may have missed."""
     redis.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 0 0")
@@ -225,7 +216,6 @@ async def test_a_node_that_reads_too_slowly_is_dropped_back_at_once_and_told(red
     await until(lambda: at_b.messages[-1][0] == "y")
 
 
-@pytest.mark.deadline(20)
 async def test_a_killed_node_disappears_within_its_lease(nodes: Any, node_process: Any) -> None:
     """A node killed by kill -9 is gone with its member within one lease, and who waits for it is told."""
     other = node_process("x", "ghost")
@@ -246,7 +236,6 @@ async def test_a_killed_node_disappears_within_its_lease(nodes: Any, node_proces
     assert [each.node for each in await a.nodes()] == [a.node_id]
 
 
-@pytest.mark.deadline(20)
 async def test_a_node_that_hangs_disappears_and_comes_back_clean(nodes: Any, node_process: Any) -> None:
     """A node stopped for longer than its lease is taken for dead; when it goes on it enters its member again by itself."""
     other = node_process("x", "ghost")
@@ -282,7 +271,6 @@ async def test_what_comes_and_goes_while_a_node_joins_is_right_afterwards(nodes:
     assert [entry.member for entry in await node.members("x")] == ["late", f"m{member}"]
 
 
-@pytest.mark.deadline(20)
 async def test_a_calendar_an_hour_off_changes_nothing(nodes: Any) -> None:
     """Nodes whose calendars differ by an hour see the same members, keep their leases, and histories expire as they should."""
     from twisted.internet import reactor
@@ -301,7 +289,6 @@ async def test_a_calendar_an_hour_off_changes_nothing(nodes: Any) -> None:
     assert [item.offset for item in (await b.history("x", None, 10)).items] == [kept.offset]
 
 
-@pytest.mark.deadline(20)
 async def test_ten_thousand_join_at_once(nodes: Any) -> None:
     """10,000 members tracked in one turn are all entered, and each is told to the others once."""
     (a, _), (b, at_b) = [await nodes.start() for _ in range(2)]
@@ -315,7 +302,6 @@ async def test_ten_thousand_join_at_once(nodes: Any) -> None:
     assert await b.count("x") == 10_000
 
 
-@pytest.mark.deadline(20)
 async def test_forgotten_scripts_are_loaded_again_and_the_order_stays(redis: Any, nodes: Any) -> None:
     """After SCRIPT FLUSH what did not run is run, once and in its order, with what came meanwhile behind it; nobody notices."""
     (a, at_a), (b, at_b) = [await nodes.start() for _ in range(2)]
@@ -335,7 +321,6 @@ async def test_forgotten_scripts_are_loaded_again_and_the_order_stays(redis: Any
     assert at_a.states == at_b.states == [BackplaneState.UP]
 
 
-@pytest.mark.deadline(20)
 async def test_a_member_that_a_full_redis_refused_is_entered_when_it_has_room(redis: Any, nodes: Any) -> None:
     """An entry that errbacks because Redis is out of memory is entered by itself once there is room again."""
     a, _ = await nodes.start()

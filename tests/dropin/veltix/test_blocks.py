@@ -14,8 +14,6 @@ import pytest
 
 from tests.support.dropin.stage import LOG_LINE, OURS, REAL, SCRIPTS, Stage
 
-pytestmark = pytest.mark.deadline(40)
-
 both = pytest.mark.parametrize("package", [OURS, REAL])
 """The real 1.6.3 can run it as well. Tests without this: it cannot, for the reason they tell."""
 

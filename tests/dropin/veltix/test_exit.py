@@ -364,7 +364,7 @@ def test_importing_starts_nothing(tmp_path: Path) -> None:
     code = (
         "import sys, threading, veltix_tx.dropin.veltix; print(threading.active_count(), 'twisted.internet.reactor' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "1 False\n"
 
 

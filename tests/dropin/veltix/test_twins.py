@@ -8,8 +8,6 @@ import pytest
 
 from tests.support.dropin.stage import OURS, REAL, Script, Stage
 
-pytestmark = pytest.mark.deadline(60)
-
 each_server = pytest.mark.parametrize("server", [REAL, OURS])
 TWINS = (REAL, OURS)
 

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from tests.support.deferreds import outcome
 from veltix_tx.limits import Limits, Timeouts
 from veltix_tx.net.connection import last_reads, protocol
+from veltix_tx.net.connection.last_reads import QUIET
 
 
 class Kernel:
@@ -37,7 +38,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
 def settle(line: Any) -> None:
     """Let the time pass in which something more may come."""
     for _ in range(3):
-        line.clock.advance(0.25)
+        line.clock.advance(QUIET)
 
 
 def said(line: Any, *contents: bytes) -> bytes:

@@ -48,7 +48,7 @@ async def main() -> None:
 def left() -> list[int]:
     """Return how many threads and descriptors there are, once idle threads have ended."""
     gc.collect()
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while threading.active_count() > 1 and time.monotonic() < end:
         time.sleep(0.01)
     return [threading.active_count(), len(os.listdir("/dev/fd"))]

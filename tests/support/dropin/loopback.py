@@ -31,7 +31,7 @@ def new_type(name: str | None = None) -> MessageType:
     return MessageType(next(_codes), name)
 
 
-def until(look: Callable[[], T], seconds: float = 5.0) -> T:
+def until(look: Callable[[], T], seconds: float = 30.0) -> T:
     """Wait until something is true; return it."""
     end = time.monotonic() + seconds
     while not (found := look()):
@@ -44,7 +44,7 @@ class Peer:
     """A bare socket, for what no Veltix end would do; as context manager it closes itself."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
 
     def __enter__(self) -> Peer:
         return self

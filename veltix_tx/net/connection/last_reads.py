@@ -13,9 +13,9 @@ from veltix_tx.net.waiters import Waiters
 
 __all__ = ["QUIET", "LastReads"]
 
-QUIET = 0.25
+QUIET = 0.5
 """Seconds in which nothing more comes, all being read and acknowledged, after which the peer's kernel has nothing left: more
-than the 0.2 after which it asks again for room that it was not told of."""
+than the 0.2 after which it asks again for room that it was not told of, and may be late with that on a busy machine."""
 
 
 class LastReads:
