@@ -11,6 +11,11 @@ setup(
             optional=True,
         ),
         Extension("veltix_tx.wire._messages", ["veltix_tx/wire/_messages.c"], depends=["veltix_tx/wire/_slots.h"], optional=True),
-        Extension("veltix_tx.net.session._dispatch", ["veltix_tx/net/session/_dispatch.c"], optional=True),
+        Extension(
+            "veltix_tx.net.session._dispatch",
+            ["veltix_tx/net/session/_dispatch.c"],
+            depends=["veltix_tx/wire/_slots.h"],
+            optional=True,
+        ),
     ]
 )

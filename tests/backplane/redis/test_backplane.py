@@ -48,7 +48,7 @@ async def test_a_node_that_is_said_to_be_gone_is_looked_up(redis: Any, nodes: An
 
     assert await asked == b"yes"
     assert a.counters["requests_failed"] == 0
-    assert not a._looking
+    await until(lambda: not a._looking)
 
 
 async def test_what_waits_for_redis_is_bounded(redis: Any, nodes: Any) -> None:

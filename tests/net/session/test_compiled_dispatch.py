@@ -68,6 +68,33 @@ def test_compiled_calls_tell_what_a_handler_returned_or_raised() -> None:
     assert sys.exc_info()[0] is None
 
 
+def test_compiled_calls_find_attributes_wherever_a_class_keeps_them() -> None:
+    """A message's type and a dispatcher's mode, in a slot, in a dict, or made by a property; a slot that is empty is an error."""
+
+    class Keeps(Response):
+        def __init__(self, given: MessageType) -> None:
+            self.given = given
+
+        @property
+        def type(self) -> MessageType:  # type: ignore[override]
+            return self.given
+
+    class Slotted:
+        __slots__ = ("mode",)
+
+    (plain,), seen = messages(300), []
+    kept, turns = Keeps(plain.type), Slotted()
+    turns.mode = FAST  # type: ignore[attr-defined]
+    events = [plain, kept, plain, plain, kept, kept]
+    handlers = {300: lambda _, message: seen.append(message)}
+    assert call_handlers(events, None, handlers, lambda *_: None, turns, Response, FAST) == 6
+    assert seen == events
+    del plain.type
+    for lacks, dispatcher in ((plain, turns), (kept, Slotted())):
+        with pytest.raises(AttributeError):
+            call_handlers([lacks], None, handlers, lambda *_: None, dispatcher, Response, FAST)
+
+
 def test_compiled_calls_survive_a_list_that_changes() -> None:
     """A handler that gets hold of the events themselves and empties them ends the calls."""
     events = messages(*[300] * 10)

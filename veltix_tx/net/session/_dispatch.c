@@ -4,11 +4,35 @@
    comes of that is in dispatcher.py. */
 
 #define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "../../wire/_slots.h"
+
+/* An attribute, and where instances of the class that was last asked for it keep it: 0 for one of whose slots it is none. */
+typedef struct {
+    PyObject *name;
+    PyTypeObject *owner;
+    Py_ssize_t offset;
+} Attribute;
+
+enum { TYPE, KEY, MODE, ATTRIBUTES };
+static const char *const attribute_names[ATTRIBUTES] = {"type", "key", "mode"};
 
 typedef struct {
-    PyObject *type, *key, *mode; /* names of attributes */
+    Attribute attributes[ATTRIBUTES];
 } State;
+
+/* The value of an attribute: a new reference. */
+static PyObject *
+value_of(PyObject *object, Attribute *attribute)
+{
+    if (Py_TYPE(object) != attribute->owner) {
+        Py_ssize_t offset = find_slot(Py_TYPE(object), PyUnicode_AsUTF8(attribute->name));
+        PyErr_Clear();
+        attribute->offset = offset > 0 ? offset : 0;
+        Py_XSETREF(attribute->owner, (PyTypeObject *)Py_NewRef(Py_TYPE(object)));
+    }
+    PyObject *value = attribute->offset ? SLOT_AT(object, attribute->offset) : NULL;
+    return value != NULL ? Py_NewRef(value) : PyObject_GetAttr(object, attribute->name);
+}
 
 static PyObject *
 raised(void)
@@ -30,10 +54,10 @@ raised(void)
 
 /* The handler of a message: a new reference. */
 static PyObject *
-handler_of(const State *state, PyObject *message, PyObject *handlers, PyObject *other)
+handler_of(State *state, PyObject *message, PyObject *handlers, PyObject *other)
 {
-    PyObject *type = PyObject_GetAttr(message, state->type);
-    PyObject *key = type == NULL ? NULL : PyObject_GetAttr(type, state->key);
+    PyObject *type = value_of(message, &state->attributes[TYPE]);
+    PyObject *key = type == NULL ? NULL : value_of(type, &state->attributes[KEY]);
     Py_XDECREF(type);
     if (key == NULL) {
         return NULL;
@@ -44,9 +68,9 @@ handler_of(const State *state, PyObject *message, PyObject *handlers, PyObject *
 }
 
 static int
-in_mode(const State *state, PyObject *dispatcher, PyObject *wanted)
+in_mode(State *state, PyObject *dispatcher, PyObject *wanted)
 {
-    PyObject *mode = PyObject_GetAttr(dispatcher, state->mode);
+    PyObject *mode = value_of(dispatcher, &state->attributes[MODE]);
     Py_XDECREF(mode);
     return mode == NULL ? -1 : mode == wanted;
 }
@@ -54,7 +78,7 @@ in_mode(const State *state, PyObject *dispatcher, PyObject *wanted)
 static PyObject *
 call_handlers(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
 {
-    const State *state = PyModule_GetState(module);
+    State *state = PyModule_GetState(module);
     if (count != 7 || !PyList_Check(arguments[0]) || !PyDict_Check(arguments[2]) || !PyType_Check(arguments[5])) {
         PyErr_SetString(PyExc_TypeError,
                         "events, session, handlers, the handler of other types, dispatcher, the class of messages, a mode");
@@ -104,11 +128,11 @@ static int
 dispatch_exec(PyObject *module)
 {
     State *state = PyModule_GetState(module);
-    state->type = PyUnicode_InternFromString("type");
-    state->key = PyUnicode_InternFromString("key");
-    state->mode = PyUnicode_InternFromString("mode");
-    if (state->type == NULL || state->key == NULL || state->mode == NULL) {
-        return -1;
+    for (int each = 0; each < ATTRIBUTES; each++) {
+        state->attributes[each].name = PyUnicode_InternFromString(attribute_names[each]);
+        if (state->attributes[each].name == NULL) {
+            return -1;
+        }
     }
     PyObject *names = Py_BuildValue("[s]", "call_handlers");
     int failed = names == NULL || PyModule_AddObjectRef(module, "__all__", names) < 0;
@@ -116,13 +140,31 @@ dispatch_exec(PyObject *module)
     return failed ? -1 : 0;
 }
 
+static int
+dispatch_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    State *state = PyModule_GetState(module);
+    for (int each = 0; each < ATTRIBUTES; each++) {
+        Py_VISIT(state->attributes[each].owner);
+    }
+    return 0;
+}
+
+static int
+dispatch_clear(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    for (int each = 0; each < ATTRIBUTES; each++) {
+        Py_CLEAR(state->attributes[each].owner);
+        Py_CLEAR(state->attributes[each].name);
+    }
+    return 0;
+}
+
 static void
 dispatch_free(void *module)
 {
-    State *state = PyModule_GetState(module);
-    Py_CLEAR(state->type);
-    Py_CLEAR(state->key);
-    Py_CLEAR(state->mode);
+    dispatch_clear(module);
 }
 
 static PyModuleDef_Slot dispatch_slots[] = {
@@ -137,6 +179,8 @@ static PyModuleDef dispatch_module = {
     .m_size = sizeof(State),
     .m_methods = dispatch_methods,
     .m_slots = dispatch_slots,
+    .m_traverse = dispatch_traverse,
+    .m_clear = dispatch_clear,
     .m_free = dispatch_free,
 };
 

@@ -34,11 +34,22 @@ put_be(unsigned char *at, uint64_t value, int size)
     return at + size;
 }
 
-/* The ms of a frame as a number: frames that were made in one turn, or follow each other closely, have the same. */
+/* A number of a frame and its object: frames that follow each other have the same ms, and those that ask nothing the same id. */
 typedef struct {
-    uint64_t ms;
-    PyObject *number;
-} Time;
+    uint64_t value;
+    PyObject *object;
+} Number;
+
+/* A new reference to the object of a number, which is that of the last where they are equal; NULL with an error. */
+static PyObject *
+object_of(uint64_t value, Number *last)
+{
+    if (value != last->value || last->object == NULL) {
+        Py_XSETREF(last->object, PyLong_FromUnsignedLongLong(value));
+        last->value = value;
+    }
+    return Py_XNewRef(last->object);
+}
 
 /* Layouts. */
 
@@ -109,32 +120,29 @@ known_type(const Decoder *self, Known *known, uint32_t code)
 
 /* A new reference; NULL with an error. */
 static PyObject *
-timestamp_of(const Decoder *self, const unsigned char *code_at, Time *last)
+timestamp_of(const Decoder *self, const unsigned char *code_at, Number *last)
 {
     uint64_t ms = self->layout.clock ? (uint64_t)be32(code_at + 10) << 32 | be32(code_at + 14) : 0;
-    if (ms == 0) {
-        return Py_NewRef(Py_None);
-    }
-    if (ms != last->ms || last->number == NULL) {
-        Py_XSETREF(last->number, PyLong_FromUnsignedLongLong(ms));
-        last->ms = ms;
-    }
-    return Py_XNewRef(last->number);
+    return ms == 0 ? Py_NewRef(Py_None) : object_of(ms, last);
 }
 
+typedef struct {
+    Number ms, id;
+} Last;
+
 static PyObject *
-message_of(const Decoder *self, const unsigned char *frame, uint32_t size, PyObject *type, PyObject *received_at, Time *last)
+message_of(const Decoder *self, const unsigned char *frame, uint32_t size, PyObject *type, PyObject *received_at, Last *last)
 {
     const unsigned char *code_at = frame + self->layout.code_at;
     const unsigned char *id_at = frame + self->layout.header_size - self->layout.id_size;
-    PyObject *message = self->message->tp_alloc(self->message, 0);
+    PyObject *message = new_message(self->message);
     if (message == NULL) {
         return NULL;
     }
     PyObject *content = PyBytes_FromStringAndSize((const char *)frame + self->layout.header_size, (Py_ssize_t)size);
-    PyObject *request_id = PyLong_FromUnsignedLong(self->layout.id_size == 2 ? be16(id_at) : be32(id_at));
+    PyObject *request_id = object_of(self->layout.id_size == 2 ? be16(id_at) : be32(id_at), &last->id);
     PyObject *digest = PyLong_FromUnsignedLong(be32(code_at + 6));
-    PyObject *timestamp = timestamp_of(self, code_at, last);
+    PyObject *timestamp = timestamp_of(self, code_at, &last->ms);
     SLOT(message, self, TYPE) = Py_NewRef(type);
     SLOT(message, self, CONTENT) = content;
     SLOT(message, self, REQUEST_ID) = request_id;
@@ -145,14 +153,12 @@ message_of(const Decoder *self, const unsigned char *frame, uint32_t size, PyObj
         Py_DECREF(message);
         return NULL;
     }
-    /* A type, bytes and numbers close no cycle: the collector need not walk through every message. Half of a run's time. */
-    PyObject_GC_UnTrack(message);
     return message;
 }
 
 static Py_ssize_t
 decode(const Decoder *self, PyObject *data, Py_ssize_t position, PyObject *received_at, PyObject *events, Known *known,
-       Time *last)
+       Last *last)
 {
     const unsigned char *bytes = (const unsigned char *)PyBytes_AS_STRING(data);
     const Py_ssize_t end = PyBytes_GET_SIZE(data), header_size = self->layout.header_size;
@@ -201,9 +207,10 @@ decoder_call(PyObject *callable, PyObject *const *arguments, size_t flags, PyObj
         return NULL;
     }
     Known known[KNOWN] = {{0, NULL}};
-    Time last = {0, NULL};
+    Last last = {{0, NULL}, {0, NULL}};
     position = decode((Decoder *)callable, arguments[0], position, arguments[2], arguments[3], known, &last);
-    Py_XDECREF(last.number);
+    Py_XDECREF(last.ms.object);
+    Py_XDECREF(last.id.object);
     for (int place = 0; place < KNOWN; place++) {
         Py_XDECREF(known[place].type);
     }
@@ -308,7 +315,7 @@ typedef struct {
     Layout layout;
     PyObject *clock; /* NULL for a layout without one */
     Py_ssize_t kept; /* where a clock that is read once a turn keeps the ms, 0 for one that is called for each frame */
-    Time last;       /* those of the last frame */
+    Number last;     /* the ms of the last frame */
     int64_t most;    /* bytes of a content that queue() is for */
 } Encoder;
 
@@ -333,8 +340,8 @@ static int
 clock_ms(Encoder *self, uint64_t *ms)
 {
     PyObject *number = self->kept ? *(PyObject **)((char *)self->clock + self->kept) : NULL;
-    if (number != NULL && number == self->last.number) {
-        *ms = self->last.ms;
+    if (number != NULL && number == self->last.object) {
+        *ms = self->last.value;
         return 0;
     }
     if (number != NULL && PyLong_CheckExact(number)) {
@@ -346,8 +353,8 @@ clock_ms(Encoder *self, uint64_t *ms)
         Py_XDECREF(number);
         return -1;
     }
-    self->last.ms = *ms;
-    Py_XSETREF(self->last.number, number);
+    self->last.value = *ms;
+    Py_XSETREF(self->last.object, number);
     return 0;
 }
 
@@ -466,7 +473,7 @@ encoder_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     Py_XDECREF(self->clock);
-    Py_XDECREF(self->last.number);
+    Py_XDECREF(self->last.object);
     type->tp_free(object);
     Py_DECREF(type);
 }
