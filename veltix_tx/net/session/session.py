@@ -82,7 +82,7 @@ class Session(Taggable):
     """
 
     kind: str | None = None
-    _classified = _hooked = False
+    _classified = False
     _view: object = None
     recovered: bool | None = None  # of the class, until there is something to recover
 
@@ -100,9 +100,9 @@ class Session(Taggable):
         self._admitters: tuple[Callable[[Session], None], ...] = ()
         self._transport = link
         self._connection = link.connection
-        if link.context.before_send:
+        self._hooked = bool(link.context.before_send)
+        if self._hooked:
             self._connection = hooked(link.connection, self, link.context.before_send)
-            self._hooked = True
         self._rpc = link.connection.rpc
         self._encoding_key = link.connection.encoding_key
         self._flow = link.flow

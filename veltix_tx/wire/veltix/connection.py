@@ -368,10 +368,10 @@ class VeltixConnection:
         content = value if type(value) is bytes else encode_content(message_type, value)
         phase = self._phase
         if request_id is None:
-            request_id = phase.ids.unsolicited()
-        return phase.queue(self._out, message_type.code, content, request_id) or self._send_unusual(
-            message_type, content, request_id
-        )
+            draw = phase.ids.unsolicited  # in two steps, here and below: an attribute that is called is slow to load
+            request_id = draw()
+        queue = phase.queue
+        return queue(self._out, message_type.code, content, request_id) or self._send_unusual(message_type, content, request_id)
 
     def _send_unusual(self, message_type: MessageType, content: bytes, request_id: int) -> int:
         """Queue a long message, or say why there is none."""
