@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+import gc
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
@@ -350,6 +351,22 @@ def test_a_value_is_decoded_once() -> None:
     message = received(order_type(), b'{"article":"pen"}')
     assert message.value is message.value
     assert message._decode() == Order("pen")
+
+
+def test_a_changed_message_is_a_copy_with_a_value_of_its_own() -> None:
+    """``dataclasses.replace`` takes everything over but what was decoded; what a message shows is what came."""
+    message = received(order_type(), b'{"article":"pen"}')
+    assert message.value == Order("pen")
+    other = replace(message, content=b'{"article":"ink"}')
+    assert other.value == Order("ink")
+    assert (other.type, other.request_id, type(other)) == (message.type, message.request_id, type(message))
+    assert "article" in repr(other)
+    assert "_value" not in repr(other)
+
+
+def test_a_message_is_nothing_to_the_garbage_collector() -> None:
+    """There may be many, and none of them closes a cycle."""
+    assert not gc.is_tracked(received(order_type(), b'{"article":"pen"}'))
 
 
 def test_an_invalid_content_is_an_error_each_time() -> None:

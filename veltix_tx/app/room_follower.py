@@ -59,7 +59,7 @@ class Gap:
     reason: str
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(init=False, eq=False, match_args=False)
 class RoomMessage(Response[T]):
     """Message of a room with a history, as a client gets it.
 

@@ -34,7 +34,7 @@ fits(const Maker *self, PyObject *content)
 static PyObject *
 message_of(const Maker *self, PyObject *content, PyObject *received_at)
 {
-    PyObject *message = new_message(self->message);
+    PyObject *message = self->message->tp_alloc(self->message, 0);
     if (message != NULL) {
         SLOT_AT(message, self->content) = Py_NewRef(content);
         SLOT_AT(message, self->received_at) = Py_NewRef(received_at);

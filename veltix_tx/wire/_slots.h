@@ -8,8 +8,8 @@
 
 #define SLOT_AT(message, offset) (*(PyObject **)((char *)(message) + (offset)))
 
-/* Where instances of a class keep a slot, of its own or of a class below it: 0 for what is not surely an object reference of theirs
-   that the garbage collector knows of, -1 with an error. */
+/* Where instances of a class keep a slot, of its own or of a class below it: 0 for what is not surely an object reference of theirs,
+   -1 with an error. */
 static inline Py_ssize_t
 find_slot(PyTypeObject *type, const char *name)
 {
@@ -18,7 +18,7 @@ find_slot(PyTypeObject *type, const char *name)
         return -1;
     }
     PyMemberDef *member = Py_IS_TYPE(found, &PyMemberDescr_Type) ? ((PyMemberDescrObject *)found)->d_member : NULL;
-    int fits = member != NULL && PyType_IS_GC(type) && PyType_IsSubtype(type, ((PyMemberDescrObject *)found)->d_common.d_type)
+    int fits = member != NULL && PyType_IsSubtype(type, ((PyMemberDescrObject *)found)->d_common.d_type)
                && member->type == T_OBJECT_EX && member->offset >= (Py_ssize_t)sizeof(PyObject)
                && member->offset <= type->tp_basicsize - (Py_ssize_t)sizeof(PyObject *);
     Py_ssize_t offset = fits ? member->offset : 0;
@@ -36,18 +36,6 @@ need_slot(PyTypeObject *type, const char *name)
         return -1;
     }
     return offset;
-}
-
-/* A message with nothing in its slots, NULL with an error. A type, bytes and numbers close no cycle: the collector need not walk
-   through every message. */
-static inline PyObject *
-new_message(PyTypeObject *type)
-{
-    PyObject *message = PyObject_GC_New(PyObject, type);
-    if (message != NULL) {
-        memset((char *)message + sizeof(PyObject), 0, (size_t)type->tp_basicsize - sizeof(PyObject));
-    }
-    return message;
 }
 
 #endif

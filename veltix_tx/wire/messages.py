@@ -8,6 +8,8 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
+from msgspec import UNSET, Struct, UnsetType
+
 from veltix_tx.errors import MessageTypeError, excerpt
 from veltix_tx.wire.contents import MAX_SIZE, ContentCodec, Format, content_codec
 
@@ -402,9 +404,18 @@ _EPOCH_FLOOR_MS = 10**12
 """2001-09-09. A clock below it is no calendar clock: 1.6.9 sends the ms of its uptime."""
 
 
-@dataclass(slots=True, eq=False)
-class Response(Generic[T]):
+class _Decoded(Struct, Generic[T], kw_only=True, eq=False, gc=False):
+    """What a message keeps of its own, and no copy of it takes over: its value, once that is decoded."""
+
+    _value: T | UnsetType = UNSET
+
+
+@dataclass(init=False, eq=False, match_args=False)
+class Response(_Decoded[T], Generic[T], eq=False, gc=False):
     """A message as received, an answer or not.
+
+    It is a dataclass for ``dataclasses.replace``, and a Struct because there may be a million in a second: the garbage collector
+    does not look at it. So a value that is given a reference to its own message is never freed.
 
     Attributes:
         type: its type.
@@ -422,7 +433,6 @@ class Response(Generic[T]):
     digest: int | bytes
     received_at: int
     timestamp: int | None = None
-    _value: T = field(init=False, repr=False)
 
     @property
     def value(self) -> T:
@@ -433,10 +443,8 @@ class Response(Generic[T]):
         Raises:
             InvalidContent: the content does not fit. It is decoded before a route is called, and before a reply is passed on.
         """
-        try:
-            return self._value
-        except AttributeError:  # what is kept is that which was decoded first
-            return self._decode()
+        value = self._value  # what is kept is that which was decoded first
+        return self._decode() if value is UNSET else value
 
     def _decode(self) -> T:
         """Decode :attr:`value` by the type's ``content=`` and return it; raises InvalidContent."""

@@ -16,7 +16,7 @@ LIMIT = 6000
 
 def test_a_compiled_decoder_takes_nothing_it_cannot_read() -> None:
     """Wrong arguments of a call are errors."""
-    decoder: Any = Decoder(15, 2, False, LIMIT, 200, TYPES.get, Response)
+    decoder: Any = Decoder(15, 2, False, LIMIT, 200, TYPES.get, Response, None)
     for wrong in [
         (),
         (b"", 0, 0),
@@ -43,7 +43,7 @@ def test_a_compiled_codec_takes_no_layout_it_does_not_know(layout: tuple[int, in
     """Only the headers there are can be worked on, so that no offset leads out of them."""
     for clock in (False, True):
         with pytest.raises(ValueError, match="no such layout"):
-            Decoder(*layout, clock, LIMIT, 200, TYPES.get, Response)
+            Decoder(*layout, clock, LIMIT, 200, TYPES.get, Response, None)
         with pytest.raises(ValueError, match="no such layout"):
             Encoder(*layout, (lambda: 0) if clock else None)
 
@@ -53,15 +53,16 @@ class _Loose:
 
 
 class _Hiding(Response):
-    __slots__ = ("more",)
-    content = b""
+    @property
+    def content(self) -> bytes:  # type: ignore[override]
+        return b""
 
 
 @pytest.mark.parametrize("wrong", [_Loose, _Hiding, object, int, tuple])
 def test_a_compiled_decoder_fills_only_slots_it_is_sure_of(wrong: type) -> None:
     """A class whose fields are not slots, its own or inherited, is refused when the decoder is made."""
     with pytest.raises((TypeError, AttributeError)):
-        Decoder(15, 2, False, LIMIT, 200, TYPES.get, wrong)
+        Decoder(15, 2, False, LIMIT, 200, TYPES.get, wrong, None)
 
 
 def test_a_compiled_encoder_takes_bytes_alone() -> None:

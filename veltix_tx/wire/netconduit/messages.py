@@ -23,8 +23,6 @@ class PackedMessage(Response[Any]):
     here whatever its ``format=`` says.
     """
 
-    __slots__ = ()
-
     def _decode(self) -> Any:
         """Unpack :attr:`value` by the type's ``content=`` and return it; raises InvalidContent."""
         kind = self.type

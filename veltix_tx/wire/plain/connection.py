@@ -58,7 +58,7 @@ class Format:
     make: MakeMessages | None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(init=False, eq=False, match_args=False)
 class TextMessage(Response[Any]):
     """A message whose value is text, unless its type has a ``content=``.
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from msgspec import UNSET
+
 from veltix_tx.errors import SettingsError
 from veltix_tx.limits import check_whole
 from veltix_tx.wire.compiled import message_maker
@@ -318,7 +320,7 @@ def _format(wire: PlainWire, type_identity: int) -> Format:
     encoding = wire.encoding if wire.text else None
     ascii_is_text = wire.text and codecs.lookup(wire.encoding).name in ("ascii", "utf-8")
     peer = Peer(wire=wire.name)
-    fixed = {"type": wire.type, "request_id": 0, "digest": 0, "timestamp": None}
+    fixed = {"type": wire.type, "request_id": 0, "digest": 0, "timestamp": None, "_value": UNSET}
     make = None
     if encoding is None:
         make = message_maker(Response, fixed, ascii_only=False)

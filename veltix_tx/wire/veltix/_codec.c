@@ -75,8 +75,8 @@ layout_check(Layout *layout)
 
 /* Decoder. */
 
-enum { TYPE, CONTENT, REQUEST_ID, DIGEST, RECEIVED_AT, TIMESTAMP, SLOTS };
-static const char *const slot_names[SLOTS] = {"type", "content", "request_id", "digest", "received_at", "timestamp"};
+enum { TYPE, CONTENT, REQUEST_ID, DIGEST, RECEIVED_AT, TIMESTAMP, VALUE, SLOTS };
+static const char *const slot_names[SLOTS] = {"type", "content", "request_id", "digest", "received_at", "timestamp", "_value"};
 
 typedef struct {
     PyObject_HEAD
@@ -86,6 +86,7 @@ typedef struct {
     int64_t max_content;
     PyObject *lookup;
     PyTypeObject *message;
+    PyObject *unset;         /* the value of a message that is not decoded yet */
     Py_ssize_t slots[SLOTS]; /* where a message keeps what */
 } Decoder;
 
@@ -135,7 +136,7 @@ message_of(const Decoder *self, const unsigned char *frame, uint32_t size, PyObj
 {
     const unsigned char *code_at = frame + self->layout.code_at;
     const unsigned char *id_at = frame + self->layout.header_size - self->layout.id_size;
-    PyObject *message = new_message(self->message);
+    PyObject *message = self->message->tp_alloc(self->message, 0);
     if (message == NULL) {
         return NULL;
     }
@@ -149,6 +150,7 @@ message_of(const Decoder *self, const unsigned char *frame, uint32_t size, PyObj
     SLOT(message, self, DIGEST) = digest;
     SLOT(message, self, RECEIVED_AT) = Py_NewRef(received_at);
     SLOT(message, self, TIMESTAMP) = timestamp;
+    SLOT(message, self, VALUE) = Py_NewRef(self->unset);
     if (content == NULL || request_id == NULL || digest == NULL || timestamp == NULL) {
         Py_DECREF(message);
         return NULL;
@@ -235,9 +237,9 @@ decoder_new(PyTypeObject *type, PyObject *arguments, PyObject *Py_UNUSED(names))
     Layout layout;
     long long max_content;
     unsigned int first_code;
-    PyObject *lookup, *message;
-    if (!PyArg_ParseTuple(arguments, "iipLIOO!:Decoder", &layout.header_size, &layout.id_size, &layout.clock, &max_content,
-                          &first_code, &lookup, &PyType_Type, &message)
+    PyObject *lookup, *message, *unset;
+    if (!PyArg_ParseTuple(arguments, "iipLIOO!O:Decoder", &layout.header_size, &layout.id_size, &layout.clock, &max_content,
+                          &first_code, &lookup, &PyType_Type, &message, &unset)
         || layout_check(&layout) < 0) {
         return NULL;
     }
@@ -251,6 +253,7 @@ decoder_new(PyTypeObject *type, PyObject *arguments, PyObject *Py_UNUSED(names))
     self->max_content = max_content;
     self->lookup = Py_NewRef(lookup);
     self->message = (PyTypeObject *)Py_NewRef(message);
+    self->unset = Py_NewRef(unset);
     if (find_slots(self) < 0) {
         Py_DECREF(self);
         return NULL;
@@ -266,6 +269,7 @@ decoder_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->lookup);
     Py_VISIT(self->message);
+    Py_VISIT(self->unset);
     return 0;
 }
 
@@ -277,6 +281,7 @@ decoder_dealloc(PyObject *object)
     PyObject_GC_UnTrack(object);
     Py_XDECREF(self->lookup);
     Py_XDECREF(self->message);
+    Py_XDECREF(self->unset);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -288,7 +293,8 @@ static PyMemberDef decoder_members[] = {
 
 PyDoc_STRVAR(decoder_doc,
              "Makes messages of the ordinary frames at a position: data, position, received_at, events -> new position.\n\n"
-             "Made of: header size, id size, clock, most bytes of a content, first code that is decoded, lookup, message class.");
+             "Made of: header size, id size, clock, most bytes of a content, first code that is decoded, lookup, message class,\n"
+             "the value of a message that is not decoded yet.");
 
 static PyType_Slot decoder_slots[] = {
     {Py_tp_new, decoder_new},

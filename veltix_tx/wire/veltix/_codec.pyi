@@ -11,6 +11,7 @@ class Decoder:
         first_code: int,
         lookup: Callable[[int], object],
         message_class: type,
+        unset: object,
         /,
     ) -> Decoder: ...
     def __call__(self, data: bytes, position: int, received_at: int, events: list[Any], /) -> int: ...

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from msgspec import UNSET
+
 from veltix_tx.errors import SettingsError
 from veltix_tx.wire import compiled
 from veltix_tx.wire.compiled import CODEC_VARIABLE, WANTED
@@ -124,7 +126,7 @@ def compiled_decoder(
         return None
     decoder, _ = chosen
     most = min(max_content, _MOST_CONTENT)
-    return decoder(layout.header_size, layout.id_size, layout.clock, most, first_code, lookup, message_class)
+    return decoder(layout.header_size, layout.id_size, layout.clock, most, first_code, lookup, message_class, UNSET)
 
 
 def compiled_encoder(layout: Layout, clock: Callable[[], int], most: int = _MOST_CONTENT) -> Encode | None:

@@ -44,7 +44,6 @@ def batch_decoder(
     head_size = Struct(layout.format[:behind_size]).size
     begins = f">{head_size}s{layout.format[behind_size:]}" if layout.clock else f">{head_size}sI0s{layout.format[-1]}"
     units: dict[int, Struct] = {}
-    new = Response.__new__
 
     def known(head: bytes, declared: bytes) -> MessageType | None:
         """Return the type of the frames that begin so, None where they are none of the ordinary ones."""
@@ -77,14 +76,7 @@ def batch_decoder(
                 last, message_type = head, known(head, declared)
             if message_type is None or checksum(content) != digest:
                 break
-            message = new(Response)
-            message.type = message_type
-            message.content = content
-            message.request_id = request_id
-            message.digest = digest
-            message.received_at = received_at
-            message.timestamp = timestamp or None
-            events.append(message)
+            events.append(Response(message_type, content, request_id, digest, received_at, timestamp or None))
         return position + (len(events) - before) * step
 
     return run
