@@ -794,7 +794,8 @@ class RpcError(RequestError):
     Attributes:
         code: what happened, for programs: up to 32 lower-case ASCII letters, digits and ``_``, beginning with a letter.
         message: the same for people. A wire cuts what is longer than it carries (4 KiB on Veltix's).
-        details: more of it, of JSON's kinds; None for nothing. Left out where longer than the wire carries (2 KiB on Veltix's).
+        details: more of it, of JSON's kinds; None for nothing. Left out where longer than the wire carries (2 KiB on
+            Veltix's), or nested as deep as no content may be (64 levels).
         remote: True for one that a call of this side failed with. A handler that lets it escape fails as with any other
             exception: the words are another's, about another call.
     """

@@ -28,6 +28,7 @@ __all__ = [
     "Format",
     "content_codec",
     "dump_model",
+    "json_depth",
     "not_packable",
     "pack",
     "pack_unchecked",
@@ -275,13 +276,16 @@ def _name_of(content_type: Any) -> str:
 # Depth.
 
 
-def _check_json_depth(content: bytes) -> None:
-    """Raise _TooDeep for a JSON text that is nested too deep. No Python code runs for a byte of it."""
-    if content.count(b"[") + content.count(b"{") <= MAX_DEPTH:
-        return
+def json_depth(content: bytes) -> int:
+    """Return how deep the arrays and objects of a JSON text are nested. No Python code runs for a byte of it."""
     outside = _JSON_STRING.sub(b"", content.replace(b"\\\\", b"").replace(b'\\"', b""))
     steps = outside.translate(_STEPS, _NO_BRACKETS)
-    if max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH:
+    return max(accumulate(memoryview(steps).cast("b")), default=0)
+
+
+def _check_json_depth(content: bytes) -> None:
+    """Raise _TooDeep for a JSON text that is nested too deep."""
+    if content.count(b"[") + content.count(b"{") > MAX_DEPTH and json_depth(content) > MAX_DEPTH:
         raise _TooDeep
 
 

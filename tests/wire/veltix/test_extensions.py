@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veltix_tx.errors import InvalidContent, LocalProtocolError
+from veltix_tx.wire.contents import MAX_DEPTH
 from veltix_tx.wire.events import ConnectionFailed, Event, FrameRejected, HandshakeCompleted, RejectReason, RequestFailed
 from veltix_tx.wire.interface import Role
 from veltix_tx.wire.messages import (
@@ -336,6 +337,20 @@ def test_what_one_side_says_the_other_understands(message: str, details: object)
     code, arrived, added = decoded
     assert (code, message.startswith(arrived), added) == ("handler_failed", True, details)
     assert arrived == message or len(content) > MAX_ERROR_SIZE // 2
+
+
+@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a":', "}")])
+def test_details_that_are_nested_too_deep_are_left_out(opened: str, closed: str) -> None:
+    """What is sent is what every Python takes, and what is deeper than that is malformed, whatever this one would take."""
+
+    def nested(depth: int) -> str:
+        return opened * depth + "1" + closed * depth
+
+    for depth, kept in ((MAX_DEPTH - 1, True), (MAX_DEPTH, False)):
+        details = json.loads(nested(depth))
+        assert decode_error(encode_error("sold_out", "no pens", details)) == ("sold_out", "no pens", details if kept else None)
+        came = f'{{"code": "x", "message": "[[", "details": {nested(depth)}}}'.encode()
+        assert (decode_error(came) is not None) is kept
 
 
 def test_details_that_are_too_long_are_left_out() -> None:

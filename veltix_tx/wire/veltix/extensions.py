@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 
 from veltix_tx.errors import ERROR_CODE
+from veltix_tx.wire.contents import MAX_DEPTH, json_depth
 from veltix_tx.wire.rooms import RESUMES, ROOMS
 
 __all__ = [
@@ -69,14 +70,15 @@ def encode_error(code: str, message: str, details: object = None) -> bytes:
     Args:
         code: what happened, for programs: lower-case ASCII letters, digits and ``_``.
         message: the same for people, without internals. It is cut where it is too long.
-        details: more of it, of JSON's kinds; None for nothing. Left out where they take more than :data:`MAX_DETAILS_SIZE`.
+        details: more of it, of JSON's kinds; None for nothing. Left out where they take more than :data:`MAX_DETAILS_SIZE`,
+            or are nested as deep as :data:`~veltix_tx.wire.contents.MAX_DEPTH`.
     """
     assert ERROR_CODE.fullmatch(code)
     error = {"code": code, "message": ""}
     end = b"}"
     if details is not None:
         added = json.dumps(details, allow_nan=False).encode()
-        if len(added) <= MAX_DETAILS_SIZE:
+        if len(added) <= MAX_DETAILS_SIZE and json_depth(added) < MAX_DEPTH:
             end = b', "details": ' + added + b"}"
     message = message.encode("utf-8", "replace").decode()  # without lone surrogates, which no peer takes
     room = MAX_ERROR_SIZE - len(json.dumps(error)) + 1 - len(end)
@@ -86,8 +88,11 @@ def encode_error(code: str, message: str, details: object = None) -> bytes:
 
 
 def decode_error(content: bytes) -> tuple[str, str, object] | None:
-    """Return code, message and details in a FAILED frame's content, None for a malformed one. Other keys are ignored."""
-    if len(content) > MAX_ERROR_SIZE:
+    """Return code, message and details in a FAILED frame's content, None for a malformed one. Other keys are ignored.
+
+    One that is nested more than :data:`~veltix_tx.wire.contents.MAX_DEPTH` deep is malformed, whatever Python takes.
+    """
+    if len(content) > MAX_ERROR_SIZE or json_depth(content) > MAX_DEPTH:
         return None
     try:
         error = json.loads(content.decode())
