@@ -15,6 +15,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = timedelta(days=1)
 
+_ISSUES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""What an issuer's key is for: the ssl module of Python 3.13 insists on it."""
+
 
 class Files(NamedTuple):
     """A certificate: alone (with its chain), its key alone, the two together."""
@@ -58,7 +71,7 @@ class Authority:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.ca = folder / f"{name}.pem"
         signer = issuer or self
-        certificate = self._sign(signer, self.name, self.key, [x509.BasicConstraints(ca=True, path_length=None)])
+        certificate = self._sign(signer, self.name, self.key, [x509.BasicConstraints(ca=True, path_length=None), _ISSUES])
         self.ca.write_bytes(certificate)
         self.chain = certificate + issuer.chain if issuer else b""
 
@@ -123,5 +136,5 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False)
         )
         for extension in extensions:
-            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+            builder = builder.add_extension(extension, critical=isinstance(extension, (x509.BasicConstraints, x509.KeyUsage)))
         return builder.sign(signer.key, hashes.SHA256()).public_bytes(Encoding.PEM)
