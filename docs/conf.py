@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from dataclasses import is_dataclass
 from itertools import chain
@@ -62,10 +63,10 @@ nitpick_ignore_regex = [
 def _signature(
     app: Sphinx, what: str, name: str, thing: object, options: object, signature: str | None, annotation: str | None
 ) -> tuple[str | None, str | None]:
-    """Leave out the constructors that users do not call: of classes whose docstrings have no ``Args:``."""
+    """Leave out what users do not pass: constructors of classes whose docstrings have no ``Args:``, and private parameters."""
     if what in ("class", "exception") and not is_dataclass(thing) and "Args:" not in (thing.__doc__ or ""):
         return "", ""
-    return (signature or "").replace("<factory>", "..."), annotation
+    return re.sub(r", \*, _\w+: [^,)]+(?=\))", "", signature or "").replace("<factory>", "..."), annotation
 
 
 def _attributes(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:

@@ -172,7 +172,7 @@ def at_home(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
 
 
 def in_thread_of(home: OwnerThread, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Do from another thread what :func:`from_any_thread` does. The methods called most test for it themselves: 0.2 µs less."""
+    """Do from another thread what :func:`from_any_thread` does. The methods called most test for it themselves."""
     if not home.begun:
         if is_running(home.reactor):  # it has begun in the very moment in which the home was made
             home.settle()
@@ -239,7 +239,7 @@ def _wait(
     if not IReactorFromThreads.providedBy(reactor):
         raise CannotBlock(f"{reactor!r} has no threads: call this in the thread that moves it")
     claimed = Lock()  # taken by the call, or by its caller that gives it up
-    done = Lock()  # released once there is an outcome; an Event costs 3 µs more
+    done = Lock()  # released once there is an outcome; an Event costs more
     done.acquire()
     outcome: list[Any] = []
 

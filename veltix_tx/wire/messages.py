@@ -405,7 +405,7 @@ _EPOCH_FLOOR_MS = 10**12
 
 
 class _Decoded(Struct, Generic[T], kw_only=True, eq=False, gc=False):
-    """What a message keeps of its own, and no copy of it takes over: its value, once that is decoded."""
+    """Decoded value of a message, which no copy of the message takes over."""
 
     _value: T | UnsetType = UNSET
 

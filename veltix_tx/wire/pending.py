@@ -69,8 +69,8 @@ class GivenUpIds:
     def next_free(self, start: int, stop: int) -> int:
         """Return the first id from ``start`` on that is not out of use, ``stop`` where none is left below it.
 
-        For the ids of one half of 16 bits. With many out of use it is one search through a map (1 µs for a whole half)
-        and not a look at each.
+        For the ids of one half of 16 bits. With many out of use it is one search through a map, and not a
+        look at each.
         """
         ids = self.ids
         if len(ids) < _MANY:

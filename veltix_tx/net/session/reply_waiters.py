@@ -16,7 +16,7 @@ __all__ = ["Reply", "ReplyWaiters"]
 
 
 class Reply(Deferred[Any]):
-    """A Deferred that knows what it waits for: 0.2 µs less than a closure for each that cancels it.
+    """A Deferred that knows what it waits for, in place of a closure for each that cancels it.
 
     Attributes:
         request_id: the id of the request.

@@ -218,7 +218,7 @@ def write_straight(transport: Any, buffers: Sequence[bytes | memoryview]) -> int
     """Write at once, uncopied, what a connection takes, if nothing waits in it; return how many bytes that was.
 
     ``transport.write`` itself writes in the next turn of the reactor, for which it needs three system calls
-    more: an echo takes 3 µs less without them. An error is left for the reactor to find.
+    more. An error is left for the reactor to find.
     """
     if transport.dataBuffer or transport._tempDataBuffer or transport.TLS or not transport.connected:
         return 0

@@ -119,7 +119,7 @@ def read_in_portions(
 
     Twisted reads on until there are 256 KiB, be it a quarter of a million datagrams, or any number of empty ones, and cuts those
     of more than 8 KiB where nothing else was asked for. Here a portion is read before it is handled: code that the kernel's
-    does not interrupt runs faster (8 instead of 10 µs for an echo).
+    does not interrupt runs faster.
 
     Args:
         port: the port. One that is not Twisted's own, such as a test's, is left as it is.

@@ -273,7 +273,7 @@ def _malformed(payload: bytes, error: object, what: str = "msgpack object") -> M
 def _check(value: object) -> None:
     """Raise InvalidContent for keys and nesting that netconduit's releases cannot take."""
     if type(value) is dict and _KEYS.issuperset(map(type, value)) and _CONTAINERS.isdisjoint(map(type, value.values())):
-        return  # a flat map, as most are: 0.3 instead of 0.8 µs
+        return  # a flat map, as most are
     level, depth = [value], 0
     while level:
         depth += 1

@@ -154,7 +154,7 @@ class LineFraming(Framing):
         most = self.max_size - len(separator)
         end = datagram.find(separator)
         if 0 <= end <= most and end + len(separator) == len(datagram):
-            line = datagram if self._keep else datagram[:end]  # most are one line: 0.3 instead of 0.8 µs
+            line = datagram if self._keep else datagram[:end]  # most are one line
             contents.append(line[:-1] if self._bare and line.endswith(b"\r") else line)
             return
         lines = datagram.split(separator, MAX_MESSAGES + 1)

@@ -21,7 +21,7 @@ _LONGEST = 4096
 """Content longer than this (bytes) gains nothing."""
 
 _FEWEST = 4
-"""Frames of one size for which it is worth it: 0.38 µs instead of 0.56 for each with 64 bytes of content."""
+"""Frames of one size for which it is worth it."""
 
 
 @lru_cache(maxsize=64)
@@ -62,7 +62,7 @@ def batch_decoder(
         count = left // step
         if size > longest:
             return position
-        if left != step:  # a read of one message is worth it, too: 1.0 instead of 1.7 µs
+        if left != step:  # a read of one message is worth it, too
             begin += (_FEWEST - 1) * step
             if count < _FEWEST or data[begin : begin + 4] != declared:
                 return position
@@ -72,7 +72,7 @@ def batch_decoder(
         last, message_type, before = b"", None, len(events)
         frames = unit.iter_unpack(memoryview(data)[position : position + count * step])
         for head, digest, timestamp, request_id, content in frames:
-            if head != last:  # magic, type and size in one comparison: 0.34 instead of 0.39 µs
+            if head != last:  # magic, type and size in one comparison
                 last, message_type = head, known(head, declared)
             if message_type is None or checksum(content) != digest:
                 break

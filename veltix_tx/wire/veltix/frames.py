@@ -139,7 +139,7 @@ class FrameDecoder:
 
         The per-message path of the package: one pass by offset, nothing sliced but the
         content, names bound once for the batch. Where the compiled codec is in use it takes
-        every run of ordinary frames (70 ns instead of 580 for a message of 64 bytes).
+        every run of ordinary frames.
 
         Args:
             data: the next bytes.
