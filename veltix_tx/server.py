@@ -117,7 +117,7 @@ class Server(RoutedService):
 
     Args:
         config: the settings, or the interface to listen on, such as ``"127.0.0.1"``, with ``:PORT`` or without.
-        port: the TCP port to listen on.
+        port: the TCP port to listen on; 0 lets the system choose, and :attr:`port` says which one.
         application: what happens with the messages, in place of routes and callbacks.
         endpoint: where to listen, in place of ``host`` and ``port``: a Twisted endpoint string
             (one that starts with a wire, such as ``"1.9.0@tcp:8090"``, speaks that one) or an

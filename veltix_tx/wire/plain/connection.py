@@ -72,11 +72,14 @@ class TextMessage(Response[Any]):
     encoding: str = "utf-8"
     errors: str = "strict"
 
+    @property
+    def value(self) -> Any:
+        """Text, which is not kept, or a value of the type's ``content=``, which is; raises InvalidContent."""
+        return self.content.decode(self.encoding, self.errors) if self.type.codec is None else super().value
+
     def _decode(self) -> Any:
-        """Return the text, which is not kept; a value of ``content=`` is."""
-        if self.type.codec is not None:
-            return Response._decode(self)
-        return self.content.decode(self.encoding, self.errors)
+        """Return the text, or decode :attr:`value` by the type's ``content=`` and return it; raises InvalidContent."""
+        return self.value if self.type.codec is None else super()._decode()
 
 
 class PlainConnection:
