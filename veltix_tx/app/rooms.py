@@ -140,7 +140,7 @@ class Rooms:
 
     @property
     def counters(self) -> Counter[str]:
-        """Where rooms count."""
+        """Counters of the node, where rooms count."""
         return self.node.counters
 
     def room(self, name: str, history: History | None = None, presence: MessageType | None = None) -> Room:
@@ -655,7 +655,7 @@ class Room:
             self._list_anew()
 
     def _tell(self, kind: str, session: Session, info: bytes) -> None:
-        """Tell of a change among the members here."""
+        """Report a change among the members here."""
         if self._callbacks or self.presence is not None:
             member = member_of(PresenceEntry(session.id, self._rooms.node.id, info))
             self._tell_change(PresenceChange(self.name, **{kind: (member,)}))

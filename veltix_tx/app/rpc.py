@@ -85,7 +85,7 @@ class ServedMethod(Protocol):
 
     @property
     def title(self) -> str:
-        """What the log calls it."""
+        """Name in the log."""
 
     @property
     def concurrent(self) -> bool:

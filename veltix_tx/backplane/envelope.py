@@ -46,7 +46,7 @@ MIN_KEY_SIZE = 16
 
 
 class _Kind(msgspec.Struct, array_like=True, frozen=True, tag=True, omit_defaults=False):
-    """What is said."""
+    """Statement between nodes."""
 
 
 class Message(_Kind, frozen=True, tag="m"):
@@ -123,7 +123,7 @@ class Done(_Kind, frozen=True, tag="D"):
 
 
 class Returned(_Kind, frozen=True, tag="R"):
-    """What a call returned, in MessagePack."""
+    """Result of a call, in MessagePack."""
 
     value: bytes
 
@@ -151,10 +151,10 @@ class Failed(_Kind, frozen=True, tag="E"):
 
 
 Question = SendTo | CallTo | Disconnect | Select
-"""What is asked."""
+"""Request of one node to another."""
 
 Answer = Done | Returned | Found | Failed
-"""What answers a question."""
+"""Answer to a :data:`Question`."""
 
 K = TypeVar("K")
 

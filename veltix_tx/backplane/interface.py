@@ -225,7 +225,7 @@ class PresenceDiff:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """What a node's receiver says of it, whenever its lease is renewed.
+    """Status of a node, which its receiver reports whenever its lease is renewed.
 
     Attributes:
         connections: its open connections.
@@ -275,7 +275,7 @@ def check_node_id(node_id: str) -> str:
 
 
 class BackplaneReceiver(Protocol):
-    """What a node does with what comes from the backplane. Called in the reactor's thread; must not block.
+    """Receiver of what a backplane delivers to one node. Called in the reactor's thread; must not block.
 
     An exception is logged and counted (``receiver_failed``), and changes nothing else.
     """

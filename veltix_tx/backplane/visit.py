@@ -40,7 +40,7 @@ class _Visitor:
         """Ignore it."""
 
     def status(self) -> NodeStatus:
-        """Say that there are no connections."""
+        """Report that there are no connections."""
         return NodeStatus()
 
 

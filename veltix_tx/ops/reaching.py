@@ -19,7 +19,7 @@ __all__ = ["Reach", "reaching"]
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How to reach an administration.
+    """Way to an administration.
 
     Attributes:
         timeout: seconds for each step of a request.

@@ -49,7 +49,7 @@ class _Source(Protocol):
 
 
 class _AdministrationSource:
-    """What a server's administration tells."""
+    """Source that asks a server's administration."""
 
     def __init__(self, admin: AdminClient) -> None:
         self._admin = admin

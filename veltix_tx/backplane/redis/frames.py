@@ -19,7 +19,7 @@ _NUMBER_SIZE = 8
 
 
 class Kind(bytes, Enum):
-    """What a frame carries."""
+    """Kind of a frame."""
 
     MESSAGES = b"M"
     """Payloads of messages without a history."""

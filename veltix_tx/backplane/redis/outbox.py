@@ -25,7 +25,7 @@ _GROUP = 500
 
 @dataclass(slots=True)
 class Batch:
-    """What goes out to one channel, in one message.
+    """Batch for one channel, sent as one message.
 
     Attributes:
         channel: where it goes.

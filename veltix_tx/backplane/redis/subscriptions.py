@@ -183,7 +183,7 @@ class Subscriptions:
             self._wanted[channel].fire(result)
 
     def _look(self) -> None:
-        """Tell when the last of the channels of a new connection is in effect."""
+        """Report that the last of the channels of a new connection is in effect."""
         if self._restoring is not None and self._restoring.isdisjoint(self._unconfirmed):
             self._restoring = None
             self._restored()

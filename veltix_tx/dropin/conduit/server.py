@@ -202,7 +202,7 @@ class Server:
 
     @property
     def connection_count(self) -> int:
-        """How many clients there are."""
+        """Number of clients."""
         return len(self._sessions)
 
     @property

@@ -69,7 +69,7 @@ _ROOM_KEYS = tuple(each.key for each in (ROOM, ROOM_POSITION, ROOM_LEFT, RESUME)
 
 
 class RoomHandlers(Protocol):
-    """What handles messages about rooms."""
+    """Handlers of messages about rooms."""
 
     @property
     def handlers(self) -> Mapping[Hashable, ServeCall]:

@@ -74,7 +74,7 @@ class ConnectionPool:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of connections."""
         return len(self._connections)
 
     @property
@@ -84,5 +84,5 @@ class ConnectionPool:
 
     @property
     def available_slots(self) -> int:
-        """How many more there may be."""
+        """Number of connections that there is room for."""
         return self._max_connections - len(self._connections)

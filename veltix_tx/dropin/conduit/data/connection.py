@@ -40,7 +40,7 @@ class ConnectionInfo(BaseModel):
 
 
 class ConnectionHealth(BaseModel):
-    """How a connection does."""
+    """Health of a connection."""
 
     model_config = ConfigDict(extra="allow")
 
